@@ -1,0 +1,211 @@
+"""The asyncio half of a session: two connections, a publisher, a consumer for each queue.
+
+Delivery tags live and die with their channel, so everything that knows one lives in here. Trouble
+with any channel or connection ends the whole session; nothing is patched.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
+
+import anyio
+import msgspec
+from aiormq import Channel
+
+from broker.amqp.connection import Connection
+from broker.amqp.consumer import QueueConsumer
+from broker.amqp.delivery import Publishing
+from broker.amqp.errors import AmqpError, describe, first_error, translated
+from broker.amqp.publisher import Publisher
+from broker.amqp.topology import RPC_TIMEOUT, ensure_queues
+from broker.settings.endpoints import AmqpEndpoint
+
+CONFIRM_TIMEOUT = 30.0
+"""Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
+_CONFIRM_CHECK_INTERVAL = 1.0
+_FRAME_BUFFER = 4096
+"""Frames between a connection's reader and a channel's: with few of them each turn of the event
+loop deals with few, and what arrived together is taken apart."""
+
+
+class SessionParameters(msgspec.Struct, frozen=True):
+    """How to open a session.
+
+    Attributes:
+        endpoint: The RabbitMQ node.
+        name: Names the connections in RabbitMQ's own listings.
+        queues: Queues that must exist; those that do not are created.
+        prefetch: Unacknowledged deliveries held at once, per consumer.
+        drain_timeout: Seconds that a consumer which stops waits for its last settlements.
+        tls: For endpoints with TLS.
+    """
+
+    endpoint: AmqpEndpoint
+    name: str
+    queues: tuple[str, ...] = ()
+    prefetch: int = 1000
+    drain_timeout: float = 20.0
+    tls: ssl.SSLContext | None = None
+
+
+class AsyncioSession:
+    """Everything that is open while a session lives.
+
+    Made anywhere; its methods run in the asyncio event loop.
+    """
+
+    def __init__(self, parameters: SessionParameters) -> None:
+        self._parameters = parameters
+        self._end = asyncio.Event()
+        self._error: AmqpError | None = None
+        self._connections: list[Connection] = []
+        self._consumers: dict[str, QueueConsumer] = {}
+
+    async def run(self, opened: Callable[[], None]) -> None:
+        """Open the session, keep it open until it ends, close it.
+
+        Args:
+            opened: Called once the session is usable.
+
+        Raises:
+            AmqpError: It could not be opened, or it was lost.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._open(opened))
+                await self._end.wait()
+                # Leaving with an error is how the tasks of the group are cancelled.
+                raise self._error or AmqpError("the session has ended")
+        except* AmqpError as errors:
+            self.fail(first_error(errors))
+        finally:
+            self._end.set()
+            with anyio.CancelScope(shield=True):
+                await asyncio.gather(*(connection.close() for connection in self._connections))
+        if self._error is not None:
+            raise self._error
+
+    def end(self) -> None:
+        """Ask the session to end. All who wait for an answer are released."""
+        self._end.set()
+
+    def fail(self, error: AmqpError) -> None:
+        """End the session for a reason; the first one counts."""
+        if not self._end.is_set():
+            self._error = error
+        self._end.set()
+
+    async def while_alive[**P, T](
+        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Await a call, but not longer than the session lives.
+
+        Raises:
+            AmqpError: The session ended meanwhile, or the call raised it.
+        """
+        call = asyncio.ensure_future(function(*args, **kwargs))
+        ended = asyncio.ensure_future(self._end.wait())
+        try:
+            await asyncio.wait([call, ended], return_when=asyncio.FIRST_COMPLETED)
+            if call.done():
+                return call.result()
+        finally:
+            ended.cancel()
+            call.cancel()
+        raise self._error or AmqpError("the session has ended")
+
+    async def consumer(self, queue: str) -> QueueConsumer:
+        """Return the consumer of a queue, which consumes once it is started.
+
+        Raises:
+            AmqpError: RabbitMQ refused or did not answer in time.
+        """
+        consumer = self._consumers.get(queue)
+        if consumer is None:
+            consumer = await self._new_consumer(queue)
+            self._consumers[queue] = consumer
+        return consumer
+
+    async def publish(self, publishings: Sequence[Publishing]) -> None:
+        """Publish, and return when all are confirmed.
+
+        Raises:
+            UnroutableError: There is no queue for one of them.
+            AmqpError: The session was lost; which of them arrived is not known.
+        """
+        await asyncio.gather(*map(self._publisher.publish, publishings))
+
+    async def _open(self, opened: Callable[[], None]) -> None:
+        await self._ensure_queues(self._parameters.queues)
+        self._consuming = await self._connect("consume")
+        self._publishing = await self._connect("publish")
+        channel = await self._channel(self._publishing, publisher_confirms=True)
+        self._publisher = Publisher(channel, lambda queue: self._ensure_queues([queue]))
+        self._tasks.create_task(self._watch_confirms())
+        opened()
+
+    async def _connect(self, purpose: str) -> Connection:
+        connection = Connection(
+            self._parameters.endpoint,
+            name=f"{self._parameters.name} {purpose}",
+            tls=self._parameters.tls,
+        )
+        self._connections.append(connection)
+        await connection.open()
+        self._end_with(connection.aiormq.closing)
+        return connection
+
+    async def _ensure_queues(self, queues: Sequence[str]) -> None:
+        connection = Connection(
+            self._parameters.endpoint,
+            name=f"{self._parameters.name} declare",
+            tls=self._parameters.tls,
+        )
+        try:
+            await connection.open()
+            await ensure_queues(connection, queues)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
+
+    async def _new_consumer(self, queue: str) -> QueueConsumer:
+        channel = await self._channel(self._consuming, publisher_confirms=False)
+        with translated(f"setting the prefetch of {queue!r}"):
+            await channel.basic_qos(prefetch_count=self._parameters.prefetch, timeout=RPC_TIMEOUT)
+        return QueueConsumer(
+            queue,
+            channel,
+            poison_mark=self._consuming.poison_mark,
+            publisher=self._publisher,
+            tasks=self._tasks,
+            cancelled=self.fail,
+        )
+
+    async def _channel(self, connection: Connection, *, publisher_confirms: bool) -> Channel:
+        with translated("opening a channel"):
+            channel = await connection.aiormq.channel(
+                publisher_confirms=publisher_confirms,
+                frame_buffer_size=_FRAME_BUFFER,
+                timeout=RPC_TIMEOUT,
+            )
+        self._end_with(channel.closing)
+        return cast("Channel", channel)
+
+    def _end_with(self, closing: "asyncio.Future[None]") -> None:
+        def closed(future: "asyncio.Future[None]") -> None:
+            reason = None if future.cancelled() else future.exception()
+            self.fail(AmqpError(describe(reason or ConnectionError("the connection was lost"))))
+
+        closing.add_done_callback(closed)
+
+    async def _watch_confirms(self) -> None:
+        loop = asyncio.get_running_loop()
+        publisher = self._publisher
+        while True:
+            await asyncio.sleep(_CONFIRM_CHECK_INTERVAL)
+            if await self._publishing.is_blocked():
+                # An alarm: RabbitMQ stopped reading, and takes its time.
+                publisher.last_progress = loop.time()
+            elif publisher.unconfirmed and loop.time() - publisher.last_progress > CONFIRM_TIMEOUT:
+                raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")

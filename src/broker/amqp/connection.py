@@ -1,0 +1,133 @@
+"""aiormq connections: opened with a deadline, closed with a deadline."""
+
+import asyncio
+import secrets
+import ssl
+from typing import Any
+
+import aiormq
+from aiormq.connection import TransportFactory
+from yarl import URL
+
+from broker.amqp.errors import translated
+from broker.amqp.frames import FrameReader
+from broker.settings.endpoints import AmqpEndpoint
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds that opening a connection may take, login included."""
+HEARTBEAT = 10
+"""Seconds between signs of life that both sides promise each other."""
+_CLOSE_TIMEOUT = 1.0
+"""Seconds for the farewell. A node that blocks or hangs would otherwise hold it up for minutes."""
+_ABORT_TIMEOUT = 0.5
+_TLS_SHUTDOWN_TIMEOUT = 1.0
+_READ_LIMIT = 1 << 18
+
+
+class Connection:
+    """One aiormq connection and the transport below it."""
+
+    def __init__(
+        self, endpoint: AmqpEndpoint, *, name: str, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._endpoint = endpoint
+        self._transport = _Transport(endpoint, tls if endpoint.tls else None)
+        self._name = name
+        self._connection: aiormq.Connection | None = None
+
+    @property
+    def aiormq(self) -> aiormq.Connection:
+        """The open connection."""
+        if self._connection is None:
+            raise RuntimeError("the connection is not open")
+        return self._connection
+
+    @property
+    def poison_mark(self) -> str:
+        """The `cluster_id` of a delivery whose AMQP properties could not be parsed.
+
+        It is random, so that no sender can make a sound message look like a poisoned one.
+        """
+        return self._transport.poison_mark
+
+    async def open(self) -> None:
+        """Connect and log in.
+
+        Raises:
+            AmqpError: No RabbitMQ there, login refused, or no answer within `CONNECT_TIMEOUT`.
+        """
+        endpoint = self._endpoint
+        url = URL.build(
+            scheme="amqps" if endpoint.tls else "amqp",
+            user=endpoint.user,
+            password=endpoint.password,
+            host=endpoint.host,
+            port=endpoint.port,
+            path="/",
+        ).with_query(heartbeat=HEARTBEAT, name=self._name)
+        self._connection = aiormq.Connection(url, transport_factory=self._transport)
+        # Set here rather than in the URL, where a slash or a percent sign would be ambiguous.
+        self._connection.vhost = endpoint.vhost
+        with translated(f"connecting to {endpoint}"):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._connection.connect()
+
+    async def is_blocked(self) -> bool:
+        """Return whether RabbitMQ refuses to read from this connection (an alarm)."""
+        try:
+            async with asyncio.timeout(0):
+                await self.aiormq.ready()
+        except TimeoutError:
+            return True
+        return False
+
+    async def close(self) -> None:
+        """Say goodbye, or hang up when that takes longer than a second. Never raises."""
+        if self._connection is None:
+            return
+        closing = asyncio.ensure_future(self._connection.close())
+        await asyncio.wait([closing], timeout=_CLOSE_TIMEOUT)
+        if not closing.done():
+            self.abort()
+            await asyncio.wait([closing], timeout=_ABORT_TIMEOUT)
+        if closing.done():
+            # The connection is gone either way.
+            closing.cancelled() or closing.exception()
+        else:
+            closing.cancel()
+
+    def abort(self) -> None:
+        """Hang up. Everybody who waits for an answer on this connection is released."""
+        self._transport.abort()
+
+
+class _Transport(TransportFactory):
+    """Opens the TCP or TLS stream and keeps a handle to cut it."""
+
+    def __init__(self, endpoint: AmqpEndpoint, tls: ssl.SSLContext | None) -> None:
+        self._endpoint = endpoint
+        self._tls = tls
+        self._transport: asyncio.Transport | None = None
+        self.poison_mark = secrets.token_hex(16)
+
+    async def create(
+        self,
+        url: URL,  # noqa: ARG002 - made of the endpoint
+        **_kwargs: Any,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        # As asyncio.open_connection does it, with a reader of our own.
+        loop = asyncio.get_running_loop()
+        reader = FrameReader(mark=self.poison_mark, limit=_READ_LIMIT, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        self._transport, _ = await loop.create_connection(
+            lambda: protocol,
+            host=self._endpoint.host,
+            port=self._endpoint.port,
+            ssl=self._tls,
+            ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT if self._tls else None,
+        )
+        return reader, asyncio.StreamWriter(self._transport, protocol, reader, loop)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,86 @@
+"""What crosses the border between RabbitMQ and the broker, in both directions."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+FORWARDED_HEADERS = ("traceparent", "tracestate")
+"""Headers that pass from a delivery to what comes of it.
+
+Nothing else does: a copied `user_id` would be refused, and `CC` or `BCC` would let an agent write
+to any queue.
+"""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message that RabbitMQ delivered and that must be settled.
+
+    Attributes:
+        queue: The queue it came from.
+        tag: The delivery tag; it lives and dies with the session.
+        body: The body, untouched.
+        redelivered: Whether somebody had it before.
+        headers: Those of `FORWARDED_HEADERS` that are present.
+        correlation_id: The AMQP property, if present.
+        properties_error: Why the AMQP properties could not be parsed, if so.
+    """
+
+    queue: str
+    tag: int
+    body: bytes
+    redelivered: bool = False
+    headers: Mapping[str, str] = {}
+    correlation_id: str | None = None
+    properties_error: str | None = None
+
+    def __repr__(self) -> str:
+        # Error messages quote values, and a body belongs into no log.
+        return f"<Delivery {self.tag} of {self.queue!r}>"
+
+
+class Publishing(msgspec.Struct, frozen=True):
+    """One message to publish, persistent and mandatory, through the default exchange.
+
+    Attributes:
+        queue: The queue it goes to.
+        body: The body.
+        app_id: Who publishes.
+        headers: AMQP headers.
+        correlation_id: The AMQP property.
+    """
+
+    queue: str
+    body: bytes
+    app_id: str
+    headers: Mapping[str, str] = {}
+    correlation_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Publishing to {self.queue!r}>"
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What came of a delivery.
+
+    The delivery is acknowledged once RabbitMQ confirmed the publishing, or at once when there is
+    none. `unroutable` is published in its place when RabbitMQ has no queue for it.
+    """
+
+    delivery: Delivery
+    publishing: Publishing | None = None
+    unroutable: Callable[[], Publishing] | None = None
+
+
+class Deliveries(msgspec.Struct, frozen=True):
+    """Deliveries of one queue that arrived together.
+
+    Attributes:
+        queue: The queue they came from.
+        deliveries: In the order of the queue.
+        settle: Takes the settlements of some of them, and returns at once. They are published in
+            the order given. After the session ended it does nothing: RabbitMQ delivers again.
+    """
+
+    queue: str
+    deliveries: Sequence[Delivery]
+    settle: Callable[[Sequence[Settlement]], None]

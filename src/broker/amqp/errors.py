@@ -1,0 +1,68 @@
+"""The errors of this package, and the one place that makes them of aiormq's.
+
+aiormq shows the loss of a connection as `CancelledError`, `ConnectionError`,
+`RuntimeError`, `AMQPError` or a bare `Exception`, depending on who notices it
+first. Outside of this package there is only `AmqpError`.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiormq
+from aiormq.exceptions import ProbableAuthenticationError
+
+
+class AmqpError(Exception):
+    """Something went wrong between the broker and RabbitMQ. The session is over."""
+
+
+@contextmanager
+def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator[None]:
+    """Turn whatever aiormq raises inside of the block into an `AmqpError`.
+
+    A cancellation that was asked for stays a cancellation; one that aiormq made
+    up, because the connection went away under a call, becomes an `AmqpError`.
+
+    Args:
+        action: What was being done, for the message: "connecting to ...".
+        passing: Errors that the caller handles itself.
+    """
+    try:
+        yield
+    except (AmqpError, passing):
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise AmqpError(f"{action}: the connection was lost") from error
+    except TimeoutError as error:
+        raise AmqpError(f"{action}: no answer in time") from error
+    except Exception as error:
+        raise AmqpError(f"{action}: {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """Return one line for a person: what RabbitMQ or the system said."""
+    match error:
+        case asyncio.CancelledError():
+            text: object = "the connection was lost"
+        case ProbableAuthenticationError():
+            text = f"RabbitMQ refused the login ({error.args[-1]})"
+        case aiormq.AMQPError() if error.args:
+            # aiormq's errors carry the reply code first and the reply text last.
+            text = error.args[-1]
+        case OSError() if error.strerror:
+            text = error.strerror
+        case _:
+            text = error
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+def first_error(group: BaseExceptionGroup[AmqpError]) -> AmqpError:
+    """Return the first error of a group: the others followed from the same loss."""
+    error: AmqpError | BaseExceptionGroup[AmqpError] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,171 @@
+"""The Trio half of a session: what the rest of the broker sees of RabbitMQ.
+
+The other half runs in an asyncio event loop in a thread of its own. Rare calls go there through
+AnyIO's portal, the stream of deliveries and settlements through one thread-safe hand-off a batch.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp.asyncio_session import AsyncioSession, SessionParameters
+from broker.amqp.delivery import Deliveries, Delivery, Publishing, Settlement
+from broker.amqp.errors import AmqpError, first_error
+from broker.amqp.handoff import Handoff
+
+
+class SessionLostError(AmqpError):
+    """The session could not be opened, or it was lost. Open a new one."""
+
+
+@asynccontextmanager
+async def open_session(
+    portal: BlockingPortal, parameters: SessionParameters
+) -> AsyncIterator["Session"]:
+    """Open a session with RabbitMQ, and close it at the end of the block.
+
+    The block is cancelled when the session is lost. When the block ends or is cancelled, the
+    connections are closed within two seconds, whatever RabbitMQ does; deliveries that are not
+    settled by then return to their queues.
+
+    Args:
+        portal: The asyncio event loop that hosts the other half.
+        parameters: What to connect to, and how.
+
+    Raises:
+        SessionLostError: The session could not be opened, or it was lost.
+    """
+    lost: BaseExceptionGroup[AmqpError] | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            loop = await portal.call_async(asyncio.get_running_loop)
+            session = Session(portal, loop, parameters)
+            nursery.start_soon(session.run)
+            try:
+                await session.opened.wait()
+                yield session
+            finally:
+                session.end()
+    except* AmqpError as errors:
+        lost = errors
+    if lost is not None:
+        raise SessionLostError(str(first_error(lost))) from lost
+
+
+class Session:
+    """An open session. Made by `open_session`."""
+
+    def __init__(
+        self,
+        portal: BlockingPortal,
+        loop: asyncio.AbstractEventLoop,
+        parameters: SessionParameters,
+    ) -> None:
+        self._portal = portal
+        self._loop = loop
+        self._asyncio = AsyncioSession(parameters)
+        self._drain_timeout = parameters.drain_timeout
+        self._token = trio.lowlevel.current_trio_token()
+        self.opened = trio.Event()
+
+    async def run(self) -> None:
+        """Host the other half until it has ended. Not cancelled but asked to end: see `end`.
+
+        Raises:
+            AmqpError: The session could not be opened, or it was lost.
+        """
+        opened = partial(self._token.run_sync_soon, self.opened.set)
+        with trio.CancelScope(shield=True):
+            await self._portal.call_async(self._asyncio.run, opened)
+
+    def end(self) -> None:
+        """Ask the other half to end. All calls under way are released; does not wait."""
+        self._loop.call_soon_threadsafe(self._asyncio.end)
+
+    async def publish(self, publishings: Sequence[Publishing]) -> None:
+        """Publish, and return when RabbitMQ confirmed all of them.
+
+        Cancelling it ends the session.
+
+        Raises:
+            UnroutableError: There is no queue for one of them, and it could not be created.
+            AmqpError: The session was lost; which of them arrived is not known.
+        """
+        await self._call(self._asyncio.publish, publishings)
+
+    async def consume(
+        self,
+        queue: str,
+        forward: Callable[[Deliveries], Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Consume a queue until cancelled, and forward what arrives.
+
+        When cancelled it stops consuming, forwards what had arrived before, and waits until all of
+        it is settled and acknowledged; if that takes longer than the session's `drain_timeout`,
+        the session ends. The queue may be consumed again afterwards.
+
+        Args:
+            queue: The queue.
+            forward: Takes what arrived together. It is never cancelled.
+            task_status: Started once RabbitMQ has registered the consumer.
+
+        Raises:
+            AmqpError: The session was lost.
+        """
+        send, receive = trio.open_memory_channel[Sequence[Delivery]](math.inf)
+        # Unbounded but for the prefetch: RabbitMQ sends no more until some are acknowledged.
+
+        def arrived(deliveries: Sequence[Delivery]) -> None:
+            # With nobody left to take them they stay unsettled, and return to their queue.
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                send.send_nowait(deliveries)
+
+        async with receive:
+            with trio.CancelScope(shield=True):
+                consumer = await self._call(self._asyncio.consumer, queue)
+                await self._call(consumer.start, Handoff(self._wake_soon, arrived).put)
+            task_status.started()
+
+            def settle(settlements: Sequence[Settlement]) -> None:
+                self._loop.call_soon_threadsafe(consumer.settle, settlements)
+
+            async def forward_arrived() -> None:
+                async for deliveries in receive:
+                    with trio.CancelScope(shield=True):
+                        await forward(Deliveries(queue, deliveries, settle))
+
+            try:
+                await forward_arrived()
+            finally:
+                with trio.move_on_after(self._drain_timeout, shield=True) as drain:
+                    await self._call(consumer.stop)
+                    send.close()
+                    await forward_arrived()
+                    await self._call(consumer.drained)
+                if drain.cancelled_caught:
+                    self.end()
+                    raise AmqpError(f"deliveries of {queue!r} were not settled in time")
+
+    def _wake_soon(self, hand_over: Callable[[], None]) -> None:
+        # At the end of this turn of the asyncio loop, so that all that arrived in it goes along.
+        self._loop.call_soon(self._wake, hand_over)
+
+    def _wake(self, hand_over: Callable[[], None]) -> None:
+        # Nobody is left to take anything once Trio has finished.
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(hand_over)
+
+    async def _call[*Ts, T](self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        try:
+            return await self._portal.call_async(self._asyncio.while_alive, function, *args)
+        except trio.Cancelled:
+            # aiormq closes the channel of a call that is cancelled, and its outcome is unknown.
+            self.end()
+            raise

@@ -1,0 +1,129 @@
+"""The link to the central server: session after session, with pauses between them."""
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+
+from broker.backoff import Backoff
+from broker.central.outbox import Outbox
+from broker.central.session import CentralSession
+from broker.central.websocket import (
+    MessageTooBigError,
+    ServerAddress,
+    WebSocketError,
+    open_websocket,
+)
+from broker.messages import ServerAvailable
+from broker.router import Mail, ServerLost
+from broker.wakeup import Wakeup
+
+_log = structlog.get_logger(__name__)
+
+
+class CentralLink:
+    """Keeps a session with the central server.
+
+    Args:
+        address: The server.
+        broker_id: What the broker calls itself until the server names it.
+        broker_name: The name it registers with.
+        silence: Seconds without any frame after which a session counts as dead.
+        follow_advertised_url: Whether to connect where a server says it is.
+        backoff: The pauses between sessions.
+    """
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        *,
+        broker_id: str,
+        broker_name: str,
+        silence: float,
+        follow_advertised_url: bool,
+        backoff: Backoff,
+    ) -> None:
+        self._configured = self._address = address
+        self._broker_id = broker_id
+        self._broker_name = broker_name
+        self._silence = silence
+        self._follow_advertised_url = follow_advertised_url
+        self._backoff = backoff
+        self._outbox = Outbox()
+        self._status_wanted = Wakeup()
+        self._server_available = Wakeup()
+
+    def want_status(self) -> None:
+        """Ask the server for a status update soon. Does not wait."""
+        self._status_wanted.set()
+
+    def server_available(self, advertisement: ServerAvailable) -> None:
+        """Take note that a server advertised itself: a pause between sessions ends at once."""
+        _log.info(
+            "server_available",
+            server_id=advertisement.server_id,
+            websocket_url=advertisement.websocket_url,
+        )
+        url = advertisement.websocket_url
+        if self._follow_advertised_url and url is not None and _is_websocket_url(url):
+            self._address = replace(self._configured, url=url)
+        self._server_available.set()
+
+    async def run(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
+        """Keep a session until cancelled. On cancellation it is closed within a second.
+
+        Args:
+            mailbox: The router's.
+        """
+        async with mailbox, trio.open_nursery() as nursery:
+            nursery.start_soon(self._outbox.forward, mailbox)
+            while True:
+                started = trio.current_time()
+                error = await self._live()
+                pause = self._pause(error, trio.current_time() - started)
+                _log.warning("server_lost", error=str(error), retry_in_seconds=round(pause, 1))
+                self._server_available.clear()
+                with trio.move_on_after(pause):
+                    await self._server_available.wait()
+
+    def _pause(self, error: Exception, lifetime: float) -> float:
+        if isinstance(error, MessageTooBigError):
+            return self._backoff.longest()
+        return self._backoff.after(lifetime)
+
+    async def _live(self) -> Exception:
+        session: CentralSession | None = None
+        try:
+            _log.debug("server_connecting", url=self._address.url)
+            async with open_websocket(self._address) as websocket:
+                session = CentralSession(
+                    websocket,
+                    outbox=self._outbox,
+                    status_wanted=self._status_wanted,
+                    broker_id=self._broker_id,
+                    broker_name=self._broker_name,
+                    silence=self._silence,
+                )
+                await session.run()
+        except WebSocketError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - it ends the session, never the service
+            _log.exception("session_failed")
+            return error
+        finally:
+            if session is not None:
+                self._broker_id = session.broker_id
+                self._outbox.put(ServerLost())
+            else:
+                # Nothing listens at an advertised address: back to the one that was configured.
+                self._address = self._configured
+        return WebSocketError("the connection was lost")
+
+
+def _is_websocket_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"ws", "wss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

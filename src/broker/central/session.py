@@ -1,0 +1,175 @@
+"""One session with the central server: register, listen, answer."""
+
+from collections import Counter
+
+import structlog
+import trio
+from trio_websocket import WebSocketConnection
+
+from broker import codec
+from broker.central.outbox import Outbox
+from broker.central.websocket import WebSocketError
+from broker.messages import Fields, Rejected, RejectReason
+from broker.router import BrokerRegistered
+from broker.wakeup import Wakeup
+
+REGISTER_TIMEOUT = 10.0
+"""Seconds that the server has to answer the registration."""
+SEND_TIMEOUT = 10.0
+"""Seconds that a message may take to leave."""
+STATUS_REQUEST_INTERVAL = 5.0
+"""Seconds between two requests for a status update."""
+_UNSENT_MESSAGES = 100
+"""A server that lets this many answers pile up does not read."""
+_PINGS_PER_SILENCE = 3
+
+_log = structlog.get_logger(__name__)
+
+
+class CentralSession:
+    """A session on an open WebSocket.
+
+    Args:
+        websocket: The open WebSocket.
+        outbox: Takes what the router must know.
+        status_wanted: Set when the registry lacks an agent.
+        broker_id: What the broker calls itself until the server names it.
+        broker_name: The name it registers with.
+        silence: Seconds without any frame after which the session counts as dead.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocketConnection,
+        *,
+        outbox: Outbox,
+        status_wanted: Wakeup,
+        broker_id: str,
+        broker_name: str,
+        silence: float,
+    ) -> None:
+        self._websocket = websocket
+        self._outbox = outbox
+        self._status_wanted = status_wanted
+        self._broker_name = broker_name
+        self._silence = silence
+        self._send, self._unsent = trio.open_memory_channel[str](_UNSENT_MESSAGES)
+        self._registered = trio.Event()
+        self._last_frame = trio.current_time()
+        self._unknown_types: Counter[str] = Counter()
+        self.broker_id = broker_id
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the server has accepted the broker."""
+        return self._registered.is_set()
+
+    async def run(self) -> None:
+        """Register, listen and answer, until cancelled or until the session is lost.
+
+        Raises:
+            WebSocketError: Lost, refused or silent; possibly inside of an exception group.
+            trio_websocket.ConnectionClosed: The server closed it; likewise.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._listen)
+            nursery.start_soon(self._watch_silence)
+            nursery.start_soon(self._ping)
+            self._answer(codec.encode_register_broker(self._broker_name))
+            with trio.move_on_after(REGISTER_TIMEOUT):
+                await self._registered.wait()
+            if not self.is_registered:
+                raise WebSocketError(f"no answer to the registration in {REGISTER_TIMEOUT:g} s")
+            await self._request_status()
+
+    def _answer(self, text: str) -> None:
+        try:
+            self._send.send_nowait(text)
+        except trio.WouldBlock:
+            raise WebSocketError("the server does not read what it is sent") from None
+
+    async def _write(self) -> None:
+        # The only writer: a message that is cancelled halfway would garble the next one.
+        async for text in self._unsent:
+            with trio.move_on_after(SEND_TIMEOUT) as sending:
+                await self._websocket.send_message(text)
+            if sending.cancelled_caught:
+                raise WebSocketError(f"a message did not leave within {SEND_TIMEOUT:g} s")
+
+    async def _listen(self) -> None:
+        while True:
+            message = await self._websocket.get_message()
+            self._last_frame = trio.current_time()
+            frame = (
+                codec.decode_frame(message)
+                if isinstance(message, str)
+                else Rejected(RejectReason.NOT_AN_OBJECT, "a binary frame")
+            )
+            if isinstance(frame, Rejected):
+                _log.warning("frame_ignored", reason=frame.reason.value, error=frame.error)
+            else:
+                self._handle(*frame)
+
+    def _handle(self, message_type: str, fields: Fields) -> None:
+        match message_type:
+            case "PING" | "SERVER_HEARTBEAT":
+                self._answer(codec.encode_pong(self.broker_id))
+            case "AGENT_STATUS_UPDATE":
+                self._handle_status_update(fields)
+            case "REGISTER_BROKER_RESPONSE":
+                self._handle_response(fields)
+            case "ERROR" if not self.is_registered:
+                raise WebSocketError(f"the server refused the broker: {_text(fields)}")
+            case "ERROR":
+                # For one, a server that does not know REQUEST_AGENT_STATUS says so.
+                _log.debug("server_error", error=_text(fields))
+            case _:
+                self._handle_unknown(message_type)
+
+    def _handle_status_update(self, fields: Fields) -> None:
+        update = codec.decode_status_update(fields)
+        if isinstance(update, Rejected):
+            _log.warning("status_update_ignored", error=update.error)
+        else:
+            self._outbox.put(update)
+
+    def _handle_response(self, fields: Fields) -> None:
+        status = codec.string_field(fields, "status")
+        if status != "success":
+            raise WebSocketError(f"the server refused the broker: {_text(fields)}")
+        self.broker_id = codec.string_field(fields, "broker_id") or self.broker_id
+        self._outbox.put(BrokerRegistered(self.broker_id))
+        self._registered.set()
+        _log.info("registered", broker_id=self.broker_id)
+
+    def _handle_unknown(self, message_type: str) -> None:
+        self._unknown_types[message_type[:100]] += 1
+        if self._unknown_types[message_type[:100]] == 1:
+            _log.info("frame_type_unknown", message_type=message_type[:100])
+
+    async def _watch_silence(self) -> None:
+        # One wake-up a silence is cheaper than an event for each frame.
+        while trio.current_time() < (deadline := self._last_frame + self._silence):  # noqa: ASYNC110
+            await trio.sleep_until(deadline)
+        raise WebSocketError(f"no frame for {self._silence:g} s")
+
+    async def _ping(self) -> None:
+        # The pong counts as a frame, so an idle session stays, and a half-open connection shows.
+        while True:
+            await trio.sleep(self._silence / _PINGS_PER_SILENCE)
+            await self._websocket.ping()
+            self._last_frame = trio.current_time()
+
+    async def _request_status(self) -> None:
+        while True:
+            self._status_wanted.clear()
+            self._answer(codec.encode_request_agent_status(self.broker_id))
+            await trio.sleep(STATUS_REQUEST_INTERVAL)
+            await self._status_wanted.wait()
+
+
+def _text(fields: Fields) -> str:
+    names = ("text_payload", "message", "error", "reason", "status")
+    texts = (codec.string_field(fields, name) for name in names)
+    return next((text[:200] for text in texts if text), "no reason given")

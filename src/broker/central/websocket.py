@@ -1,0 +1,167 @@
+"""WebSocket connections that open and close within a deadline, whatever the peer does.
+
+trio-websocket's own context managers may never exit after the peer's close while the TCP
+connection stays open, and may leak a bare `Cancelled` (trio-websocket issue 184); TLS errors and a
+peer that hangs up in the handshake look like a timeout of a minute (issue 199). So the stream and
+the nursery below the WebSocket are opened, and closed by force, here.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import trio
+import trio_websocket
+from trio_websocket import ConnectionRejected, HandshakeError, WebSocketConnection
+from wsproto.utilities import ProtocolError
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for TCP, TLS and the WebSocket handshake together."""
+_CLOSE_TIMEOUT = 1.0
+"""Seconds for the closing handshake."""
+_RECEIVE_BYTES = 1 << 18
+_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+_MESSAGE_TOO_BIG = 1009
+
+
+class WebSocketError(Exception):
+    """The connection could not be opened, or it is lost."""
+
+
+class MessageTooBigError(WebSocketError):
+    """The server sent a message above the limit, and will most likely do so again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where the central server is and what it wants to see.
+
+    Attributes:
+        url: A `ws://` or `wss://` URL.
+        token: Sent as `Authorization: Bearer`.
+        tls: For `wss://`.
+        max_message_bytes: The largest message accepted.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    max_message_bytes: int = 1 << 28
+
+
+@asynccontextmanager
+async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
+    """Open a WebSocket, and close it at the end of the block, by force if need be.
+
+    The block is cancelled when the connection breaks in a way that the library does not report to
+    those who use it.
+
+    Raises:
+        WebSocketError: It could not be opened, or it broke.
+        MessageTooBigError: The server sent a message above the limit.
+    """
+    failure: WebSocketError | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(CONNECT_TIMEOUT):
+                stream = await _open_stream(address)
+            try:
+                with trio.fail_after(CONNECT_TIMEOUT):
+                    websocket = await _shake_hands(nursery, stream, address)
+                try:
+                    yield websocket
+                finally:
+                    with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                        await websocket.aclose()
+            finally:
+                nursery.cancel_scope.cancel()
+                await trio.aclose_forcefully(stream)
+    except* WebSocketError as errors:
+        failure = _first(errors)
+    except* trio_websocket.ConnectionClosed as errors:
+        failure = _closed(_first(errors))
+    except* _LIBRARY_ERRORS as errors:
+        failure = WebSocketError(_describe(_first(errors)))
+    if failure is not None:
+        raise failure
+
+
+_LIBRARY_ERRORS = (
+    OSError,
+    ssl.SSLError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+    HandshakeError,
+    ProtocolError,
+)
+
+
+async def _open_stream(address: ServerAddress) -> trio.abc.Stream:
+    url = urlsplit(address.url)
+    host, port = url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme]
+    stream = await trio.open_tcp_stream(host, port)
+    if url.scheme == "ws":
+        return stream
+    tls = trio.SSLStream(
+        stream,
+        address.tls or ssl.create_default_context(),
+        server_hostname=host,
+        https_compatible=True,
+    )
+    try:
+        await tls.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(tls)
+        raise
+    return tls
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, stream: trio.abc.Stream, address: ServerAddress
+) -> WebSocketConnection:
+    url = urlsplit(address.url)
+    resource = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    headers = [(b"Authorization", f"Bearer {address.token}".encode())] if address.token else []
+    return await trio_websocket.wrap_client_stream(
+        nursery,
+        stream,  # type: ignore[arg-type]  # any stream will do; the annotation names two
+        url.netloc,
+        resource,
+        extra_headers=headers,
+        max_message_size=address.max_message_bytes,
+        receive_buffer_size=_RECEIVE_BYTES,
+    )
+
+
+def _first[E: BaseException](group: BaseExceptionGroup[E]) -> E:
+    error: E | BaseExceptionGroup[E] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _closed(error: trio_websocket.ConnectionClosed) -> WebSocketError:
+    reason = error.reason
+    if reason is None:
+        return WebSocketError("the connection was lost")
+    if reason.code == _MESSAGE_TOO_BIG:
+        return MessageTooBigError("the server sent a message above BROKER_WEBSOCKET_MAX_BYTES")
+    text = f" ({reason.reason})" if reason.reason else ""
+    return WebSocketError(f"the connection was closed with code {reason.code}{text}")
+
+
+def _describe(error: BaseException) -> str:
+    match error:
+        case trio.TooSlowError():
+            return f"no answer within {CONNECT_TIMEOUT:g} s"
+        case ConnectionRejected():
+            return f"the server refused the WebSocket with HTTP status {error.status_code}"
+        case trio.BrokenResourceError() if isinstance(error.__cause__, ssl.SSLError):
+            return f"TLS: {error.__cause__}"
+        case OSError() if error.strerror:
+            return error.strerror
+        case _:
+            return str(error) or "the connection was lost"

@@ -1,0 +1,373 @@
+"""Bytes to messages and back.
+
+A body is checked once and taken apart only as far as routing needs: values
+stay the bytes they arrived as (`msgspec.Raw`), so what the broker does not
+know passes through exactly. No function here raises for a bad body; each
+returns a `Rejected` that says why.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import accumulate
+
+import msgspec
+
+from broker.messages import (
+    UNKNOWN_AGENT_NAME,
+    UNKNOWN_SENDER,
+    AgentError,
+    AgentStatus,
+    ChatMessage,
+    ClientDisconnected,
+    Fields,
+    RegisterAgent,
+    Rejected,
+    RejectReason,
+    ServerAvailable,
+    StatusUpdate,
+)
+from broker.routing import FailureReason
+
+MAX_DEPTH = 128
+"""Levels of arrays and objects a body may have: receivers recurse, and this many all can."""
+
+MAX_AGENT_ID_LENGTH = 255
+
+_BROKER_SENDER = "BrokerService"
+_SERVER_RECEIVER = "Server"
+_SERVER_BOOKKEEPING = ("_client_id", "_broadcast", "_target_agent_id")
+_CHAT_TYPES = frozenset({"TEXT", "REPLY", "SYSTEM"})
+_CHAT_STRINGS = (
+    "message_id",
+    "text_payload",
+    "send_timestamp",
+    "timestamp",
+    "receiver_id",
+    "in_reply_to_message_id",
+    "in_reply_to",
+)
+_FAILURE_TEXTS = {
+    FailureReason.NO_AGENT_ONLINE: "The message could not be routed: no agent is online.",
+    FailureReason.ONLY_SENDER_ONLINE: (
+        "The message could not be routed: its sender is the only agent online."
+    ),
+}
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_string = msgspec.json.Decoder(str).decode
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
+_encode = msgspec.json.Encoder().encode
+
+_LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""Brackets as signed bytes: one level more, one level fewer."""
+
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_STRING_OR_NULL = (b'"', b"n")
+
+
+class _RejectedError(Exception):
+    """Carries a `Rejected` from the place that found it to the function that returns it."""
+
+    def __init__(self, reason: RejectReason, error: str) -> None:
+        super().__init__(error)
+        self.rejected = Rejected(reason, error)
+
+
+def decode_input(body: bytes, max_bytes: int) -> ChatMessage | AgentError | Rejected:
+    """Decode what agents send.
+
+    Args:
+        body: The AMQP body.
+        max_bytes: The largest body accepted, in bytes.
+    """
+    return _decode(body, max_bytes, _input_message)
+
+
+def decode_metadata(body: bytes, max_bytes: int) -> RegisterAgent | ClientDisconnected | Rejected:
+    """Decode what the server says of single agents. Arguments as for `decode_input`."""
+    return _decode(body, max_bytes, _metadata_message)
+
+
+def decode_advertisement(body: bytes, max_bytes: int) -> ServerAvailable | Rejected:
+    """Decode what a server says of itself. Arguments as for `decode_input`."""
+    return _decode(body, max_bytes, _advertisement_message)
+
+
+def decode_frame(text: str) -> tuple[str, Fields] | Rejected:
+    """Decode a WebSocket text frame to its `message_type` and fields."""
+    try:
+        fields = _parsed_fields(text)
+        return _message_type(fields), fields
+    except _RejectedError as error:
+        return error.rejected
+
+
+def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
+    """Decode an AGENT_STATUS_UPDATE; unusable entries are skipped and counted."""
+    try:
+        is_full = _field(fields, "is_full_update", bool) or False
+        entries = _field(fields, "agents", list[msgspec.Raw])
+    except _RejectedError as error:
+        return error.rejected
+    if entries is None:
+        return Rejected(RejectReason.INVALID_FIELD, "`agents` is missing")
+    statuses = [status for entry in entries if (status := _agent_status(entry)) is not None]
+    return StatusUpdate(
+        agents={status.agent_id: status for status in statuses},
+        is_full=is_full,
+        skipped=len(entries) - len(statuses),
+    )
+
+
+def string_field(fields: Fields, name: str) -> str | None:
+    """Return a field's value when it is a string, else None."""
+    try:
+        return _field(fields, name, str)
+    except _RejectedError:
+        return None
+
+
+def encode_routed(message: ChatMessage, receiver_id: str) -> bytes:
+    """Encode a chat message for its receiver: the server's bookkeeping goes, the rest stays."""
+    fields: dict[str, object] = {**message.fields, "receiver_id": receiver_id}
+    for name in _SERVER_BOOKKEEPING:
+        fields.pop(name, None)
+    if "routing_status" in fields:
+        fields["routing_status"] = "routed"
+    return _encode(fields)
+
+
+def encode_routing_failure(message: ChatMessage, reason: FailureReason, message_id: str) -> bytes:
+    """Encode the ERROR that tells the server that nobody can receive a chat message.
+
+    Args:
+        message: The message that could not be routed.
+        reason: Why.
+        message_id: A fresh id for the ERROR itself.
+    """
+    original_id = message.fields.get("message_id")
+    failure = {
+        "message_type": "ERROR",
+        "message_id": message_id,
+        "sender_id": _BROKER_SENDER,
+        "receiver_id": _SERVER_RECEIVER,
+        "text_payload": _FAILURE_TEXTS[reason],
+        "reason": reason.value,
+        "routing_status": "error",
+        "original_message_id": original_id,
+        "original_sender_id": message.sender_id,
+        "in_reply_to_message_id": original_id,
+    }
+    return _encode(_with_client_id(failure, message.fields.get("_client_id")))
+
+
+def encode_register_response(message: RegisterAgent) -> bytes:
+    """Encode the answer to a REGISTER_AGENT."""
+    response = {
+        "message_type": "REGISTER_AGENT_RESPONSE",
+        "status": "success",
+        "agent_id": message.agent_id,
+        "message": "Agent registered successfully",
+    }
+    return _encode(_with_client_id(response, message.client_id))
+
+
+def encode_register_broker(broker_name: str) -> str:
+    """Encode the broker's registration with the central server."""
+    return _encode({"message_type": "REGISTER_BROKER", "broker_name": broker_name}).decode()
+
+
+def encode_pong(broker_id: str) -> str:
+    """Encode the answer to a PING or SERVER_HEARTBEAT."""
+    return _encode({"message_type": "PONG", "broker_id": broker_id}).decode()
+
+
+def encode_request_agent_status(broker_id: str) -> str:
+    """Encode the request for a fresh status update."""
+    return _encode(
+        {
+            "message_type": "REQUEST_AGENT_STATUS",
+            "sender_id": broker_id,
+            "timestamp": datetime.now(UTC).isoformat(),
+        }
+    ).decode()
+
+
+def _with_client_id(
+    message: Mapping[str, object], client_id: msgspec.Raw | None
+) -> Mapping[str, object]:
+    # Legacy servers find the client that waits for this message by `_client_id`.
+    return message if client_id is None else {**message, "_client_id": client_id}
+
+
+def _decode[T](body: bytes, max_bytes: int, build: Callable[[str, Fields], T]) -> T | Rejected:
+    try:
+        fields = _checked_fields(body, max_bytes)
+        return build(_message_type(fields), fields)
+    except _RejectedError as error:
+        return error.rejected
+
+
+def _checked_fields(body: bytes, max_bytes: int) -> Fields:
+    if len(body) > max_bytes:
+        raise _RejectedError(
+            RejectReason.TOO_LARGE, f"the body has {len(body)} bytes, {max_bytes} are allowed"
+        )
+    try:
+        # msgspec does not look at the UTF-8 inside of strings that it skips.
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise _RejectedError(
+            RejectReason.INVALID_UTF8, f"the body is not UTF-8: {error.reason} at {error.start}"
+        ) from error
+    if _is_too_deep(body):
+        raise _RejectedError(
+            RejectReason.TOO_DEEP, f"the body is nested deeper than {MAX_DEPTH} levels"
+        )
+    return _parsed_fields(body)
+
+
+def _parsed_fields(text: bytes | str) -> Fields:
+    try:
+        try:
+            return _decode_fields(text)
+        except msgspec.ValidationError:
+            # Raised at the first byte of a list or number, before the rest was looked at.
+            _decode_any(text)
+            raise
+    except msgspec.ValidationError as error:
+        raise _RejectedError(RejectReason.NOT_AN_OBJECT, str(error)) from error
+    except msgspec.DecodeError as error:
+        raise _RejectedError(RejectReason.INVALID_JSON, str(error)) from error
+    except RecursionError as error:
+        raise _RejectedError(RejectReason.TOO_DEEP, str(error)) from error
+
+
+def _is_too_deep(body: bytes) -> bool:
+    # Almost every body has fewer brackets than levels are allowed, and two counts tell.
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return False
+    # Without escaped quotes, every other piece between quotes stands outside of a string.
+    # What follows a syntax error may be measured wrong, but no decoder gets there.
+    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    outside = b"".join(unescaped.split(b'"')[::2])
+    levels = memoryview(outside.translate(_LEVELS, _NOT_BRACKETS)).cast("b")
+    return max(accumulate(levels), default=0) > MAX_DEPTH
+
+
+def _message_type(fields: Fields) -> str:
+    raw = fields.get("message_type")
+    if raw is None or _is_null(raw):
+        raise _RejectedError(RejectReason.MISSING_MESSAGE_TYPE, "`message_type` is missing")
+    try:
+        return _decode_string(raw)
+    except msgspec.ValidationError as error:
+        raise _RejectedError(RejectReason.INVALID_FIELD, f"`message_type`: {error}") from error
+
+
+def _input_message(message_type: str, fields: Fields) -> ChatMessage | AgentError:
+    if message_type in _CHAT_TYPES:
+        for name in _CHAT_STRINGS:
+            _check_string(fields, name)
+        sender_id = _field(fields, "sender_id", str)
+        return ChatMessage(fields, UNKNOWN_SENDER if sender_id is None else sender_id)
+    if message_type == "ERROR":
+        return AgentError()
+    raise _unsupported("TEXT, REPLY, SYSTEM and ERROR")
+
+
+def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | ClientDisconnected:
+    if message_type == "REGISTER_AGENT":
+        return RegisterAgent(
+            agent_id=_agent_id(fields),
+            agent_name=_field(fields, "agent_name", str) or UNKNOWN_AGENT_NAME,
+            capabilities=_field(fields, "capabilities", tuple[str, ...]) or (),
+            client_id=fields.get("_client_id"),
+        )
+    if message_type == "CLIENT_DISCONNECTED":
+        return ClientDisconnected(_agent_id(fields))
+    raise _unsupported("REGISTER_AGENT and CLIENT_DISCONNECTED")
+
+
+def _advertisement_message(message_type: str, fields: Fields) -> ServerAvailable:
+    if message_type == "SERVER_AVAILABLE":
+        return ServerAvailable(
+            server_id=_field(fields, "server_id", str),
+            websocket_url=_field(fields, "websocket_url", str),
+        )
+    raise _unsupported("SERVER_AVAILABLE")
+
+
+def _unsupported(supported: str) -> _RejectedError:
+    return _RejectedError(
+        RejectReason.UNSUPPORTED_MESSAGE_TYPE, f"this queue takes {supported}, nothing else"
+    )
+
+
+def _first_byte(raw: msgspec.Raw) -> bytes:
+    # The JSON is checked already, so the first byte tells the kind of a value, and a long
+    # one need not be copied or decoded for that.
+    return bytes(memoryview(raw)[:1])
+
+
+def _is_null(raw: msgspec.Raw) -> bool:
+    return _first_byte(raw) == b"n"
+
+
+def _check_string(fields: Fields, name: str) -> None:
+    raw = fields.get(name)
+    if raw is not None and _first_byte(raw) not in _STRING_OR_NULL:
+        raise _RejectedError(RejectReason.INVALID_FIELD, f"`{name}` must be a string")
+
+
+def _field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
+    """Decode one field; null counts as missing."""
+    raw = fields.get(name)
+    if raw is None or _is_null(raw):
+        return None
+    try:
+        return msgspec.json.decode(raw, type=expected)
+    except msgspec.ValidationError as error:
+        raise _RejectedError(RejectReason.INVALID_FIELD, f"`{name}`: {error}") from error
+
+
+def _agent_id(fields: Fields) -> str:
+    agent_id = _field(fields, "agent_id", str)
+    if agent_id is None or not _is_agent_id(agent_id):
+        raise _RejectedError(
+            RejectReason.INVALID_FIELD,
+            f"`agent_id` must be a string of 1 to {MAX_AGENT_ID_LENGTH} characters, "
+            "none of them a control character",
+        )
+    return agent_id
+
+
+def _is_agent_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_AGENT_ID_LENGTH and not _CONTROL_CHARACTERS.search(text)
+
+
+class _AgentEntry(msgspec.Struct):
+    agent_id: str
+    agent_name: str | None = None
+    is_online: bool | None = None
+    last_seen: str | float | None = None
+
+
+_decode_entry = msgspec.json.Decoder(_AgentEntry).decode
+
+
+def _agent_status(raw: msgspec.Raw) -> AgentStatus | None:
+    try:
+        entry = _decode_entry(raw)
+    except msgspec.ValidationError:
+        return None
+    if not _is_agent_id(entry.agent_id):
+        return None
+    return AgentStatus(
+        agent_id=entry.agent_id,
+        agent_name=entry.agent_name or UNKNOWN_AGENT_NAME,
+        is_online=entry.is_online or False,
+        last_seen=entry.last_seen,
+    )

@@ -1,0 +1,175 @@
+"""What comes of a delivery: decoded once, decided once, turned into its settlement."""
+
+from collections.abc import Callable
+from functools import partial
+from random import random
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from broker import codec
+from broker.amqp import Delivery, Publishing, Settlement, dead_letter
+from broker.messages import (
+    UNKNOWN_SENDER,
+    AgentError,
+    ChatMessage,
+    ClientDisconnected,
+    RegisterAgent,
+    Rejected,
+    RejectReason,
+    ServerAvailable,
+)
+from broker.registry import AgentRegistry
+from broker.routing import CannotRoute, RouteTo, route
+
+_UNROUTABLE = Rejected(
+    RejectReason.UNROUTABLE, "RabbitMQ found no output queue, even after the broker created it"
+)
+_FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
+
+_log = structlog.get_logger(__name__)
+
+
+class QueueNames(msgspec.Struct, frozen=True):
+    """The queues between agents, broker and server."""
+
+    input: str
+    output: str
+    metadata: str
+    advertisement: str
+    dead_letter: str
+
+
+class Dispatcher:
+    """Decides deliveries by the registry, and changes it by what they say.
+
+    Attributes:
+        broker_id: Who publishes and parks: what the broker calls itself, or the name that the
+            server gave it.
+
+    Args:
+        queues: Their names.
+        registry: The agent registry.
+        broker_id: See above.
+        max_message_bytes: Larger bodies are parked.
+        agent_registered: Called after a registration by queue.
+        status_wanted: Called when a sender shows that the registry lacks an agent.
+        server_available: Called when a server advertises itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        queues: QueueNames,
+        registry: AgentRegistry,
+        broker_id: str,
+        max_message_bytes: int,
+        agent_registered: Callable[[], None],
+        status_wanted: Callable[[], None],
+        server_available: Callable[[ServerAvailable], None],
+    ) -> None:
+        self.broker_id = broker_id
+        self._queues = queues
+        self._registry = registry
+        self._max_bytes = max_message_bytes
+        self._agent_registered = agent_registered
+        self._status_wanted = status_wanted
+        self._server_available = server_available
+        self._decide: dict[str, Callable[[Delivery], Settlement | Rejected]] = {
+            queues.input: self._decide_input,
+            queues.metadata: self._decide_metadata,
+            queues.advertisement: self._decide_advertisement,
+        }
+
+    def settle(self, delivery: Delivery) -> tuple[Settlement, RejectReason | None]:
+        """Return what comes of a delivery, and the reason when it is to be parked.
+
+        Never raises: whatever a message does to the broker, its neighbours are routed.
+        """
+        try:
+            decision = (
+                Rejected(RejectReason.INVALID_PROPERTIES, delivery.properties_error)
+                if delivery.properties_error is not None
+                else self._decide[delivery.queue](delivery)
+            )
+        except Exception:  # noqa: BLE001 - its neighbours must be routed
+            _log.exception("decision_failed", queue=delivery.queue)
+            decision = _FAILED
+        if isinstance(decision, Rejected):
+            return Settlement(delivery, self._parked(delivery, decision)), decision.reason
+        return decision, None
+
+    def _decide_input(self, delivery: Delivery) -> Settlement | Rejected:
+        message = codec.decode_input(delivery.body, self._max_bytes)
+        match message:
+            case ChatMessage():
+                self._notice_sender(message)
+                return self._published(delivery, self._route(message))
+            case AgentError():
+                return self._published(delivery, delivery.body)
+            case Rejected():
+                return message
+
+    def _route(self, message: ChatMessage) -> bytes:
+        decision = route(message, self._registry, random)
+        match decision:
+            case RouteTo():
+                return codec.encode_routed(message, decision.receiver_id)
+            case CannotRoute():
+                return codec.encode_routing_failure(message, decision.reason, str(uuid4()))
+
+    def _notice_sender(self, message: ChatMessage) -> None:
+        # Clients of the server carry `_client_id`; any other named sender should be an agent.
+        if (
+            message.sender_id not in self._registry
+            and message.sender_id != UNKNOWN_SENDER
+            and "_client_id" not in message.fields
+        ):
+            self._status_wanted()
+
+    def _decide_metadata(self, delivery: Delivery) -> Settlement | Rejected:
+        message = codec.decode_metadata(delivery.body, self._max_bytes)
+        match message:
+            case RegisterAgent():
+                self._registry.register(message.agent_id, message.agent_name, message.capabilities)
+                self._agent_registered()
+                _log.info("agent_registered", agent_id=message.agent_id)
+                return self._published(delivery, codec.encode_register_response(message))
+            case ClientDisconnected():
+                self._registry.disconnect(message.agent_id)
+                _log.info("agent_disconnected", agent_id=message.agent_id)
+                return Settlement(delivery)
+            case Rejected():
+                return message
+
+    def _decide_advertisement(self, delivery: Delivery) -> Settlement | Rejected:
+        message = codec.decode_advertisement(delivery.body, self._max_bytes)
+        match message:
+            case ServerAvailable():
+                self._server_available(message)
+                return Settlement(delivery)
+            case Rejected():
+                return message
+
+    def _published(self, delivery: Delivery, body: bytes) -> Settlement:
+        return Settlement(
+            delivery,
+            Publishing(
+                self._queues.output,
+                body,
+                self.broker_id,
+                delivery.headers,
+                delivery.correlation_id,
+            ),
+            unroutable=partial(self._parked, delivery, _UNROUTABLE),
+        )
+
+    def _parked(self, delivery: Delivery, rejected: Rejected) -> Publishing:
+        return dead_letter(
+            delivery,
+            queue=self._queues.dead_letter,
+            reason=rejected.reason.value,
+            error=rejected.error,
+            broker_id=self.broker_id,
+        )

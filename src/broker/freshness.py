@@ -1,0 +1,49 @@
+"""Whether the registry is known, and recent enough to route by."""
+
+import math
+
+
+class RegistryFreshness:
+    """Decides when messages may be taken from the input queue.
+
+    They may once the registry is known. When the server has been gone for too long they may not,
+    until a status update arrives. All times are in seconds of one monotonic clock.
+
+    Args:
+        ttl: How long the registry is good without the server; 0 means for ever.
+        now: The current time. Until the server is there it counts as gone since now.
+    """
+
+    def __init__(self, ttl: float, now: float) -> None:
+        self._ttl = ttl or math.inf
+        self._is_known = False
+        self._is_stale = False
+        self._gone_since: float | None = now
+
+    def status_updated(self) -> None:
+        """Take note of a status update: it is the server's word of now."""
+        self._is_known = True
+        self._is_stale = False
+
+    def agent_registered(self) -> None:
+        """Take note of a registration by queue: now somebody is known."""
+        self._is_known = True
+
+    def server_connected(self) -> None:
+        """Take note that the server is there."""
+        self._gone_since = None
+
+    def server_lost(self, now: float) -> None:
+        """Take note that the server is gone."""
+        if self._gone_since is None:
+            self._gone_since = now
+
+    def expires_at(self) -> float:
+        """Return when the registry goes stale if nothing happens until then."""
+        return math.inf if self._gone_since is None else self._gone_since + self._ttl
+
+    def is_fresh(self, now: float) -> bool:
+        """Return whether messages may be routed."""
+        if now >= self.expires_at():
+            self._is_stale = True
+        return self._is_known and not self._is_stale

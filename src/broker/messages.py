@@ -1,0 +1,114 @@
+"""What travels: the messages the broker understands, as frozen values.
+
+Everything here is already validated. How bytes become these values, and the
+other way round, is the business of `broker.codec`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+UNKNOWN_SENDER = "unknown"
+"""Stands for a missing `sender_id`. No agent carries it, so it excludes nobody."""
+
+UNKNOWN_AGENT_NAME = "Unknown Agent"
+
+type Fields = Mapping[str, msgspec.Raw]
+"""A JSON object whose values stay the bytes they arrived as."""
+
+
+class RejectReason(StrEnum):
+    """Why a delivery went to the dead-letter queue. These codes are stable."""
+
+    INVALID_JSON = "invalid_json"
+    INVALID_UTF8 = "invalid_utf8"
+    NOT_AN_OBJECT = "not_an_object"
+    MISSING_MESSAGE_TYPE = "missing_message_type"
+    UNSUPPORTED_MESSAGE_TYPE = "unsupported_message_type"
+    INVALID_FIELD = "invalid_field"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    INVALID_PROPERTIES = "invalid_properties"
+    UNROUTABLE = "unroutable"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A body that cannot be processed, and why.
+
+    Attributes:
+        reason: The stable code.
+        error: One line for a person. It never quotes the body.
+    """
+
+    reason: RejectReason
+    error: str
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """A TEXT, REPLY or SYSTEM message that wants a receiver."""
+
+    fields: Fields
+    sender_id: str
+
+
+class AgentError(msgspec.Struct, frozen=True):
+    """An ERROR from an agent: forwarded as it is, never routed, never answered."""
+
+
+class RegisterAgent(msgspec.Struct, frozen=True):
+    """An agent enters the registry, online."""
+
+    agent_id: str
+    agent_name: str
+    capabilities: tuple[str, ...] = ()
+    client_id: msgspec.Raw | None = None
+
+
+class ClientDisconnected(msgspec.Struct, frozen=True):
+    """An agent went offline; its registration stays."""
+
+    agent_id: str
+
+
+class ServerAvailable(msgspec.Struct, frozen=True):
+    """A central server advertises where its WebSocket endpoint is."""
+
+    server_id: str | None
+    websocket_url: str | None
+
+
+class AgentStatus(msgspec.Struct, frozen=True):
+    """What the central server says of one agent."""
+
+    agent_id: str
+    agent_name: str = UNKNOWN_AGENT_NAME
+    is_online: bool = False
+    last_seen: str | float | None = None
+
+
+class StatusUpdate(msgspec.Struct, frozen=True):
+    """What the central server says of many agents.
+
+    Attributes:
+        agents: By agent id.
+        is_full: Whether agents that are not named go offline.
+        skipped: How many entries were unusable.
+    """
+
+    agents: Mapping[str, AgentStatus]
+    is_full: bool = False
+    skipped: int = 0
+
+    def followed_by(self, later: "StatusUpdate") -> "StatusUpdate":
+        """Return one update that has the effect of this one and then of `later`.
+
+        A full `later` is the whole truth: agents that only this one names are offline then,
+        and what this one says of them is dropped.
+        """
+        return StatusUpdate(
+            agents=later.agents if later.is_full else {**self.agents, **later.agents},
+            is_full=self.is_full or later.is_full,
+            skipped=self.skipped + later.skipped,
+        )

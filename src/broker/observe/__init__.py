@@ -1,0 +1,1 @@
+"""What the broker lets be seen of itself."""

@@ -1,0 +1,136 @@
+"""The router task: it owns the registry, and decides what comes of each delivery.
+
+Everything that changes the registry or asks for a decision arrives in one mailbox and is dealt with
+one after the other, so the registry needs no lock and each decision sees a consistent state.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+import structlog
+import trio
+
+from broker.amqp import Deliveries
+from broker.dispatch import Dispatcher, QueueNames
+from broker.freshness import RegistryFreshness
+from broker.messages import RejectReason, ServerAvailable, StatusUpdate
+from broker.registry import AgentRegistry
+from broker.wakeup import Gate
+
+_log = structlog.get_logger(__name__)
+
+
+class BrokerRegistered(msgspec.Struct, frozen=True):
+    """The central server has accepted the broker and named it."""
+
+    broker_id: str
+
+
+class ServerLost(msgspec.Struct, frozen=True):
+    """The session with the central server is over."""
+
+
+type Mail = Deliveries | StatusUpdate | BrokerRegistered | ServerLost
+
+
+class Router:
+    """Owns the registry. Made inside of `trio.run`: the registry ages from then on.
+
+    Args:
+        queues: Their names.
+        broker_id: What the broker calls itself until the server names it.
+        max_message_bytes: Larger bodies are dead-lettered.
+        registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
+        consumption: Opened while messages may be taken from the input queue.
+        status_wanted: Called when a message shows that the registry lacks an agent.
+        server_available: Called when a server advertises itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        queues: QueueNames,
+        broker_id: str,
+        max_message_bytes: int,
+        registry_ttl: float,
+        consumption: Gate,
+        status_wanted: Callable[[], None],
+        server_available: Callable[[ServerAvailable], None],
+    ) -> None:
+        self._consumption = consumption
+        self._registry = AgentRegistry()
+        self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
+        self._dispatcher = Dispatcher(
+            queues=queues,
+            registry=self._registry,
+            broker_id=broker_id,
+            max_message_bytes=max_message_bytes,
+            agent_registered=self._freshness.agent_registered,
+            status_wanted=status_wanted,
+            server_available=server_available,
+        )
+
+    async def run(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
+        """Deal with all mail, until cancelled. A status update is applied wholly or not at all."""
+        async with mailbox:
+            while True:
+                mail: Mail | None = None
+                with trio.move_on_at(self._wake_at()):
+                    mail = await mailbox.receive()
+                if mail is not None:
+                    await self._deal_with(mail)
+                self._update_consumption()
+
+    def _wake_at(self) -> float:
+        # Only an open gate waits for the registry to go stale.
+        return self._freshness.expires_at() if self._consumption.is_open else math.inf
+
+    async def _deal_with(self, mail: Mail) -> None:
+        match mail:
+            case Deliveries():
+                self._settle(mail)
+            case StatusUpdate():
+                await self._apply(mail)
+            case BrokerRegistered():
+                self._dispatcher.broker_id = mail.broker_id
+                self._freshness.server_connected()
+            case ServerLost():
+                self._freshness.server_lost(trio.current_time())
+
+    def _update_consumption(self) -> None:
+        is_fresh = self._freshness.is_fresh(trio.current_time())
+        if is_fresh and not self._consumption.is_open:
+            self._consumption.open()
+        elif not is_fresh and self._consumption.is_open:
+            self._consumption.close()
+            _log.warning("registry_stale")
+
+    async def _apply(self, update: StatusUpdate) -> None:
+        with trio.CancelScope(shield=True):
+            for _ in self._registry.applying(update):
+                # A large update must not hold up the answer to the server's heartbeat.
+                await trio.lowlevel.checkpoint()
+        self._freshness.status_updated()
+        _log.info(
+            "registry_updated",
+            full=update.is_full,
+            named=len(update.agents),
+            online=self._registry.online_count,
+            known=self._registry.known_count,
+        )
+        if update.skipped:
+            _log.warning("agent_status_skipped", entries=update.skipped)
+
+    def _settle(self, arrived: Deliveries) -> None:
+        settlements = []
+        rejects: Counter[RejectReason] = Counter()
+        for delivery in arrived.deliveries:
+            settlement, reason = self._dispatcher.settle(delivery)
+            settlements.append(settlement)
+            if reason is not None:
+                rejects[reason] += 1
+        arrived.settle(settlements)
+        for reason, count in rejects.items():
+            _log.warning("dead_lettered", queue=arrived.queue, reason=reason.value, count=count)

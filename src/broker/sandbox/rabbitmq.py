@@ -1,0 +1,417 @@
+"""A private RabbitMQ node: own ports, own directory, loopback only, gone with its opener.
+
+The node and its epmd each run under a keeper (see `broker.sandbox.keeper`), so that nothing stays
+behind even when this process is killed.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import trio
+
+from broker.sandbox import keeper
+
+HOST: Final = "127.0.0.1"
+
+# Looked through before PATH: Debian's command on PATH switches to a system user and its files.
+PACKAGE_DIRECTORIES: Final = ("/usr/lib/rabbitmq/bin",)
+# Looked through after PATH: Homebrew's folders are often missing from it.
+EXTRA_DIRECTORIES: Final = ("/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/sbin")
+
+START_ATTEMPTS: Final = 3
+"""How often another set of free ports is tried: somebody may take one before the node does."""
+STOP_TIMEOUT: Final = 30.0
+"""Seconds a graceful stop may take before it becomes a kill."""
+CLOSE_TIMEOUT: Final = 2 * keeper.GRACE
+"""Seconds that leaving the context may take: the keeper's grace, and as much again."""
+CTL_TIMEOUT: Final = 60.0
+"""Seconds one rabbitmqctl command may take: each starts an Erlang virtual machine."""
+_KEEPER_TIMEOUT: Final = 10.0
+_POLL_INTERVAL: Final = 0.1
+_ANSWER_TIMEOUT: Final = 2.0
+
+_AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+_FRAME_PREFIX_SIZE: Final = 7  # type, channel, payload size
+_CONNECTION_START: Final = b"\x00\x0a\x00\x0a"  # class 10, method 10
+
+
+class RabbitmqNodeError(Exception):
+    """The private RabbitMQ node did not do what it was asked to."""
+
+
+class RabbitmqNotInstalledError(RabbitmqNodeError):
+    """RabbitMQ, or the Erlang it runs on, was not found on this machine."""
+
+
+class _NodeEndedError(RabbitmqNodeError):
+    """The node ended before it was ready, perhaps because somebody took one of its ports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The commands of a RabbitMQ on this machine, and the PATH on which they find each other."""
+
+    server: str
+    ctl: str
+    epmd: str
+    search_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A command under its keeper."""
+
+    keeper: trio.Process
+    process_id: int
+
+    @property
+    def running(self) -> bool:
+        return self.keeper.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.running:
+            # macOS answers EPERM for a group of which only a zombie is left.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process_id, number)
+
+    async def end(self) -> None:
+        """Let the keeper end the command, and wait for both."""
+        if self.keeper.stdin is not None:
+            await self.keeper.stdin.aclose()
+        await self.keeper.wait()
+
+
+class RabbitmqNode:
+    """A RabbitMQ node of one's own, made by `open_rabbitmq_node`.
+
+    Its ports, directory, data and credentials stay the same however often it is stopped and
+    started. Only one task at a time may stop or start it.
+
+    Attributes:
+        host: The loopback address it listens on.
+        port: Its AMQP port.
+        url: Where and as whom to connect, as an ``amqp://`` URL.
+        directory: Everything it writes, removed at the end.
+    """
+
+    def __init__(self, installation: Installation, *, startup_timeout: float) -> None:
+        self.host: Final = HOST
+        self.port, distribution_port, self._epmd_port = _free_ports(3)
+        self.url: Final = f"amqp://guest:guest@{HOST}:{self.port}/"
+        self.directory: Final = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
+        self._share: Final = keeper.share(str(self.directory))
+        self._log: Final = self.directory / "node.log"
+        self._installation: Final = installation
+        self._startup_timeout: Final = startup_timeout
+        # Unique, because it also tells this node's answer from that of another on the same port.
+        self._name: Final = f"sandbox-{secrets.token_hex(6)}"
+        self._environment: Final = _environment(
+            self.directory,
+            name=self._name,
+            port=self.port,
+            distribution_port=distribution_port,
+            epmd_port=self._epmd_port,
+            search_path=installation.search_path,
+        )
+        self._epmd: _Kept | None = None
+        self._server: _Kept | None = None
+
+    async def start(self) -> None:
+        """Start the node, with the data it already has, and wait until it speaks AMQP.
+
+        When it runs already, only wait for it. When cancelled, the node may go on starting.
+
+        Raises:
+            RabbitmqNodeError: It ended, or was not ready within the startup timeout. The text ends
+                with the tail of its log.
+        """
+        deadline = trio.current_time() + self._startup_timeout
+        if self._epmd is None:
+            self._epmd = await self._keep(
+                # In the foreground, or RabbitMQ would leave a daemon of its own behind.
+                self._installation.epmd, "-port", str(self._epmd_port), "-address", HOST
+            )  # fmt: skip
+        if self._server is None or not self._server.running:
+            self._server = await self._keep(self._installation.server)
+        with trio.move_on_at(deadline):
+            while self._server.running and self._epmd.running:
+                if await self.answers():
+                    return
+                await trio.sleep(_POLL_INTERVAL)
+            raise _NodeEndedError(f"RabbitMQ ended while starting:\n{self.log_tail(30)}")
+        raise RabbitmqNodeError(
+            f"RabbitMQ was not ready after {self._startup_timeout:g} s:\n{self.log_tail(30)}"
+        )
+
+    async def stop(self) -> None:
+        """Stop the node gracefully (SIGTERM); one that takes too long is killed.
+
+        Does nothing when it is not running. When cancelled, the node may go on stopping.
+        """
+        if self._server is None:
+            return
+        self._server.signal(signal.SIGTERM)
+        self._server.signal(signal.SIGCONT)  # a paused node sees SIGTERM only once continued
+        with trio.move_on_after(STOP_TIMEOUT):
+            await self._server.keeper.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Kill the node's virtual machine (SIGKILL) and wait until it is gone.
+
+        Does nothing when it is not running.
+        """
+        if self._server is None:
+            return
+        self._server.signal(signal.SIGKILL)
+        await self._server.end()
+        self._server = None
+
+    async def pause(self) -> None:
+        """Freeze the node (SIGSTOP): its connections stay open and nobody answers."""
+        if self._server is not None:
+            self._server.signal(signal.SIGSTOP)
+        await trio.lowlevel.checkpoint()
+
+    async def resume(self) -> None:
+        """Let a paused node go on (SIGCONT)."""
+        if self._server is not None:
+            self._server.signal(signal.SIGCONT)
+        await trio.lowlevel.checkpoint()
+
+    async def answers(self) -> bool:
+        """Tell, within 2 s, whether this node (not another on its port) speaks AMQP."""
+        with trio.move_on_after(_ANSWER_TIMEOUT), suppress(OSError, trio.BrokenResourceError):
+            async with await trio.open_tcp_stream(HOST, self.port) as stream:
+                await stream.send_all(_AMQP_HEADER)
+                frame = b""
+                async for received in stream:
+                    frame += received
+                    # The cluster's name, by default made of the node's, is among the properties.
+                    if (
+                        frame[_FRAME_PREFIX_SIZE:].startswith(_CONNECTION_START)
+                        and self._name.encode() in frame
+                    ):
+                        return True
+        return False
+
+    async def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl against this node; when cancelled, the command is ended.
+
+        Args:
+            *arguments: The command and its arguments, such as ``"list_queues", "name"``.
+
+        Returns:
+            What it wrote to stdout, without banners.
+
+        Raises:
+            RabbitmqNodeError: It failed, or took longer than `CTL_TIMEOUT`.
+        """
+        with trio.move_on_after(CTL_TIMEOUT):
+            completed = await trio.run_process(
+                [self._installation.ctl, "--quiet", *arguments],
+                env=self._environment,
+                cwd=self.directory,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+            )
+            if completed.returncode != 0:
+                said = (completed.stderr + completed.stdout).decode(errors="replace").strip()
+                raise RabbitmqNodeError(
+                    f"rabbitmqctl {arguments[0]} failed ({completed.returncode}): {said}"
+                )
+            return completed.stdout.decode(errors="replace")
+        raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {CTL_TIMEOUT:g} s")
+
+    def log_tail(self, lines: int) -> str:
+        """Give the last lines of what the node and its epmd wrote.
+
+        Args:
+            lines: How many lines at most.
+        """
+        written = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(written[-lines:])
+
+    async def _close(self) -> None:
+        """Kill what runs and remove the directory."""
+        await self.kill()
+        os.close(self._share)
+        if self._epmd is not None:
+            await self._epmd.end()
+        # The last keeper did it, unless it ended before its time or never began.
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def _keep(self, *command: str) -> _Kept:
+        with self._log.open("ab") as log:
+            return await _keep(
+                command, directory=self.directory, environment=self._environment, log=log
+            )
+
+
+@asynccontextmanager
+async def open_rabbitmq_node(*, startup_timeout: float = 60) -> AsyncIterator[RabbitmqNode]:
+    """Run a private RabbitMQ node for the length of the context.
+
+    It listens on loopback only, has no plugins, and disappears with its directory at the end of
+    the context or of this process, whichever comes first, even when the process is killed. The end
+    is shielded from cancellation and bounded by `CLOSE_TIMEOUT`.
+
+    Args:
+        startup_timeout: Seconds until the node must speak AMQP, at this and at every later start.
+
+    Yields:
+        The node, ready for connections.
+
+    Raises:
+        RabbitmqNotInstalledError: RabbitMQ or Erlang is missing; the text says how to install it.
+        RabbitmqNodeError: The node did not start. The text ends with the tail of its log.
+    """
+    installation = find_installation()
+    for attempt in range(1, START_ATTEMPTS + 1):
+        node = RabbitmqNode(installation, startup_timeout=startup_timeout)
+        try:
+            try:
+                await node.start()
+            except _NodeEndedError:
+                if attempt == START_ATTEMPTS:
+                    raise
+                continue
+            yield node
+            return
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await node._close()  # noqa: SLF001 - only the opener closes
+
+
+def find_installation() -> Installation:
+    """Find RabbitMQ where packages put it, or on PATH.
+
+    Raises:
+        RabbitmqNotInstalledError: It is missing; the text says how to install it.
+    """
+    search_path = os.pathsep.join(
+        (*PACKAGE_DIRECTORIES, os.environ.get("PATH", os.defpath), *EXTRA_DIRECTORIES)
+    )
+    server, ctl, epmd, erl = (
+        shutil.which(program, path=search_path)
+        for program in ("rabbitmq-server", "rabbitmqctl", "epmd", "erl")
+    )
+    if server is None or ctl is None or epmd is None or erl is None:
+        raise RabbitmqNotInstalledError(
+            "RabbitMQ is not installed here. Install it with"
+            " `apt-get install rabbitmq-server` or `brew install rabbitmq`."
+        )
+    return Installation(server, ctl, epmd, search_path)
+
+
+def _free_ports(count: int) -> list[int]:
+    # All are held until all are known, so that they differ.
+    holders = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports: list[int] = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return ports
+
+
+def _environment(
+    directory: Path,
+    *,
+    name: str,
+    port: int,
+    distribution_port: int,
+    epmd_port: int,
+    search_path: str,
+) -> Mapping[str, str]:
+    """Write the node's configuration and give the environment in which its commands find it."""
+    cookie = directory / ".erlang.cookie"
+    cookie.write_text(secrets.token_hex(16), encoding="ascii")
+    cookie.chmod(0o400)
+    config = directory / "rabbitmq.conf"
+    config.write_text(
+        f"listeners.tcp.1 = {HOST}:{port}\n"
+        # The default may be more than what a small machine has free.
+        "disk_free_limit.absolute = 50MB\n",
+        encoding="ascii",
+    )
+    advanced_config = directory / "advanced.config"
+    advanced_config.write_text("[].\n", encoding="ascii")
+    plugins = directory / "enabled_plugins"
+    plugins.write_text("[].\n", encoding="ascii")
+    loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
+    # Nothing of another node's configuration, on this machine or in this environment, may leak in.
+    inherited = {
+        variable: value
+        for variable, value in os.environ.items()
+        if not variable.startswith(("RABBITMQ_", "ERL_", "NOTIFY_SOCKET"))
+    }
+    return {
+        **inherited,
+        "PATH": search_path,
+        "HOME": str(directory),  # where Erlang looks for the cookie
+        "LC_ALL": "C.UTF-8",
+        "ERL_EPMD_PORT": str(epmd_port),
+        "ERL_EPMD_ADDRESS": HOST,
+        # Whatever starts a virtual machine here would otherwise start an epmd that outlives it.
+        "ERL_FLAGS": "-start_epmd false",
+        "ERL_CRASH_DUMP_BYTES": "0",
+        "RABBITMQ_NODENAME": f"{name}@localhost",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback,
+        # Makes the script become the virtual machine instead of standing before it with a shell's
+        # idea of signals; the second variable is what it would otherwise have passed on.
+        "RABBITMQ_ALLOW_INPUT": "1",
+        "RABBITMQ_SERVER_START_ARGS": "-noinput +B i",
+        "RABBITMQ_CTL_ERL_ARGS": loopback,
+        "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any free port
+        "RABBITMQ_CTL_DIST_PORT_MAX": "0",
+        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_LOGS": "-",  # to stdout, and so into the one log
+        "RABBITMQ_CONFIG_FILE": str(config),
+        "RABBITMQ_CONFIG_FILES": str(directory / "conf.d" / "*.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced_config),
+        "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+    }
+
+
+async def _keep(
+    command: tuple[str, ...], *, directory: Path, environment: Mapping[str, str], log: BinaryIO
+) -> _Kept:
+    # Shielded, because a keeper that nobody knows of could not be ended.
+    with trio.move_on_after(_KEEPER_TIMEOUT, shield=True):
+        process = await trio.lowlevel.open_process(
+            # -P: what the node writes into its directory is not to be imported.
+            [
+                *(sys.executable, "-P", "-m", keeper.__name__),
+                *("--remove", str(directory), "--", *command),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            cwd=directory,
+            start_new_session=True,
+        )
+        assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        async with process.stdout:
+            reported = b""
+            async for received in process.stdout:
+                reported += received
+                if reported.endswith(b"\n"):
+                    return _Kept(process, int(reported))
+        await process.wait()
+    raise RabbitmqNodeError(f"{command[0]} could not be started")

@@ -1,0 +1,231 @@
+"""The service: what runs, how it is supervised, and in which order it stops."""
+
+import faulthandler
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import randrange
+
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from broker import __version__
+from broker.amqp import SessionParameters
+from broker.backoff import Backoff
+from broker.central import CentralLink, ServerAddress
+from broker.dispatch import QueueNames
+from broker.router import Mail, Router
+from broker.settings import Settings
+from broker.supervisor import AmqpSupervisor
+from broker.tls import client_context
+from broker.wakeup import Gate
+
+EXIT_STOPPED = 0
+EXIT_FAILED = 1
+
+_MAILBOX_SIZE = 16
+"""Mails, not messages: deliveries come in batches, and the prefetch bounds their number."""
+_DRAIN_SHARE = 0.8
+"""The share of the stop's time that settling may take; the rest is for closing connections."""
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Run the broker until SIGINT or SIGTERM.
+
+    Args:
+        settings: The settings.
+
+    Returns:
+        The exit code: 0 after a graceful stop with every message settled, else 1.
+    """
+    try:
+        with start_blocking_portal("asyncio", name="amqp") as portal:
+            graceful = trio.run(_serve, settings, portal)
+    except Exception:  # noqa: BLE001 - the last resort: it is logged and becomes the exit code
+        _log.critical("broker_failed", exc_info=True)
+        return EXIT_FAILED
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    _log.info("broker_stopped", graceful=graceful)
+    return EXIT_STOPPED if graceful else EXIT_FAILED
+
+
+async def _serve(settings: Settings, portal: BlockingPortal) -> bool:
+    async with trio.open_nursery() as nursery:
+        stop_requested = trio.Event()
+        await nursery.start(
+            partial(watch_signals, stop_requested, settings.broker_shutdown_timeout)
+        )
+        graceful = await serve(settings, portal, stop_requested)
+        nursery.cancel_scope.cancel()
+    return graceful
+
+
+async def watch_signals(
+    stop_requested: trio.Event,
+    shutdown_timeout: float,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Request the stop at the first SIGINT or SIGTERM; leave at once at the second.
+
+    Args:
+        stop_requested: Set at the first signal.
+        shutdown_timeout: Seconds after the first signal when the process ends in any case, with
+            the stacks of all threads on standard error.
+        task_status: Started once signals are caught.
+    """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for signum in signals:
+            name = signal.Signals(signum).name
+            if stop_requested.is_set():
+                _log.warning("leaving_at_once", signal=name)
+                os._exit(EXIT_FAILED)
+            _log.info("stopping", signal=name)
+            # Runs in a thread without Python, so that nothing in this process can hold it up.
+            faulthandler.dump_traceback_later(shutdown_timeout, exit=True)
+            stop_requested.set()
+
+
+async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio.Event) -> bool:
+    """Run the broker until a stop is requested, then stop in order.
+
+    The order: stop consuming, let the router empty its mailbox, settle what comes of it, and only
+    then close the WebSocket and the connections to RabbitMQ.
+
+    Args:
+        settings: The settings.
+        portal: The asyncio event loop that hosts the AMQP side.
+        stop_requested: Begins the stop.
+
+    Returns:
+        Whether every message taken was settled.
+    """
+    broker_id = f"broker_{randrange(10_000):04}"
+    _log.info("broker_starting", version=__version__, broker_id=broker_id, pid=os.getpid())
+    consumption = Gate()
+    central = _central_link(settings, broker_id)
+    supervisor = _supervisor(settings, portal, broker_id, consumption)
+    queues = _queue_names(settings)
+    router = Router(
+        queues=queues,
+        broker_id=broker_id,
+        max_message_bytes=settings.broker_max_message_bytes,
+        registry_ttl=settings.broker_registry_ttl,
+        consumption=consumption,
+        status_wanted=central.want_status,
+        server_available=central.server_available,
+    )
+    send, mailbox = trio.open_memory_channel[Mail](_MAILBOX_SIZE)
+    with trio.CancelScope() as everything:
+        async with trio.open_nursery() as nursery:
+            tasks = {
+                "router": Supervised("router", partial(router.run, mailbox)),
+                "central": Supervised("central", partial(central.run, send.clone())),
+                "amqp": Supervised("amqp", partial(supervisor.run, send)),
+            }
+            for task in tasks.values():
+                nursery.start_soon(task.run)
+            await stop_requested.wait()
+            settled = await supervisor.drain()
+            await tasks["central"].stop()
+            await tasks["amqp"].stop()
+            await tasks["router"].stop()
+    return settled and not everything.cancelled_caught
+
+
+class Supervised:
+    """A task that must not end unless it is stopped.
+
+    Args:
+        name: Its name, for the error.
+        function: The task; it runs until it is cancelled.
+    """
+
+    def __init__(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
+        self._name = name
+        self._function = function
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    async def run(self) -> None:
+        """Run the task until `stop` is called.
+
+        Raises:
+            RuntimeError: It ended though nobody asked it to.
+        """
+        with self._scope:
+            await self._function()
+        if not self._scope.cancelled_caught:
+            raise RuntimeError(f"{self._name} ended though nobody asked it to")
+        self._ended.set()
+
+    async def stop(self) -> None:
+        """Cancel the task and wait until it has cleaned up."""
+        self._scope.cancel()
+        await self._ended.wait()
+
+
+def _queue_names(settings: Settings) -> QueueNames:
+    return QueueNames(
+        input=settings.broker_input_queue,
+        output=settings.broker_output_queue,
+        metadata=settings.broker_metadata_queue,
+        advertisement=settings.broker_advertisement_queue,
+        dead_letter=settings.broker_dead_letter_queue,
+    )
+
+
+def _central_link(settings: Settings, broker_id: str) -> CentralLink:
+    token = settings.broker_websocket_token
+    address = ServerAddress(
+        url=settings.websocket_url,
+        token=None if token is None else token.get_secret_value(),
+        tls=client_context(settings.websocket_ca_file),
+        max_message_bytes=settings.broker_websocket_max_bytes,
+    )
+    return CentralLink(
+        address,
+        broker_id=broker_id,
+        broker_name=settings.broker_name,
+        silence=settings.broker_websocket_silence,
+        follow_advertised_url=settings.broker_follow_advertised_url,
+        backoff=Backoff(),
+    )
+
+
+def _supervisor(
+    settings: Settings, portal: BlockingPortal, broker_id: str, consumption: Gate
+) -> AmqpSupervisor:
+    queues = _queue_names(settings)
+    tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    sessions = [
+        SessionParameters(
+            endpoint=endpoint,
+            name=f"{settings.broker_name} {broker_id}",
+            queues=(
+                queues.input,
+                queues.metadata,
+                queues.advertisement,
+                queues.output,
+                queues.dead_letter,
+            ),
+            prefetch=settings.broker_prefetch,
+            drain_timeout=settings.broker_shutdown_timeout * _DRAIN_SHARE,
+            tls=tls,
+        )
+        for endpoint in settings.amqp_endpoints
+    ]
+    return AmqpSupervisor(
+        portal,
+        sessions=sessions,
+        gated_queue=queues.input,
+        other_queues=(queues.metadata, queues.advertisement),
+        consumption=consumption,
+        backoff=Backoff(),
+    )

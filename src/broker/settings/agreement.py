@@ -1,0 +1,63 @@
+"""What several settings must agree on, once each is sound by itself."""
+
+from __future__ import annotations
+
+import ssl
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from broker.settings.model import Settings
+
+_QUEUES = (
+    "broker_input_queue",
+    "broker_output_queue",
+    "broker_metadata_queue",
+    "broker_advertisement_queue",
+    "broker_dead_letter_queue",
+)
+_AMQP_TLS_FILES = ("amqp_ca_file", "amqp_cert_file", "amqp_key_file")
+
+
+def disagreements(settings: Settings) -> Iterator[str]:
+    """Yield one line for each disagreement, naming the variables and what they must be."""
+    yield from _shared_queues(settings)
+    yield from _tls_files_without_tls(settings)
+    yield from _wrong_client_certificate(settings)
+
+
+def _shared_queues(settings: Settings) -> Iterator[str]:
+    by_name = defaultdict(list)
+    for field in _QUEUES:
+        by_name[getattr(settings, field)].append(field.upper())
+    for name, variables in by_name.items():
+        if len(variables) > 1:
+            yield f"{' and '.join(variables)} must be different queues, not all {name!r}"
+
+
+def _tls_files_without_tls(settings: Settings) -> Iterator[str]:
+    # Whoever names such a file believes the connection to be encrypted.
+    if not all(endpoint.tls for endpoint in settings.amqp_endpoints):
+        for field in _AMQP_TLS_FILES:
+            if getattr(settings, field) is not None:
+                yield f"{field.upper()} must go with an AMQP_URL that is amqps:// throughout"
+    if settings.websocket_ca_file is not None and not settings.websocket_url.lower().startswith(
+        "wss:"
+    ):
+        yield "WEBSOCKET_CA_FILE must go with a WEBSOCKET_URL that is wss://"
+
+
+def _wrong_client_certificate(settings: Settings) -> Iterator[str]:
+    certificate, key = settings.amqp_cert_file, settings.amqp_key_file
+    if certificate is None:
+        if key is not None:
+            yield "AMQP_KEY_FILE must go with AMQP_CERT_FILE"
+        return
+    try:
+        # An empty password fails on an encrypted key, where none would ask at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError):
+        files = "AMQP_CERT_FILE" if key is None else "AMQP_CERT_FILE and AMQP_KEY_FILE"
+        yield f"{files} must hold a certificate and its unencrypted private key in PEM format"

@@ -1,0 +1,116 @@
+"""The AMQP supervisor: session after session with RabbitMQ, and the consumers within."""
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import Session, SessionLostError, SessionParameters, open_session
+from broker.backoff import Backoff
+from broker.router import Mail
+from broker.wakeup import Gate
+
+_log = structlog.get_logger(__name__)
+
+
+class AmqpSupervisor:
+    """Keeps a session with RabbitMQ and consumes while it lives.
+
+    Any trouble with a session ends it, and a new one is built from nothing.
+
+    Args:
+        portal: The asyncio event loop that hosts the AMQP side.
+        sessions: How to open a session, one entry for each RabbitMQ node, tried in turn.
+        gated_queue: The queue that is consumed only while the gate is open.
+        other_queues: Queues that are always consumed.
+        consumption: The gate.
+        backoff: The pauses between sessions.
+    """
+
+    def __init__(
+        self,
+        portal: BlockingPortal,
+        *,
+        sessions: Sequence[SessionParameters],
+        gated_queue: str,
+        other_queues: Sequence[str],
+        consumption: Gate,
+        backoff: Backoff,
+    ) -> None:
+        self._portal = portal
+        self._sessions = cycle(sessions)
+        self._gated_queue = gated_queue
+        self._other_queues = other_queues
+        self._consumption = consumption
+        self._backoff = backoff
+        self._draining = trio.Event()
+        self._drained = trio.Event()
+        self._holds_deliveries = False
+
+    async def run(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
+        """Keep a session until cancelled; on cancellation it is closed within two seconds.
+
+        Args:
+            mailbox: Where deliveries go.
+        """
+        async with mailbox:
+            while not self._draining.is_set():
+                started = trio.current_time()
+                error = await self._live(mailbox)
+                pause = self._backoff.after(trio.current_time() - started)
+                _log.warning("amqp_lost", error=str(error), retry_in_seconds=round(pause, 1))
+                with trio.move_on_after(pause):
+                    await self._draining.wait()
+            self._drained.set()
+            await trio.sleep_forever()
+
+    async def drain(self) -> bool:
+        """Stop consuming, and wait until all that was taken is settled and acknowledged.
+
+        A session that lives stays open until `run` is cancelled; no new one is opened.
+
+        Returns:
+            Whether nothing was left unsettled.
+        """
+        self._draining.set()
+        if self._holds_deliveries:
+            await self._drained.wait()
+        return not self._holds_deliveries
+
+    async def _live(self, mailbox: trio.MemorySendChannel[Mail]) -> SessionLostError:
+        parameters = next(self._sessions)
+        _log.debug("amqp_connecting", endpoint=str(parameters.endpoint))
+        try:
+            async with open_session(self._portal, parameters) as session:
+                _log.info("amqp_connected", endpoint=str(parameters.endpoint))
+                self._holds_deliveries = True
+                await self._consume(session, mailbox)
+                self._holds_deliveries = False
+                self._drained.set()
+                await trio.sleep_forever()
+        except SessionLostError as error:
+            # Unless the loss spoils a graceful stop: what was held is back in its queue.
+            self._holds_deliveries = self._holds_deliveries and self._draining.is_set()
+            return error
+        raise AssertionError("a session neither lasted nor was lost")
+
+    async def _consume(self, session: Session, mailbox: trio.MemorySendChannel[Mail]) -> None:
+        async with trio.open_nursery() as consumers:
+            for queue in self._other_queues:
+                consumers.start_soon(session.consume, queue, mailbox.send)
+            consumers.start_soon(self._consume_gated, session, mailbox)
+            await self._draining.wait()
+            # Each consumer hands over what it has, and ends when all of that is acknowledged.
+            consumers.cancel_scope.cancel()
+
+    async def _consume_gated(self, session: Session, mailbox: trio.MemorySendChannel[Mail]) -> None:
+        while True:
+            await self._consumption.opened()
+            async with trio.open_nursery() as consumer:
+                await consumer.start(session.consume, self._gated_queue, mailbox.send)
+                _log.info("routing_started", queue=self._gated_queue)
+                await self._consumption.closed()
+                consumer.cancel_scope.cancel()
+            _log.warning("routing_paused", queue=self._gated_queue)

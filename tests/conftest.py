@@ -1,0 +1,19 @@
+from collections.abc import Iterator
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitmqNode]:
+    """One node for all tests that only use it; a test that stops its node opens one of its own.
+
+    It lives in a Trio loop in a thread, because a loop of pytest-trio ends with each test.
+    """
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
+    ):
+        yield node

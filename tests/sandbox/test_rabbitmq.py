@@ -1,0 +1,330 @@
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiormq
+import pytest
+import trio
+
+from broker.sandbox import rabbitmq as sandbox
+from broker.sandbox.rabbitmq import (
+    RabbitmqNode,
+    RabbitmqNodeError,
+    RabbitmqNotInstalledError,
+    open_rabbitmq_node,
+)
+
+# Nothing here takes this long; it turns a hang into a failure.
+LIMIT = 90.0
+
+# Opens an AMQP conversation in the name that the environment or the argument gives.
+FAKE_SERVER = """
+import os, socket, struct, sys
+name = sys.argv[1] if len(sys.argv) > 1 else os.environ["RABBITMQ_NODENAME"]
+payload = struct.pack(">HH", 10, 10) + name.encode()
+with socket.create_server(("127.0.0.1", int(os.environ["RABBITMQ_NODE_PORT"]))) as listener:
+    while True:
+        client, _ = listener.accept()
+        with client:
+            client.recv(8)
+            client.sendall(struct.pack(">BHI", 1, 0, len(payload)) + payload)
+"""
+OPENER = """
+import trio
+from broker.sandbox.rabbitmq import open_rabbitmq_node
+async def main():
+    async with open_rabbitmq_node() as node:
+        print(node.directory, flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="looks at processes through /proc"
+)
+
+
+def processes_of(directory: Path) -> list[int]:
+    """Find the living processes whose home is the directory: all that a node consists of."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:  # ended meanwhile
+            continue
+        if b"HOME=" + bytes(directory) in environment:
+            found.append(int(process.name))
+    return found
+
+
+def listening_addresses(processes: list[int]) -> dict[int, str]:
+    """Give port and hexadecimal address of all sockets on which the processes listen."""
+    inodes = set()
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            try:
+                inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+            except FileNotFoundError:  # closed meanwhile
+                continue
+    addresses = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and rest[5] in inodes:
+                address, port = local.split(":")
+                addresses[int(port, 16)] = address
+    return addresses
+
+
+def wait_until_gone(directory: Path) -> None:
+    deadline = time.monotonic() + LIMIT
+    while directory.exists() or processes_of(directory):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+@pytest.fixture
+def fake_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a folder of commands before the real ones; a test writes its own `rabbitmq-server`."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name in ("rabbitmqctl", "epmd", "erl"):
+        write_script(directory / name, "exec sleep 1000")
+    (directory / "server.py").write_text(FAKE_SERVER)
+    monkeypatch.setattr(sandbox, "PACKAGE_DIRECTORIES", (str(directory),))
+    return directory
+
+
+def write_script(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def created_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder in which nodes create their directories."""
+    directory = tmp_path / "created"
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    return directory
+
+
+def test_speaks_amqp(rabbitmq: RabbitmqNode) -> None:
+    async def publish_and_get() -> bytes:
+        connection = await aiormq.connect(rabbitmq.url)
+        try:
+            channel = await connection.channel()
+            declared = await channel.queue_declare(exclusive=True)
+            assert declared.queue is not None
+            await channel.basic_publish(b"hello", routing_key=declared.queue)
+            return (await channel.basic_get(declared.queue, no_ack=True)).body
+        finally:
+            await connection.close()
+
+    assert asyncio.run(publish_and_get()) == b"hello"
+
+
+async def test_ctl_gives_the_output(rabbitmq: RabbitmqNode) -> None:
+    assert "guest" in await rabbitmq.ctl("list_users")
+
+
+async def test_ctl_raises_what_the_node_said(rabbitmq: RabbitmqNode) -> None:
+    with pytest.raises(RabbitmqNodeError, match=r"delete_vhost failed.*no_such"):
+        await rabbitmq.ctl("delete_vhost", "no_such")
+
+
+async def test_ctl_has_a_deadline(rabbitmq: RabbitmqNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "CTL_TIMEOUT", 0.0)
+    with pytest.raises(RabbitmqNodeError, match="took more than"):
+        await rabbitmq.ctl("status")
+
+
+def test_log_tail_gives_the_last_lines(rabbitmq: RabbitmqNode) -> None:
+    assert "Starting RabbitMQ" in rabbitmq.log_tail(10_000)
+    assert len(rabbitmq.log_tail(2).splitlines()) == 2
+
+
+@needs_proc
+def test_listens_on_loopback_only(rabbitmq: RabbitmqNode) -> None:
+    loopback = {"0100007F", "00000000000000000000000001000000"}
+
+    addresses = listening_addresses(processes_of(rabbitmq.directory))
+
+    assert rabbitmq.port in addresses
+    assert len(addresses) == 3  # AMQP, distribution, epmd
+    assert set(addresses.values()) <= loopback
+
+
+@needs_proc
+async def test_keeps_data_and_address_over_restarts_and_nothing_after_the_end() -> None:
+    async with open_rabbitmq_node() as node:
+        url = node.url
+        await node.ctl("add_vhost", "durable")
+
+        await node.kill()
+        assert not await node.answers()
+        await node.start()
+        assert "durable" in await node.ctl("list_vhosts")
+        assert node.url == url
+
+        await node.pause()
+        await node.resume()
+        assert await node.answers()
+
+        await node.pause()
+        await node.stop()
+        assert "SIGTERM received" in node.log_tail(100)
+        assert not await node.answers()
+        await node.stop()
+        await node.kill()
+
+    assert not node.directory.exists()
+    await trio.to_thread.run_sync(wait_until_gone, node.directory)
+
+
+@needs_proc
+def test_nothing_survives_an_opener_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", OPENER], stdout=subprocess.PIPE) as opener:
+        assert opener.stdout is not None
+        directory = Path(opener.stdout.readline().decode().strip())
+        assert len(processes_of(directory)) >= 4  # two keepers, the node, epmd
+
+        opener.kill()
+
+    wait_until_gone(directory)
+
+
+async def test_tries_other_ports_when_the_node_ends_while_starting(fake_installation: Path) -> None:
+    write_script(
+        fake_installation / "rabbitmq-server",
+        f"echo attempt >> {fake_installation}/attempts\n"
+        f"[ $(wc -l < {fake_installation}/attempts) -gt 1 ] || exit 1\n"
+        f"exec {sys.executable} {fake_installation}/server.py",
+    )
+
+    async with open_rabbitmq_node() as node:
+        assert await node.answers()
+
+    assert (fake_installation / "attempts").read_text() == "attempt\nattempt\n"
+
+
+async def test_a_node_that_always_ends_is_reported_with_its_log(
+    fake_installation: Path, created_directories: Path
+) -> None:
+    write_script(fake_installation / "rabbitmq-server", "echo out of luck; exit 1")
+
+    with pytest.raises(RabbitmqNodeError, match="ended while starting:\nout of luck"):
+        async with open_rabbitmq_node():
+            pytest.fail("it cannot have started")
+
+    assert not names_in(created_directories)
+
+
+@pytest.mark.parametrize(
+    "server", ["echo still busy; exec sleep 1000", "echo still busy; exec {fake} somebody-else"]
+)
+async def test_a_node_that_does_not_answer_in_its_own_name_is_reported(
+    fake_installation: Path, created_directories: Path, server: str
+) -> None:
+    fake = f"{sys.executable} {fake_installation}/server.py"
+    write_script(fake_installation / "rabbitmq-server", server.format(fake=fake))
+
+    with pytest.raises(RabbitmqNodeError, match="not ready after 1 s:\nstill busy"):
+        async with open_rabbitmq_node(startup_timeout=1):
+            pytest.fail("it cannot have started")
+
+    assert not names_in(created_directories)
+
+
+async def test_a_cancelled_opening_leaves_nothing(
+    fake_installation: Path, created_directories: Path
+) -> None:
+    write_script(fake_installation / "rabbitmq-server", "exec sleep 1000")
+
+    with trio.move_on_after(0.5) as scope:
+        async with open_rabbitmq_node():
+            pytest.fail("it cannot have started")
+
+    assert scope.cancelled_caught
+    assert not names_in(created_directories)
+
+
+@pytest.mark.parametrize("program", ["epmd", "rabbitmq-server"])
+async def test_a_command_that_cannot_be_run_is_reported(
+    fake_installation: Path, created_directories: Path, program: str
+) -> None:
+    write_script(fake_installation / "rabbitmq-server", "exec sleep 1000")
+    (fake_installation / program).write_text("#!/no/such/interpreter")
+
+    with pytest.raises(RabbitmqNodeError, match=f"{program} could not be started"):
+        async with open_rabbitmq_node():
+            pytest.fail("it cannot have started")
+
+    assert not names_in(created_directories)
+
+
+async def test_an_epmd_that_ends_is_reported_with_its_log(
+    fake_installation: Path, created_directories: Path
+) -> None:
+    write_script(fake_installation / "rabbitmq-server", "exec sleep 1000")
+    write_script(fake_installation / "epmd", "echo port taken; exit 1")
+
+    with pytest.raises(RabbitmqNodeError, match="ended while starting:\nport taken"):
+        async with open_rabbitmq_node():
+            pytest.fail("it cannot have started")
+
+    assert not names_in(created_directories)
+
+
+async def test_a_node_can_be_asked_for_what_it_is_already(fake_installation: Path) -> None:
+    write_script(
+        fake_installation / "rabbitmq-server",
+        f"echo started; exec {sys.executable} {fake_installation}/server.py",
+    )
+
+    async with open_rabbitmq_node() as node:
+        await node.start()
+        assert node.log_tail(10) == "started"
+        for ended in (node.stop, node.stop, node.kill, node.pause, node.resume):
+            await ended()
+            assert not await node.answers()
+        await node.start()
+        assert node.log_tail(10) == "started\nstarted"
+
+
+@pytest.mark.parametrize("missing", ["rabbitmq-server", "rabbitmqctl", "epmd", "erl"])
+async def test_says_how_to_install_what_is_missing(
+    fake_installation: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    write_script(fake_installation / "rabbitmq-server", "")
+    (fake_installation / missing).unlink()
+    monkeypatch.setattr(sandbox, "EXTRA_DIRECTORIES", ())
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(RabbitmqNotInstalledError, match="apt-get install rabbitmq-server"):
+        async with open_rabbitmq_node():
+            pytest.fail("it cannot have started")
+
+
+async def test_another_installations_settings_do_not_leak_in(
+    fake_installation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABBITMQ_BASE", "leaked")
+    monkeypatch.setenv("ERL_AFLAGS", "leaked")
+    write_script(
+        fake_installation / "rabbitmq-server",
+        f"env\nexec {sys.executable} {fake_installation}/server.py",
+    )
+
+    async with open_rabbitmq_node() as node:
+        log = node.log_tail(1000)
+
+    assert "RABBITMQ_NODENAME=" in log
+    assert "leaked" not in log
