@@ -12,7 +12,7 @@ from broker.messages import UNKNOWN_SENDER, ChatMessage
 from broker.registry import AgentRegistry
 from broker.routing import CannotRoute, FailureReason, RouteTo, route
 
-AGENT_IDS = st.text("abcdef", min_size=1, max_size=2)
+AGENT_IDS = st.sampled_from("abcdef")
 RANDOM_NUMBERS = st.floats(0.0, 1.0, exclude_max=True)
 
 
@@ -35,7 +35,7 @@ def message_from(sender_id: str) -> ChatMessage:
 
 
 @given(
-    known=st.dictionaries(AGENT_IDS, st.booleans(), max_size=12),
+    known=st.dictionaries(AGENT_IDS, st.booleans()),
     sender_id=AGENT_IDS | st.just(UNKNOWN_SENDER),
     random=RANDOM_NUMBERS,
 )
@@ -54,7 +54,7 @@ def test_someone_else_online_gets_the_message_or_the_reason_is_named(
         assert decision == CannotRoute(FailureReason.NO_AGENT_ONLINE)
 
 
-@given(known=st.dictionaries(AGENT_IDS, st.booleans(), max_size=12), data=st.data())
+@given(known=st.dictionaries(AGENT_IDS, st.booleans()), data=st.data())
 def test_each_candidate_is_reachable(known: dict[str, bool], data: st.DataObject) -> None:
     sender_id = data.draw(st.sampled_from([*known, UNKNOWN_SENDER]))
     candidates = {agent_id for agent_id, is_online in known.items() if is_online} - {sender_id}
@@ -64,6 +64,14 @@ def test_each_candidate_is_reachable(known: dict[str, bool], data: st.DataObject
     reached = {route(message_from(sender_id), registry, always(share)) for share in shares}
 
     assert reached == {RouteTo(agent_id) for agent_id in candidates}
+
+
+def test_the_only_agent_online_has_nobody_to_write_to() -> None:
+    registry = registry_of({"a": True, "b": False})
+
+    assert route(message_from("a"), registry, always(0.0)) == CannotRoute(
+        FailureReason.ONLY_SENDER_ONLINE
+    )
 
 
 def test_an_agent_that_is_offline_may_send() -> None:

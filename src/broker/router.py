@@ -5,7 +5,6 @@ one after the other, so the registry needs no lock and each decision sees a cons
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -15,8 +14,9 @@ import trio
 from broker.amqp import Deliveries
 from broker.dispatch import Dispatcher, QueueNames
 from broker.freshness import RegistryFreshness
-from broker.messages import RejectReason, ServerAvailable, StatusUpdate
+from broker.messages import ServerAvailable, StatusUpdate
 from broker.registry import AgentRegistry
+from broker.reject_log import RejectLog
 from broker.wakeup import Gate
 
 _log = structlog.get_logger(__name__)
@@ -61,6 +61,7 @@ class Router:
     ) -> None:
         self._consumption = consumption
         self._registry = AgentRegistry()
+        self._rejects = RejectLog()
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
         self._dispatcher = Dispatcher(
             queues=queues,
@@ -82,10 +83,12 @@ class Router:
                 if mail is not None:
                     await self._deal_with(mail)
                 self._update_consumption()
+                self._rejects.report(trio.current_time())
 
     def _wake_at(self) -> float:
         # Only an open gate waits for the registry to go stale.
-        return self._freshness.expires_at() if self._consumption.is_open else math.inf
+        expires_at = self._freshness.expires_at() if self._consumption.is_open else math.inf
+        return min(expires_at, self._rejects.due_at())
 
     async def _deal_with(self, mail: Mail) -> None:
         match mail:
@@ -125,12 +128,9 @@ class Router:
 
     def _settle(self, arrived: Deliveries) -> None:
         settlements = []
-        rejects: Counter[RejectReason] = Counter()
         for delivery in arrived.deliveries:
             settlement, reason = self._dispatcher.settle(delivery)
             settlements.append(settlement)
             if reason is not None:
-                rejects[reason] += 1
+                self._rejects.add(arrived.queue, reason)
         arrived.settle(settlements)
-        for reason, count in rejects.items():
-            _log.warning("dead_lettered", queue=arrived.queue, reason=reason.value, count=count)

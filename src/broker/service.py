@@ -1,6 +1,7 @@
 """The service: what runs, how it is supervised, and in which order it stops."""
 
 import faulthandler
+import math
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from broker.amqp import SessionParameters
 from broker.backoff import Backoff
 from broker.central import CentralLink, ServerAddress
 from broker.dispatch import QueueNames
+from broker.observe.logs import configure_logging
 from broker.router import Mail, Router
 from broker.settings import Settings
 from broker.supervisor import AmqpSupervisor
@@ -30,6 +32,10 @@ _MAILBOX_SIZE = 16
 _DRAIN_SHARE = 0.8
 """The share of the stop's time that settling may take; the rest is for closing connections."""
 
+_ONE_SIGNAL = 0.2
+"""Seconds within which signals count as one: Ctrl-C reaches the process from the terminal and once
+more from a wrapper that forwards it."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -42,6 +48,7 @@ def run(settings: Settings) -> int:
     Returns:
         The exit code: 0 after a graceful stop with every message settled, else 1.
     """
+    configure_logging(settings.broker_log_level, settings.broker_log_format)
     try:
         with start_blocking_portal("asyncio", name="amqp") as portal:
             graceful = trio.run(_serve, settings, portal)
@@ -81,8 +88,11 @@ async def watch_signals(
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
+        stop_requested_at = -math.inf
         async for signum in signals:
             name = signal.Signals(signum).name
+            if trio.current_time() - stop_requested_at < _ONE_SIGNAL:
+                continue
             if stop_requested.is_set():
                 _log.warning("leaving_at_once", signal=name)
                 os._exit(EXIT_FAILED)
@@ -90,6 +100,7 @@ async def watch_signals(
             # Runs in a thread without Python, so that nothing in this process can hold it up.
             faulthandler.dump_traceback_later(shutdown_timeout, exit=True)
             stop_requested.set()
+            stop_requested_at = trio.current_time()
 
 
 async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio.Event) -> bool:
@@ -122,21 +133,18 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         server_available=central.server_available,
     )
     send, mailbox = trio.open_memory_channel[Mail](_MAILBOX_SIZE)
-    with trio.CancelScope() as everything:
-        async with trio.open_nursery() as nursery:
-            tasks = {
-                "router": Supervised("router", partial(router.run, mailbox)),
-                "central": Supervised("central", partial(central.run, send.clone())),
-                "amqp": Supervised("amqp", partial(supervisor.run, send)),
-            }
-            for task in tasks.values():
-                nursery.start_soon(task.run)
-            await stop_requested.wait()
-            settled = await supervisor.drain()
-            await tasks["central"].stop()
-            await tasks["amqp"].stop()
-            await tasks["router"].stop()
-    return settled and not everything.cancelled_caught
+    # `send` stays open, so that the router outlives all who write to it.
+    async with send, trio.open_nursery() as nursery:
+        routing = Supervised("router", partial(router.run, mailbox))
+        linking = Supervised("central link", partial(central.run, send.clone()))
+        consuming = Supervised("AMQP supervisor", partial(supervisor.run, send.clone()))
+        for task in (routing, linking, consuming):
+            nursery.start_soon(task.run)
+        await stop_requested.wait()
+        settled = await supervisor.drain()
+        for task in (linking, consuming, routing):
+            await task.stop()
+    return settled
 
 
 class Supervised:

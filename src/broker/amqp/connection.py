@@ -44,7 +44,7 @@ class Connection:
 
     @property
     def poison_mark(self) -> str:
-        """The `cluster_id` of a delivery whose AMQP properties could not be parsed.
+        """The `app_id` of a delivery whose AMQP properties could not be parsed.
 
         It is random, so that no sender can make a sound message look like a poisoned one.
         """

@@ -129,7 +129,7 @@ class QueueConsumer:
 
     def _delivery(self, tag: int, message: DeliveredMessage) -> Delivery:
         properties = message.header.properties
-        if properties.cluster_id == self._poison_mark:
+        if properties.app_id == self._poison_mark:
             return Delivery(
                 self._queue,
                 tag,

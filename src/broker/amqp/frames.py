@@ -31,7 +31,7 @@ class FrameReader(asyncio.StreamReader):
     """Reads frame by frame, and serves each in the pieces that aiormq asks for.
 
     Args:
-        mark: The `cluster_id` that a replaced content header gets.
+        mark: The `app_id` that a replaced content header gets.
         limit: See `asyncio.StreamReader`, in bytes.
         loop: The event loop that reads.
     """
@@ -81,7 +81,7 @@ class FrameReader(asyncio.StreamReader):
         if not poisoned:
             return payload
         (body_size,) = struct.unpack_from(">Q", payload, 4)
-        properties = commands.Basic.Properties(cluster_id=self._mark)
+        properties = commands.Basic.Properties(app_id=self._mark)
         return ContentHeader(body_size=body_size, properties=properties).marshal()
 
     def _sound_deliver(self, payload: bytes) -> bytes:

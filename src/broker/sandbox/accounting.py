@@ -1,0 +1,201 @@
+"""What became of each message: the books of a sandbox run, without any I/O.
+
+A message is accounted for once it was delivered to an agent, or its sender was told that nobody
+can receive it, or it lies in the dead-letter queue. Whatever contradicts the books is written down
+as unexpected.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import NamedTuple
+
+_RECENT_ROUTES = 100
+_UNEXPECTED_KEPT = 20
+
+
+class Route(NamedTuple):
+    """Who sent a message and who was chosen to receive it."""
+
+    sender_id: str
+    receiver_id: str
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What is known of one message."""
+
+    sender_id: str
+    malformed: bool
+    routed_to: list[str] = field(default_factory=list)
+    delivered_to: list[str] = field(default_factory=list)
+    failed: bool = False
+    dead_lettered: bool = False
+
+    @property
+    def decided(self) -> bool:
+        return bool(self.routed_to) or self.failed or self.dead_lettered
+
+    @property
+    def accounted_for(self) -> bool:
+        return bool(self.delivered_to) or self.failed or self.dead_lettered
+
+
+class Ledger:
+    """The books of one run. Each message has an id of its own; a malformed one its marker.
+
+    The first decision about a message counts as routed, failed or dead-lettered; all that comes
+    after it, and every delivery that no route explains, is a duplicate, as at-least-once allows.
+
+    Attributes:
+        sent: How many messages were sent.
+        malformed: How many of them are malformed on purpose.
+        routed: How many were routed to an agent.
+        failed: How many came back because nobody could receive them.
+        dead_lettered: How many came into the dead-letter queue.
+        accounted_for: How many need nothing any more.
+        duplicates: How many decisions and deliveries were repeated.
+        unexpected_count: How much contradicts the books.
+        unexpected: The first of it, one line each.
+        sent_by: How many messages each agent sent.
+        received_by: How many were delivered to each agent, duplicates included.
+        recent_routes: The last routes, the latest last.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._messages: dict[str, _Sent] = {}
+        self._first_sent: float | None = None
+        self._last_accounted = 0.0
+        self.malformed = 0
+        self.routed = 0
+        self.failed = 0
+        self.dead_lettered = 0
+        self.accounted_for = 0
+        self.duplicates = 0
+        self.unexpected_count = 0
+        self.unexpected: list[str] = []
+        self.sent_by: Counter[str] = Counter()
+        self.received_by: Counter[str] = Counter()
+        self.recent_routes: deque[Route] = deque(maxlen=_RECENT_ROUTES)
+
+    @property
+    def sent(self) -> int:
+        """How many messages were sent."""
+        return len(self._messages)
+
+    @property
+    def open(self) -> int:
+        """How many messages are still under way."""
+        return self.sent - self.accounted_for
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every message is accounted for and nothing unexpected happened."""
+        return not self.open and not self.unexpected_count
+
+    def record_sent(self, message_id: str, sender_id: str, *, malformed: bool = False) -> None:
+        """Record a message that is about to be published."""
+        if self._first_sent is None:
+            self._first_sent = self._last_accounted = self._clock()
+        self._messages[message_id] = _Sent(sender_id, malformed)
+        self.malformed += malformed
+        self.sent_by[sender_id] += 1
+
+    def record_routed(self, message_id: str, receiver_id: str) -> None:
+        """Record that the broker chose a receiver."""
+        message = self._messages.get(message_id)
+        if message is None:
+            self.record_unexpected(f"{message_id} was routed, but nobody sent it")
+            return
+        if message.malformed:
+            self.record_unexpected(f"{message_id} is malformed, but was routed")
+        if receiver_id == message.sender_id:
+            self.record_unexpected(f"{message_id} was routed back to its sender")
+        if message.decided:
+            self.duplicates += 1
+        else:
+            self.routed += 1
+        message.routed_to.append(receiver_id)
+        self.recent_routes.append(Route(message.sender_id, receiver_id))
+
+    def record_failed(self, message_id: str) -> None:
+        """Record the broker's word that nobody can receive a message."""
+        message = self._messages.get(message_id)
+        if message is None:
+            self.record_unexpected(f"{message_id} failed, but nobody sent it")
+            return
+        if message.decided:
+            self.duplicates += 1
+        else:
+            self.failed += 1
+        self._account_for(message)
+        message.failed = True
+
+    def record_dead_lettered(self, message_id: str) -> None:
+        """Record a message that came into the dead-letter queue."""
+        message = self._messages.get(message_id)
+        if message is None:
+            self.record_unexpected(f"{message_id} was dead-lettered, but nobody sent it")
+            return
+        if not message.malformed:
+            self.record_unexpected(f"{message_id} was dead-lettered, but is well-formed")
+        if message.decided:
+            self.duplicates += 1
+        else:
+            self.dead_lettered += 1
+        self._account_for(message)
+        message.dead_lettered = True
+
+    def record_delivered(self, message_id: str, agent_id: str) -> bool:
+        """Record what an agent received.
+
+        Returns:
+            Whether it is new: an agent answers a message once, however often it comes.
+        """
+        message = self._messages.get(message_id)
+        if message is None:
+            self.record_unexpected(f"{agent_id} received {message_id}, but nobody sent it")
+            return False
+        self.received_by[agent_id] += 1
+        if agent_id not in message.routed_to:
+            self.record_unexpected(f"{agent_id} received {message_id}, which is not for it")
+        elif message.delivered_to.count(agent_id) >= message.routed_to.count(agent_id):
+            self.duplicates += 1
+        is_new = not message.delivered_to
+        self._account_for(message)
+        message.delivered_to.append(agent_id)
+        return is_new
+
+    def record_unexpected(self, what: str) -> None:
+        """Record what should not happen, in one line."""
+        self.unexpected_count += 1
+        if len(self.unexpected) < _UNEXPECTED_KEPT:
+            self.unexpected.append(what)
+
+    def missing(self) -> list[str]:
+        """Return the ids of all messages that are still under way, oldest first."""
+        return [name for name, message in self._messages.items() if not message.accounted_for]
+
+    def share(self, agent_id: str) -> float:
+        """Return which part of all deliveries an agent received, from 0 to 1."""
+        total = self.received_by.total()
+        return self.received_by[agent_id] / total if total else 0.0
+
+    def duration(self) -> float:
+        """Return the seconds from the first message sent to the last one accounted for."""
+        return 0.0 if self._first_sent is None else self._last_accounted - self._first_sent
+
+    def rate(self) -> float:
+        """Return how many messages a second were accounted for."""
+        duration = self.duration()
+        return self.accounted_for / duration if duration else 0.0
+
+    def _account_for(self, message: _Sent) -> None:
+        if not message.accounted_for:
+            self.accounted_for += 1
+            self._last_accounted = self._clock()

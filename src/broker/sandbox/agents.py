@@ -1,0 +1,106 @@
+"""Sample agents: each reads its own queue while it is online, and answers what it gets."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import trio
+
+from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
+from broker.sandbox.accounting import Ledger
+from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
+from broker.sandbox.traffic import Traffic
+from broker.wakeup import Gate
+
+_NAMES = (
+    *("Alice", "Bob", "Carol", "Dave", "Erin", "Frank", "Grace", "Heidi", "Ivan", "Judy", "Ken"),
+    *("Laura", "Mallory", "Niaj", "Olivia", "Peggy", "Quinn", "Rupert", "Sybil", "Trent", "Uma"),
+    *("Victor", "Wendy", "Xavier", "Yves", "Zoe"),
+)
+
+
+def agent_names(number: int) -> Sequence[str]:
+    """Return so many different names: Alice, ..., Zoe, Alice2, ..."""
+    rounds = (number - 1) // len(_NAMES) + 1
+    names = [*_NAMES, *(f"{name}{again}" for again in range(2, rounds + 1) for name in _NAMES)]
+    return names[:number]
+
+
+class _Received(msgspec.Struct):
+    message_type: str
+    message_id: str
+
+
+_decode = msgspec.json.Decoder(_Received).decode
+
+
+class Agent:
+    """One agent.
+
+    What was routed to it while it was offline waits in its queue.
+
+    Attributes:
+        agent_id: Its id.
+        agent_name: Its name, for people.
+        online: Open while it reads its queue.
+
+    Args:
+        agent_name: Its name; the id is made of it.
+        ledger: Where it enters what it receives.
+        traffic: Writes its messages.
+        progressed: Called after something was received.
+    """
+
+    def __init__(
+        self, agent_name: str, ledger: Ledger, traffic: Traffic, progressed: Callable[[], None]
+    ) -> None:
+        self.agent_name = agent_name
+        self.agent_id = agent_name.lower()
+        self.online = Gate()
+        self._ledger = ledger
+        self._traffic = traffic
+        self._progressed = progressed
+
+    @property
+    def queue(self) -> str:
+        """The queue it reads."""
+        return agent_queue(self.agent_id)
+
+    def text(self) -> Publishing | None:
+        """Begin a conversation, or None when there is nothing more to say."""
+        return self._publishing(self._traffic.text(self.agent_id))
+
+    async def run(self, session: Session) -> None:
+        """Read the queue whenever the agent is online, until cancelled.
+
+        Raises:
+            AmqpError: The session was lost.
+        """
+        while True:
+            await self.online.opened()
+            async with trio.open_nursery() as nursery:
+                await nursery.start(session.consume, self.queue, self._forward)
+                await self.online.closed()
+                nursery.cancel_scope.cancel()
+
+    async def _forward(self, arrived: Deliveries) -> None:
+        # A REPLY is confirmed before the TEXT that it answers is acknowledged.
+        arrived.settle(
+            [Settlement(delivery, self._reply(delivery)) for delivery in arrived.deliveries]
+        )
+        self._progressed()
+        await trio.lowlevel.checkpoint()
+
+    def _reply(self, delivery: Delivery) -> Publishing | None:
+        try:
+            message = _decode(delivery.body)
+        except msgspec.DecodeError:
+            self._ledger.record_unexpected(f"{self.agent_id} received what is no chat message")
+            return None
+        is_new = self._ledger.record_delivered(message.message_id, self.agent_id)
+        if not is_new or message.message_type != "TEXT":
+            # Answering answers, or errors, would never end.
+            return None
+        return self._publishing(self._traffic.reply(self.agent_id, message.message_id))
+
+    def _publishing(self, body: bytes | None) -> Publishing | None:
+        return None if body is None else Publishing(INPUT_QUEUE, body, self.agent_id)

@@ -1,0 +1,134 @@
+"""The broker as people run it: `python -m broker` in a process of its own.
+
+It runs under a keeper (see `broker.sandbox.keeper`), so that it ends with this process, however
+that ends, and Ctrl-C in a terminal reaches this process only.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import trio
+
+from broker.sandbox import keeper
+from broker.settings.options import options
+
+STOP_TIMEOUT = 15.0
+"""Seconds that a graceful stop may take."""
+_SHUTDOWN_TIMEOUT = 10
+_START_TIMEOUT = 10.0
+_CLOSE_TIMEOUT = 2 * keeper.GRACE
+
+
+class BrokerProcessError(Exception):
+    """The broker could not be started."""
+
+
+class BrokerProcess:
+    """A running broker. Made by `open_broker`.
+
+    Attributes:
+        pid: Its process id.
+        log: The file that has its log.
+    """
+
+    def __init__(self, kept: trio.Process, pid: int, log: Path) -> None:
+        self.pid = pid
+        self.log = log
+        self._keeper = kept
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._keeper.poll() is None
+
+    async def wait(self) -> int:
+        """Wait until it has ended.
+
+        Returns:
+            Its exit status; 128 + n after signal n.
+        """
+        return await self._keeper.wait()
+
+    async def stop(self) -> int | None:
+        """Ask it to stop (SIGTERM).
+
+        Returns:
+            Its exit status, or None when it is still there after `STOP_TIMEOUT`.
+        """
+        if self.is_running:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+        with trio.move_on_after(STOP_TIMEOUT):
+            return await self.wait()
+        return None
+
+
+@asynccontextmanager
+async def open_broker(directory: Path, settings: Mapping[str, str]) -> AsyncIterator[BrokerProcess]:
+    """Run a broker for the length of the context.
+
+    At the end of the context it is ended by force if need be, within `2 * keeper.GRACE` seconds.
+
+    Args:
+        directory: Where it runs and where its log is written.
+        settings: Its settings, by variable. No other setting reaches it, from wherever.
+
+    Raises:
+        BrokerProcessError: It could not be started.
+    """
+    log = directory / "broker.log"
+    process: trio.Process | None = None
+    try:
+        process = await _start(directory, settings, log)
+        yield BrokerProcess(process, await _pid(process), log)
+    finally:
+        if process is not None and process.stdin is not None:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                # End of file on its stdin is what makes the keeper end the broker.
+                await process.stdin.aclose()
+                await process.wait()
+
+
+async def _start(directory: Path, settings: Mapping[str, str], log: Path) -> trio.Process:
+    command = (sys.executable, "-P", "-m", "broker")
+    # Shielded, because a process that nobody knows of could not be ended.
+    with log.open("ab") as output, trio.move_on_after(_START_TIMEOUT, shield=True):
+        return await trio.lowlevel.open_process(
+            [sys.executable, "-P", "-m", keeper.__name__, "--", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            env=_environment(settings),
+            cwd=directory,  # no `.env` there
+            start_new_session=True,
+        )
+    raise BrokerProcessError("the broker could not be started")
+
+
+async def _pid(process: trio.Process) -> int:
+    assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+    reported = b""
+    with trio.move_on_after(_START_TIMEOUT):
+        async for received in process.stdout:
+            reported += received
+            if reported.endswith(b"\n"):
+                return int(reported)
+    raise BrokerProcessError("the broker could not be started")
+
+
+def _environment(settings: Mapping[str, str]) -> Mapping[str, str]:
+    known = {option.variable for option in options()}
+    inherited = {
+        variable: value for variable, value in os.environ.items() if variable.upper() not in known
+    }
+    return {
+        **inherited,
+        "BROKER_LOG_FORMAT": "json",
+        "BROKER_SHUTDOWN_TIMEOUT": str(_SHUTDOWN_TIMEOUT),
+        **settings,
+    }

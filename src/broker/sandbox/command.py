@@ -1,0 +1,121 @@
+"""`broker sandbox`: the whole system on this machine, with every message accounted for."""
+
+import secrets
+from pathlib import Path
+from shutil import copyfile
+from tempfile import mkdtemp
+
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from rich.console import Console
+
+from broker.amqp import SessionLostError
+from broker.observe.logs import configure_logging
+from broker.sandbox.broker_process import BrokerProcessError
+from broker.sandbox.interrupts import Interrupts
+from broker.sandbox.rabbitmq import RabbitmqNodeError, open_rabbitmq_node
+from broker.sandbox.stage import Outcome, Plan, perform
+from broker.sandbox.summary import problems, summary
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+DEFAULT_MESSAGES = 100
+"""How many messages are exchanged when nobody watches."""
+_LOG_LINES_SHOWN = 20
+
+
+def run(*, agents: int, messages: int | None, seed: int | None, malformed: float) -> int:
+    """Run a private RabbitMQ node, a stand-in central server, agents and the broker.
+
+    On a terminal and without a number of messages it shows a live view until Ctrl-C; else it
+    exchanges that many messages (100 by default). In the end it prints a summary, and nothing that
+    it started is left.
+
+    Args:
+        agents: Number of sample agents.
+        messages: Number of messages to send.
+        seed: Makes the choice of agents and texts repeatable.
+        malformed: Percentage of messages that are malformed on purpose, from 0 to 100.
+
+    Returns:
+        The exit code: 0 when every message is accounted for and the broker stopped gracefully,
+        130 when interrupted before there was a message, or twice; else 1.
+    """
+    console = _Console(highlight=False, soft_wrap=True)
+    configure_logging("error", "console")
+    if messages is None and not console.is_terminal:
+        messages = DEFAULT_MESSAGES
+    plan = Plan(
+        agents=agents,
+        messages=messages,
+        seed=secrets.randbelow(1_000_000) if seed is None else seed,
+        malformed=malformed,
+    )
+    with start_blocking_portal("asyncio", name="amqp") as portal:
+        return trio.run(_main, plan, portal, console)
+
+
+class _Console(Console):
+    """Goes quiet when nobody listens any more; rich's own would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+async def _main(plan: Plan, portal: BlockingPortal, console: Console) -> int:
+    interrupts = Interrupts()
+    code = EXIT_INTERRUPTED
+    async with trio.open_nursery() as nursery:
+        await nursery.start(interrupts.watch)
+        with interrupts.everything:
+            code = await _play(plan, portal, console, interrupts)
+        nursery.cancel_scope.cancel()
+    return code
+
+
+async def _play(
+    plan: Plan, portal: BlockingPortal, console: Console, interrupts: Interrupts
+) -> int:
+    console.print("Starting RabbitMQ, a central server, agents and the broker ...")
+    code = EXIT_FAILED
+    try:
+        async with open_rabbitmq_node() as node:
+            outcome = await perform(
+                plan, node=node, portal=portal, console=console, interrupts=interrupts
+            )
+            code = _report(outcome, plan, console)
+    except* (RabbitmqNodeError, SessionLostError, BrokerProcessError) as errors:
+        console.print(str(_first(errors)), style="red", markup=False)
+    return code
+
+
+def _report(outcome: Outcome, plan: Plan, console: Console) -> int:
+    for line in summary(outcome.ledger, outcome.agents):
+        console.print(line)
+    console.print(f"seed          {plan.seed:8}")
+    found = [*outcome.problems, *problems(outcome.ledger)]
+    if not found:
+        console.print("Every message is accounted for.", style="green")
+        return EXIT_OK
+    for problem in found:
+        console.print(problem, style="red", markup=False)
+    kept = _keep(outcome.broker_log)
+    console.print(f"The broker's log is {kept}. Its end:")
+    lines = kept.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines[-_LOG_LINES_SHOWN:]:
+        console.print(line, markup=False)
+    return EXIT_FAILED
+
+
+def _keep(log: Path) -> Path:
+    """Save the log from the directory that is about to be removed."""
+    return copyfile(log, Path(mkdtemp(prefix="broker-sandbox-")) / log.name)
+
+
+def _first[E: BaseException](group: BaseExceptionGroup[E]) -> E:
+    error: E | BaseExceptionGroup[E] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,92 @@
+"""Agents come and go: the central server learns it and tells the broker in both ways it has."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from random import Random
+
+from broker.amqp import Session
+from broker.messages import AgentStatus
+from broker.sandbox.agents import Agent
+from broker.sandbox.central_server import CentralServer
+from broker.sandbox.server_queues import disconnect_agent, register_agent
+
+
+class Population:
+    """All agents, and who of them is online. Nobody is at first.
+
+    All its coroutines publish: cancelling one ends the session, and they raise `AmqpError` when
+    the session is lost.
+
+    Args:
+        agents: The agents.
+        server: The WebSocket half of the central server.
+        session: For its AMQP half.
+        random: Chooses who comes and goes.
+    """
+
+    def __init__(
+        self, agents: Sequence[Agent], *, server: CentralServer, session: Session, random: Random
+    ) -> None:
+        self.agents = agents
+        self._server = server
+        self._session = session
+        self._random = random
+
+    @property
+    def online(self) -> list[Agent]:
+        """The agents that are online."""
+        return [agent for agent in self.agents if agent.online.is_open]
+
+    @property
+    def offline(self) -> list[Agent]:
+        """The agents that are not."""
+        return [agent for agent in self.agents if not agent.online.is_open]
+
+    async def come(self, agent: Agent) -> None:
+        """Bring an agent online."""
+        agent.online.open()
+        self._server.update(_status(agent))
+        await register_agent(self._session, agent.agent_id, agent.agent_name)
+
+    async def go(self, agent: Agent) -> None:
+        """Take an agent offline."""
+        agent.online.close()
+        self._server.update(_status(agent))
+        await disconnect_agent(self._session, agent.agent_id)
+
+    async def come_all(self) -> None:
+        """Bring all agents online."""
+        for agent in self.offline:
+            await self.come(agent)
+
+    async def change(self, *, staying: int) -> None:
+        """Let one agent, chosen at random, come or go.
+
+        Args:
+            staying: How many stay online at least.
+        """
+        candidates = self.agents if len(self.online) > staying else self.offline
+        if not candidates:
+            return
+        agent = self._random.choice(candidates)
+        if agent.online.is_open:
+            await self.go(agent)
+        else:
+            await self.come(agent)
+
+    async def leave_one(self) -> None:
+        """Let all agents go but one, chosen at random."""
+        online = self.online
+        stays = self._random.choice(online) if online else None
+        for agent in online:
+            if agent is not stays:
+                await self.go(agent)
+
+
+def _status(agent: Agent) -> AgentStatus:
+    return AgentStatus(
+        agent_id=agent.agent_id,
+        agent_name=agent.agent_name,
+        is_online=agent.online.is_open,
+        last_seen=datetime.now(UTC).isoformat(),
+    )

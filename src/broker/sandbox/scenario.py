@@ -1,0 +1,134 @@
+"""What happens in a run: who speaks when, who comes and goes, and when it is over."""
+
+from random import Random
+
+import trio
+
+from broker.amqp import Publishing, Session
+from broker.sandbox.accounting import Ledger
+from broker.sandbox.population import Population
+from broker.sandbox.traffic import Traffic
+from broker.wakeup import Wakeup
+
+PATIENCE = 30.0
+"""Seconds without any progress after which what is still under way is given up."""
+LULL = 0.5
+"""Seconds without any progress after which whoever is away comes back to read what waits."""
+WINDOW = 2000
+"""How many messages may be under way at once."""
+CHANGES = 10
+"""How often somebody comes or goes in a run of a given length."""
+PAUSE = 0.2
+"""Seconds between two conversations, on average, when people watch."""
+CHANGE_PROBABILITY = 0.08
+"""How likely somebody comes or goes with a conversation."""
+EXODUS_PROBABILITY = 0.15
+"""How likely it is then that all go but one."""
+
+
+class Scenario:
+    """Lets agents talk.
+
+    Everything here publishes: cancelling it ends the session, so it is ended by `stop`. It raises
+    `AmqpError` when the session is lost.
+
+    Args:
+        session: Where the agents publish.
+        population: The agents.
+        traffic: Writes their messages.
+        ledger: The books.
+        progress: Set whenever something was entered into the books.
+        random: Chooses who speaks and when.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        population: Population,
+        traffic: Traffic,
+        ledger: Ledger,
+        progress: Wakeup,
+        random: Random,
+    ) -> None:
+        self._session = session
+        self._population = population
+        self._traffic = traffic
+        self._ledger = ledger
+        self._progress = progress
+        self._random = random
+        self._stopped = trio.Event()
+        self._is_hopeless = False
+
+    def stop(self) -> None:
+        """Say nothing new, and end when all messages are accounted for."""
+        self._traffic.end()
+        self._stopped.set()
+        self._progress.set()
+
+    def give_up(self) -> None:
+        """End at once: the messages under way will never arrive."""
+        self._is_hopeless = True
+        self.stop()
+
+    async def exchange(self, messages: int) -> None:
+        """Exchange messages as fast as possible, until the traffic is over and all is settled.
+
+        It also ends when nothing has moved for `PATIENCE` seconds.
+
+        Args:
+            messages: How many messages there will be.
+        """
+        window = max(1, min(WINDOW, messages // 4))
+        changes = 0
+        while not self._traffic.is_over:
+            if self._ledger.open <= window // 2:
+                await self._begin_conversations(window - self._ledger.open)
+            if self._ledger.sent * CHANGES > messages * (changes + 1):
+                changes += 1
+                await self._population.change(staying=2)
+            if not await self._progressed():
+                return
+        await self._finish()
+
+    async def converse(self) -> None:
+        """Talk at a pace that people can follow until stopped, and then until all is settled."""
+        while not self._traffic.is_over:
+            await self._begin_conversations(1)
+            if self._random.random() < CHANGE_PROBABILITY:
+                await self._come_or_go()
+            with trio.move_on_after(self._random.expovariate(1 / PAUSE)):
+                await self._stopped.wait()
+        await self._finish()
+
+    async def _begin_conversations(self, number: int) -> None:
+        publishings: list[Publishing] = []
+        while len(publishings) < number:
+            publishing = self._random.choice(self._population.online).text()
+            if publishing is None:
+                break
+            publishings.append(publishing)
+        await self._session.publish(publishings)
+
+    async def _come_or_go(self) -> None:
+        if self._random.random() < EXODUS_PROBABILITY:
+            await self._population.leave_one()
+        else:
+            await self._population.change(staying=1)
+
+    async def _finish(self) -> None:
+        if not self._is_hopeless:
+            await self._population.come_all()
+        while self._ledger.open and not self._is_hopeless:
+            if not await self._progressed():
+                return
+
+    async def _progressed(self) -> bool:
+        with trio.move_on_after(LULL):
+            await self._progress.wait()
+            return True
+        await self._population.come_all()
+        with trio.move_on_after(PATIENCE):
+            await self._progress.wait()
+            return True
+        return False

@@ -1,0 +1,163 @@
+"""The AMQP half of a stand-in central server: it speaks to the broker through queues.
+
+What the broker routed goes on to the queue of the agent that was chosen. A message is acknowledged
+only when RabbitMQ confirmed what comes of it, so nothing is lost on the way.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+import trio
+
+from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
+
+INPUT_QUEUE = "broker_input_queue"
+OUTPUT_QUEUE = "broker_output_queue"
+METADATA_QUEUE = "agent_metadata_queue"
+ADVERTISEMENT_QUEUE = "server_advertisement_queue"
+DEAD_LETTER_QUEUE = "broker_dead_letter_queue"
+UNKNOWN_QUEUE = "central_server_unknown_queue"
+"""Where the server keeps what it does not know what to do with."""
+QUEUES = (
+    INPUT_QUEUE,
+    OUTPUT_QUEUE,
+    METADATA_QUEUE,
+    ADVERTISEMENT_QUEUE,
+    DEAD_LETTER_QUEUE,
+    UNKNOWN_QUEUE,
+)
+
+SERVER_ID = "sandbox-server"
+
+
+class FromBroker(msgspec.Struct, frozen=True):
+    """What the server reads of a message from the broker; the rest passes unread.
+
+    Nothing is set when the body is no such message at all.
+    """
+
+    message_type: str | None = None
+    message_id: str | None = None
+    sender_id: str | None = None
+    receiver_id: str | None = None
+    original_message_id: str | None = None
+    reason: str | None = None
+    agent_id: str | None = None
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether it is a chat message for an agent."""
+        return self.message_type in {"TEXT", "REPLY", "SYSTEM"} and bool(self.receiver_id)
+
+    @property
+    def is_for_the_server(self) -> bool:
+        """Whether it says something to the server itself."""
+        return self.message_type in {"ERROR", "REGISTER_AGENT_RESPONSE"}
+
+
+_decode = msgspec.json.Decoder(FromBroker).decode
+
+
+def agent_queue(agent_id: str) -> str:
+    """Return the name of the queue from which an agent reads."""
+    return f"agent_queue_{agent_id}"
+
+
+async def advertise(session: Session, websocket_url: str) -> None:
+    """Tell brokers where the server is; confirmed on return. Cancelling it ends the session.
+
+    Raises:
+        AmqpError: The session was lost.
+    """
+    await _publish(
+        session,
+        ADVERTISEMENT_QUEUE,
+        {
+            "message_type": "SERVER_AVAILABLE",
+            "server_id": SERVER_ID,
+            "websocket_url": websocket_url,
+            "timestamp": datetime.now(UTC).isoformat(),
+        },
+    )
+
+
+async def register_agent(session: Session, agent_id: str, agent_name: str) -> None:
+    """Tell the broker that an agent is there; confirmed on return.
+
+    Cancelling it ends the session.
+
+    Raises:
+        AmqpError: The session was lost.
+    """
+    await _publish(
+        session,
+        METADATA_QUEUE,
+        {
+            "message_type": "REGISTER_AGENT",
+            "agent_id": agent_id,
+            "agent_name": agent_name,
+            "capabilities": ["chat"],
+            "_client_id": f"client-of-{agent_id}",
+        },
+    )
+
+
+async def disconnect_agent(session: Session, agent_id: str) -> None:
+    """Tell the broker that an agent is gone; confirmed on return.
+
+    Cancelling it ends the session.
+
+    Raises:
+        AmqpError: The session was lost.
+    """
+    await _publish(
+        session, METADATA_QUEUE, {"message_type": "CLIENT_DISCONNECTED", "agent_id": agent_id}
+    )
+
+
+async def relay(
+    session: Session,
+    notice: Callable[[FromBroker], None],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Deliver what the broker puts out, until cancelled.
+
+    Routed messages go on to their agents' queues as they are. What is for the server itself ends
+    here, and everything else is kept in `UNKNOWN_QUEUE`.
+
+    Args:
+        session: The session; its end is the end of this.
+        notice: Is shown every message before it is passed on. Must not raise.
+        task_status: Started once RabbitMQ has registered the consumer.
+
+    Raises:
+        AmqpError: The session was lost.
+    """
+
+    async def forward(arrived: Deliveries) -> None:
+        arrived.settle([_settlement(delivery, notice) for delivery in arrived.deliveries])
+        await trio.lowlevel.checkpoint()
+
+    await session.consume(OUTPUT_QUEUE, forward, task_status=task_status)
+
+
+def _settlement(delivery: Delivery, notice: Callable[[FromBroker], None]) -> Settlement:
+    message = _read(delivery.body)
+    notice(message)
+    if message.is_for_the_server:
+        return Settlement(delivery)
+    queue = agent_queue(message.receiver_id or "") if message.is_routed else UNKNOWN_QUEUE
+    return Settlement(delivery, Publishing(queue, delivery.body, SERVER_ID, delivery.headers))
+
+
+def _read(body: bytes) -> FromBroker:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return FromBroker()
+
+
+async def _publish(session: Session, queue: str, message: dict[str, object]) -> None:
+    await session.publish([Publishing(queue, msgspec.json.encode(message), SERVER_ID)])

@@ -1,0 +1,188 @@
+"""Where a run takes place: everything around a RabbitMQ node, set up in order and taken down."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import trio
+from anyio.from_thread import BlockingPortal
+from rich.console import Console
+
+from broker.amqp import AmqpEndpoint, SessionParameters, open_session
+from broker.sandbox.accounting import Ledger
+from broker.sandbox.agents import Agent, agent_names
+from broker.sandbox.bookkeeper import Bookkeeper
+from broker.sandbox.broker_process import STOP_TIMEOUT, BrokerProcess, open_broker
+from broker.sandbox.central_server import CentralServer, open_central_server
+from broker.sandbox.interrupts import Interrupts
+from broker.sandbox.live import BrokerState, watch, watch_progress
+from broker.sandbox.population import Population
+from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.sandbox.scenario import Scenario
+from broker.sandbox.server_queues import QUEUES, advertise, relay
+from broker.sandbox.traffic import Traffic
+from broker.wakeup import Wakeup
+
+READY_TIMEOUT = 30.0
+"""Seconds that the broker has to connect and to learn of all agents."""
+_DRAIN_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be performed.
+
+    Attributes:
+        agents: Number of agents.
+        messages: Number of messages, or None to talk until stopped.
+        seed: Makes all choices repeatable.
+        malformed: Percentage of malformed messages.
+    """
+
+    agents: int
+    messages: int | None
+    seed: int
+    malformed: float
+
+    def random(self, purpose: str) -> Random:
+        """Return a source of choices that is independent of those for other purposes."""
+        return Random(f"{self.seed} {purpose}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        ledger: The books.
+        agents: The agents.
+        problems: What went wrong besides the books, one line each.
+        broker_log: The file with the broker's log.
+    """
+
+    ledger: Ledger
+    agents: Sequence[Agent]
+    problems: Sequence[str]
+    broker_log: Path
+
+
+async def perform(
+    plan: Plan,
+    *,
+    node: RabbitmqNode,
+    portal: BlockingPortal,
+    console: Console,
+    interrupts: Interrupts,
+) -> Outcome:
+    """Set everything up around a node, let the agents talk, and take everything down again.
+
+    Args:
+        plan: What to perform.
+        node: The node.
+        portal: The asyncio event loop that hosts the AMQP side.
+        console: Where to show it.
+        interrupts: Ctrl-C, which ends the talk.
+
+    Raises:
+        SessionLostError: RabbitMQ is gone.
+        BrokerProcessError: The broker could not be started; inside of an exception group.
+    """
+    ledger, progress = Ledger(), Wakeup()
+    bookkeeper = Bookkeeper(ledger, progress.set)
+    traffic = Traffic(
+        ledger, plan.random("texts"), messages=plan.messages, malformed=plan.malformed
+    )
+    agents = [Agent(name, ledger, traffic, progress.set) for name in agent_names(plan.agents)]
+    parameters = SessionParameters(
+        AmqpEndpoint(node.host, node.port, "guest", "guest", vhost="/", tls=False),
+        name="sandbox",
+        queues=(*QUEUES, *(agent.queue for agent in agents)),
+        drain_timeout=_DRAIN_TIMEOUT,
+    )
+    async with (
+        open_session(portal, parameters) as session,
+        open_central_server() as server,
+        trio.open_nursery() as nursery,
+    ):
+        population = Population(
+            agents, server=server, session=session, random=plan.random("population")
+        )
+        scenario = Scenario(
+            session,
+            population=population,
+            traffic=traffic,
+            ledger=ledger,
+            progress=progress,
+            random=plan.random("scenario"),
+        )
+        await nursery.start(relay, session, bookkeeper.notice)
+        await nursery.start(bookkeeper.read_dead_letters, session)
+        for agent in agents:
+            nursery.start_soon(agent.run, session)
+        await advertise(session, server.url)
+        await population.come_all()
+        settings = {"AMQP_URL": node.url, "WEBSOCKET_URL": server.url, "BROKER_HTTP_PORT": "off"}
+        async with open_broker(node.directory, settings) as broker, trio.open_nursery() as watchers:
+            with trio.move_on_after(READY_TIMEOUT) as getting_ready:
+                watchers.start_soon(_watch_broker, broker, getting_ready, scenario)
+                await server.heard("REGISTER_BROKER")
+                while len(bookkeeper.registered) < len(agents):
+                    await progress.wait()
+            if not getting_ready.cancelled_caught:
+                interrupts.stop = scenario.stop
+                state = partial(_broker_state, broker, server, trio.current_time())
+                watchers.start_soon(_show, plan, console, agents, ledger, state)
+                if plan.messages is None:
+                    await scenario.converse()
+                else:
+                    await scenario.exchange(plan.messages)
+                interrupts.stop = None
+            problems = await _stop(broker)
+            watchers.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
+    if getting_ready.cancelled_caught:
+        problems.append("The broker did not get ready to route.")
+    return Outcome(ledger, agents, problems, broker.log)
+
+
+async def _watch_broker(
+    broker: BrokerProcess, getting_ready: trio.CancelScope, scenario: Scenario
+) -> None:
+    await broker.wait()
+    getting_ready.cancel()
+    scenario.give_up()
+
+
+async def _stop(broker: BrokerProcess) -> list[str]:
+    if not broker.is_running:
+        return [f"The broker ended by itself with exit status {await broker.wait()}."]
+    status = await broker.stop()
+    if status is None:
+        return [f"The broker did not stop within {STOP_TIMEOUT:g} s."]
+    return [f"The broker stopped with exit status {status}."] if status else []
+
+
+async def _show(
+    plan: Plan,
+    console: Console,
+    agents: Sequence[Agent],
+    ledger: Ledger,
+    broker_state: Callable[[], BrokerState],
+) -> None:
+    if not console.is_terminal:
+        return
+    if plan.messages is None:
+        await watch(console, agents, ledger, broker_state)
+    else:
+        await watch_progress(console, ledger, plan.messages)
+
+
+def _broker_state(broker: BrokerProcess, server: CentralServer, started: float) -> BrokerState:
+    return BrokerState(
+        pid=broker.pid,
+        is_running=broker.is_running,
+        is_connected=server.session_count > 0,
+        uptime=trio.current_time() - started,
+    )

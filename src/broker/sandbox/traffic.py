@@ -1,0 +1,107 @@
+"""What the sample agents say: chat messages out of one shared budget, without any I/O."""
+
+from datetime import UTC, datetime
+from random import Random
+
+import msgspec
+
+from broker.sandbox.accounting import Ledger
+
+_QUESTIONS = (
+    "Is anybody there?",
+    "What time is it where you are?",
+    "Can you summarise this page for me?",
+    "Which way is north?",
+    "How many messages did you get today?",
+)
+_ANSWERS = (
+    "Yes, and who are you?",
+    "Later than you think.",
+    "It is about agents that talk.",
+    "Straight on.",
+    "One more than before.",
+)
+
+
+class _ChatMessage(msgspec.Struct, omit_defaults=True):
+    message_type: str
+    message_id: str
+    sender_id: str
+    text_payload: str
+    send_timestamp: str
+    in_reply_to_message_id: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Traffic:
+    """Writes the messages of all agents, and enters each into the books.
+
+    Whose turn it is may get a malformed message instead of the one asked for; those turns are
+    spread evenly, so that their share is exact.
+
+    Args:
+        ledger: The books.
+        random: Chooses the texts.
+        messages: How many messages may be written; None for as many as wanted.
+        malformed: Percentage of messages that are malformed, from 0 to 100.
+    """
+
+    def __init__(
+        self, ledger: Ledger, random: Random, *, messages: int | None, malformed: float
+    ) -> None:
+        self._ledger = ledger
+        self._random = random
+        self._budget = messages
+        self._malformed = malformed
+        self._written = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more messages will be written."""
+        return self._budget is not None and self._written >= self._budget
+
+    def end(self) -> None:
+        """Write no more messages."""
+        self._budget = self._written
+
+    def text(self, sender_id: str) -> bytes | None:
+        """Write a TEXT, or None when the budget is spent."""
+        return self._write("TEXT", sender_id, _QUESTIONS)
+
+    def reply(self, sender_id: str, message_id: str) -> bytes | None:
+        """Write a REPLY to the message with that id, or None when the budget is spent."""
+        return self._write("REPLY", sender_id, _ANSWERS, in_reply_to=message_id)
+
+    def _write(
+        self,
+        message_type: str,
+        sender_id: str,
+        texts: tuple[str, ...],
+        in_reply_to: str | None = None,
+    ) -> bytes | None:
+        if self.is_over:
+            return None
+        self._written += 1
+        number = self._written
+        if _whole(number, self._malformed) > _whole(number - 1, self._malformed):
+            marker = f"malformed-{number}"
+            self._ledger.record_sent(marker, sender_id, malformed=True)
+            return b'{"message_type": "TEXT", "marker": "%b", ' % marker.encode()
+        message_id = f"message-{number}"
+        self._ledger.record_sent(message_id, sender_id)
+        return _encode(
+            _ChatMessage(
+                message_type=message_type,
+                message_id=message_id,
+                sender_id=sender_id,
+                text_payload=self._random.choice(texts),
+                send_timestamp=datetime.now(UTC).isoformat(),
+                in_reply_to_message_id=in_reply_to,
+            )
+        )
+
+
+def _whole(number: int, percentage: float) -> int:
+    return int(number * percentage / 100)
