@@ -1,9 +1,15 @@
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
+
+
+# How long an example takes is no property of the code on a machine with other work to do.
+hypothesis.settings.register_profile("broker", deadline=None)
+hypothesis.settings.load_profile("broker")
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ class Router:
 
     async def run(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         """Deal with all mail, until cancelled. A status update is applied wholly or not at all."""
-        async with mailbox:
+        with mailbox:
             while True:
                 mail: Mail | None = None
                 with trio.move_on_at(self._wake_at()):

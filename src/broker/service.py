@@ -29,8 +29,8 @@ EXIT_FAILED = 1
 
 _MAILBOX_SIZE = 16
 """Mails, not messages: deliveries come in batches, and the prefetch bounds their number."""
-_DRAIN_SHARE = 0.8
-"""The share of the stop's time that settling may take; the rest is for closing connections."""
+_CLOSING_TIME = 4.0
+"""Seconds of the stop that are kept for closing connections, or half of it when it is short."""
 
 _ONE_SIGNAL = 0.2
 """Seconds within which signals count as one: Ctrl-C reaches the process from the terminal and once
@@ -134,16 +134,17 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
     )
     send, mailbox = trio.open_memory_channel[Mail](_MAILBOX_SIZE)
     # `send` stays open, so that the router outlives all who write to it.
-    async with send, trio.open_nursery() as nursery:
-        routing = Supervised("router", partial(router.run, mailbox))
-        linking = Supervised("central link", partial(central.run, send.clone()))
-        consuming = Supervised("AMQP supervisor", partial(supervisor.run, send.clone()))
-        for task in (routing, linking, consuming):
-            nursery.start_soon(task.run)
-        await stop_requested.wait()
-        settled = await supervisor.drain()
-        for task in (linking, consuming, routing):
-            await task.stop()
+    with send:
+        async with trio.open_nursery() as nursery:
+            routing = Supervised("router", partial(router.run, mailbox))
+            linking = Supervised("central link", partial(central.run, send.clone()))
+            consuming = Supervised("AMQP supervisor", partial(supervisor.run, send.clone()))
+            for task in (routing, linking, consuming):
+                nursery.start_soon(task.run)
+            await stop_requested.wait()
+            settled = await supervisor.drain()
+            for task in (linking, consuming, routing):
+                await task.stop()
     return settled
 
 
@@ -212,6 +213,8 @@ def _supervisor(
 ) -> AmqpSupervisor:
     queues = _queue_names(settings)
     tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    shutdown_timeout = settings.broker_shutdown_timeout
+    drain_timeout = max(shutdown_timeout - _CLOSING_TIME, shutdown_timeout / 2)
     sessions = [
         SessionParameters(
             endpoint=endpoint,
@@ -224,7 +227,7 @@ def _supervisor(
                 queues.dead_letter,
             ),
             prefetch=settings.broker_prefetch,
-            drain_timeout=settings.broker_shutdown_timeout * _DRAIN_SHARE,
+            drain_timeout=drain_timeout,
             tls=tls,
         )
         for endpoint in settings.amqp_endpoints

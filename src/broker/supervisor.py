@@ -55,7 +55,7 @@ class AmqpSupervisor:
         Args:
             mailbox: Where deliveries go.
         """
-        async with mailbox:
+        with mailbox:
             while not self._draining.is_set():
                 started = trio.current_time()
                 error = await self._live(mailbox)

@@ -127,7 +127,7 @@ class Session:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 send.send_nowait(deliveries)
 
-        async with receive:
+        with receive:
             with trio.CancelScope(shield=True):
                 consumer = await self._call(self._asyncio.consumer, queue)
                 await self._call(consumer.start, Handoff(self._wake_soon, arrived).put)

@@ -76,16 +76,17 @@ class CentralLink:
         Args:
             mailbox: The router's.
         """
-        async with mailbox, trio.open_nursery() as nursery:
-            nursery.start_soon(self._outbox.forward, mailbox)
-            while True:
-                started = trio.current_time()
-                error = await self._live()
-                pause = self._pause(error, trio.current_time() - started)
-                _log.warning("server_lost", error=str(error), retry_in_seconds=round(pause, 1))
-                self._server_available.clear()
-                with trio.move_on_after(pause):
-                    await self._server_available.wait()
+        with mailbox:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._outbox.forward, mailbox)
+                while True:
+                    started = trio.current_time()
+                    error = await self._live()
+                    pause = self._pause(error, trio.current_time() - started)
+                    _log.warning("server_lost", error=str(error), retry_in_seconds=round(pause, 1))
+                    self._server_available.clear()
+                    with trio.move_on_after(pause):
+                        await self._server_available.wait()
 
     def _pause(self, error: Exception, lifetime: float) -> float:
         if isinstance(error, MessageTooBigError):

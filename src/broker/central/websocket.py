@@ -67,16 +67,17 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
         async with trio.open_nursery() as nursery:
             with trio.fail_after(CONNECT_TIMEOUT):
                 stream = await _open_stream(address)
+            reader: trio.Nursery = await nursery.start(_host_reader)
             try:
                 with trio.fail_after(CONNECT_TIMEOUT):
-                    websocket = await _shake_hands(nursery, stream, address)
+                    websocket = await _shake_hands(reader, stream, address)
                 try:
                     yield websocket
                 finally:
                     with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                         await websocket.aclose()
             finally:
-                nursery.cancel_scope.cancel()
+                reader.cancel_scope.cancel()
                 await trio.aclose_forcefully(stream)
     except* WebSocketError as errors:
         failure = _first(errors)
@@ -97,6 +98,15 @@ _LIBRARY_ERRORS = (
     HandshakeError,
     ProtocolError,
 )
+
+
+async def _host_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    # Shielded: when the session is cancelled, somebody must still read the peer's answer to the
+    # closing handshake. It ends with the block, or with an error that it passes on.
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
 
 
 async def _open_stream(address: ServerAddress) -> trio.abc.Stream:

@@ -193,7 +193,7 @@ def _footer(ledger: Ledger, rate: float) -> RenderableType:
         "per second": (f"{rate:.1f}", "bold"),
     }
     for _ in numbers:
-        table.add_column(justify="center", ratio=1, no_wrap=True)
+        table.add_column(justify="center", no_wrap=True)
     table.add_row(*(Text(name, "dim") for name in numbers))
     table.add_row(*(Text(number, style) for number, style in numbers.values()))
     if not ledger.unexpected_count:

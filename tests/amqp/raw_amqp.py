@@ -1,0 +1,153 @@
+"""A plain AMQP client, independent of the code under test. Runs in an asyncio event loop."""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+
+import aiormq
+from aiormq.abc import ChannelFrame, DeliveredMessage
+from anyio.from_thread import BlockingPortal
+from pamqp.commands import Basic
+
+FANOUT = "test-fanout"
+FLAG_CONTENT_TYPE = 1 << 15
+FLAG_HEADERS = 1 << 13
+FLAG_TIMESTAMP = 1 << 6
+
+
+class RawRabbitmq:
+    """A RabbitMQ node as anybody sees it; each call uses a connection of its own."""
+
+    def __init__(self, portal: BlockingPortal, url: str) -> None:
+        self._portal = portal
+        self._url = url
+
+    async def publish(
+        self, queue: str, *bodies: bytes, properties: Basic.Properties | None = None
+    ) -> None:
+        """Publish in order, confirmed on return."""
+        await self._portal.call_async(self._publish, queue, bodies, properties)
+
+    async def publish_content(
+        self, queue: str, *contents: tuple[bytes, bytes], routing_key: bytes | None = None
+    ) -> None:
+        """Publish pairs of hand-made properties (flags included) and body."""
+        await self._portal.call_async(self._publish_content, queue, contents, routing_key)
+
+    async def take(self, queue: str, count: int) -> list[DeliveredMessage]:
+        """Take so many messages, waiting until they are there."""
+        return await self._portal.call_async(self._take, queue, count)
+
+    async def declare(self, queue: str, **arguments: str | int) -> None:
+        """Declare a durable queue."""
+        await self._portal.call_async(self._declare, queue, arguments)
+
+    async def delete(self, queue: str) -> None:
+        await self._portal.call_async(self._delete, queue)
+
+    async def ready(self, queue: str) -> int:
+        """Count the messages that wait in a queue, which must exist."""
+        return await self._portal.call_async(self._ready, queue)
+
+    async def _publish(
+        self, queue: str, bodies: Sequence[bytes], properties: Basic.Properties | None
+    ) -> None:
+        async with aiormq.connect(self._url) as connection:
+            channel = await connection.channel()
+            await asyncio.gather(
+                *(
+                    channel.basic_publish(
+                        body,
+                        routing_key=queue,
+                        properties=properties or Basic.Properties(delivery_mode=2),
+                    )
+                    for body in bodies
+                )
+            )
+
+    async def _publish_content(
+        self, queue: str, contents: Sequence[tuple[bytes, bytes]], routing_key: bytes | None
+    ) -> None:
+        async with aiormq.connect(self._url) as connection:
+            channel = await connection.channel(publisher_confirms=False)
+            exchange = b""
+            if routing_key is not None:
+                exchange = f"{FANOUT}-{queue}".encode()
+                await channel.exchange_declare(exchange.decode(), exchange_type="fanout")
+                await channel.queue_bind(queue, exchange.decode())
+            key = queue.encode() if routing_key is None else routing_key
+            for properties, body in contents:
+                payload = content_frames(channel.number, exchange, key, properties, body)
+                await connection.write_queue.put(ChannelFrame(payload, should_close=False))
+            # Answered after all of that has been dealt with.
+            await channel.queue_declare(queue, passive=True)
+
+    async def _take(self, queue: str, count: int) -> list[DeliveredMessage]:
+        messages: list[DeliveredMessage] = []
+        complete = asyncio.Event()
+
+        async def on_message(message: DeliveredMessage) -> None:
+            messages.append(message)
+            if len(messages) >= count:
+                complete.set()
+
+        async with aiormq.connect(self._url) as connection:
+            channel = await connection.channel(publisher_confirms=False)
+            answer = await channel.basic_consume(queue, on_message, no_ack=True)
+            async with asyncio.timeout(20):
+                await complete.wait()
+            await channel.basic_cancel(str(answer.consumer_tag))
+        return messages
+
+    async def _declare(self, queue: str, arguments: dict[str, str | int]) -> None:
+        async with aiormq.connect(self._url) as connection:
+            channel = await connection.channel()
+            await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
+
+    async def _delete(self, queue: str) -> None:
+        async with aiormq.connect(self._url) as connection:
+            channel = await connection.channel()
+            await channel.queue_delete(queue)
+
+    async def _ready(self, queue: str) -> int:
+        async with aiormq.connect(self._url) as connection:
+            channel = await connection.channel()
+            answer = await channel.queue_declare(queue, passive=True)
+            return answer.message_count or 0
+
+
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
+
+
+def content_frames(
+    channel: int, exchange: bytes, routing_key: bytes, properties: bytes, body: bytes
+) -> bytes:
+    """Return `Basic.Publish` with its content, whatever pamqp thinks of it."""
+    method = struct.pack(">HHH", 60, 40, 0)
+    method += bytes([len(exchange)]) + exchange + bytes([len(routing_key)]) + routing_key + b"\x00"
+    header = struct.pack(">HHQ", 60, 0, len(body)) + properties
+    return (
+        frame(1, channel, method)
+        + frame(2, channel, header)
+        + (frame(3, channel, body) if body else b"")
+    )
+
+
+def flags(value: int) -> bytes:
+    return struct.pack(">H", value)
+
+
+def header_table(key: bytes, value: bytes) -> bytes:
+    """Return properties with one header; the value carries its type."""
+    table = bytes([len(key)]) + key + value
+    return flags(FLAG_HEADERS) + struct.pack(">I", len(table)) + table
+
+
+def nested_table(depth: int) -> bytes:
+    """Return a field value: a table in a table in a table."""
+    table = b""
+    for _ in range(depth):
+        entry = b"\x01aF" + struct.pack(">I", len(table)) + table
+        table = entry
+    return b"F" + struct.pack(">I", len(table)) + table

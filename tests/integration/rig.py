@@ -1,0 +1,124 @@
+"""Everything around a broker under test: queues of its own, a server, a client, a process."""
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import trio
+from aiormq.abc import DeliveredMessage
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from broker.messages import AgentStatus
+from broker.sandbox.broker_process import BrokerProcess, open_broker
+from broker.sandbox.central_server import CentralServer
+from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.integration import raw_amqp
+
+_numbers = count(1)
+PATIENCE = 30.0
+
+
+class Rig:
+    """One test's surroundings."""
+
+    def __init__(self, node: RabbitmqNode, portal: BlockingPortal, directory: Path) -> None:
+        self.node = node
+        self.directory = directory
+        self._portal = portal
+        number = next(_numbers)
+        self.input = f"input_{number}"
+        self.output = f"output_{number}"
+        self.metadata = f"metadata_{number}"
+        self.advertisement = f"advertisement_{number}"
+        self.dead_letter = f"dead_letter_{number}"
+
+    @asynccontextmanager
+    async def broker(self, websocket_url: str, **settings: str) -> AsyncIterator[BrokerProcess]:
+        """Run a broker on this rig's queues."""
+        given = {
+            "AMQP_URL": self.node.url,
+            "WEBSOCKET_URL": websocket_url,
+            "BROKER_INPUT_QUEUE": self.input,
+            "BROKER_OUTPUT_QUEUE": self.output,
+            "BROKER_METADATA_QUEUE": self.metadata,
+            "BROKER_ADVERTISEMENT_QUEUE": self.advertisement,
+            "BROKER_DEAD_LETTER_QUEUE": self.dead_letter,
+            **settings,
+        }
+        async with open_broker(self.directory, given) as broker:
+            yield broker
+
+    async def publish(self, queue: str, *bodies: bytes) -> None:
+        await self._raw(raw_amqp.publish, self.node.url, queue, bodies)
+
+    async def take(self, queue: str, number: int, patience: float = 20.0) -> list[DeliveredMessage]:
+        return await self._raw(raw_amqp.take, self.node.url, queue, number, patience)
+
+    async def ready_count(self, queue: str) -> int:
+        return await self._raw(raw_amqp.ready_count, self.node.url, queue)
+
+    async def declare(self, queue: str, **arguments: str | int) -> None:
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        await self._raw(raw_amqp.declare, self.node.url, queue, named)
+
+    async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
+        """Wait until the broker has logged an event so many times."""
+        with trio.fail_after(PATIENCE):
+            while len(found := [line for line in self.log() if line["event"] == event]) < times:
+                await trio.sleep(0.05)
+        return found
+
+    def log(self) -> Iterator[dict[str, Any]]:
+        for line in (self.directory / "broker.log").read_text().splitlines():
+            if line.startswith("{"):
+                yield json.loads(line)
+
+    async def _raw[*Ts, T](self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        with trio.fail_after(2 * PATIENCE):
+            return await self._portal.call_async(function, *args)
+
+
+@asynccontextmanager
+async def open_rig(node: RabbitmqNode, directory: Path) -> AsyncIterator[Rig]:
+    """Give a rig an asyncio event loop for its client."""
+    with start_blocking_portal("asyncio") as portal:
+        yield Rig(node, portal, directory)
+
+
+def bring_online(server: CentralServer, number: int = 5) -> list[str]:
+    """Set agents online at the server, and return their ids."""
+    agents = [
+        AgentStatus(f"agent_{index}", f"Agent {index}", is_online=True) for index in range(number)
+    ]
+    server.update(*agents)
+    return [agent.agent_id for agent in agents]
+
+
+def text(number: int, sender_id: str, **fields: object) -> bytes:
+    """Return a TEXT message with a recognisable id."""
+    message = {
+        "message_type": "TEXT",
+        "message_id": f"m-{number}",
+        "sender_id": sender_id,
+        "text_payload": f"hello {number}",
+        "send_timestamp": "2026-01-01T00:00:00Z",
+        **fields,
+    }
+    return json.dumps(message).encode()
+
+
+def ids(messages: Sequence[DeliveredMessage]) -> list[str]:
+    """Return the ids of chat messages, in order."""
+    return [json.loads(message.body)["message_id"] for message in messages]
+
+
+async def terminate(broker: BrokerProcess, within: float) -> int:
+    """Send SIGTERM, and return the exit code."""
+    os.kill(broker.pid, signal.SIGTERM)
+    with trio.fail_after(within):
+        return await broker.wait()

@@ -1,0 +1,158 @@
+"""Every kind of message through the real process."""
+
+import json
+import operator
+from datetime import datetime
+from typing import Any
+
+from aiormq.abc import DeliveredMessage
+
+from broker.sandbox.central_server import CentralServer
+from tests.integration.rig import Rig, bring_online, ids, terminate, text
+
+
+def decoded(messages: list[DeliveredMessage]) -> list[dict[str, Any]]:
+    return [json.loads(message.body) for message in messages]
+
+
+async def test_every_kind_of_message(rig: Rig, server: CentralServer) -> None:
+    bring_online(server, 2)
+    async with rig.broker(server.url):
+        await rig.logged("routing_started")
+        error = b'{"message_type": "ERROR",  "text_payload": "left as it is", "n": 1.50}'
+        chat = [
+            text(1, "agent_0", routing_status="pending", _client_id="c1", _broadcast=True),
+            text(2, "agent_1", message_type="REPLY", in_reply_to_message_id="m-1", big=10**60),
+            text(3, "somebody", message_type="SYSTEM", _target_agent_id="agent_9"),
+            error,
+        ]
+        await rig.publish(rig.input, *chat)
+        published = await rig.take(rig.output, len(chat))
+        first, second, third, _ = decoded(published)
+
+        expected = {**json.loads(chat[0]), "routing_status": "routed", "receiver_id": "agent_1"}
+        del expected["_client_id"], expected["_broadcast"]
+        assert first == expected
+        assert second["receiver_id"] == "agent_0"
+        assert second["big"] == 10**60
+        assert "routing_status" not in second
+        assert third["receiver_id"] in {"agent_0", "agent_1"}
+        assert "_target_agent_id" not in third
+        assert published[3].body == error
+
+        for message in published:
+            properties = message.header.properties
+            assert properties.delivery_mode == 2
+            assert properties.content_type == "application/json"
+            assert properties.app_id == "broker-1"
+            assert properties.timestamp is not None
+        assert len({message.header.properties.message_id for message in published}) == len(chat)
+
+
+async def test_registrations_and_disconnections_by_queue(rig: Rig, server: CentralServer) -> None:
+    async with rig.broker(server.url):
+        await rig.logged("amqp_connected")
+        register = {
+            "message_type": "REGISTER_AGENT",
+            "agent_id": "agent_x",
+            "agent_name": "X",
+            "capabilities": ["chat"],
+            "_client_id": {"conn": 17},
+        }
+        await rig.publish(rig.metadata, json.dumps(register).encode())
+        [response] = decoded(await rig.take(rig.output, 1))
+        assert response == {
+            "message_type": "REGISTER_AGENT_RESPONSE",
+            "status": "success",
+            "agent_id": "agent_x",
+            "message": "Agent registered successfully",
+            "_client_id": {"conn": 17},
+        }
+
+        await rig.publish(rig.input, text(1, "agent_x", _client_id="c7"))
+        [failure] = decoded(await rig.take(rig.output, 1))
+        assert failure["reason"] == "only_sender_online"
+        assert failure["original_message_id"] == failure["in_reply_to_message_id"] == "m-1"
+        assert failure["original_sender_id"] == "agent_x"
+        assert failure["_client_id"] == "c7"
+        assert (failure["sender_id"], failure["receiver_id"]) == ("BrokerService", "Server")
+
+        gone = {"message_type": "CLIENT_DISCONNECTED", "agent_id": "agent_x"}
+        await rig.publish(rig.metadata, json.dumps(gone).encode())
+        await rig.logged("agent_disconnected")
+        await rig.publish(rig.input, text(2, "somebody"))
+        [failure] = decoded(await rig.take(rig.output, 1))
+        assert failure["reason"] == "no_agent_online"
+        assert failure["routing_status"] == "error"
+
+
+HOSTILE = [
+    ("input", b"{", "invalid_json"),
+    ("input", b'"\xff"', "invalid_utf8"),
+    ("input", b"[]", "not_an_object"),
+    ("input", b"{}", "missing_message_type"),
+    ("input", b'{"message_type": "REGISTER_AGENT"}', "unsupported_message_type"),
+    ("input", b'{"message_type": "TEXT", "sender_id": 5}', "invalid_field"),
+    ("input", b'{"message_type": "TEXT", "x": "' + b"x" * 2000 + b'"}', "too_large"),
+    ("input", b'{"x":' + b"[" * 200 + b"]" * 200 + b"}", "too_deep"),
+    ("metadata", b'{"message_type": "TEXT"}', "unsupported_message_type"),
+    ("metadata", b'{"message_type": "REGISTER_AGENT"}', "invalid_field"),
+    ("advertisement", b"", "invalid_json"),
+]
+
+
+async def test_what_cannot_be_processed_is_parked_and_its_neighbours_are_routed(
+    rig: Rig, server: CentralServer
+) -> None:
+    bring_online(server)
+    async with rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="1000"):
+        await rig.logged("routing_started")
+        for number, (queue, body, _) in enumerate(HOSTILE):
+            await rig.publish(getattr(rig, queue), body)
+            await rig.publish(rig.input, text(number, "agent_0"))
+        parked = await rig.take(rig.dead_letter, len(HOSTILE))
+        routed = await rig.take(rig.output, len(HOSTILE))
+
+    assert ids(routed) == [f"m-{number}" for number in range(len(HOSTILE))]
+    found = {
+        (message.body, headers["x-broker-reason"], headers["x-original-queue"])
+        for message in parked
+        if (headers := message.header.properties.headers or {})
+    }
+    assert found == {(body, reason, getattr(rig, queue)) for queue, body, reason in HOSTILE}
+    for message in parked:
+        headers = message.header.properties.headers or {}
+        assert headers["x-broker-id"] == "broker-1"
+        assert 0 < len(str(headers["x-broker-error"])) <= 255
+        datetime.fromisoformat(str(headers["x-dead-lettered-at"]))
+
+
+async def test_ten_thousand_messages_in_order(rig: Rig, server: CentralServer) -> None:
+    agents = bring_online(server, 10)
+    async with rig.broker(server.url) as broker:
+        await rig.logged("routing_started")
+        senders = [agents[number % 10] for number in range(10_000)]
+        await rig.publish(rig.input, *(text(n, sender) for n, sender in enumerate(senders)))
+        routed = await rig.take(rig.output, 10_000)
+        assert await terminate(broker, within=12) == 0
+
+    assert ids(routed) == [f"m-{number}" for number in range(10_000)]
+    receivers = [message["receiver_id"] for message in decoded(routed)]
+    assert not any(map(operator.eq, receivers, senders))
+    assert set(receivers) == set(agents)
+    assert await rig.ready_count(rig.input) == 0
+    assert await rig.ready_count(rig.dead_letter) == 0
+
+
+async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralServer) -> None:
+    bring_online(server)
+    await rig.declare(rig.input, x_queue_type="quorum")
+    await rig.declare(rig.output, x_max_length=100_000)
+    async with rig.broker(server.url):
+        await rig.logged("routing_started")
+        await rig.publish(rig.input, text(1, "agent_0"))
+        assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+        # A peer that declares what the broker created, as peers do, is not refused.
+        await rig.declare(rig.dead_letter)
+        created = [line["queue"] for line in await rig.logged("queue_created", 3)]
+    assert created == [rig.metadata, rig.advertisement, rig.dead_letter]

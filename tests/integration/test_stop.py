@@ -1,0 +1,109 @@
+"""SIGTERM to the real process, in the states in which it happens."""
+
+import os
+import signal
+
+import trio
+
+from broker.sandbox.central_server import CentralServer, open_central_server
+from tests.integration.rig import Rig, bring_online, ids, terminate, text
+
+DEADLINE = 6
+SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}
+
+
+async def test_idle(rig: Rig, server: CentralServer) -> None:
+    async with rig.broker(server.url, **SOON) as broker:
+        await rig.logged("amqp_connected")
+        assert await terminate(broker, DEADLINE) == 0
+    assert [line["graceful"] for line in rig.log() if line["event"] == "broker_stopped"] == [True]
+
+
+async def test_sigint(rig: Rig, server: CentralServer) -> None:
+    async with rig.broker(server.url, **SOON) as broker:
+        await rig.logged("amqp_connected")
+        os.kill(broker.pid, signal.SIGINT)
+        with trio.fail_after(DEADLINE):
+            assert await broker.wait() == 0
+
+
+async def test_under_load_nothing_is_lost_or_doubled(rig: Rig, server: CentralServer) -> None:
+    agents = bring_online(server)
+    async with rig.broker(server.url, **SOON) as broker:
+        await rig.logged("routing_started")
+        async with trio.open_nursery() as nursery:
+            load = [text(number, agents[0]) for number in range(6_000)]
+            nursery.start_soon(rig.publish, rig.input, *load)
+            while not await rig.ready_count(rig.output):
+                await trio.sleep(0.02)
+            assert await terminate(broker, DEADLINE) == 0
+    waiting = ids(await rig.take(rig.input, 6_000, patience=0.5))
+    routed = ids(await rig.take(rig.output, 6_000, patience=0.5))
+    assert waiting, "the stop came too late to show anything"
+    assert routed + waiting == [f"m-{number}" for number in range(6_000)]
+
+
+async def test_server_gone(rig: Rig) -> None:
+    async with open_central_server() as server:
+        agents = bring_online(server)
+        async with rig.broker(server.url, **SOON) as broker:
+            await rig.logged("routing_started")
+            server.accepting = False
+            server.drop_sessions()
+            await rig.logged("server_lost")
+            await rig.publish(rig.input, text(1, agents[0]))
+            assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+            assert await terminate(broker, DEADLINE) == 0
+
+
+async def test_rabbitmq_gone(fragile_rig: Rig, server: CentralServer) -> None:
+    rig = fragile_rig
+    bring_online(server)
+    async with rig.broker(server.url, **SOON) as broker:
+        await rig.logged("routing_started")
+        await rig.node.kill()
+        try:
+            await rig.logged("amqp_lost")
+            # It holds nothing: what it had taken went back to its queue with the connection.
+            assert await terminate(broker, DEADLINE) == 0
+        finally:
+            await rig.node.start()
+
+
+async def test_rabbitmq_hanging_under_load(fragile_rig: Rig, server: CentralServer) -> None:
+    rig = fragile_rig
+    agents = bring_online(server)
+    async with rig.broker(server.url, **SOON) as broker:
+        await rig.logged("routing_started")
+        await rig.publish(rig.input, *(text(number, agents[0]) for number in range(5_000)))
+        await rig.node.pause()
+        try:
+            assert await terminate(broker, DEADLINE + 1) == 1
+        finally:
+            await rig.node.resume()
+    with trio.fail_after(30):
+        # RabbitMQ wakes up to closed connections, and puts back what was not acknowledged.
+        waiting = set(ids(await rig.take(rig.input, 5_000, patience=2)))
+        routed = set(ids(await rig.take(rig.output, 10_000, patience=2)))
+    assert waiting | routed == {f"m-{number}" for number in range(5_000)}
+
+
+async def test_second_signal_ends_the_process_at_once(
+    fragile_rig: Rig, server: CentralServer
+) -> None:
+    rig = fragile_rig
+    bring_online(server)
+    async with rig.broker(server.url, BROKER_SHUTDOWN_TIMEOUT="60") as broker:
+        await rig.logged("routing_started")
+        await rig.node.pause()
+        try:
+            os.kill(broker.pid, signal.SIGTERM)
+            await rig.logged("stopping")
+            # Signals that come together count as one.
+            await trio.sleep(0.5)
+            os.kill(broker.pid, signal.SIGTERM)
+            with trio.fail_after(5):
+                assert await broker.wait() == 1
+        finally:
+            await rig.node.resume()
+    assert any(line["event"] == "leaving_at_once" for line in rig.log())

@@ -1,0 +1,206 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.sandbox.accounting import Ledger, Route
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ledger_with(*message_ids: str, malformed: bool = False) -> Ledger:
+    ledger = Ledger(Clock())
+    for message_id in message_ids:
+        ledger.record_sent(message_id, "alice", malformed=malformed)
+    return ledger
+
+
+def test_nothing_sent_is_nothing_missing() -> None:
+    ledger = Ledger()
+
+    assert ledger.balanced
+    assert ledger.missing() == []
+    assert (ledger.rate(), ledger.duration(), ledger.share("alice")) == (0.0, 0.0, 0.0)
+
+
+def test_a_message_is_under_way_until_it_is_delivered() -> None:
+    ledger = ledger_with("m1", "m2")
+
+    ledger.record_routed("m1", "bob")
+    assert ledger.missing() == ["m1", "m2"]
+    assert ledger.open == 2
+
+    assert ledger.record_delivered("m1", "bob")
+    assert ledger.missing() == ["m2"]
+    assert (ledger.open, ledger.routed, ledger.accounted_for) == (1, 1, 1)
+    assert not ledger.balanced
+    assert list(ledger.recent_routes) == [Route("alice", "bob")]
+
+
+def test_a_failure_accounts_for_its_message() -> None:
+    ledger = ledger_with("m1")
+
+    ledger.record_failed("m1")
+
+    assert ledger.balanced
+    assert (ledger.failed, ledger.routed, ledger.accounted_for) == (1, 0, 1)
+
+
+def test_a_malformed_message_belongs_into_the_dead_letter_queue() -> None:
+    ledger = ledger_with("x1", malformed=True)
+
+    ledger.record_dead_lettered("x1")
+
+    assert ledger.balanced
+    assert (ledger.malformed, ledger.dead_lettered) == (1, 1)
+
+
+def test_a_sound_message_does_not() -> None:
+    ledger = ledger_with("m1")
+
+    ledger.record_dead_lettered("m1")
+
+    assert ledger.missing() == []
+    assert not ledger.balanced
+    assert ledger.unexpected == ["m1 was dead-lettered, but is well-formed"]
+
+
+def test_a_malformed_message_must_not_be_routed() -> None:
+    ledger = ledger_with("x1", malformed=True)
+
+    ledger.record_routed("x1", "bob")
+
+    assert ledger.unexpected == ["x1 is malformed, but was routed"]
+
+
+def test_nobody_gets_his_own_message() -> None:
+    ledger = ledger_with("m1")
+
+    ledger.record_routed("m1", "alice")
+    ledger.record_delivered("m1", "alice")
+
+    assert ledger.unexpected == ["m1 was routed back to its sender"]
+    assert not ledger.balanced
+
+
+def test_nobody_gets_what_is_for_another() -> None:
+    ledger = ledger_with("m1")
+
+    ledger.record_routed("m1", "bob")
+    ledger.record_delivered("m1", "carol")
+
+    assert ledger.unexpected == ["carol received m1, which is not for it"]
+
+
+def test_messages_that_nobody_sent() -> None:
+    ledger = Ledger()
+
+    ledger.record_routed("a", "bob")
+    ledger.record_failed("b")
+    ledger.record_dead_lettered("c")
+    assert not ledger.record_delivered("d", "bob")
+
+    assert ledger.unexpected_count == 4
+    assert not ledger.balanced
+    assert ledger.sent == ledger.accounted_for == ledger.received_by.total() == 0
+
+
+def test_a_repeated_decision_is_a_duplicate_and_each_of_its_deliveries_is_explained() -> None:
+    ledger = ledger_with("m1")
+
+    ledger.record_routed("m1", "bob")
+    ledger.record_routed("m1", "carol")
+    assert ledger.record_delivered("m1", "bob")
+    assert not ledger.record_delivered("m1", "carol")
+
+    assert ledger.balanced
+    assert (ledger.routed, ledger.duplicates, ledger.accounted_for) == (1, 1, 1)
+
+
+def test_a_repeated_delivery_is_a_duplicate() -> None:
+    ledger = ledger_with("m1")
+
+    ledger.record_routed("m1", "bob")
+    ledger.record_delivered("m1", "bob")
+    assert not ledger.record_delivered("m1", "bob")
+
+    assert ledger.balanced
+    assert ledger.duplicates == 1
+
+
+def test_other_decisions_after_the_first_are_duplicates() -> None:
+    ledger = ledger_with("m1")
+    malformed = ledger_with("x1", malformed=True)
+
+    ledger.record_routed("m1", "bob")
+    ledger.record_failed("m1")
+    ledger.record_failed("m1")
+    malformed.record_dead_lettered("x1")
+    malformed.record_dead_lettered("x1")
+
+    assert (ledger.routed, ledger.failed, ledger.duplicates) == (1, 0, 2)
+    assert ledger.accounted_for == 1
+    assert (malformed.dead_lettered, malformed.duplicates, malformed.accounted_for) == (1, 1, 1)
+
+
+def test_unexpected_things_are_all_counted_and_the_first_are_kept() -> None:
+    ledger = Ledger()
+
+    for number in range(100):
+        ledger.record_unexpected(str(number))
+
+    assert ledger.unexpected_count == 100
+    assert ledger.unexpected == [str(number) for number in range(20)]
+
+
+def test_share_and_rate() -> None:
+    clock = Clock()
+    ledger = Ledger(clock)
+    for number in range(4):
+        ledger.record_sent(f"m{number}", "alice")
+        ledger.record_routed(f"m{number}", "bob" if number else "carol")
+    clock.now += 2
+    for number in range(4):
+        ledger.record_delivered(f"m{number}", "bob" if number else "carol")
+    clock.now += 10
+
+    assert ledger.share("bob") == 0.75
+    assert ledger.duration() == 2
+    assert ledger.rate() == 2
+    assert ledger.sent_by == {"alice": 4}
+    assert ledger.received_by == {"bob": 3, "carol": 1}
+
+
+NUMBERS = st.integers(0, 9)
+
+
+@given(
+    routed=st.lists(NUMBERS), failed=st.lists(NUMBERS), delivered=st.sets(NUMBERS), data=st.data()
+)
+def test_every_message_is_either_missing_or_accounted_for(
+    routed: list[int], failed: list[int], delivered: set[int], data: st.DataObject
+) -> None:
+    ledger = ledger_with(*map(str, range(10)))
+    decisions = data.draw(
+        st.permutations([(n, True) for n in routed] + [(n, False) for n in failed])
+    )
+    for number, is_routed in decisions:
+        if is_routed:
+            ledger.record_routed(str(number), "bob")
+        else:
+            ledger.record_failed(str(number))
+    delivered &= set(routed)
+    for number in delivered:
+        ledger.record_delivered(str(number), "bob")
+
+    missing = set(range(10)) - set(failed) - delivered
+    assert ledger.missing() == [str(number) for number in sorted(missing)]
+    assert ledger.open == len(missing)
+    assert ledger.balanced == (not missing)
+    decided = set(routed) | set(failed)
+    assert ledger.routed + ledger.failed == len(decided)
+    assert ledger.duplicates == len(decisions) - len(decided)
