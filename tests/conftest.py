@@ -6,7 +6,6 @@ from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 
-
 # How long an example takes is no property of the code on a machine with other work to do.
 hypothesis.settings.register_profile("broker", deadline=None)
 hypothesis.settings.load_profile("broker")
@@ -18,6 +17,16 @@ def rabbitmq() -> Iterator[RabbitmqNode]:
 
     It lives in a Trio loop in a thread, because a loop of pytest-trio ends with each test.
     """
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
+    ):
+        yield node
+
+
+@pytest.fixture(scope="session")
+def fragile_node() -> Iterator[RabbitmqNode]:
+    """One node that tests may stop, kill and pause; each leaves it running."""
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(open_rabbitmq_node()) as node,

@@ -21,9 +21,13 @@ class RegistryFreshness:
         self._gone_since: float | None = now
 
     def status_updated(self) -> None:
-        """Take note of a status update: it is the server's word of now."""
+        """Take note of a status update: it is the server's word of now, so the server is there.
+
+        It may come before the server has accepted the broker.
+        """
         self._is_known = True
         self._is_stale = False
+        self._gone_since = None
 
     def agent_registered(self) -> None:
         """Take note of a registration by queue: now somebody is known."""

@@ -22,9 +22,7 @@ REGISTER = {"message_type": "REGISTER_BROKER", "broker_name": "b"}
 def connect(
     server: CentralServer, *, path: str = "", token: str | None = None
 ) -> AbstractAsyncContextManager[WebSocketConnection]:
-    return open_websocket(
-        ServerAddress(server.url + path, token=token, tls=None, max_message_bytes=1_000_000)
-    )
+    return open_websocket(ServerAddress(server.url + path, token))
 
 
 async def assert_refused(

@@ -8,7 +8,13 @@ from typing import cast
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from broker.amqp.delivery import FORWARDED_HEADERS, Delivery, Publishing, Settlement
+from broker.amqp.delivery import (
+    FORWARDED_HEADERS,
+    MAX_HEADER_CHARACTERS,
+    Delivery,
+    Publishing,
+    Settlement,
+)
 from broker.amqp.errors import AmqpError, translated
 from broker.amqp.publisher import Publisher, UnroutableError
 from broker.amqp.settlement import SettlementWindow
@@ -155,5 +161,7 @@ def _forwarded(properties: Basic.Properties) -> dict[str, str]:
     if not headers:
         return _NO_HEADERS
     return {
-        name: value for name in FORWARDED_HEADERS if isinstance(value := headers.get(name), str)
+        name: value
+        for name in FORWARDED_HEADERS
+        if isinstance(value := headers.get(name), str) and len(value) <= MAX_HEADER_CHARACTERS
     }

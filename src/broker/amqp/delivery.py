@@ -10,6 +10,9 @@ FORWARDED_HEADERS = ("traceparent", "tracestate")
 Nothing else does: a copied `user_id` would be refused, and `CC` or `BCC` would let an agent write
 to any queue.
 """
+MAX_HEADER_CHARACTERS = 1024
+"""Longer ones do not pass: a header cannot be split over frames, and one that just fitted would
+not with what is added to it; RabbitMQ then closes the connection, each time it comes again."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -20,7 +23,7 @@ class Delivery(msgspec.Struct, frozen=True):
         tag: The delivery tag; it lives and dies with the session.
         body: The body, untouched.
         redelivered: Whether somebody had it before.
-        headers: Those of `FORWARDED_HEADERS` that are present.
+        headers: Those of `FORWARDED_HEADERS` that are present, and not too long.
         correlation_id: The AMQP property, if present.
         properties_error: Why the AMQP properties could not be parsed, if so.
     """

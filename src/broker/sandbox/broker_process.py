@@ -19,6 +19,8 @@ from broker.settings.options import options
 
 STOP_TIMEOUT = 15.0
 """Seconds that a graceful stop may take."""
+# -P: what lies in the directory where it runs is not to be imported.
+_COMMAND = (sys.executable, "-P", "-m", "broker")
 _SHUTDOWN_TIMEOUT = 10
 _START_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 2 * keeper.GRACE
@@ -95,11 +97,10 @@ async def open_broker(directory: Path, settings: Mapping[str, str]) -> AsyncIter
 
 
 async def _start(directory: Path, settings: Mapping[str, str], log: Path) -> trio.Process:
-    command = (sys.executable, "-P", "-m", "broker")
     # Shielded, because a process that nobody knows of could not be ended.
     with log.open("ab") as output, trio.move_on_after(_START_TIMEOUT, shield=True):
         return await trio.lowlevel.open_process(
-            [sys.executable, "-P", "-m", keeper.__name__, "--", *command],
+            [sys.executable, "-P", "-m", keeper.__name__, "--", *_COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,

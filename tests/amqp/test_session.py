@@ -1,0 +1,837 @@
+"""A session against a real RabbitMQ, judged by a plain client."""
+
+import math
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import msgspec
+import pytest
+import trio
+from anyio.from_thread import BlockingPortal
+from pamqp.commands import Basic
+
+from broker.amqp import (
+    AmqpError,
+    Deliveries,
+    Publishing,
+    Session,
+    SessionLostError,
+    SessionParameters,
+    Settlement,
+    UnroutableError,
+    asyncio_session,
+    open_session,
+)
+from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.amqp import raw_amqp
+from tests.amqp.conftest import Queues
+from tests.amqp.inbox import APP_ID, Inbox, forwarded_to
+from tests.amqp.proxy import Proxy, open_proxy
+from tests.amqp.raw_amqp import RawRabbitmq
+
+# Nothing here takes this long; it turns a hang into a failure.
+PATIENCE = 30.0
+# What `open_session` promises for closing, and as much again for a busy machine.
+CLOSING = 4.0
+
+
+@asynccontextmanager
+async def consuming(session: Session, queue: str, inbox: Inbox) -> AsyncIterator[None]:
+    """Consume for the length of the block, and stop as a consumer is stopped."""
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(session.consume, queue, inbox.forward)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+def through(proxy: Proxy, parameters: SessionParameters) -> SessionParameters:
+    return msgspec.structs.replace(
+        parameters, endpoint=replace(parameters.endpoint, port=proxy.port)
+    )
+
+
+async def lost(open_and_use: Callable[[], Awaitable[None]]) -> SessionLostError:
+    """Return how a session was lost."""
+    with trio.fail_after(PATIENCE), pytest.raises(SessionLostError) as caught:
+        await open_and_use()
+    return caught.value
+
+
+# --- the stream of messages
+
+
+async def test_settles_what_it_consumes_in_order_and_leaves_nothing(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    bodies = [str(number).encode() for number in range(2_000)]
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, *bodies)
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(len(bodies))
+        assert await raw.ready(queues.output) == len(bodies)
+
+    assert inbox.bodies == bodies
+    assert not any(delivery.redelivered for delivery in inbox.deliveries)
+    # What was delivered and not acknowledged would be ready again by now.
+    assert await raw.ready(queues.input) == 0
+    assert [message.body for message in await raw.take(queues.output, len(bodies))] == bodies
+
+
+async def test_holds_no_more_than_the_prefetch(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox()
+    few = msgspec.structs.replace(parameters, prefetch=3)
+    async with open_session(portal, few) as session:
+        await raw.publish(queues.input, *[b"x"] * 5)
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(3)
+            assert await raw.ready(queues.input) == 2
+            inbox.settle([Settlement(inbox.deliveries[0])])
+            await inbox.holds(4)
+            assert await raw.ready(queues.input) == 1
+            inbox.settle([Settlement(delivery) for delivery in inbox.deliveries[1:]])
+            await inbox.holds(5)
+            inbox.settle([Settlement(inbox.deliveries[4])])
+
+
+async def test_acknowledges_nothing_behind_an_unsettled_delivery(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox()
+    impatient = msgspec.structs.replace(parameters, drain_timeout=0.2)
+
+    async def hold_the_first() -> None:
+        async with open_session(portal, impatient) as session:
+            await raw.publish(queues.input, b"a", b"b", b"c")
+            async with consuming(session, queues.input, inbox):
+                await inbox.holds(3)
+                inbox.settle([Settlement(delivery) for delivery in inbox.deliveries[1:]])
+
+    await lost(hold_the_first)
+
+    messages = await raw.take(queues.input, 3)
+    assert [message.body for message in messages] == [b"a", b"b", b"c"]
+    assert all(message.redelivered for message in messages)
+
+
+async def test_large_and_empty_bodies_arrive_whole(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    bodies = [bytes(range(256)) * 5_000, b"", b"\x00\xce\xff", b"x" * 131_064, b"y" * 131_065]
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, *bodies)
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(len(bodies))
+
+    assert inbox.bodies == bodies
+    assert [message.body for message in await raw.take(queues.output, len(bodies))] == bodies
+
+
+async def test_several_queues_at_once(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    first, second = (Inbox(forwarded_to(queues.output)) for _ in range(2))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"1")
+        await raw.publish(queues.parked, b"2")
+        async with (
+            consuming(session, queues.input, first),
+            consuming(session, queues.parked, second),
+        ):
+            await first.holds(1)
+            await second.holds(1)
+
+    assert [(delivery.queue, delivery.body) for delivery in first.deliveries + second.deliveries] == [
+        (queues.input, b"1"),
+        (queues.parked, b"2"),
+    ]
+    assert len(await raw.take(queues.output, 2)) == 2
+
+
+# --- what is published
+
+
+async def test_publishes_persistent_messages_that_say_who_and_when(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)  # AMQP counts whole seconds
+    async with open_session(portal, parameters) as session:
+        await session.publish([Publishing(queues.output, b"{}", APP_ID) for _ in range(50)])
+
+    properties = [message.header.properties for message in await raw.take(queues.output, 50)]
+    for its in properties:
+        assert its.delivery_mode == 2
+        assert its.content_type == "application/json"
+        assert its.app_id == APP_ID
+        assert its.timestamp is not None
+        assert before <= its.timestamp <= datetime.now(UTC)
+    assert len({its.message_id for its in properties}) == 50
+
+
+async def test_passes_on_only_headers_of_the_allow_list(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox(forwarded_to(queues.output))
+    properties = Basic.Properties(
+        headers={
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "tracestate": 5,
+            "CC": [queues.parked],
+            "BCC": [queues.parked],
+            "x-other": "x",
+        },
+        correlation_id="correlation",
+        user_id="guest",
+        reply_to="anybody",
+        message_id="the sender's",
+        app_id="the sender",
+        priority=3,
+        expiration="60000",
+        message_type="kind",
+        content_encoding="gzip",
+        content_type="text/plain",
+    )
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"{}", properties=properties)
+        copies_of_the_sender = await raw.ready(queues.parked)
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(1)
+        assert await raw.ready(queues.parked) == copies_of_the_sender
+
+    (message,) = await raw.take(queues.output, 1)
+    assert dict(message.header.properties) == {
+        **dict(Basic.Properties()),
+        "content_type": "application/json",
+        "headers": {"traceparent": properties.headers["traceparent"]},  # type: ignore[index]
+        "delivery_mode": 2,
+        "correlation_id": "correlation",
+        "message_id": message.header.properties.message_id,
+        "timestamp": message.header.properties.timestamp,
+        "app_id": APP_ID,
+    }
+    assert message.header.properties.message_id != "the sender's"
+
+
+async def test_a_huge_forwarded_header_does_not_break_the_connection(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    # As large as a content header may be: one that grows on the way would not fit any more.
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(
+            queues.input,
+            b"huge",
+            properties=Basic.Properties(headers={"traceparent": "x" * 131_000}),
+        )
+        await raw.publish(queues.input, b"neighbour")
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(2)
+
+    messages = await raw.take(queues.output, 2)
+    assert [message.body for message in messages] == [b"huge", b"neighbour"]
+
+
+@pytest.mark.parametrize("count", [1, 400])
+async def test_a_queue_deleted_under_way_is_created_again(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    count: int,
+) -> None:
+    with trio.fail_after(PATIENCE):
+        async with open_proxy(parameters.endpoint.port) as proxy:
+            async with open_session(portal, through(proxy, parameters)) as session:
+                await raw.delete(queues.output)
+                connections = proxy.connections
+                publishings = [
+                    Publishing(queues.output, str(number).encode(), APP_ID)
+                    for number in range(count)
+                ]
+                await session.publish(publishings)
+                # However many came back: a connection for each would be an onslaught.
+                assert proxy.connections - connections <= 2
+
+    messages = await raw.take(queues.output, count)
+    assert sorted(message.body for message in messages) == sorted(
+        publishing.body for publishing in publishings
+    )
+
+
+async def test_an_unroutable_message_has_a_second_choice(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    await raw.declare(queues.input)
+    await raw.declare(queues.parked)
+    await raw.publish(queues.input, b"a")
+    inbox = Inbox(
+        lambda delivery: Settlement(
+            delivery,
+            Publishing(queues.output, b"first choice", APP_ID),
+            unroutable=lambda: Publishing(queues.parked, b"second choice", APP_ID),
+        )
+    )
+    async with open_session(portal, parameters) as session:
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(1)
+
+    assert await raw.ready(queues.input) == 0
+    assert [message.body for message in await raw.take(queues.parked, 1)] == [b"second choice"]
+
+
+async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    await raw.declare(queues.input)
+    await raw.publish(queues.input, b"a")
+
+    async def consume() -> None:
+        async with open_session(portal, parameters) as session:
+            await session.consume(queues.input, Inbox(forwarded_to(queues.output)).forward)
+
+    assert str(await lost(consume)) == f"queue {queues.output!r} cannot be created"
+    assert (await raw.take(queues.input, 1))[0].redelivered
+
+
+async def test_publishing_to_a_queue_that_cannot_be_created_is_an_error_of_its_own(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    async with open_session(portal, parameters) as session:
+        with pytest.raises(UnroutableError):
+            await session.publish([Publishing(queues.output, b"a", APP_ID)])
+
+
+async def do_nothing(*_: object) -> None:
+    pass
+
+
+async def test_what_a_full_queue_refuses_is_held_and_tried_again(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    await raw.declare(queues.output, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"fits", b"refused")
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(2)
+            assert [message.body for message in await raw.take(queues.output, 1)] == [b"fits"]
+            assert [message.body for message in await raw.take(queues.output, 1)] == [b"refused"]
+
+    assert await raw.ready(queues.input) == 0
+
+
+async def test_what_is_never_taken_is_never_acknowledged(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    await raw.declare(queues.output, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    await raw.publish(queues.output, b"fills the queue")
+    inbox = Inbox(forwarded_to(queues.output))
+    impatient = msgspec.structs.replace(parameters, drain_timeout=0.5)
+
+    async def consume_a_while() -> None:
+        async with open_session(portal, impatient) as session:
+            await raw.publish(queues.input, b"refused")
+            async with consuming(session, queues.input, inbox):
+                await inbox.holds(1)
+
+    assert str(await lost(consume_a_while)) == (
+        f"deliveries of {queues.input!r} were not settled in time"
+    )
+    assert [message.body for message in await raw.take(queues.input, 1)] == [b"refused"]
+
+
+# --- queues
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"x-queue-type": "quorum"}, {"x-max-length": 10, "x-message-ttl": 600_000}]
+)
+async def test_uses_queues_as_they_are(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    arguments: dict[str, str | int],
+) -> None:
+    await raw.declare(queues.input, **arguments)
+    await raw.declare(queues.output, **arguments)
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"a")
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(1)
+
+    assert [message.body for message in await raw.take(queues.output, 1)] == [b"a"]
+
+
+async def test_creates_missing_queues_as_peers_do(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    async with open_session(portal, parameters):
+        for queue in (queues.input, queues.output, queues.parked):
+            assert await raw.ready(queue) == 0  # it exists
+            await raw.declare(queue)  # and RabbitMQ refuses a declaration that differs
+
+
+# --- sessions that cannot be opened
+
+
+@asynccontextmanager
+async def peer_that_says(answer: bytes, then_hangs_up: bool) -> AsyncIterator[int]:
+    """Answer whatever comes with the same bytes. Gives the port."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        if answer:
+            await stream.receive_some()
+            await stream.send_all(answer)
+        if not then_hangs_up:
+            await trio.sleep_forever()
+        await stream.aclose()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, serve, listeners)
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+START = raw_amqp.frame(1, 0, b"\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US")
+SECRET = "s3cr3t-pass-w0rd"
+
+
+@pytest.mark.parametrize(
+    ("answer", "then_hangs_up", "text"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "the peer does not speak AMQP 0-9-1"),
+        (b"\x15\x03\x01\0\x02\x02\x46 a TLS alert", True, "the peer does not speak AMQP 0-9-1"),
+        (b"AMQP\x00\x01\x00\x00", True, "protocol"),
+        (b"", True, "connection"),
+        (START, True, "connection"),
+        (START[:9], True, "connection"),
+        (START, False, "no answer in time"),
+        (b"", False, "no answer in time"),
+    ],
+    ids=[
+        *("http", "tls", "amqp-1.0", "hangs-up", "hangs-up-after-start", "hangs-up-in-a-frame"),
+        *("falls-silent", "silent"),
+    ],
+)
+async def test_a_peer_that_is_no_rabbitmq(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    answer: bytes,
+    then_hangs_up: bool,
+    text: str,
+) -> None:
+    if not then_hangs_up:
+        monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.2)
+    async with peer_that_says(answer, then_hangs_up) as port:
+        endpoint = replace(parameters.endpoint, port=port, password=SECRET)
+
+        async def open_it() -> None:
+            async with open_session(portal, msgspec.structs.replace(parameters, endpoint=endpoint)):
+                pytest.fail("it cannot have been opened")
+
+        error = await lost(open_it)
+
+    assert text in str(error)
+    assert_no_secret(error, caplog)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"password": SECRET}, "RabbitMQ refused the login (ACCESS_REFUSED"),
+        ({"user": "nobody", "password": SECRET}, "RabbitMQ refused the login (ACCESS_REFUSED"),
+        ({"vhost": "no such"}, "vhost no such not found"),
+        ({"port": 1}, "Connect call failed"),
+        ({"host": "no-such-host.invalid"}, "connecting to amqp://guest@no-such-host.invalid"),
+    ],
+)
+async def test_says_why_a_session_cannot_be_opened(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, str | int],
+    text: str,
+) -> None:
+    endpoint = replace(parameters.endpoint, **changes)  # type: ignore[arg-type]
+
+    async def open_it() -> None:
+        async with open_session(portal, msgspec.structs.replace(parameters, endpoint=endpoint)):
+            pytest.fail("it cannot have been opened")
+
+    error = await lost(open_it)
+
+    assert str(error).startswith("connecting to ")
+    assert text in str(error)
+    assert_no_secret(error, caplog)
+
+
+def assert_no_secret(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    told = "".join(traceback.format_exception(error)) + repr(error) + caplog.text
+    assert SECRET not in told
+    assert "guest:guest" not in told
+
+
+async def test_any_credentials_and_vhost_are_understood(
+    portal: BlockingPortal, parameters: SessionParameters, rabbitmq: RabbitmqNode
+) -> None:
+    user, password, vhost = "ü@:/ %41", "p%40:/@ ä#?&", "a/b%2F?#ß"
+    await rabbitmq.ctl("add_vhost", vhost)
+    await rabbitmq.ctl("add_user", user, password)
+    await rabbitmq.ctl("set_permissions", "-p", vhost, user, ".*", ".*", ".*")
+    endpoint = replace(parameters.endpoint, user=user, password=password, vhost=vhost)
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, msgspec.structs.replace(parameters, endpoint=endpoint)):
+            pass
+
+
+# --- loss
+
+
+async def test_a_cancelled_consumer_ends_the_session(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    async def delete_while_consuming() -> None:
+        async with (
+            open_session(portal, parameters) as session,
+            consuming(session, queues.input, Inbox()),
+        ):
+            await raw.delete(queues.input)
+            await trio.sleep_forever()
+
+    assert str(await lost(delete_while_consuming)) == (
+        f"RabbitMQ cancelled the consumer of {queues.input!r}"
+    )
+
+
+async def test_a_queue_that_is_gone_cannot_be_consumed(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    async def consume() -> None:
+        async with open_session(portal, parameters) as session:
+            await raw.delete(queues.input)
+            await session.consume(queues.input, Inbox().forward)
+
+    assert "no queue" in str(await lost(consume))
+
+
+async def close_all_connections(node: RabbitmqNode, _proxy: Proxy) -> None:
+    await node.ctl("close_all_connections", "closed by the operator")
+
+
+async def cut(_node: RabbitmqNode, proxy: Proxy) -> None:
+    proxy.cut()
+    await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("kill", [close_all_connections, cut])
+async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    rabbitmq: RabbitmqNode,
+    kill: Callable[[RabbitmqNode, Proxy], Awaitable[None]],
+) -> None:
+    bodies = [str(number).encode() for number in range(200)]
+    inbox = Inbox()
+
+    async def lose_it(proxy: Proxy) -> None:
+        async with open_session(portal, through(proxy, parameters)) as session:
+            await raw.publish(queues.input, *bodies)
+            async with consuming(session, queues.input, inbox):
+                await inbox.holds(200)
+                inbox.settle(
+                    [
+                        Settlement(delivery, Publishing(queues.output, delivery.body, APP_ID))
+                        for delivery in inbox.deliveries[:100]
+                    ]
+                )
+                await kill(rabbitmq, proxy)
+                await trio.sleep_forever()
+
+    async with open_proxy(parameters.endpoint.port) as proxy:
+        await lost(partial(lose_it, proxy))
+        # Too late, and harmless.
+        inbox.settle([Settlement(delivery) for delivery in inbox.deliveries])
+        inbox.settle([forwarded_to(queues.output)(delivery) for delivery in inbox.deliveries])
+
+    again = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        async with consuming(session, queues.input, again):
+            await again.holds(100)
+    left = len(again.bodies)
+    assert again.bodies == bodies[-left:]
+    assert all(delivery.redelivered for delivery in again.deliveries)
+    taken = await raw.take(queues.output, await raw.ready(queues.output))
+    assert {message.body for message in taken} == set(bodies)
+
+
+async def test_losing_the_connection_releases_all_who_publish(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+) -> None:
+    publishings = [Publishing(queues.output, b"a" * 10_000, APP_ID) for _ in range(1_000)]
+    released = []
+
+    async def publish(session: Session, started: trio.Event) -> None:
+        started.set()
+        try:
+            await session.publish(publishings)
+        except AmqpError as error:
+            released.append(error)
+            raise
+
+    async def lose_it(proxy: Proxy) -> None:
+        async with (
+            open_session(portal, through(proxy, parameters)) as session,
+            trio.open_nursery() as nursery,
+        ):
+            proxy.stall()
+            for _ in range(3):
+                started = trio.Event()
+                nursery.start_soon(publish, session, started)
+                await started.wait()
+            await trio.sleep(0.1)
+            proxy.cut()
+            await trio.sleep_forever()
+
+    async with open_proxy(parameters.endpoint.port) as proxy:
+        await lost(partial(lose_it, proxy))
+    assert len(released) == 3
+
+
+async def test_a_session_without_confirms_is_lost(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asyncio_session, "CONFIRM_TIMEOUT", 0.2)
+    monkeypatch.setattr(asyncio_session, "_CONFIRM_CHECK_INTERVAL", 0.05)
+
+    async def publish_into_a_black_hole(proxy: Proxy) -> None:
+        async with open_session(portal, through(proxy, parameters)) as session:
+            await trio.sleep(0.4)  # nothing is awaited, so nothing is missing
+            await session.publish([Publishing(queues.output, b"confirmed", APP_ID)])
+            proxy.stall()
+            await session.publish([Publishing(queues.output, b"never confirmed", APP_ID)])
+
+    async with open_proxy(parameters.endpoint.port) as proxy:
+        error = await lost(partial(publish_into_a_black_hole, proxy))
+    assert str(error) == "RabbitMQ confirmed nothing for 0.2 s"
+
+
+# --- the end
+
+
+async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_again(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox()
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"1", b"2", b"3")
+
+        async with trio.open_nursery() as nursery, consuming(session, queues.input, inbox):
+            await inbox.holds(3)
+
+            async def settle_late() -> None:
+                await trio.sleep(0.2)
+                inbox.settle([forwarded_to(queues.output)(held) for held in inbox.deliveries])
+
+            nursery.start_soon(settle_late)
+
+        # Acknowledged though the session lives: what is published now is the first in the queue.
+        await raw.publish(queues.input, b"4")
+        assert await raw.ready(queues.input) == 1
+        assert await raw.ready(queues.output) == 3
+
+        again = Inbox(forwarded_to(queues.output))
+        async with consuming(session, queues.input, again):
+            await again.holds(1)
+        assert again.bodies == [b"4"]
+        assert not again.deliveries[0].redelivered
+
+    assert await raw.ready(queues.input) == 0
+    assert await raw.ready(queues.output) == 4
+
+
+async def test_a_forwarder_that_fails_is_the_callers_error(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    class BugError(Exception):
+        pass
+
+    async def forward(_: Deliveries) -> None:
+        raise BugError
+
+    with pytest.RaisesGroup(BugError, flatten_subgroups=True), trio.fail_after(PATIENCE):
+        async with open_session(portal, parameters) as session:
+            await raw.publish(queues.input, b"1")
+            await session.consume(queues.input, forward)
+
+    assert await raw.ready(queues.input) == 1
+
+
+async def test_cancelling_a_publish_ends_the_session(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    await raw.declare(queues.output, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    await raw.publish(queues.output, b"fills the queue")
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, parameters) as session:
+            with trio.move_on_after(0.2) as scope:
+                await session.publish([Publishing(queues.output, b"a", APP_ID)])
+            assert scope.cancelled_caught
+            with pytest.raises(AmqpError, match="the session has ended"):
+                await session.publish([Publishing(queues.output, b"a", APP_ID)])
+
+
+async def test_what_is_returned_after_the_end_complains_about_nothing(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+) -> None:
+    for _ in range(5):
+        async with open_session(portal, parameters) as session:
+            await raw.delete(queues.output)
+            with trio.move_on_after(0):
+                await session.publish([Publishing(queues.output, b"a", APP_ID)] * 50)
+            with trio.move_on_after(0.01):
+                await session.publish([Publishing(queues.output, b"a", APP_ID)] * 50)
+
+
+async def test_cancelling_while_a_session_opens(
+    portal: BlockingPortal, parameters: SessionParameters
+) -> None:
+    for delay in (0.0, 0.001, 0.003, 0.01, 0.02):
+        with trio.fail_after(CLOSING), trio.move_on_after(delay):
+            async with open_session(portal, parameters):
+                await trio.sleep_forever()
+
+
+async def test_a_black_hole_does_not_hold_up_the_end(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    impatient = msgspec.structs.replace(parameters, drain_timeout=0.2)
+    closing_by = math.inf
+
+    async def close_in_a_black_hole(proxy: Proxy) -> None:
+        nonlocal closing_by
+        async with open_session(portal, through(proxy, impatient)) as session:
+            await raw.publish(queues.input, b"1")
+            inbox = Inbox(forwarded_to(queues.output))
+            async with consuming(session, queues.input, inbox):
+                proxy.stall()
+                closing_by = trio.current_time() + impatient.drain_timeout + CLOSING
+
+    async with open_proxy(parameters.endpoint.port) as proxy:
+        await lost(partial(close_in_a_black_hole, proxy))
+    assert trio.current_time() < closing_by
+
+
+async def test_a_black_hole_does_not_hold_up_the_end_while_opening(
+    portal: BlockingPortal, parameters: SessionParameters
+) -> None:
+    async with open_proxy(parameters.endpoint.port) as proxy:
+        proxy.stall()
+        with trio.fail_after(CLOSING), trio.move_on_after(0.3):
+            async with open_session(portal, through(proxy, parameters)):
+                pytest.fail("it cannot have been opened")
+
+
+# --- poison
+
+SOUND = raw_amqp.flags(0)
+POISON = {
+    "a content type that is not UTF-8": raw_amqp.flags(1 << 15) + b"\x04\xff\xfe\xfa\xfb",
+    "a header key that is not UTF-8": raw_amqp.header_table(b"\xff\xfe", b"I\0\0\0\x01"),
+    "a timestamp beyond all years": raw_amqp.flags(1 << 6) + b"\xff" * 8,
+    "headers in headers in headers": raw_amqp.header_table(b"h", raw_amqp.nested_table(15_000)),
+}
+
+
+@pytest.mark.parametrize("properties", POISON.values(), ids=POISON)
+async def test_poisoned_properties_leave_body_neighbours_and_connection_alone(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    properties: bytes,
+) -> None:
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        contents: Sequence[tuple[bytes, bytes]] = [
+            (SOUND, b"before"),
+            (properties, b"p" * 200_000),
+            (properties, b""),
+            (SOUND, b"after"),
+        ]
+        await raw.publish_content(queues.input, *contents)
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(4)
+
+    assert inbox.bodies == [body for _, body in contents]
+    assert [delivery.properties_error for delivery in inbox.deliveries] == [
+        None,
+        "the AMQP properties cannot be parsed",
+        "the AMQP properties cannot be parsed",
+        None,
+    ]
+    assert await raw.ready(queues.input) == 0
+
+
+async def test_a_poisoned_routing_key_leaves_body_neighbours_and_connection_alone(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"before")
+        await raw.publish_content(queues.input, (SOUND, b"poison"), routing_key=b"\xff\xfe")
+        await raw.publish_content(queues.input, (SOUND, b"odd but sound"), routing_key=b"\0 \x1b")
+        await raw.publish(queues.input, b"after")
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(4)
+
+    assert inbox.bodies == [b"before", b"poison", b"odd but sound", b"after"]
+    assert [delivery.properties_error is None for delivery in inbox.deliveries] == [
+        *(True, False, True, True)
+    ]
+
+
+async def test_nobody_can_forge_the_mark_of_poison(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox(forwarded_to(queues.output))
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"a", properties=Basic.Properties(app_id="poison"))
+        async with consuming(session, queues.input, inbox):
+            await inbox.holds(1)
+
+    assert inbox.deliveries[0].properties_error is None

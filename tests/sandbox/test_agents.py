@@ -1,0 +1,353 @@
+"""Agents, the central server's queues and the scenario, with a small broker in this process."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from broker import codec
+from broker.amqp import (
+    AmqpEndpoint,
+    Deliveries,
+    Delivery,
+    Publishing,
+    Session,
+    SessionParameters,
+    Settlement,
+    dead_letter,
+    open_session,
+)
+from broker.messages import ChatMessage, ClientDisconnected, RegisterAgent, Rejected
+from broker.routing import FailureReason
+from broker.sandbox import scenario as scenario_module
+from broker.sandbox.accounting import Ledger
+from broker.sandbox.agents import Agent, agent_names
+from broker.sandbox.bookkeeper import Bookkeeper
+from broker.sandbox.central_server import open_central_server
+from broker.sandbox.population import Population
+from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.sandbox.scenario import Scenario
+from broker.sandbox.server_queues import (
+    ADVERTISEMENT_QUEUE,
+    DEAD_LETTER_QUEUE,
+    INPUT_QUEUE,
+    METADATA_QUEUE,
+    OUTPUT_QUEUE,
+    QUEUES,
+    UNKNOWN_QUEUE,
+    FromBroker,
+    advertise,
+    agent_queue,
+    relay,
+)
+from broker.sandbox.traffic import Traffic
+from broker.wakeup import Wakeup
+
+LIMIT = 60.0
+"""Nothing here takes this long; it turns a hang into a failure."""
+MAX_BYTES = 1_000_000
+
+type Decide = Callable[[Delivery], Publishing | None]
+
+
+class World:
+    """Everything around a broker, and a broker that decides as the test wants."""
+
+    def __init__(self, session: Session, *, messages: int | None, malformed: float) -> None:
+        self.session = session
+        self.ledger = Ledger()
+        self.progress = Wakeup()
+        self.traffic = Traffic(self.ledger, Random(1), messages=messages, malformed=malformed)
+        self.agents = [
+            Agent(name, self.ledger, self.traffic, self.progress.set) for name in agent_names(4)
+        ]
+        self.bookkeeper = Bookkeeper(self.ledger, self.progress.set)
+        self.online: list[str] = []
+        self.population: Population
+        self.scenario: Scenario
+
+    def route(self, delivery: Delivery) -> Publishing | None:
+        """Do what the broker does, by another way."""
+        message = codec.decode_input(delivery.body, MAX_BYTES)
+        if isinstance(message, Rejected):
+            return dead_letter(
+                delivery, queue=DEAD_LETTER_QUEUE, reason="", error="", broker_id="b"
+            )
+        assert isinstance(message, ChatMessage)
+        others = [agent_id for agent_id in self.online if agent_id != message.sender_id]
+        if others:
+            body = codec.encode_routed(message, others[delivery.tag % len(others)])
+        else:
+            body = codec.encode_routing_failure(message, FailureReason.NO_AGENT_ONLINE, "e")
+        return Publishing(OUTPUT_QUEUE, body, "b")
+
+    def learn(self, delivery: Delivery) -> Publishing | None:
+        """Take note of who comes and goes."""
+        match codec.decode_metadata(delivery.body, MAX_BYTES):
+            case RegisterAgent() as message:
+                self.online.append(message.agent_id)
+                return Publishing(OUTPUT_QUEUE, codec.encode_register_response(message), "b")
+            case ClientDisconnected(agent_id=agent_id):
+                self.online.remove(agent_id)
+                return None
+            case unexpected:
+                raise AssertionError(unexpected)
+
+
+def lose(_: Delivery) -> None:
+    """Lose a message."""
+
+
+async def consume(
+    session: Session,
+    queue: str,
+    decide: Decide,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    async def forward(arrived: Deliveries) -> None:
+        arrived.settle([Settlement(delivery, decide(delivery)) for delivery in arrived.deliveries])
+        await trio.lowlevel.checkpoint()
+
+    await session.consume(queue, forward, task_status=task_status)
+
+
+async def take(session: Session, queue: str, number: int) -> list[Delivery]:
+    """Take so many messages from a queue."""
+    taken: list[Delivery] = []
+    enough = trio.Event()
+
+    def decide(delivery: Delivery) -> None:
+        taken.append(delivery)
+        if len(taken) >= number:
+            enough.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(consume, session, queue, decide)
+        await enough.wait()
+        nursery.cancel_scope.cancel()
+    return taken
+
+
+@pytest.fixture
+def portal() -> Any:
+    with start_blocking_portal("asyncio") as portal:
+        yield portal
+
+
+@pytest.fixture
+async def session(rabbitmq: RabbitmqNode, portal: BlockingPortal) -> AsyncIterator[Session]:
+    endpoint = AmqpEndpoint(rabbitmq.host, rabbitmq.port, "guest", "guest", vhost="/", tls=False)
+    queues = (*QUEUES, *(agent_queue(name.lower()) for name in agent_names(4)))
+    with trio.fail_after(LIMIT):
+        async with open_session(portal, SessionParameters(endpoint, "test", queues)) as session:
+            yield session
+
+
+@asynccontextmanager
+async def open_world(
+    session: Session,
+    *,
+    messages: int | None = None,
+    malformed: float = 0,
+    decide: Decide | None = None,
+) -> AsyncIterator[World]:
+    world = World(session, messages=messages, malformed=malformed)
+    async with open_central_server() as server, trio.open_nursery() as nursery:
+        world.population = Population(
+            world.agents, server=server, session=session, random=Random(2)
+        )
+        world.scenario = Scenario(
+            session,
+            population=world.population,
+            traffic=world.traffic,
+            ledger=world.ledger,
+            progress=world.progress,
+            random=Random(3),
+        )
+        await nursery.start(relay, session, world.bookkeeper.notice)
+        await nursery.start(world.bookkeeper.read_dead_letters, session)
+        await nursery.start(partial(consume, session, INPUT_QUEUE, decide or world.route))
+        await nursery.start(partial(consume, session, METADATA_QUEUE, world.learn))
+        for agent in world.agents:
+            nursery.start_soon(agent.run, session)
+        await world.population.come_all()
+        while len(world.bookkeeper.registered) < len(world.agents):
+            await world.progress.wait()
+        yield world
+        assert {
+            agent_id: status.is_online for agent_id, status in server.agents.items()
+        } == {agent.agent_id: agent.online.is_open for agent in world.agents}
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_exchange_is_exact_and_accounted_for(session: Session) -> None:
+    async with open_world(session, messages=300, malformed=10) as world:
+        await world.scenario.exchange(300)
+
+        ledger = world.ledger
+        assert ledger.missing() == ledger.unexpected == []
+        assert (ledger.sent, ledger.malformed, ledger.dead_lettered) == (300, 30, 30)
+        assert ledger.routed + ledger.failed == 270
+        assert ledger.received_by.total() == ledger.routed
+        assert len(world.population.online) == 4
+
+
+async def test_a_short_exchange_wakes_those_for_whom_mail_waits(session: Session) -> None:
+    async with open_world(session, messages=4) as world:
+        await world.population.go(world.agents[0])
+        waiting = world.agents[1].text()
+        assert waiting is not None
+        message_id = json.loads(waiting.body)["message_id"]
+        world.ledger.record_routed(message_id, world.agents[0].agent_id)
+        await session.publish([Publishing(world.agents[0].queue, waiting.body, "test")])
+
+        await world.scenario.exchange(4)
+
+        assert world.ledger.balanced
+        assert world.ledger.sent == 4
+
+
+@pytest.mark.parametrize("messages", [5, 50])
+async def test_lost_messages_are_missing(
+    session: Session, messages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenario_module, "LULL", 0.05)
+    monkeypatch.setattr(scenario_module, "PATIENCE", 0.05)
+    async with open_world(session, messages=messages, decide=lose) as world:
+        await world.scenario.exchange(messages)
+
+        assert not world.ledger.balanced
+        assert len(world.ledger.missing()) == world.ledger.sent > 0
+
+
+async def test_the_last_messages_may_be_lost_too(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenario_module, "LULL", 0.05)
+    monkeypatch.setattr(scenario_module, "PATIENCE", 0.05)
+    async with open_world(session, messages=1, decide=lose) as world:
+        await world.scenario.exchange(1)
+        assert world.ledger.missing() == ["message-1"]
+
+
+async def test_a_hopeless_exchange_ends_at_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenario_module, "PATIENCE", 10 * LIMIT)
+    async with open_world(session, messages=50, decide=lose) as world:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.scenario.exchange, 50)
+            await until_sent(world, 1)
+            world.scenario.give_up()
+        assert world.ledger.missing()
+
+
+async def until_sent(world: World, sent: int) -> None:
+    while world.ledger.sent < sent:
+        await trio.sleep(0.01)
+
+
+async def test_a_conversation_goes_on_until_it_is_stopped(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenario_module, "PAUSE", 0.001)
+    monkeypatch.setattr(scenario_module, "CHANGE_PROBABILITY", 0.5)
+    async with open_world(session) as world:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.scenario.converse)
+            await until_sent(world, 100)
+            world.scenario.stop()
+        assert world.ledger.sent >= 100
+        assert world.ledger.balanced
+
+
+async def test_all_but_one_may_leave(session: Session) -> None:
+    async with open_world(session) as world:
+        await world.population.leave_one()
+        [stays] = world.population.online
+        assert len(world.population.offline) == 3
+
+        await world.population.change(staying=1)
+        assert stays in world.population.online
+        assert len(world.population.online) == 2
+
+        await world.population.change(staying=4)
+        await world.population.change(staying=4)
+        assert world.population.offline == []
+        await world.population.change(staying=4)
+        assert world.population.offline == []
+
+
+async def test_an_agent_answers_a_text_once_and_nothing_else(session: Session) -> None:
+    answered: list[dict[str, Any]] = []
+
+    def keep(delivery: Delivery) -> None:
+        answered.append(json.loads(delivery.body))
+
+    async with open_world(session, decide=keep) as world:
+        alice, bob = world.agents[:2]
+        text = world.traffic.text("alice") or b""
+        reply = world.traffic.reply("alice", "m") or b""
+        for body in (text, reply):
+            world.ledger.record_routed(json.loads(body)["message_id"], "bob")
+        await session.publish(
+            [Publishing(bob.queue, body, "test") for body in (text, text, reply, b"{")]
+        )
+        while not (world.ledger.received_by["bob"] == 3 and world.ledger.unexpected and answered):
+            await trio.sleep(0.01)
+
+        [answer] = answered
+        assert answer["message_type"] == "REPLY"
+        assert answer["sender_id"] == "bob"
+        assert answer["in_reply_to_message_id"] == json.loads(text)["message_id"]
+        assert world.ledger.unexpected == ["bob received what is no chat message"]
+        assert world.ledger.duplicates == 1
+        assert alice.agent_name == "Alice"
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"message_type": "WHAT"}', b'{"message_type": "TEXT"}', b"[1]", b"\xff"]
+)
+async def test_the_server_keeps_what_it_does_not_know(session: Session, body: bytes) -> None:
+    noticed: list[FromBroker] = []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(relay, session, noticed.append)
+        await session.publish([Publishing(OUTPUT_QUEUE, body, "test")])
+        [kept] = await take(session, UNKNOWN_QUEUE, 1)
+        nursery.cancel_scope.cancel()
+    assert kept.body == body
+    assert len(noticed) == 1
+
+
+async def test_the_server_advertises_itself(session: Session) -> None:
+    await advertise(session, "ws://127.0.0.1:1/ws")
+    [delivery] = await take(session, ADVERTISEMENT_QUEUE, 1)
+    message = codec.decode_advertisement(delivery.body, MAX_BYTES)
+    assert not isinstance(message, Rejected)
+    assert message.websocket_url == "ws://127.0.0.1:1/ws"
+
+
+async def test_unexpected_output_and_dead_letters_are_entered(session: Session) -> None:
+    async with open_world(session) as world:
+        world.bookkeeper.notice(FromBroker())
+        await session.publish([Publishing(DEAD_LETTER_QUEUE, b"{}", "test")])
+        while world.ledger.unexpected_count < 2:
+            await world.progress.wait()
+    assert world.ledger.unexpected == [
+        "the broker put out a message of type None",
+        "a message without an id was dead-lettered",
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 26, 27, 100])
+def test_names_are_many_and_differ(number: int) -> None:
+    names: Sequence[str] = agent_names(number)
+    assert len(names) == len(set(names)) == number
+    assert names[0] == "Alice"
