@@ -237,6 +237,7 @@ def broken_by(_: object) -> None:
     ],
 )
 def test_a_message_the_broker_fails_on_is_parked(
+    *,
     desk: Desk,
     monkeypatch: pytest.MonkeyPatch,
     hook: str,

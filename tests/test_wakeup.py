@@ -3,6 +3,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from broker.wakeup import Gate, Wakeup
+from tests.autojump import autojump
 
 
 async def wakes(wakeup: Wakeup) -> bool:
@@ -13,6 +14,7 @@ async def wakes(wakeup: Wakeup) -> bool:
     return False
 
 
+@autojump
 async def test_wakes_the_task_that_waits(nursery: trio.Nursery) -> None:
     wakeup = Wakeup()
     woken = trio.Event()
@@ -29,13 +31,15 @@ async def test_wakes_the_task_that_waits(nursery: trio.Nursery) -> None:
     assert woken.is_set()
 
 
-async def test_wakes_the_next_task_that_waits(autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_wakes_the_next_task_that_waits() -> None:
     wakeup = Wakeup()
     wakeup.set()
     assert await wakes(wakeup)
 
 
-async def test_two_sets_count_once(autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_two_sets_count_once() -> None:
     wakeup = Wakeup()
     wakeup.set()
     wakeup.set()
@@ -43,21 +47,24 @@ async def test_two_sets_count_once(autojump_clock: trio.testing.MockClock) -> No
     assert not await wakes(wakeup)
 
 
-async def test_set_while_nobody_looks_wakes_again(autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_set_while_nobody_looks_wakes_again() -> None:
     wakeup = Wakeup()
     for _ in range(3):
         wakeup.set()
         assert await wakes(wakeup)
 
 
-async def test_cleared_it_does_not_wake(autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_cleared_it_does_not_wake() -> None:
     wakeup = Wakeup()
     wakeup.set()
     wakeup.clear()
     assert not await wakes(wakeup)
 
 
-async def test_a_cancelled_wait_takes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_a_cancelled_wait_takes_nothing() -> None:
     wakeup = Wakeup()
     wakeup.set()
     with trio.CancelScope() as scope:
@@ -75,7 +82,8 @@ async def passes(gate: Gate, side: str) -> bool:
     return False
 
 
-async def test_a_gate_is_closed_at_first(autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_a_gate_is_closed_at_first() -> None:
     gate = Gate()
     assert not gate.is_open
     assert await passes(gate, "closed")
@@ -83,7 +91,8 @@ async def test_a_gate_is_closed_at_first(autojump_clock: trio.testing.MockClock)
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_opening_a_gate(times: int, autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_opening_a_gate(times: int) -> None:
     gate = Gate()
     for _ in range(times):
         gate.open()
@@ -93,7 +102,8 @@ async def test_opening_a_gate(times: int, autojump_clock: trio.testing.MockClock
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_closing_a_gate_again(times: int, autojump_clock: trio.testing.MockClock) -> None:
+@autojump
+async def test_closing_a_gate_again(times: int) -> None:
     gate = Gate()
     gate.open()
     for _ in range(times):
@@ -103,6 +113,7 @@ async def test_closing_a_gate_again(times: int, autojump_clock: trio.testing.Moc
     assert not await passes(gate, "opened")
 
 
+@autojump
 async def test_who_waits_gets_past_a_gate_that_turned_back(nursery: trio.Nursery) -> None:
     gate = Gate()
     past: list[str] = []

@@ -85,9 +85,10 @@ class AmqpSupervisor:
         try:
             async with open_session(self._portal, parameters) as session:
                 _log.info("amqp_connected", endpoint=str(parameters.endpoint))
-                self._holds_deliveries = True
-                await self._consume(session, mailbox)
-                self._holds_deliveries = False
+                if not self._draining.is_set():
+                    self._holds_deliveries = True
+                    await self._consume(session, mailbox)
+                    self._holds_deliveries = False
                 self._drained.set()
                 await trio.sleep_forever()
         except SessionLostError as error:

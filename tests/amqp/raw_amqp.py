@@ -10,6 +10,7 @@ from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
 
 FANOUT = "test-fanout"
+MAX_BODY_FRAME = 131_064
 FLAG_CONTENT_TYPE = 1 << 15
 FLAG_HEADERS = 1 << 13
 FLAG_TIMESTAMP = 1 << 6
@@ -127,10 +128,13 @@ def content_frames(
     method = struct.pack(">HHH", 60, 40, 0)
     method += bytes([len(exchange)]) + exchange + bytes([len(routing_key)]) + routing_key + b"\x00"
     header = struct.pack(">HHQ", 60, 0, len(body)) + properties
+    pieces = (
+        body[start : start + MAX_BODY_FRAME] for start in range(0, len(body), MAX_BODY_FRAME)
+    )
     return (
         frame(1, channel, method)
         + frame(2, channel, header)
-        + (frame(3, channel, body) if body else b"")
+        + b"".join(frame(3, channel, piece) for piece in pieces)
     )
 
 

@@ -458,6 +458,7 @@ async def test_a_peer_that_is_no_rabbitmq(
 
         error = await lost(open_it)
 
+    print(error)
     assert text in str(error)
     assert_no_secret(error, caplog)
 
@@ -718,12 +719,10 @@ async def test_what_is_returned_after_the_end_complains_about_nothing(
     queues: Queues,
     raw: RawRabbitmq,
 ) -> None:
-    for _ in range(5):
+    for delay in (0.0, 0.001, 0.003, 0.01, 0.02, 0.04):
         async with open_session(portal, parameters) as session:
             await raw.delete(queues.output)
-            with trio.move_on_after(0):
-                await session.publish([Publishing(queues.output, b"a", APP_ID)] * 50)
-            with trio.move_on_after(0.01):
+            with trio.move_on_after(delay):
                 await session.publish([Publishing(queues.output, b"a", APP_ID)] * 50)
 
 

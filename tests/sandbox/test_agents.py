@@ -181,9 +181,9 @@ async def open_world(
         while len(world.bookkeeper.registered) < len(world.agents):
             await world.progress.wait()
         yield world
-        assert {
-            agent_id: status.is_online for agent_id, status in server.agents.items()
-        } == {agent.agent_id: agent.online.is_open for agent in world.agents}
+        assert {agent_id: status.is_online for agent_id, status in server.agents.items()} == {
+            agent.agent_id: agent.online.is_open for agent in world.agents
+        }
         nursery.cancel_scope.cancel()
 
 

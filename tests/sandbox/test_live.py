@@ -1,8 +1,8 @@
 import io
+from random import Random
 
 import pytest
 import trio
-import trio.testing
 from rich.console import Console
 
 from broker.sandbox import live
@@ -15,8 +15,6 @@ CONNECTED = BrokerState(pid=4711, is_running=True, is_connected=True, uptime=83.
 
 
 def some_agents(number: int, ledger: Ledger) -> list[Agent]:
-    from random import Random
-
     traffic = Traffic(ledger, Random(1), messages=None, malformed=0)
     return [Agent(name, ledger, traffic, lambda: None) for name in agent_names(number)]
 
@@ -119,7 +117,8 @@ def test_rate_meter() -> None:
     assert meter.rate(30) == 0
 
 
-async def test_the_terminal_is_restored(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_the_terminal_is_restored() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, height=24)
     ledger = Ledger()
@@ -128,10 +127,11 @@ async def test_the_terminal_is_restored(autojump_clock: trio.testing.MockClock) 
     written = screen.getvalue()
     assert written.count("2 agents online") == 3
     assert written.index("\x1b[?1049h") < written.index("agents online")
-    assert written.endswith("\x1b[?1049l\x1b[?25h") or "\x1b[?1049l" in written[-40:]
+    assert "\x1b[?1049l" in written[-20:]
 
 
-async def test_progress_bar(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_progress_bar() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80)
     ledger = Ledger()

@@ -41,7 +41,5 @@ def test_problems_name_the_first_few() -> None:
 
     missing, unexpected = problems(ledger)
 
-    assert missing == (
-        "12 messages are missing: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, ..."
-    )
+    assert missing == ("12 messages are missing: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, ...")
     assert unexpected == "1 times the unexpected happened: two moons"

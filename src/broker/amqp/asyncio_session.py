@@ -19,14 +19,12 @@ from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError, describe, first_error, translated
 from broker.amqp.publisher import Publisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_queues
+from broker.amqp.writer import FrameWriter
 from broker.settings.endpoints import AmqpEndpoint
 
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
 _CONFIRM_CHECK_INTERVAL = 1.0
-_FRAME_BUFFER = 4096
-"""Frames between a connection's reader and a channel's: with few of them each turn of the event
-loop deals with few, and what arrived together is taken apart."""
 
 
 class SessionParameters(msgspec.Struct, frozen=True):
@@ -61,6 +59,7 @@ class AsyncioSession:
         self._error: AmqpError | None = None
         self._connections: list[Connection] = []
         self._consumers: dict[str, QueueConsumer] = {}
+        self._recreations: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, opened: Callable[[], None]) -> None:
         """Open the session, keep it open until it ends, close it.
@@ -141,7 +140,10 @@ class AsyncioSession:
         self._consuming = await self._connect("consume")
         self._publishing = await self._connect("publish")
         channel = await self._channel(self._publishing, publisher_confirms=True)
-        self._publisher = Publisher(channel, lambda queue: self._ensure_queues([queue]))
+        writer = self._new_writer(self._publishing)
+        self._publisher = Publisher(channel, writer, self._recreate)
+        self._publishing.add_sink(channel.number, self._publisher)
+        self._acknowledging = self._new_writer(self._consuming)
         self._tasks.create_task(self._watch_confirms())
         opened()
 
@@ -169,25 +171,40 @@ class AsyncioSession:
             with anyio.CancelScope(shield=True):
                 await connection.close()
 
+    async def _recreate(self, queue: str) -> None:
+        # Many messages come back at once when their queue is gone; one connection serves them all.
+        with translated(f"creating queue {queue!r}"):
+            task = self._recreations.get(queue)
+            if task is None:
+                task = self._tasks.create_task(self._ensure_queues([queue]))
+                self._recreations[queue] = task
+                task.add_done_callback(lambda _: self._recreations.pop(queue))
+            await asyncio.shield(task)
+
     async def _new_consumer(self, queue: str) -> QueueConsumer:
         channel = await self._channel(self._consuming, publisher_confirms=False)
         with translated(f"setting the prefetch of {queue!r}"):
             await channel.basic_qos(prefetch_count=self._parameters.prefetch, timeout=RPC_TIMEOUT)
-        return QueueConsumer(
+        consumer = QueueConsumer(
             queue,
             channel,
-            poison_mark=self._consuming.poison_mark,
+            writer=self._acknowledging,
             publisher=self._publisher,
             tasks=self._tasks,
             cancelled=self.fail,
         )
+        self._consuming.add_sink(channel.number, consumer)
+        return consumer
+
+    def _new_writer(self, connection: Connection) -> FrameWriter:
+        writer = FrameWriter(connection.aiormq.write_queue)
+        self._tasks.create_task(writer.run())
+        return writer
 
     async def _channel(self, connection: Connection, *, publisher_confirms: bool) -> Channel:
         with translated("opening a channel"):
             channel = await connection.aiormq.channel(
-                publisher_confirms=publisher_confirms,
-                frame_buffer_size=_FRAME_BUFFER,
-                timeout=RPC_TIMEOUT,
+                publisher_confirms=publisher_confirms, timeout=RPC_TIMEOUT
             )
         self._end_with(channel.closing)
         return cast("Channel", channel)

@@ -1,16 +1,16 @@
 """aiormq connections: opened with a deadline, closed with a deadline."""
 
 import asyncio
-import secrets
 import ssl
 from typing import Any
 
 import aiormq
 from aiormq.connection import TransportFactory
+from aiormq.exceptions import InvalidFrameError
 from yarl import URL
 
-from broker.amqp.errors import translated
-from broker.amqp.frames import FrameReader
+from broker.amqp.errors import describe, translated
+from broker.amqp.frames import FrameReader, FrameSink
 from broker.settings.endpoints import AmqpEndpoint
 
 CONNECT_TIMEOUT = 10.0
@@ -42,13 +42,9 @@ class Connection:
             raise RuntimeError("the connection is not open")
         return self._connection
 
-    @property
-    def poison_mark(self) -> str:
-        """The `app_id` of a delivery whose AMQP properties could not be parsed.
-
-        It is random, so that no sender can make a sound message look like a poisoned one.
-        """
-        return self._transport.poison_mark
+    def add_sink(self, channel: int, sink: FrameSink) -> None:
+        """Hand the frequent frames of an open channel to a sink; see `broker.amqp.frames`."""
+        self._transport.add_sink(channel, sink)
 
     async def open(self) -> None:
         """Connect and log in.
@@ -69,8 +65,12 @@ class Connection:
         # Set here rather than in the URL, where a slash or a percent sign would be ambiguous.
         self._connection.vhost = endpoint.vhost
         with translated(f"connecting to {endpoint}"):
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await self._connection.connect()
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await self._connection.connect()
+            except InvalidFrameError as error:
+                # aiormq only tells that this was not the frame it expected.
+                raise ConnectionError(self._transport.close_text or describe(error)) from error
 
     async def is_blocked(self) -> bool:
         """Return whether RabbitMQ refuses to read from this connection (an alarm)."""
@@ -108,7 +108,7 @@ class _Transport(TransportFactory):
         self._endpoint = endpoint
         self._tls = tls
         self._transport: asyncio.Transport | None = None
-        self.poison_mark = secrets.token_hex(16)
+        self._reader: FrameReader | None = None
 
     async def create(
         self,
@@ -117,7 +117,8 @@ class _Transport(TransportFactory):
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         # As asyncio.open_connection does it, with a reader of our own.
         loop = asyncio.get_running_loop()
-        reader = FrameReader(mark=self.poison_mark, limit=_READ_LIMIT, loop=loop)
+        reader = FrameReader(limit=_READ_LIMIT, loop=loop)
+        self._reader = reader
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         self._transport, _ = await loop.create_connection(
             lambda: protocol,
@@ -127,6 +128,16 @@ class _Transport(TransportFactory):
             ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT if self._tls else None,
         )
         return reader, asyncio.StreamWriter(self._transport, protocol, reader, loop)
+
+    @property
+    def close_text(self) -> str:
+        """What RabbitMQ said when it closed the connection; empty until then."""
+        return self._reader.close_text if self._reader is not None else ""
+
+    def add_sink(self, channel: int, sink: FrameSink) -> None:
+        if self._reader is None:
+            raise RuntimeError("the connection is not open")
+        self._reader.add_sink(channel, sink)
 
     def abort(self) -> None:
         if self._transport is not None:

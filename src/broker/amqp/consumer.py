@@ -3,33 +3,29 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
-from pamqp.commands import Basic
+from aiormq import Channel
 
-from broker.amqp.delivery import (
-    FORWARDED_HEADERS,
-    MAX_HEADER_CHARACTERS,
-    Delivery,
-    Publishing,
-    Settlement,
-)
+from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError, translated
-from broker.amqp.publisher import Publisher, UnroutableError
+from broker.amqp.marshal import marshal_ack
+from broker.amqp.properties import Properties
+from broker.amqp.publisher import Outcome, Publisher, UnroutableError
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.writer import FrameWriter
 
 
 class QueueConsumer:
     """Consumes one queue on a channel of its own, and can stop and start again.
 
-    Runs in the asyncio event loop; all methods must be called there.
+    It is the `FrameSink` of its channel. Runs in the asyncio event loop; all methods must be
+    called there.
 
     Args:
         queue: The queue to consume.
         channel: The channel, without confirms, with its prefetch set.
-        poison_mark: See `broker.amqp.frames`.
+        writer: The writer of its connection.
         publisher: Publishes what comes of the deliveries.
         tasks: The tasks of the session; a failure of one ends it.
         cancelled: Called when RabbitMQ cancels the consumer.
@@ -38,27 +34,28 @@ class QueueConsumer:
     def __init__(
         self,
         queue: str,
-        channel: AbstractChannel,
+        channel: Channel,
         *,
-        poison_mark: str,
+        writer: FrameWriter,
         publisher: Publisher,
         tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
     ) -> None:
         self._queue = queue
         self._channel = channel
-        self._poison_mark = poison_mark
+        self._writer = writer
         self._publisher = publisher
         self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
-        self._settled = asyncio.Event()
+        self._acknowledging = False
         self._drained = asyncio.Event()
         self._drained.set()
         self._consumer_tag: str | None = None
+        self._deliver: Callable[[Delivery], None] | None = None
         channel.on_consumer_cancel_callbacks.add(
             lambda _: cancelled(AmqpError(f"RabbitMQ cancelled the consumer of {queue!r}"))
         )
-        tasks.create_task(self._acknowledge())
 
     async def start(self, deliver: Callable[[Delivery], None]) -> None:
         """Begin to consume.
@@ -69,11 +66,10 @@ class QueueConsumer:
         Raises:
             AmqpError: RabbitMQ refused or did not answer in time.
         """
+        self._deliver = deliver
         with translated(f"consuming from {self._queue!r}"):
             answer = await self._channel.basic_consume(
-                self._queue,
-                partial(self._on_message, deliver),  # type: ignore[arg-type]  # a plain function
-                timeout=RPC_TIMEOUT,
+                self._queue, _left_to_aiormq, timeout=RPC_TIMEOUT
             )
         self._consumer_tag = answer.consumer_tag
 
@@ -91,6 +87,7 @@ class QueueConsumer:
     async def drained(self) -> None:
         """Wait until every delivery handed out is settled and its acknowledgement is written."""
         await self._drained.wait()
+        await self._writer.flushed()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish what came of deliveries, in the order given, and acknowledge them."""
@@ -98,70 +95,65 @@ class QueueConsumer:
             if settlement.publishing is None:
                 self._mark_settled(settlement.delivery)
             else:
-                self._tasks.create_task(self._publish(settlement, settlement.publishing))
+                self._publisher.submit(settlement.publishing, partial(self._published, settlement))
 
-    async def _publish(self, settlement: Settlement, publishing: Publishing) -> None:
+    def delivered(
+        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
+    ) -> None:
+        """Hand out a delivery."""
+        self._window.add(tag)
+        self._drained.clear()
+        if self._deliver is not None:
+            self._deliver(
+                Delivery(
+                    self._queue,
+                    tag,
+                    body,
+                    redelivered,
+                    properties.headers,
+                    properties.correlation_id,
+                    properties.error,
+                )
+            )
+
+    def returned(self, properties: Properties) -> None:
+        """Nothing is published on this channel."""
+
+    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
+        """Nothing is published on this channel."""
+
+    def _published(self, settlement: Settlement, outcome: Outcome) -> None:
+        if outcome is Outcome.CONFIRMED:
+            self._mark_settled(settlement.delivery)
+        elif settlement.publishing is not None:
+            self._tasks.create_task(self._publish_again(settlement, settlement.publishing, outcome))
+
+    async def _publish_again(
+        self, settlement: Settlement, publishing: Publishing, outcome: Outcome
+    ) -> None:
         try:
-            await self._publisher.publish(publishing)
+            await self._publisher.publish_again(publishing, outcome)
         except UnroutableError as error:
             if settlement.unroutable is None:
                 raise AmqpError(f"queue {publishing.queue!r} cannot be created") from error
-            await self._publish(Settlement(settlement.delivery), settlement.unroutable())
-        else:
-            self._mark_settled(settlement.delivery)
+            await self._publisher.publish(settlement.unroutable())
+        self._mark_settled(settlement.delivery)
 
     def _mark_settled(self, delivery: Delivery) -> None:
         self._window.settle(delivery.tag)
-        self._settled.set()
+        if not self._acknowledging:
+            # At the end of this turn of the event loop, for all that is settled in it.
+            self._acknowledging = True
+            self._loop.call_soon(self._acknowledge)
 
-    async def _acknowledge(self) -> None:
-        # One task writes all acknowledgements, so they keep their order; what is settled while
-        # it writes is acknowledged together afterwards.
-        while True:
-            await self._settled.wait()
-            self._settled.clear()
-            tag = self._window.take_acknowledgeable()
-            if tag is not None:
-                with translated("acknowledging"):
-                    await self._channel.basic_ack(tag, multiple=True)
-            if not self._window:
-                self._drained.set()
-
-    def _on_message(self, deliver: Callable[[Delivery], None], message: DeliveredMessage) -> None:
-        tag = cast("int", message.delivery_tag)
-        self._window.add(tag)
-        self._drained.clear()
-        deliver(self._delivery(tag, message))
-
-    def _delivery(self, tag: int, message: DeliveredMessage) -> Delivery:
-        properties = message.header.properties
-        if properties.app_id == self._poison_mark:
-            return Delivery(
-                self._queue,
-                tag,
-                message.body,
-                bool(message.redelivered),
-                properties_error="the AMQP properties cannot be parsed",
-            )
-        return Delivery(
-            self._queue,
-            tag,
-            message.body,
-            bool(message.redelivered),
-            _forwarded(properties),
-            properties.correlation_id,
-        )
+    def _acknowledge(self) -> None:
+        self._acknowledging = False
+        tag = self._window.take_acknowledgeable()
+        if tag is not None:
+            self._writer.write(marshal_ack(tag, channel=self._channel.number))
+        if not self._window:
+            self._drained.set()
 
 
-_NO_HEADERS: dict[str, str] = {}
-
-
-def _forwarded(properties: Basic.Properties) -> dict[str, str]:
-    headers = properties.headers
-    if not headers:
-        return _NO_HEADERS
-    return {
-        name: value
-        for name in FORWARDED_HEADERS
-        if isinstance(value := headers.get(name), str) and len(value) <= MAX_HEADER_CHARACTERS
-    }
+async def _left_to_aiormq(_message: object) -> None:
+    raise AssertionError("the frame reader has left a delivery to aiormq")

@@ -4,16 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-FORWARDED_HEADERS = ("traceparent", "tracestate")
-"""Headers that pass from a delivery to what comes of it.
-
-Nothing else does: a copied `user_id` would be refused, and `CC` or `BCC` would let an agent write
-to any queue.
-"""
-MAX_HEADER_CHARACTERS = 1024
-"""Longer ones do not pass: a header cannot be split over frames, and one that just fitted would
-not with what is added to it; RabbitMQ then closes the connection, each time it comes again."""
-
 
 class Delivery(msgspec.Struct, frozen=True):
     """One message that RabbitMQ delivered and that must be settled.

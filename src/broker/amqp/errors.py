@@ -21,8 +21,9 @@ class AmqpError(Exception):
 def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator[None]:
     """Turn whatever aiormq raises inside of the block into an `AmqpError`.
 
-    A cancellation that was asked for stays a cancellation; one that aiormq made
-    up, because the connection went away under a call, becomes an `AmqpError`.
+    A cancellation that was asked for stays a cancellation, also when aiormq
+    swallowed it, as it may while a channel closes; one that aiormq made up,
+    because the connection went away under a call, becomes an `AmqpError`.
 
     Args:
         action: What was being done, for the message: "connecting to ...".
@@ -30,11 +31,12 @@ def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator
     """
     try:
         yield
+        if _is_being_cancelled():
+            raise asyncio.CancelledError
     except (AmqpError, passing):
         raise
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if _is_being_cancelled():
             raise
         raise AmqpError(f"{action}: the connection was lost") from error
     except TimeoutError as error:
@@ -43,11 +45,19 @@ def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator
         raise AmqpError(f"{action}: {describe(error)}") from error
 
 
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def describe(error: BaseException) -> str:
     """Return one line for a person: what RabbitMQ or the system said."""
     match error:
-        case asyncio.CancelledError():
+        case asyncio.CancelledError() | StopAsyncIteration():
             text: object = "the connection was lost"
+        case Exception(args=()) if type(error) is Exception:
+            # What aiormq raises for those who wait when it knows of no reason.
+            text = "the connection was lost"
         case ProbableAuthenticationError():
             text = f"RabbitMQ refused the login ({error.args[-1]})"
         case aiormq.AMQPError() if error.args:

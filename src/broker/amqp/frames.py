@@ -1,98 +1,209 @@
-"""A stream reader that keeps a poisoned frame from killing the connection.
+"""The stream of frames, taken apart before aiormq sees it.
 
-pamqp raises for a frame that it cannot decode, and aiormq then drops the whole connection;
-RabbitMQ delivers the message again, to the same end, for ever (aiormq issue 186). The sender of a
-message controls two of the frames that come with it: the content header, and the routing key in
-`Basic.Deliver`. Both are tried here first. One that cannot be decoded is replaced by an empty one
-of the same message, marked so that the delivery can be recognised.
+aiormq reads a frame in three steps, decodes it with pamqp, puts it in a queue, and starts a task
+for each delivery. That is most of what a message costs, and a frame that pamqp cannot decode kills
+the whole connection: RabbitMQ delivers it again, to the same end, for ever (aiormq issue 186).
+
+So the frames that come by the thousand are taken out of the stream here, as they arrive:
+deliveries, returned messages and confirms of the channels that have a `FrameSink`. Everything else
+goes on to aiormq, which keeps the connection, the channels and all their calls. Nothing of aiormq's
+inside is touched; it is handed a stream reader, which its `TransportFactory` is meant for.
 """
 
 import asyncio
 import struct
+from typing import Protocol
 
 from pamqp import commands, constants
-from pamqp.header import ContentHeader
+from pamqp.base import Frame
+from pamqp.heartbeat import Heartbeat
 
 from broker.amqp.errors import AmqpError
+from broker.amqp.properties import NO_PROPERTIES, Properties, decode_properties
 
 _HEADER_SIZE = 7
+_OVERHEAD = _HEADER_SIZE + 1
 _MAX_FRAME_SIZE = 1 << 20
 """RabbitMQ offers 131,072 bytes. Much more than that is not AMQP, but for example HTTP."""
-_FRAME_TYPES = (
-    constants.FRAME_METHOD,
-    constants.FRAME_HEADER,
-    constants.FRAME_BODY,
-    constants.FRAME_HEARTBEAT,
+_HEARTBEAT_INTERVAL = 1.0
+"""Seconds after which aiormq is shown a sign of life for the frames that it does not see."""
+
+_METHOD, _BODY = constants.FRAME_METHOD, constants.FRAME_BODY
+_FRAME_TYPES = frozenset({_METHOD, constants.FRAME_HEADER, _BODY, constants.FRAME_HEARTBEAT})
+_HEARTBEAT = Heartbeat().marshal()
+
+_unpack_frame = struct.Struct(">BHI").unpack_from
+_unpack_tag = struct.Struct(">QB").unpack_from
+_unpack_size = struct.Struct(">Q").unpack_from
+
+
+def _index(method: type[Frame]) -> bytes:
+    return struct.pack(">I", method.index)
+
+
+_DELIVER, _RETURN, _ACK, _NACK, _CLOSE = map(
+    _index,
+    (
+        commands.Basic.Deliver,
+        commands.Basic.Return,
+        commands.Basic.Ack,
+        commands.Basic.Nack,
+        commands.Connection.Close,
+    ),
 )
-_DELIVER = struct.pack(">I", commands.Basic.Deliver.index)
+_CONFIRMS = (_ACK, _NACK)
+
+
+class FrameSink(Protocol):
+    """Takes the frequent frames of one channel. Its methods must not raise."""
+
+    def delivered(
+        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
+    ) -> None:
+        """Take a delivery."""
+
+    def returned(self, properties: Properties) -> None:
+        """Take note that RabbitMQ returned a message as unroutable."""
+
+    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
+        """Take a confirm: `basic.ack`, or `basic.nack` when it is not positive."""
+
+
+class _Content:
+    """A message whose frames have not all arrived."""
+
+    __slots__ = ("body", "missing", "poison", "properties", "redelivered", "tag")
+
+    def __init__(self, tag: int | None, *, redelivered: bool, poison: str | None) -> None:
+        self.tag = tag
+        self.redelivered = redelivered
+        self.poison = poison
+        self.properties = NO_PROPERTIES
+        self.missing = 0
+        self.body: list[bytes] = []
+
+    def hand_over(self, sink: FrameSink) -> None:
+        if self.tag is None:
+            sink.returned(self.properties)
+        else:
+            sink.delivered(
+                self.tag,
+                redelivered=self.redelivered,
+                properties=self.properties,
+                body=self.body[0] if len(self.body) == 1 else b"".join(self.body),
+            )
 
 
 class FrameReader(asyncio.StreamReader):
-    """Reads frame by frame, and serves each in the pieces that aiormq asks for.
+    """A stream reader that shows aiormq only the frames that are left for it.
 
-    Args:
-        mark: The `app_id` that a replaced content header gets.
-        limit: See `asyncio.StreamReader`, in bytes.
-        loop: The event loop that reads.
+    Attributes:
+        close_text: What RabbitMQ said when it closed the connection; empty until then.
     """
 
-    def __init__(self, *, mark: str, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, *, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=limit, loop=loop)
-        self._mark = mark
-        self._frame = memoryview(b"")
-        self._poisoned_delivery = False
+        self.close_text = ""
+        self._event_loop = loop
+        self._sinks: dict[int, FrameSink] = {}
+        self._contents: dict[int, _Content] = {}
+        self._unparsed = b""
+        self._shown_at = loop.time()
 
-    async def readexactly(self, n: int) -> bytes:
-        """Return the next `n` bytes; see `asyncio.StreamReader.readexactly`.
+    def add_sink(self, channel: int, sink: FrameSink) -> None:
+        """Hand the frequent frames of a channel to a sink from now on."""
+        self._sinks[channel] = sink
 
-        Raises:
-            AmqpError: The peer does not speak AMQP.
-            asyncio.IncompleteReadError: The stream ended before.
-        """
-        if not self._frame:
-            self._frame = memoryview(await self._read_frame())
-        piece, self._frame = self._frame[:n], self._frame[n:]
-        return bytes(piece)
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes
+        """Take what arrived from the network; called by asyncio."""
+        unparsed = self._unparsed + data if self._unparsed else data
+        position, size = 0, len(unparsed)
+        shown: list[bytes] = []
+        while size - position >= _OVERHEAD:
+            frame_type, channel, payload_size = _unpack_frame(unparsed, position)
+            if frame_type not in _FRAME_TYPES or payload_size > _MAX_FRAME_SIZE:
+                if not unparsed.startswith(constants.AMQP, position):
+                    self.set_exception(AmqpError("the peer does not speak AMQP 0-9-1"))
+                    return
+                # A RabbitMQ that refuses the version; aiormq knows what to say.
+                end = size
+            else:
+                end = position + payload_size + _OVERHEAD
+                if end > size:
+                    break
+                payload = unparsed[position + _HEADER_SIZE : end - 1]
+                if self._take(frame_type, channel, payload):
+                    position = end
+                    continue
+            shown.append(unparsed[position:end])
+            position = end
+        self._unparsed = unparsed[position:]
+        self._show(shown)
 
-    async def _read_frame(self) -> bytes:
-        header = await super().readexactly(_HEADER_SIZE)
-        if header.startswith(constants.AMQP):
-            # RabbitMQ refuses the protocol version; aiormq knows what to say.
-            return header
-        frame_type, channel, size = struct.unpack(">BHI", header)
-        if frame_type not in _FRAME_TYPES or size > _MAX_FRAME_SIZE:
-            raise AmqpError("the peer does not speak AMQP 0-9-1")
-        rest = await super().readexactly(size + 1)
-        if frame_type == constants.FRAME_HEADER:
-            payload = self._sound_content_header(rest[:-1])
-        elif frame_type == constants.FRAME_METHOD and rest.startswith(_DELIVER):
-            payload = self._sound_deliver(rest[:-1])
+    def _show(self, frames: list[bytes]) -> None:
+        now = self._event_loop.time()
+        if frames:
+            super().feed_data(b"".join(frames))
+        elif now - self._shown_at > _HEARTBEAT_INTERVAL:
+            # RabbitMQ sends no heartbeats while it sends other frames, and aiormq, which sees
+            # none of these, would take the connection for dead.
+            super().feed_data(_HEARTBEAT)
         else:
-            return header + rest
-        return struct.pack(">BHI", frame_type, channel, len(payload)) + payload + rest[-1:]
+            return
+        self._shown_at = now
 
-    def _sound_content_header(self, payload: bytes) -> bytes:
-        poisoned, self._poisoned_delivery = self._poisoned_delivery, False
-        if not poisoned:
-            try:
-                ContentHeader().unmarshal(payload)
-            except Exception:  # noqa: BLE001 - among others RecursionError, OverflowError
-                poisoned = True
-        if not poisoned:
-            return payload
-        (body_size,) = struct.unpack_from(">Q", payload, 4)
-        properties = commands.Basic.Properties(app_id=self._mark)
-        return ContentHeader(body_size=body_size, properties=properties).marshal()
+    def _take(self, frame_type: int, channel: int, payload: bytes) -> bool:
+        """Take a frame, or return False to leave it to aiormq."""
+        sink = self._sinks.get(channel)
+        if sink is None:
+            if channel == 0 and frame_type == _METHOD and payload.startswith(_CLOSE):
+                self.close_text = payload[7 : 7 + payload[6]].decode(errors="replace")
+            return False
+        if frame_type == _METHOD:
+            return self._take_method(sink, channel, payload)
+        content = self._contents[channel]
+        if frame_type == _BODY:
+            content.body.append(payload)
+            content.missing -= len(payload)
+        else:
+            (content.missing,) = _unpack_size(payload, 4)
+            content.properties = (
+                decode_properties(payload[12:])
+                if content.poison is None
+                else Properties(error=content.poison)
+            )
+        if content.missing <= 0:
+            del self._contents[channel]
+            content.hand_over(sink)
+        return True
 
-    def _sound_deliver(self, payload: bytes) -> bytes:
-        # index, consumer tag (a short string), delivery tag and flags are RabbitMQ's own;
-        # exchange and routing key come from the sender.
-        end_of_own = 4 + 1 + payload[4] + 8 + 1
-        end_of_exchange = end_of_own + 1 + payload[end_of_own]
-        try:
-            payload[end_of_own + 1 : end_of_exchange].decode()
-            payload[end_of_exchange + 1 :].decode()
-        except UnicodeDecodeError:
-            self._poisoned_delivery = True
-            return payload[:end_of_own] + b"\x00\x00"
-        return payload
+    def _take_method(self, sink: FrameSink, channel: int, payload: bytes) -> bool:
+        method = payload[:4]
+        if method == _DELIVER:
+            end_of_consumer_tag = 5 + payload[4]
+            tag, redelivered = _unpack_tag(payload, end_of_consumer_tag)
+            names = payload[end_of_consumer_tag + 9 :]
+            self._contents[channel] = _Content(
+                tag, redelivered=bool(redelivered), poison=_poison(names)
+            )
+        elif method in _CONFIRMS:
+            tag, flags = _unpack_tag(payload, 4)
+            sink.confirmed(tag, multiple=bool(flags & 1), positive=method == _ACK)
+        elif method == _RETURN:
+            self._contents[channel] = _Content(None, redelivered=False, poison=None)
+        else:
+            return False
+        return True
+
+
+def _poison(names: bytes) -> str | None:
+    # Exchange and routing key, each behind its length, come from the sender.
+    if names.isascii():
+        return None
+    end_of_exchange = 1 + names[0]
+    try:
+        names[1:end_of_exchange].decode()
+        names[end_of_exchange + 1 :].decode()
+    except UnicodeDecodeError:
+        return "the routing key is not UTF-8"
+    return None

@@ -3,19 +3,18 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from itertools import count
+from enum import Enum, auto
+from itertools import takewhile
 
 import stamina
 import structlog
 from aiormq import Channel
-from aiormq.exceptions import DeliveryError, PublishError
-from pamqp.commands import Basic
 
 from broker.amqp.delivery import Publishing
-from broker.amqp.errors import translated
+from broker.amqp.marshal import marshal_publishing
+from broker.amqp.properties import Properties
+from broker.amqp.writer import FrameWriter
 
-_PERSISTENT = 2
 _RETRY_INITIAL = 0.5
 _RETRY_MAX = 30.0
 """Seconds between two tries while RabbitMQ refuses a message."""
@@ -27,54 +26,97 @@ class UnroutableError(Exception):
     """RabbitMQ has no queue for a message, and creating the queue did not help."""
 
 
+class Outcome(Enum):
+    """What RabbitMQ made of a publishing."""
+
+    CONFIRMED = auto()
+    REFUSED = auto()
+    """`basic.nack`, for example because the queue is full."""
+    RETURNED = auto()
+    """There is no such queue. RabbitMQ returns the message *and* confirms it."""
+
+
+class _RefusedError(Exception):
+    pass
+
+
 class Publisher:
-    """Publishes and waits for the confirms.
+    """Publishes and takes the confirms; the `FrameSink` of its channel.
 
     Attributes:
-        unconfirmed: How many publishings wait for their confirm now.
         last_progress: When a confirm came last, or the first wait began; event loop's time.
 
     Args:
-        channel: A channel in confirm mode.
+        channel: A channel in confirm mode that nobody else publishes on.
+        writer: The writer of its connection.
         ensure_queue: Creates a queue that went missing.
     """
 
-    def __init__(self, channel: Channel, ensure_queue: Callable[[str], Awaitable[None]]) -> None:
-        self._channel = channel
+    def __init__(
+        self,
+        channel: Channel,
+        writer: FrameWriter,
+        ensure_queue: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._channel = channel.number
+        self._frame_max = channel.connection.connection_tune.frame_max
+        self._writer = writer
         self._ensure_queue = ensure_queue
         self._loop = asyncio.get_running_loop()
-        # aiormq finds the publishing that RabbitMQ returned by its message id, so two in flight
-        # must never share one. A random prefix and a number are unique, and cheap.
-        self._prefix = secrets.token_hex(8)
-        self._numbers = count(1)
-        self.unconfirmed = 0
+        # The message id tells which publishing RabbitMQ returned. A random prefix and the number
+        # are unique, and cheap.
+        self._prefix = secrets.token_hex(8) + "-"
+        self._last_number = 0
+        self._pending: dict[int, Callable[[Outcome], None]] = {}
+        self._returned: set[int] = set()
         self.last_progress = self._loop.time()
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many publishings wait for their confirm now."""
+        return len(self._pending)
+
+    def submit(self, publishing: Publishing, done: Callable[[Outcome], None]) -> None:
+        """Publish once. Does not wait.
+
+        Args:
+            publishing: What to publish. Publishings reach RabbitMQ in the order of the calls.
+            done: Called with what RabbitMQ made of it, unless the session ends before.
+        """
+        if not self._pending:
+            self.last_progress = self._loop.time()
+        self._last_number += 1
+        self._pending[self._last_number] = done
+        message_id = f"{self._prefix}{self._last_number}"
+        self._writer.write(
+            marshal_publishing(
+                publishing, message_id, channel=self._channel, frame_max=self._frame_max
+            )
+        )
 
     async def publish(self, publishing: Publishing) -> None:
         """Publish, and return when RabbitMQ confirmed that a queue has the message.
 
-        While RabbitMQ refuses it, it is tried again with growing pauses. Calls that begin in some
-        order reach RabbitMQ in that order, but for those that are tried again.
+        While RabbitMQ refuses it, it is tried again with growing pauses. A queue that is missing
+        is created.
 
         Raises:
             UnroutableError: There is no such queue and it could not be created.
-            AmqpError: The connection was lost. Whether RabbitMQ has the message is not known.
+            AmqpError: RabbitMQ did not let the queue be created.
         """
-        try:
-            await self._publish_once(publishing)
-        except PublishError:
-            _log.warning("publishing_returned", queue=publishing.queue)
-            await self._ensure_queue(publishing.queue)
-            await self._publish_until_taken(publishing)
-        except DeliveryError as refusal:
-            _log.warning("publishing_refused", queue=publishing.queue)
-            await self._publish_until_taken(publishing, refusal)
+        outcome = await self._publish_once(publishing)
+        if outcome is not Outcome.CONFIRMED:
+            await self.publish_again(publishing, outcome)
 
-    async def _publish_until_taken(
-        self, publishing: Publishing, refusal: DeliveryError | None = None
-    ) -> None:
+    async def publish_again(self, publishing: Publishing, outcome: Outcome) -> None:
+        """Publish what RabbitMQ has not taken; see `publish`.
+
+        Args:
+            publishing: What to publish.
+            outcome: What became of the first try.
+        """
         async for attempt in stamina.retry_context(
-            on=_is_refusal,
+            on=_RefusedError,
             attempts=None,
             timeout=None,
             wait_initial=_RETRY_INITIAL,
@@ -82,41 +124,49 @@ class Publisher:
             wait_jitter=_RETRY_INITIAL,
         ):
             with attempt:
-                if refusal is not None and attempt.num == 1:
-                    # Counts as the first try, so that the pauses begin with the first one.
-                    raise refusal
-                try:
-                    await self._publish_once(publishing)
-                except PublishError as error:
-                    raise UnroutableError(publishing.queue) from error
+                if attempt.num > 1:
+                    outcome = await self._publish_once(publishing)
+                if outcome is Outcome.RETURNED:
+                    _log.warning("publishing_returned", queue=publishing.queue)
+                    await self._ensure_queue(publishing.queue)
+                    outcome = await self._publish_once(publishing)
+                if outcome is Outcome.RETURNED:
+                    raise UnroutableError(publishing.queue)
+                if outcome is Outcome.REFUSED:
+                    _log.warning("publishing_refused", queue=publishing.queue)
+                    raise _RefusedError
 
-    async def _publish_once(self, publishing: Publishing) -> None:
-        properties = Basic.Properties(
-            content_type="application/json",
-            delivery_mode=_PERSISTENT,
-            correlation_id=publishing.correlation_id,
-            message_id=f"{self._prefix}-{next(self._numbers)}",
-            timestamp=datetime.now(UTC),
-            app_id=publishing.app_id,
-            headers=dict(publishing.headers) or None,
-        )
-        if not self.unconfirmed:
-            self.last_progress = self._loop.time()
-        self.unconfirmed += 1
-        try:
-            with translated("publishing", passing=DeliveryError):
-                await self._channel.basic_publish(
-                    publishing.body,
-                    routing_key=publishing.queue,
-                    properties=properties,
-                    mandatory=True,
-                    wait=False,
-                )
-        finally:
-            self.unconfirmed -= 1
-            self.last_progress = self._loop.time()
+    def returned(self, properties: Properties) -> None:
+        """Take note that RabbitMQ returned a message; its confirm follows."""
+        self._returned.add(int((properties.message_id or "").removeprefix(self._prefix)))
 
+    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
+        """Take a confirm, and tell those whom it concerns, in the order of the publishings."""
+        self.last_progress = self._loop.time()
+        pending = self._pending
+        if multiple:
+            numbers = list(takewhile(tag.__ge__, pending))
+        else:
+            numbers = [tag] if tag in pending else []
+        for number in numbers:
+            done = pending.pop(number)
+            if number in self._returned:
+                self._returned.remove(number)
+                done(Outcome.RETURNED)
+            else:
+                done(Outcome.CONFIRMED if positive else Outcome.REFUSED)
 
-def _is_refusal(error: Exception) -> bool:
-    # basic.nack, for example because the queue is full. A return is a `PublishError`.
-    return isinstance(error, DeliveryError) and not isinstance(error, PublishError)
+    def delivered(
+        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
+    ) -> None:
+        """Nothing is consumed on this channel."""
+
+    async def _publish_once(self, publishing: Publishing) -> Outcome:
+        submitted: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not submitted.done():
+                submitted.set_result(outcome)
+
+        self.submit(publishing, done)
+        return await submitted

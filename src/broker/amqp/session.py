@@ -113,7 +113,8 @@ class Session:
 
         Args:
             queue: The queue.
-            forward: Takes what arrived together. It is never cancelled.
+            forward: Takes what arrived together. It is never cancelled. What it raises is raised
+                here at once, and what is not settled stays so until the session ends.
             task_status: Started once RabbitMQ has registered the consumer.
 
         Raises:
@@ -143,7 +144,7 @@ class Session:
 
             try:
                 await forward_arrived()
-            finally:
+            except trio.Cancelled:
                 with trio.move_on_after(self._drain_timeout, shield=True) as drain:
                     await self._call(consumer.stop)
                     send.close()
@@ -151,7 +152,8 @@ class Session:
                     await self._call(consumer.drained)
                 if drain.cancelled_caught:
                     self.end()
-                    raise AmqpError(f"deliveries of {queue!r} were not settled in time")
+                    raise AmqpError(f"deliveries of {queue!r} were not settled in time") from None
+                raise
 
     def _wake_soon(self, hand_over: Callable[[], None]) -> None:
         # At the end of this turn of the asyncio loop, so that all that arrived in it goes along.

@@ -42,16 +42,15 @@ async def _exists(connection: Connection, queue: str) -> bool:
         await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
     except ChannelNotFoundEntity:
         return False
-    await channel.close()
     return True
 
 
 async def _create(connection: Connection, queue: str) -> None:
     channel = await _channel(connection)
     await channel.queue_declare(queue, durable=True, timeout=RPC_TIMEOUT)
-    await channel.close()
     _log.info("queue_created", queue=queue)
 
 
 async def _channel(connection: Connection) -> AbstractChannel:
+    # It is closed with its connection.
     return await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)

@@ -94,10 +94,11 @@ class CentralLink:
         return self._backoff.after(lifetime)
 
     async def _live(self) -> Exception:
+        address = self._address
         session: CentralSession | None = None
         try:
-            _log.debug("server_connecting", url=self._address.url)
-            async with open_websocket(self._address) as websocket:
+            _log.debug("server_connecting", url=address.url)
+            async with open_websocket(address) as websocket:
                 session = CentralSession(
                     websocket,
                     outbox=self._outbox,
@@ -116,8 +117,9 @@ class CentralLink:
             if session is not None:
                 self._broker_id = session.broker_id
                 self._outbox.put(ServerLost())
-            else:
-                # Nothing listens at an advertised address: back to the one that was configured.
+            is_accepted = session is not None and session.is_registered
+            if not is_accepted and self._address is address:
+                # No server of ours at an advertised address: back to the one that was configured.
                 self._address = self._configured
         return WebSocketError("the connection was lost")
 

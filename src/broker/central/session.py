@@ -22,6 +22,8 @@ STATUS_REQUEST_INTERVAL = 5.0
 _UNSENT_MESSAGES = 100
 """A server that lets this many answers pile up does not read."""
 _PINGS_PER_SILENCE = 3
+_MAX_ID_BYTES = 255
+"""The id goes along with each publishing as `app_id`; with a longer one, none could be sent."""
 
 _log = structlog.get_logger(__name__)
 
@@ -138,7 +140,11 @@ class CentralSession:
         status = codec.string_field(fields, "status")
         if status != "success":
             raise WebSocketError(f"the server refused the broker: {_text(fields)}")
-        self.broker_id = codec.string_field(fields, "broker_id") or self.broker_id
+        broker_id = codec.string_field(fields, "broker_id") or self.broker_id
+        if len(broker_id.encode()) <= _MAX_ID_BYTES:
+            self.broker_id = broker_id
+        else:
+            _log.warning("broker_id_too_long", max_bytes=_MAX_ID_BYTES)
         self._outbox.put(BrokerRegistered(self.broker_id))
         self._registered.set()
         _log.info("registered", broker_id=self.broker_id)

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import h11
 import trio
 import trio_websocket
+import wsproto.utilities
 from trio_websocket import ConnectionRejected, HandshakeError, WebSocketConnection
-from wsproto.utilities import ProtocolError
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the WebSocket handshake together."""
@@ -63,13 +64,16 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
         MessageTooBigError: The server sent a message above the limit.
     """
     failure: WebSocketError | None = None
+    connected_by = trio.current_time() + CONNECT_TIMEOUT
     try:
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(CONNECT_TIMEOUT):
+            with trio.fail_at(connected_by):
                 stream = await _open_stream(address)
-            reader: trio.Nursery = await nursery.start(_host_reader)
+            # It does not wait, but cancelled it would wait for a task that is shielded.
+            with trio.CancelScope(shield=True):
+                reader: trio.Nursery = await nursery.start(_host_reader)
             try:
-                with trio.fail_after(CONNECT_TIMEOUT):
+                with trio.fail_at(connected_by):
                     websocket = await _shake_hands(reader, stream, address)
                 try:
                     yield websocket
@@ -89,6 +93,7 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
         raise failure
 
 
+_PROTOCOL_ERRORS = (wsproto.utilities.ProtocolError, h11.ProtocolError)
 _LIBRARY_ERRORS = (
     OSError,
     ssl.SSLError,
@@ -96,7 +101,7 @@ _LIBRARY_ERRORS = (
     trio.ClosedResourceError,
     trio.TooSlowError,
     HandshakeError,
-    ProtocolError,
+    *_PROTOCOL_ERRORS,
 )
 
 
@@ -171,6 +176,8 @@ def _describe(error: BaseException) -> str:
             return f"the server refused the WebSocket with HTTP status {error.status_code}"
         case trio.BrokenResourceError() if isinstance(error.__cause__, ssl.SSLError):
             return f"TLS: {error.__cause__}"
+        case wsproto.utilities.ProtocolError() | h11.ProtocolError():
+            return f"the peer does not follow the WebSocket protocol: {error}"
         case OSError() if error.strerror:
             return error.strerror
         case _:

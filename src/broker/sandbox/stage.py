@@ -123,7 +123,7 @@ async def perform(
             nursery.start_soon(agent.run, session)
         await advertise(session, server.url)
         await population.come_all()
-        settings = {"AMQP_URL": node.url, "WEBSOCKET_URL": server.url, "BROKER_HTTP_PORT": "off"}
+        settings = {"AMQP_URL": node.url, "WEBSOCKET_URL": server.url}
         async with open_broker(node.directory, settings) as broker, trio.open_nursery() as watchers:
             with trio.move_on_after(READY_TIMEOUT) as getting_ready:
                 watchers.start_soon(_watch_broker, broker, getting_ready, scenario)

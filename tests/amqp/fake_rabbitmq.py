@@ -1,0 +1,154 @@
+"""The other end of a real aiormq channel, without a network: what is sent to it, it records.
+
+It answers requests at once, and confirms, refuses or returns what is published when it is told to.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import aiormq
+import pamqp.frame
+from aiormq import Channel
+from pamqp import commands
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.frame import FrameTypes
+from pamqp.header import ContentHeader
+
+from broker.amqp.frames import FrameReader, FrameSink
+
+QUEUE = "input"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published on a channel in confirm mode, and awaits its confirm."""
+
+    number: int
+    queue: str
+    body: bytes
+    header: ContentHeader
+
+
+class FakeRabbitmq:
+    """One connection with two channels. Made in the event loop that serves it."""
+
+    def __init__(self) -> None:
+        self._connection = aiormq.Connection("amqp://guest:guest@localhost/")
+        self._connection.connection_tune = commands.Connection.Tune(frame_max=131_072)
+        self._connection.server_properties = {
+            "capabilities": {"publisher_confirms": True, "basic.nack": True}
+        }
+        self._connection.connected.set()
+        self.consuming = Channel(self._connection, 1, publisher_confirms=False)
+        self.publishing = Channel(self._connection, 2, publisher_confirms=True)
+        self.write_queue = self._connection.write_queue
+        self._reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        self.acknowledgements: list[tuple[int, bool]] = []
+        self.published: list[Published] = []
+        self.unconfirmed: dict[int, Published] = {}
+        self.events = 0
+        self._consumer_tag = ""
+        self._last_delivery = 0
+        self._method: Basic.Publish | None = None
+        self._header = ContentHeader()
+        self._body = b""
+
+    def attach(self, channel: Channel, sink: FrameSink) -> None:
+        """Send the frequent frames of a channel through a frame reader."""
+        self._reader.add_sink(channel.number, sink)
+
+    async def serve(self) -> None:
+        """Deal with what aiormq writes, until cancelled."""
+        while True:
+            written = await self._connection.write_queue.get()
+            rest = written.payload
+            while rest:
+                size, channel, frame = pamqp.frame.unmarshal(rest)
+                self._deal_with(channel, frame)
+                rest = rest[size:]
+            written.drain()
+            self.events += 1
+
+    def deliver(self, body: bytes) -> int:
+        """Deliver one message and return its tag."""
+        self._last_delivery += 1
+        self._send(
+            self.consuming,
+            Basic.Deliver(self._consumer_tag, self._last_delivery, False, "", QUEUE),  # noqa: FBT003
+            ContentHeader(body_size=len(body)),
+            *[ContentBody(body)] * bool(body),
+        )
+        return self._last_delivery
+
+    def confirm(self, number: int, *, multiple: bool = False) -> list[Published]:
+        """Confirm one message, or all up to it; return which."""
+        self._send(self.publishing, Basic.Ack(number, multiple))
+        return self._forget(number, multiple)
+
+    def refuse(self, number: int, *, multiple: bool = False) -> list[Published]:
+        """Refuse one message, or all up to it; return which."""
+        self._send(self.publishing, Basic.Nack(number, multiple, requeue=False))
+        return self._forget(number, multiple)
+
+    def give_back(self, number: int) -> Published:
+        """Return one message for want of a queue: RabbitMQ then confirms it, too."""
+        published = self.unconfirmed[number]
+        self._send(
+            self.publishing,
+            Basic.Return(312, "NO_ROUTE", "", published.queue),
+            ContentHeader(body_size=len(published.body), properties=published.header.properties),
+            ContentBody(published.body),
+        )
+        self.confirm(number)
+        return published
+
+    def _forget(self, number: int, multiple: bool) -> list[Published]:
+        numbers = [one for one in self.unconfirmed if one == number or (multiple and one < number)]
+        return [self.unconfirmed.pop(one) for one in numbers]
+
+    def _deal_with(self, channel: int, frame: object) -> None:
+        match frame:
+            case Basic.Consume():
+                self._consumer_tag = frame.consumer_tag
+                self._send(self.consuming, Basic.ConsumeOk(frame.consumer_tag))
+            case Basic.Ack():
+                assert channel == self.consuming.number
+                self.acknowledgements.append((frame.delivery_tag or 0, frame.multiple))
+            case Basic.Publish():
+                self._method, self._body = frame, b""
+            case ContentHeader():
+                self._header = frame
+                self._take_published()
+            case ContentBody():
+                self._body += frame.value
+                self._take_published()
+            case _:
+                raise NotImplementedError(frame)
+
+    def _take_published(self) -> None:
+        if self._method is None or len(self._body) < self._header.body_size:
+            return
+        assert self._method.mandatory
+        published = Published(
+            len(self.published) + 1, self._method.routing_key or "", self._body, self._header
+        )
+        self.published.append(published)
+        self.unconfirmed[published.number] = published
+        self._method = None
+
+    def _send(self, channel: Channel, *frames: FrameTypes) -> None:
+        for frame in frames:
+            if isinstance(frame, Basic.ConsumeOk):
+                channel.frames.put_nowait((0, frame))
+            else:
+                self._reader.feed_data(pamqp.frame.marshal(frame, channel.number))
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock can be put forward."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped

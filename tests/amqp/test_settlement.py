@@ -1,0 +1,266 @@
+"""What is acknowledged, and when: the window by itself, and as a session uses it."""
+
+import asyncio
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from broker.amqp.consumer import QueueConsumer
+from broker.amqp.delivery import Delivery, Publishing, Settlement
+from broker.amqp.errors import AmqpError
+from broker.amqp.publisher import Publisher
+from broker.amqp.settlement import SettlementWindow
+from broker.amqp.writer import FrameWriter
+from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, Published, SkippingLoop
+
+OUTPUT, PARKED = "output", "parked"
+# Longer than any pause between two tries.
+LONG_AGO = 60.0
+
+
+@given(st.permutations(range(1, 12)))
+def test_acknowledges_up_to_the_first_unsettled_delivery(order: list[int]) -> None:
+    window = SettlementWindow()
+    for tag in sorted(order):
+        window.add(tag)
+    settled: set[int] = set()
+    acknowledged = 0
+    for tag in order:
+        window.settle(tag)
+        settled.add(tag)
+        run = acknowledged
+        while run + 1 in settled:
+            run += 1
+        assert window.take_acknowledgeable() == (run if run > acknowledged else None)
+        acknowledged = run
+        assert len(window) == len(order) - acknowledged
+    assert window.take_acknowledgeable() is None
+
+
+class ConsumerUnderTest:
+    """The consumer and the publisher of a session on real channels of aiormq.
+
+    Another implementation of them goes through the same machine behind these methods.
+    """
+
+    def __init__(self) -> None:
+        self.handed_out: list[Delivery] = []
+        self.complaints: list[str] = []
+        self.ended: AmqpError | None = None
+        self._loop = SkippingLoop()
+        self._loop.set_exception_handler(lambda _, what: self.complaints.append(str(what)))
+        self._loop.run_until_complete(self._open())
+        self.turn()
+
+    def turn(self) -> None:
+        """Let the event loop run until nothing happens any more."""
+        calm, before = 0, -1
+        while calm < 12:
+            self._loop.run_until_complete(asyncio.sleep(0))
+            now = self.rabbitmq.events + len(self.handed_out)
+            calm, before = (calm + 1, before) if now == before else (0, now)
+
+    def pass_time(self) -> None:
+        self._loop.skipped += LONG_AGO
+        self.turn()
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        self._loop.call_soon(self._consumer.settle, settlements)
+        self.turn()
+
+    @property
+    def is_drained(self) -> bool:
+        drained = self._loop.create_task(self._consumer.drained())
+        self.turn()
+        return drained.done() or not drained.cancel()
+
+    def close(self) -> None:
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.wait(tasks))
+        self._loop.close()
+
+    async def _open(self) -> None:
+        self.rabbitmq = FakeRabbitmq()
+        self._serving = asyncio.create_task(self.rabbitmq.serve())
+        opened = asyncio.Event()
+        self._hosting = asyncio.create_task(self._host(opened))
+        await opened.wait()
+
+    async def _host(self, opened: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            writer = FrameWriter(self.rabbitmq.write_queue)
+            tasks.create_task(writer.run())
+            publisher = Publisher(self.rabbitmq.publishing, writer, self._ensure_queue)
+            self._consumer = QueueConsumer(
+                QUEUE,
+                self.rabbitmq.consuming,
+                writer=writer,
+                publisher=publisher,
+                tasks=tasks,
+                cancelled=lambda error: self.complaints.append(str(error)),
+            )
+            self.rabbitmq.attach(self.rabbitmq.publishing, publisher)
+            self.rabbitmq.attach(self.rabbitmq.consuming, self._consumer)
+            await self._consumer.start(self.handed_out.append)
+            opened.set()
+            await asyncio.get_running_loop().create_future()
+
+    async def _ensure_queue(self, _: str) -> None:
+        await asyncio.sleep(0)
+
+
+class SettlingMachine(RuleBasedStateMachine):
+    """Deliveries come, are settled in any order, and their publishings meet any fate."""
+
+    @initialize()
+    def open(self) -> None:
+        self.consumer = ConsumerUnderTest()
+        self.rabbitmq = self.consumer.rabbitmq
+        self.delivered: list[int] = []
+        self.unsettled: list[Delivery] = []
+        self.acknowledgeable: set[int] = set()
+        self.acknowledged: list[int] = []
+        self.first_publishings: list[bytes] = []
+        self.with_second_choice: set[int] = set()
+        self.came_back: set[tuple[str, bytes]] = set()
+
+    @rule(count=st.integers(1, 6))
+    def deliver(self, count: int) -> None:
+        tags = [self.rabbitmq.deliver(str(len(self.delivered) + n).encode()) for n in range(count)]
+        self.consumer.turn()
+        arrived = self.consumer.handed_out[len(self.delivered) :]
+        assert [delivery.tag for delivery in arrived] == tags
+        self.delivered += tags
+        self.unsettled += arrived
+
+    @precondition(lambda self: self.unsettled)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        order = data.draw(st.permutations(self.unsettled), label="order")
+        chosen = order[: data.draw(st.integers(1, len(order)), label="how many")]
+        self.unsettled = [one for one in self.unsettled if one not in chosen]
+        self.consumer.settle([self.settlement(one, data) for one in chosen])
+
+    def settlement(self, delivery: Delivery, data: st.DataObject) -> Settlement:
+        if data.draw(st.booleans(), label="nothing to publish"):
+            self.acknowledgeable.add(delivery.tag)
+            return Settlement(delivery)
+        body = str(delivery.tag).encode()
+        self.first_publishings.append(body)
+        unroutable = None
+        if data.draw(st.booleans(), label="second choice"):
+            self.with_second_choice.add(delivery.tag)
+            unroutable = lambda: Publishing(PARKED, body, "")  # noqa: E731
+        return Settlement(delivery, Publishing(OUTPUT, body, ""), unroutable)
+
+    @property
+    def unconfirmed(self) -> list[int]:
+        return list(self.rabbitmq.unconfirmed)
+
+    @precondition(lambda self: self.unconfirmed)
+    @rule(data=st.data(), multiple=st.booleans())
+    def confirm(self, data: st.DataObject, multiple: bool) -> None:
+        self.taken(self.rabbitmq.confirm(self.some_unconfirmed(data), multiple=multiple))
+
+    @precondition(lambda self: self.unconfirmed)
+    @rule(data=st.data(), multiple=st.booleans())
+    def refuse(self, data: st.DataObject, multiple: bool) -> None:
+        for refused in self.rabbitmq.refuse(self.some_unconfirmed(data), multiple=multiple):
+            self.came_back.discard((refused.queue, refused.body))
+        self.consumer.turn()
+
+    @precondition(lambda self: self.unconfirmed)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        number = self.some_unconfirmed(data)
+        published = self.rabbitmq.unconfirmed[number]
+        key = (published.queue, published.body)
+        is_last_choice = (
+            published.queue == PARKED or int(published.body) not in self.with_second_choice
+        )
+        if key in self.came_back and is_last_choice:
+            return  # this would end the session
+        self.rabbitmq.give_back(number)
+        self.came_back.add(key)
+        self.consumer.turn()
+
+    @rule()
+    def pass_time(self) -> None:
+        self.consumer.pass_time()
+
+    def some_unconfirmed(self, data: st.DataObject) -> int:
+        return data.draw(st.sampled_from(self.unconfirmed), label="number")
+
+    def taken(self, published: list[Published]) -> None:
+        self.acknowledgeable.update(int(one.body) for one in published)
+        self.consumer.turn()
+
+    @invariant()
+    def acknowledges_all_it_may_and_nothing_else(self) -> None:
+        if not hasattr(self, "consumer"):
+            return
+        for tag, multiple in self.rabbitmq.acknowledgements:
+            assert tag in self.delivered
+            covered = [one for one in self.delivered if one <= tag] if multiple else [tag]
+            new = [one for one in covered if one not in self.acknowledged]
+            assert tag in new  # acknowledged once, and in growing order
+            self.acknowledged += new
+        self.rabbitmq.acknowledgements.clear()
+        assert set(self.acknowledged) <= self.acknowledgeable
+        run = next(
+            (n for n, tag in enumerate(self.delivered) if tag not in self.acknowledgeable),
+            len(self.delivered),
+        )
+        assert self.acknowledged == self.delivered[:run]
+        assert self.consumer.complaints == []
+
+    @invariant()
+    def publishes_first_what_was_settled_first(self) -> None:
+        if not hasattr(self, "consumer"):
+            return
+        first = dict.fromkeys(
+            published.body for published in self.rabbitmq.published if published.queue == OUTPUT
+        )
+        assert list(first) == self.first_publishings
+
+    def teardown(self) -> None:
+        if not hasattr(self, "consumer"):
+            return
+        try:
+            self.acknowledgeable.update(delivery.tag for delivery in self.unsettled)
+            self.consumer.settle([Settlement(delivery) for delivery in self.unsettled])
+            for _ in range(10):
+                if self.unconfirmed:
+                    self.taken(self.rabbitmq.confirm(self.unconfirmed[-1], multiple=True))
+                self.consumer.pass_time()
+            self.acknowledges_all_it_may_and_nothing_else()
+            assert self.acknowledged == self.delivered
+            assert self.consumer.is_drained
+        finally:
+            self.consumer.close()
+
+
+TestSettling = SettlingMachine.TestCase
+TestSettling.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_is_not_drained_while_a_delivery_is_unsettled() -> None:
+    consumer = ConsumerUnderTest()
+    try:
+        consumer.rabbitmq.deliver(b"a")
+        consumer.turn()
+        assert not consumer.is_drained
+        consumer.settle([Settlement(consumer.handed_out[0])])
+        assert consumer.is_drained
+    finally:
+        consumer.close()

@@ -1,0 +1,98 @@
+import math
+from collections.abc import Mapping, Sequence
+
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from broker.central.outbox import Outbox
+from broker.messages import AgentStatus, StatusUpdate
+from broker.registry import AgentRegistry
+from broker.router import BrokerRegistered, Mail, ServerLost
+
+type CentralMail = BrokerRegistered | ServerLost | StatusUpdate
+
+AGENT_IDS = st.sampled_from("abcde")
+STATUSES = st.dictionaries(AGENT_IDS, st.booleans(), max_size=5)
+UPDATES = st.builds(
+    lambda online, is_full: update(online, is_full=is_full), STATUSES, st.booleans()
+)
+MAIL = st.one_of(UPDATES, st.just(ServerLost()), st.builds(BrokerRegistered, st.text(max_size=2)))
+
+
+def update(online: Mapping[str, bool], *, is_full: bool = False) -> StatusUpdate:
+    agents = {name: AgentStatus(name, is_online=value) for name, value in online.items()}
+    return StatusUpdate(agents, is_full=is_full)
+
+
+def forwarded(batches: Sequence[Sequence[CentralMail]], mailbox_size: float) -> list[Mail]:
+    """Put batches of mail, each while the router is busy, and return what reaches the router."""
+    arrived: list[Mail] = []
+
+    async def main() -> None:
+        outbox = Outbox()
+        send, receive = trio.open_memory_channel[Mail](mailbox_size)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.forward, send)
+            for batch in batches:
+                for mail in batch:
+                    outbox.put(mail)
+                await wait_all_tasks_blocked()
+            while True:
+                await wait_all_tasks_blocked()
+                try:
+                    arrived.append(receive.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    return arrived
+
+
+def told(mails: Sequence[Mail]) -> list[tuple[object, frozenset[str]]]:
+    """Return who is online at each word that is no update, and at the end."""
+    registry = AgentRegistry()
+    told: list[tuple[object, frozenset[str]]] = []
+    for mail in [*mails, None]:
+        if isinstance(mail, StatusUpdate):
+            registry.apply(mail)
+        else:
+            online = frozenset(agent.agent_id for agent in registry if agent.is_online)
+            told.append((mail, online))
+    return told
+
+
+def test_mail_arrives_in_order() -> None:
+    mails: list[CentralMail] = [BrokerRegistered("b"), update({"a": True}), ServerLost()]
+    assert forwarded([mails], math.inf) == mails
+    assert forwarded([[mail] for mail in mails], math.inf) == mails
+
+
+def test_updates_are_merged_while_the_router_is_busy() -> None:
+    updates = [update({"a": True, "b": True}), update({"b": False}), update({"c": True})]
+    assert forwarded([updates], 0) == [update({"a": True, "b": False, "c": True})]
+
+
+def test_updates_are_not_merged_across_other_mail() -> None:
+    mails: list[CentralMail] = [update({"a": True}), ServerLost(), update({"a": False})]
+    assert forwarded([mails], 0) == mails
+
+
+def test_what_the_router_has_been_handed_is_not_changed() -> None:
+    first, second, third = (update({name: True}) for name in "abc")
+    assert forwarded([[first], [second, third]], 0) == [first, second.followed_by(third)]
+
+
+@given(st.lists(st.lists(MAIL, max_size=8), max_size=4), st.sampled_from([0, 1, math.inf]))
+def test_merging_keeps_effect_and_order(
+    batches: list[list[CentralMail]], mailbox_size: float
+) -> None:
+    put = [mail for batch in batches for mail in batch]
+    assert told(forwarded(batches, mailbox_size)) == told(put)
+
+
+@given(st.lists(UPDATES, min_size=1, max_size=50))
+def test_a_flood_of_updates_takes_little_room(updates: list[StatusUpdate]) -> None:
+    assert len(forwarded([updates], 0)) == 1

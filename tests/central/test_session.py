@@ -1,0 +1,445 @@
+"""What the broker says in a session, what it understands, and when it gives up."""
+
+import json
+import math
+
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from broker.central.outbox import Outbox
+from broker.central.session import (
+    REGISTER_TIMEOUT,
+    SEND_TIMEOUT,
+    STATUS_REQUEST_INTERVAL,
+    CentralSession,
+)
+from broker.central.websocket import ServerAddress, WebSocketError, open_websocket
+from broker.messages import AgentStatus, StatusUpdate
+from broker.router import BrokerRegistered, Mail
+from broker.wakeup import Wakeup
+from tests.autojump import autojump
+from tests.central.peers import Attempt, MemoryStream, Network, start
+
+SILENCE = 45.0
+CLOSING = 1.0
+ALICE = {"agent_id": "alice", "agent_name": "Alice", "is_online": True, "last_seen": "now"}
+ALICE_ONLINE = StatusUpdate({"alice": AgentStatus("alice", "Alice", True, "now")})
+
+
+class Rig:
+    """A running session, and what came of it."""
+
+    def __init__(self) -> None:
+        self.status_wanted = Wakeup()
+        self.outbox = Outbox()
+        self.session: CentralSession | None = None
+        self._send, self.mailbox = trio.open_memory_channel[Mail](math.inf)
+
+    async def run(self) -> None:
+        address = ServerAddress("ws://central/ws", token="t0ps3cr3t")  # noqa: S106 - a test's
+        async with open_websocket(address) as websocket:
+            self.session = CentralSession(
+                websocket,
+                outbox=self.outbox,
+                status_wanted=self.status_wanted,
+                broker_id="broker_0001",
+                broker_name="Broker",
+                silence=SILENCE,
+            )
+            await self.session.run()
+
+    async def mail(self) -> list[Mail]:
+        """Return the mail that has come for the router."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.outbox.forward, self._send)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        mails = []
+        while self.mailbox.statistics().current_buffer_used:
+            mails.append(self.mailbox.receive_nowait())
+        return mails
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+async def failure_of(attempt: Attempt, within: float = 0.0) -> str:
+    error = await attempt.end(within)
+    assert isinstance(error, WebSocketError)
+    return str(error)
+
+
+@autojump
+async def test_registration(rig: Rig, network: Network, nursery: trio.Nursery) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    assert await server.receive() == {"message_type": "REGISTER_BROKER", "broker_name": "Broker"}
+    assert rig.session is not None
+    assert not rig.session.is_registered
+    await server.send("REGISTER_BROKER_RESPONSE", status="success", broker_id="named")
+    request = dict(await server.receive())
+    assert request.pop("timestamp")
+    assert request == {"message_type": "REQUEST_AGENT_STATUS", "sender_id": "named"}
+    assert rig.session.is_registered
+    assert rig.session.broker_id == "named"
+    assert await rig.mail() == [BrokerRegistered("named")]
+    attempt.scope.cancel()
+    await attempt.end(CLOSING)
+    assert attempt.scope.cancelled_caught
+
+
+@autojump
+@pytest.mark.parametrize(
+    "broker_id",
+    [
+        None,
+        "",
+        17,
+        ["named"],
+        pytest.param("x" * 256, id="long"),
+        pytest.param("€" * 86, id="wide"),
+    ],
+)
+async def test_registered_without_a_usable_id_it_keeps_its_own(
+    broker_id: object, rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    """An id travels as AMQP's `app_id`, which takes 255 bytes: more would stop all publishing."""
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.receive()
+    await server.send("REGISTER_BROKER_RESPONSE", status="success", broker_id=broker_id)
+    assert (await server.receive())["sender_id"] == "broker_0001"
+    assert await rig.mail() == [BrokerRegistered("broker_0001")]
+
+
+@autojump
+async def test_the_longest_id(rig: Rig, network: Network, nursery: trio.Nursery) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register("€" * 85)
+    assert await rig.mail() == [BrokerRegistered("€" * 85)]
+
+
+@autojump
+async def test_before_the_answer_updates_and_heartbeats_are_dealt_with(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.receive()
+    await server.send("AGENT_STATUS_UPDATE", agents=[ALICE])
+    for message_type in ("SERVER_HEARTBEAT", "PING"):
+        await server.send(message_type)
+        assert await server.receive() == {"message_type": "PONG", "broker_id": "broker_0001"}
+    assert await rig.mail() == [ALICE_ONLINE]
+    await server.send("REGISTER_BROKER_RESPONSE", status="success", broker_id="named")
+    assert (await server.receive())["message_type"] == "REQUEST_AGENT_STATUS"
+    assert await rig.mail() == [BrokerRegistered("named")]
+
+
+@autojump
+@pytest.mark.parametrize("message_type", ["SERVER_HEARTBEAT", "PING"])
+async def test_a_pong_carries_the_assigned_id(
+    message_type: str, rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register("named")
+    await server.send(message_type)
+    assert await server.receive() == {"message_type": "PONG", "broker_id": "named"}
+
+
+@autojump
+async def test_a_busy_router_delays_no_pong(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    full, _ = trio.open_memory_channel[Mail](0)
+    nursery.start_soon(rig.outbox.forward, full)
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    started = trio.current_time()
+    for number in range(200):
+        await server.send("AGENT_STATUS_UPDATE", agents=[{"agent_id": str(number)}])
+        await server.send("PING")
+        assert (await server.receive())["message_type"] == "PONG"
+    assert trio.current_time() == started
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("message_type", "fields", "text"),
+    [
+        ("ERROR", {"text_payload": "too many brokers"}, "too many brokers"),
+        ("ERROR", {"message": "go away"}, "go away"),
+        ("ERROR", {}, "no reason given"),
+        ("ERROR", {"text_payload": "x" * 5000}, "x" * 200),
+        ("REGISTER_BROKER_RESPONSE", {"status": "error", "message": "name taken"}, "name taken"),
+        ("REGISTER_BROKER_RESPONSE", {"status": "failed"}, "failed"),
+        ("REGISTER_BROKER_RESPONSE", {}, "no reason given"),
+        ("REGISTER_BROKER_RESPONSE", {"status": True}, "no reason given"),
+    ],
+)
+async def test_a_refusal_ends_the_session(
+    *,
+    message_type: str,
+    fields: dict[str, Any],
+    text: str,
+    rig: Rig,
+    network: Network,
+    nursery: trio.Nursery,
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.receive()
+    await server.send(message_type, **fields)
+    failure = await failure_of(attempt)
+    assert failure == f"the server refused the broker: {text}"
+    assert await rig.mail() == []
+
+
+@autojump
+async def test_a_registration_that_is_not_answered(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.receive()
+    await server.send("SERVER_HEARTBEAT")
+    assert "no answer to the registration" in await failure_of(attempt, REGISTER_TIMEOUT)
+
+
+@autojump
+async def test_a_second_answer_that_refuses_ends_the_session(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    await server.send("REGISTER_BROKER_RESPONSE", status="error", message="on second thoughts")
+    assert "on second thoughts" in await failure_of(attempt)
+
+
+@autojump
+async def test_a_status_is_requested_at_most_so_often(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    rig.status_wanted.set()  # before the session: the request after registering will do
+    await server.register()
+    requested = trio.current_time()
+    for _ in range(3):
+        for _ in range(3):
+            rig.status_wanted.set()
+        assert (await server.receive())["message_type"] == "REQUEST_AGENT_STATUS"
+        assert trio.current_time() - requested == pytest.approx(STATUS_REQUEST_INTERVAL)
+        requested = trio.current_time()
+    with trio.move_on_after(10 * STATUS_REQUEST_INTERVAL) as nothing_more:
+        await server.receive()
+    assert nothing_more.cancelled_caught
+    rig.status_wanted.set()
+    asked = trio.current_time()
+    await server.receive()
+    assert trio.current_time() == asked, "after a while the next one need not wait"
+
+
+@autojump
+async def test_an_error_in_answer_to_a_request_is_nothing_to_speak_of(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    with structlog.testing.capture_logs() as lines:
+        await server.send("ERROR", text_payload="unknown message type")
+        await wait_all_tasks_blocked()
+    assert lines == [
+        {"event": "server_error", "log_level": "debug", "error": "unknown message type"}
+    ]
+    assert not attempt.has_ended
+
+
+@autojump
+async def test_status_updates(rig: Rig, network: Network, nursery: trio.Nursery) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    await rig.mail()
+    await server.send("AGENT_STATUS_UPDATE", agents=[], is_full_update=True)
+    await wait_all_tasks_blocked()
+    assert await rig.mail() == [StatusUpdate({}, is_full=True)]
+    await server.send("AGENT_STATUS_UPDATE", agents=[ALICE, {"agent_name": "no id"}, 5])
+    await wait_all_tasks_blocked()
+    assert await rig.mail() == [StatusUpdate(ALICE_ONLINE.agents, skipped=2)]
+
+
+@autojump
+async def test_an_update_that_is_none_is_ignored(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    await rig.mail()
+    with structlog.testing.capture_logs() as lines:
+        await server.send("AGENT_STATUS_UPDATE", agents={})
+        await server.send("AGENT_STATUS_UPDATE")
+        await wait_all_tasks_blocked()
+    assert [line["event"] for line in lines] == ["status_update_ignored"] * 2
+    assert await rig.mail() == []
+    assert not attempt.has_ended
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        ("", "invalid_json"),
+        ("s3cr3t", "invalid_json"),
+        ("[1]", "not_an_object"),
+        ('{"message_type": null}', "missing_message_type"),
+        ('{"message_type": ["s3cr3t"]}', "invalid_field"),
+        ("[" * 100_000, "too_deep"),
+        (b'{"message_type": "PING"}', "not_an_object"),
+        (b"\xff\xff", "not_an_object"),
+    ],
+)
+async def test_a_frame_that_cannot_be_read_is_ignored(
+    frame: str | bytes, reason: str, rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    with structlog.testing.capture_logs() as lines:
+        await server.websocket.send_message(frame)
+        await server.send("PING")
+        assert (await server.receive())["message_type"] == "PONG"
+    [line] = lines
+    assert (line["event"], line["reason"]) == ("frame_ignored", reason)
+    assert "s3cr3t" not in str(line)
+
+
+@autojump
+async def test_an_unknown_type_is_logged_once(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            await server.send("WEATHER", text_payload="s3cr3t")
+            await server.send("X" * 5000)
+        await wait_all_tasks_blocked()
+    assert [line["event"] for line in lines] == ["frame_type_unknown"] * 2
+    assert [line["message_type"] for line in lines] == ["WEATHER", "X" * 100]
+    assert "s3cr3t" not in str(lines)
+
+
+@autojump
+async def test_an_idle_server_that_answers_pings_is_alive(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    await trio.sleep(100 * SILENCE)
+    assert not attempt.has_ended
+
+
+@autojump
+async def test_a_server_that_talks_but_answers_no_ping_is_alive(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    stream = await registered_by_hand(network, rig)
+    for _ in range(10):
+        await trio.sleep(0.9 * SILENCE)
+        await stream.send_all(text_frame('{"message_type": "SERVER_HEARTBEAT"}'))
+    assert not attempt.has_ended
+    assert "no frame for 45 s" in await failure_of(attempt, SILENCE + CLOSING)
+
+
+@autojump
+async def test_a_server_that_has_gone_silent_is_dead(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    """TCP stays open, but nobody reads and nobody answers: a connection that is half open."""
+    attempt = start(nursery, rig.run)
+    await registered_by_hand(network, rig)
+    started = trio.current_time()
+    assert "no frame for 45 s" in await failure_of(attempt, SILENCE + CLOSING)
+    assert trio.current_time() - started >= SILENCE
+
+
+@autojump
+async def test_a_server_that_does_not_read(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    network.wires[0].is_stuck = True
+    await server.send("PING")
+    assert "did not leave within 10 s" in await failure_of(attempt, SEND_TIMEOUT + CLOSING)
+
+
+@autojump
+async def test_a_server_that_asks_much_and_reads_nothing(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    network.wires[0].is_stuck = True
+    for _ in range(200):
+        await server.send("PING")
+    assert "does not read" in await failure_of(attempt, CLOSING)
+
+
+@autojump
+@pytest.mark.parametrize("code", [1000, 1011])
+async def test_the_server_closes(
+    code: int, rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    await server.websocket.aclose(code)
+    assert str(code) in await failure_of(attempt)
+
+
+@autojump
+async def test_the_token_is_in_no_log_line(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    with structlog.testing.capture_logs() as lines:
+        attempt = start(nursery, rig.run)
+        server = await network.serve(nursery)
+        await server.register()
+        await server.websocket.aclose(1011)
+        failure = await failure_of(attempt)
+    assert [line["event"] for line in lines] == ["registered"]
+    assert "t0ps3cr3t" not in f"{lines} {failure}"
+
+
+def text_frame(text: str) -> bytes:
+    """A short text frame as a server sends it."""
+    return bytes([0x81, len(text)]) + text.encode()
+
+
+async def registered_by_hand(network: Network, rig: Rig) -> MemoryStream:
+    stream = await network.serve_by_hand()
+    answer = {"message_type": "REGISTER_BROKER_RESPONSE", "status": "success"}
+    await stream.send_all(text_frame(json.dumps(answer)))
+    await wait_all_tasks_blocked()
+    assert rig.session is not None
+    assert rig.session.is_registered
+    return stream

@@ -1,0 +1,479 @@
+"""All ways in which a WebSocket opens, ends, and fails to; nothing takes longer than it may."""
+
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import pytest
+import trio
+import trio_websocket
+import trustme
+from trio.testing import wait_all_tasks_blocked
+
+from broker.central.websocket import (
+    CONNECT_TIMEOUT,
+    MessageTooBigError,
+    ServerAddress,
+    WebSocketError,
+    open_websocket,
+)
+from tests.autojump import autojump
+from tests.central.peers import Attempt, MemoryStream, Network, start
+
+CLOSING = 1.0
+"""Seconds that closing may take."""
+LIMIT = 1000
+TOKEN = "t0ps3cr3t"  # noqa: S105 - a test's
+ADDRESS = ServerAddress("ws://central:8765/ws", max_message_bytes=LIMIT)
+SECURE = ServerAddress("wss://central/ws")
+
+CLOSE_FRAME = b"\x88\x02\x03\xe8"
+PING_FRAME = b"\x89\x00"
+NOT_UTF8_FRAME = b"\x81\x02\xff\xfe"
+
+
+def listening(
+    nursery: trio.Nursery,
+    address: ServerAddress = ADDRESS,
+    received: list[str | bytes] | None = None,
+) -> Attempt:
+    """Open a WebSocket, and listen until it ends."""
+
+    async def listen() -> None:
+        async with open_websocket(address) as websocket:
+            while True:
+                message = await websocket.get_message()
+                if received is not None:
+                    received.append(message)
+
+    return start(nursery, listen)
+
+
+async def failure_of(attempt: Attempt, within: float = 0.0) -> str:
+    """Wait for the end, which must come in time, and return what a person would read."""
+    error = await attempt.end(within)
+    assert isinstance(error, WebSocketError)
+    assert str(error)
+    return str(error)
+
+
+@autojump
+async def test_messages_in_both_directions(network: Network, nursery: trio.Nursery) -> None:
+    received: list[str | bytes] = []
+
+    async def talk() -> None:
+        async with open_websocket(ADDRESS) as websocket:
+            await websocket.send_message("hello")
+            received.append(await websocket.get_message())
+
+    attempt = start(nursery, talk)
+    server = await network.serve(nursery)
+    assert await server.websocket.get_message() == "hello"
+    await server.send_text("x" * LIMIT)
+    assert await attempt.end(CLOSING) is None
+    assert received == ["x" * LIMIT], "a message at the limit is fine"
+    assert server.websocket.closed is not None
+    assert server.websocket.closed.code == 1000
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("url", "connection", "target", "host"),
+    [
+        ("ws://central:8765/ws", ("central", 8765), "/ws", "central:8765"),
+        ("ws://central/ws", ("central", 80), "/ws", "central"),
+        ("ws://central", ("central", 80), "/", "central"),
+        ("ws://central/a/b?c=d&e", ("central", 80), "/a/b?c=d&e", "central"),
+        ("ws://[::1]:99/", ("::1", 99), "/", "[::1]:99"),
+    ],
+)
+@pytest.mark.parametrize("token", [None, TOKEN])
+async def test_the_request(
+    *,
+    url: str,
+    connection: tuple[str, int],
+    target: str,
+    host: str,
+    token: str | None,
+    network: Network,
+    nursery: trio.Nursery,
+) -> None:
+    listening(nursery, ServerAddress(url, token=token))
+    request = await (await network.accept()).receive_some(10_000)
+    line, *headers = request.decode().split("\r\n")
+    assert network.connections == [connection]
+    assert line == f"GET {target} HTTP/1.1"
+    assert f"Host: {host}" in headers
+    authorization = [header for header in headers if header.startswith("Authorization:")]
+    assert authorization == ([] if token is None else [f"Authorization: Bearer {TOKEN}"])
+
+
+def test_an_address_does_not_show_its_token() -> None:
+    assert TOKEN not in repr(ServerAddress("ws://central", token=TOKEN))
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (OSError("all attempts to connect to central:8765 failed"), "all attempts to connect"),
+        (OSError(), "lost"),
+    ],
+)
+async def test_nobody_listens(
+    failure: OSError, text: str, network: Network, nursery: trio.Nursery
+) -> None:
+    network.failure = failure
+    assert text in await failure_of(listening(nursery))
+
+
+@autojump
+async def test_connecting_takes_too_long(network: Network, nursery: trio.Nursery) -> None:
+    network.delay = 1000
+    assert "no answer within 10 s" in await failure_of(listening(nursery), CONNECT_TIMEOUT)
+
+
+@autojump
+@pytest.mark.parametrize("address", [ADDRESS, SECURE])
+async def test_a_peer_that_never_answers(
+    address: ServerAddress, network: Network, nursery: trio.Nursery
+) -> None:
+    """TCP, TLS and handshake share one deadline."""
+    network.delay = 0.6 * CONNECT_TIMEOUT
+    attempt = listening(nursery, address)
+    stream = await network.accept()
+    failure = await failure_of(attempt, 0.4 * CONNECT_TIMEOUT)
+    assert "no answer within 10 s" in failure
+    await assert_hung_up(stream)
+
+
+@autojump
+async def test_a_peer_that_hangs_up_in_the_handshake(
+    network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = listening(nursery)
+    stream = await network.accept()
+    await stream.receive_some(10_000)
+    await stream.aclose()
+    await failure_of(attempt, CONNECT_TIMEOUT)
+
+
+@autojump
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x00" * 5000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"AMQP\x00\x00\x09\x01",
+    ],
+)
+async def test_garbage_instead_of_a_handshake(
+    garbage: bytes, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = listening(nursery)
+    stream = await network.accept()
+    await stream.send_all(garbage)
+    await failure_of(attempt, CONNECT_TIMEOUT)
+    await assert_hung_up(stream)
+
+
+@autojump
+@pytest.mark.parametrize("status", [401, 403, 404, 503])
+@pytest.mark.parametrize("body", [None, b"no " + TOKEN.encode()])
+async def test_a_server_that_refuses(
+    status: int, body: bytes | None, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = listening(nursery, ServerAddress("ws://central", token=TOKEN))
+    request = await network.request(nursery)
+    await request.reject(status, body=body)
+    failure = await failure_of(attempt)
+    assert str(status) in failure
+    assert TOKEN not in failure
+
+
+@autojump
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 4000])
+async def test_the_peer_closes(code: int, network: Network, nursery: trio.Nursery) -> None:
+    attempt = listening(nursery)
+    server = await network.serve(nursery)
+    await server.websocket.aclose(code, "because")
+    failure = await failure_of(attempt)
+    assert str(code) in failure
+    assert "because" in failure
+
+
+@autojump
+async def test_the_peer_closes_without_a_reason(network: Network, nursery: trio.Nursery) -> None:
+    attempt = listening(nursery)
+    server = await network.serve(nursery)
+    await server.websocket.aclose(1001)
+    assert (await failure_of(attempt)).endswith("1001")
+
+
+@autojump
+async def test_the_peer_closes_but_keeps_tcp_open(network: Network, nursery: trio.Nursery) -> None:
+    attempt = listening(nursery)
+    stream = await network.serve_by_hand()
+    await stream.send_all(CLOSE_FRAME)
+    assert "1000" in await failure_of(attempt, CLOSING)
+    await assert_hung_up(stream)
+
+
+@autojump
+async def test_what_came_before_the_close_is_received(
+    network: Network, nursery: trio.Nursery
+) -> None:
+    received: list[str | bytes] = []
+    attempt = listening(nursery, received=received)
+    server = await network.serve(nursery)
+    await server.send_text("last words")
+    await server.websocket.aclose()
+    await failure_of(attempt)
+    assert received == ["last words"]
+
+
+@autojump
+async def test_a_message_above_the_limit(network: Network, nursery: trio.Nursery) -> None:
+    attempt = listening(nursery)
+    server = await network.serve(nursery)
+    await server.send_text("x" * (LIMIT + 1))
+    assert "BROKER_WEBSOCKET_MAX_BYTES" in await failure_of(attempt, CLOSING)
+    assert isinstance(await attempt.end(), MessageTooBigError)
+    await wait_all_tasks_blocked()
+    assert server.websocket.closed is not None
+    assert server.websocket.closed.code == 1009
+
+
+@autojump
+async def test_text_that_is_not_utf8(network: Network, nursery: trio.Nursery) -> None:
+    attempt = listening(nursery)
+    stream = await network.serve_by_hand()
+    await stream.send_all(NOT_UTF8_FRAME)
+    await failure_of(attempt, CLOSING)
+    await assert_hung_up(stream)
+
+
+@autojump
+async def test_the_peer_hangs_up(network: Network, nursery: trio.Nursery) -> None:
+    attempt = listening(nursery)
+    server = await network.serve(nursery)
+    await server.stream.aclose()
+    await failure_of(attempt)
+
+
+@autojump
+async def test_the_connection_is_reset(network: Network, nursery: trio.Nursery) -> None:
+    attempt = listening(nursery)
+    server = await network.serve(nursery)
+    network.wires[0].is_reset = True
+    await server.stream.aclose()
+    await failure_of(attempt)
+
+
+@dataclass
+class Visit:
+    """Somebody who opens a WebSocket, and leaves the block when told to."""
+
+    opened: trio.Event = field(default_factory=trio.Event)
+    leave: trio.Event = field(default_factory=trio.Event)
+    error: BaseException | None = None
+
+    async def __call__(self) -> None:
+        async with open_websocket(ADDRESS):
+            self.opened.set()
+            await self.leave.wait()
+            if self.error is not None:
+                raise self.error
+
+
+@autojump
+async def test_a_peer_that_does_not_answer_the_close(
+    network: Network, nursery: trio.Nursery
+) -> None:
+    visit = Visit()
+    attempt = start(nursery, visit)
+    stream = await network.serve_by_hand()
+    await visit.opened.wait()
+    visit.leave.set()
+    assert await attempt.end(CLOSING) is None
+    await assert_hung_up(stream)
+
+
+@autojump
+async def test_a_peer_that_does_not_read_the_close(network: Network, nursery: trio.Nursery) -> None:
+    visit = Visit()
+    attempt = start(nursery, visit)
+    server = await network.serve(nursery)
+    await visit.opened.wait()
+    network.wires[0].is_stuck = True
+    visit.leave.set()
+    assert await attempt.end(CLOSING) is None
+    await wait_all_tasks_blocked()
+    assert server.websocket.closed is not None
+
+
+@autojump
+async def test_a_ping_while_closing_is_no_silent_end(
+    network: Network, nursery: trio.Nursery
+) -> None:
+    """trio-websocket cannot answer it; its reader fails, and must not take the caller along."""
+    visit = Visit()
+    attempt = start(nursery, visit)
+    stream = await network.serve_by_hand()
+    await visit.opened.wait()
+    visit.leave.set()
+    await stream.receive_some(1000)  # the broker's close frame
+    await stream.send_all(PING_FRAME)
+    error = await attempt.end(CLOSING)
+    assert isinstance(error, WebSocketError)
+    assert not attempt.scope.cancelled_caught
+    await assert_hung_up(stream)
+
+
+@autojump
+@pytest.mark.parametrize("answer", [b"", PING_FRAME, CLOSE_FRAME, NOT_UTF8_FRAME])
+async def test_cancelled_it_closes_in_time(
+    answer: bytes, network: Network, nursery: trio.Nursery
+) -> None:
+    visit = Visit()
+    attempt = start(nursery, visit)
+    stream = await network.serve_by_hand()
+    await visit.opened.wait()
+    attempt.scope.cancel()
+    farewell = await stream.receive_some(1000)
+    assert farewell[0] == CLOSE_FRAME[0]
+    await stream.send_all(answer)
+    await attempt.end(CLOSING)
+    assert attempt.scope.cancelled_caught
+    await assert_hung_up(stream)
+
+
+@autojump
+@pytest.mark.parametrize("error", [ValueError("odd"), RuntimeError("odder")])
+async def test_an_error_of_the_block_is_not_swallowed(
+    error: Exception, network: Network, nursery: trio.Nursery
+) -> None:
+    visit = Visit(error=error)
+    visit.leave.set()
+    attempt = start(nursery, visit)
+    server = await network.serve(nursery)
+    ended = await attempt.end(CLOSING)
+    assert isinstance(ended, ExceptionGroup)
+    assert ended.exceptions == (error,)
+    assert server.websocket.closed is not None
+
+
+@autojump
+async def test_the_error_of_the_block_is_the_one_to_hear_of(
+    network: Network, nursery: trio.Nursery
+) -> None:
+    visit = Visit(error=WebSocketError("refused"))
+    visit.leave.set()
+    attempt = start(nursery, visit)
+    await network.serve(nursery)
+    assert await failure_of(attempt) == "refused"
+
+
+@autojump
+@pytest.mark.parametrize("address", [ADDRESS, SECURE])
+async def test_cancelled_in_the_handshake_it_hangs_up(
+    address: ServerAddress, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = listening(nursery, address)
+    stream = await network.accept()
+    await wait_all_tasks_blocked()
+    attempt.scope.cancel()
+    await attempt.end(CLOSING)
+    assert attempt.scope.cancelled_caught
+    await assert_hung_up(stream)
+
+
+@autojump
+async def test_cancelled_in_the_moment_of_connecting_it_hangs_up(
+    network: Network, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect_and_cancel(host: str, port: int) -> trio.abc.Stream:
+        stream = await network.open_tcp_stream(host, port)
+        attempt.scope.cancel()
+        return stream
+
+    monkeypatch.setattr(trio, "open_tcp_stream", connect_and_cancel)
+    attempt = listening(nursery)
+    stream = await network.accept()
+    with trio.move_on_after(CLOSING):
+        await attempt.end()
+    assert attempt.scope.cancelled_caught
+    await assert_hung_up(stream)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def trusting(authority: trustme.CA) -> ServerAddress:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return ServerAddress("wss://central/ws", token=TOKEN, tls=context)
+
+
+def secured(stream: MemoryStream, authority: trustme.CA) -> trio.SSLStream[MemoryStream]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("central").configure_cert(context)
+    return trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+
+
+@autojump
+async def test_wss(network: Network, nursery: trio.Nursery, authority: trustme.CA) -> None:
+    attempt = listening(nursery, trusting(authority))
+    stream = secured(await network.accept(), authority)
+    request = await trio_websocket.wrap_server_stream(nursery, stream)
+    assert network.connections == [("central", 443)]
+    assert dict(request.headers)[b"authorization"] == f"Bearer {TOKEN}".encode()
+    websocket = await request.accept()
+    await websocket.aclose(1001)
+    assert "1001" in await failure_of(attempt, CLOSING)
+
+
+@autojump
+@pytest.mark.parametrize("how", ["another authority", "another name"])
+async def test_wss_with_a_certificate_that_cannot_be_trusted(
+    how: str, network: Network, nursery: trio.Nursery, authority: trustme.CA
+) -> None:
+    address = trusting(trustme.CA() if how == "another authority" else authority)
+    if how == "another name":
+        address = replace(address, url="wss://else/ws")
+    attempt = listening(nursery, address)
+    stream = secured(await network.accept(), authority)
+    # TLS 1.3: the server is through with its part before it hears of the refusal.
+    with suppress(trio.BrokenResourceError):
+        await stream.do_handshake()
+    failure = await failure_of(attempt)
+    assert "certificate verify failed" in failure
+    assert TOKEN not in failure
+
+
+@autojump
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+async def test_wss_with_a_peer_that_does_not_speak_tls(
+    answer: bytes, network: Network, nursery: trio.Nursery, authority: trustme.CA
+) -> None:
+    attempt = listening(nursery, trusting(authority))
+    stream = await network.accept()
+    await stream.receive_some(10_000)
+    await stream.send_all(answer)
+    await stream.aclose()
+    failure = await failure_of(attempt)
+    assert "TLS" in failure
+
+
+async def assert_hung_up(stream: MemoryStream) -> None:
+    """Read what is left; the other end must be closed."""
+    with trio.fail_after(CLOSING):
+        while await stream.receive_some(10_000):
+            pass

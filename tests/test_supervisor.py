@@ -1,0 +1,425 @@
+"""Session after session with RabbitMQ, whose part is played by hand."""
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal
+from structlog.typing import EventDict
+from trio.testing import wait_all_tasks_blocked
+
+from broker.amqp import (
+    AmqpEndpoint,
+    AmqpError,
+    Deliveries,
+    Delivery,
+    SessionLostError,
+    SessionParameters,
+    Settlement,
+)
+from broker.backoff import Backoff
+from broker.router import Mail
+from broker.supervisor import AmqpSupervisor
+from broker.wakeup import Gate
+from tests.autojump import autojump
+
+DRAIN_TIMEOUT = 20.0
+
+
+class FakeSession:
+    """Consumes like a real session: a consumer that is cancelled waits for its settlements."""
+
+    def __init__(self) -> None:
+        self.consuming: list[str] = []
+        self.consumed: list[str] = []
+        self.unsettled = 0
+        self._lost = trio.Event()
+        self._news = trio.lowlevel.ParkingLot()
+        self._queues: dict[str, trio.MemorySendChannel[Delivery]] = {}
+
+    def lose(self) -> None:
+        self._lost.set()
+
+    def deliver(self, queue: str, body: bytes = b"{}") -> None:
+        self.unsettled += 1
+        self._queues[queue].send_nowait(Delivery(queue, 1, body))
+
+    async def run(self) -> None:
+        await self._lost.wait()
+        raise AmqpError("the node is gone")
+
+    async def consume(
+        self,
+        queue: str,
+        forward: Callable[[Deliveries], Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        self._queues[queue], receive = trio.open_memory_channel[Delivery](math.inf)
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+        self.consuming.append(queue)
+        self.consumed.append(queue)
+        task_status.started()
+        try:
+            async for delivery in receive:
+                with trio.CancelScope(shield=True):
+                    await forward(Deliveries(queue, [delivery], self._settle))
+        finally:
+            with trio.move_on_after(DRAIN_TIMEOUT, shield=True) as drain:
+                self.consuming.remove(queue)
+                while self.unsettled and not self._lost.is_set():
+                    await self._news.park()
+            if drain.cancelled_caught:
+                raise AmqpError("not settled in time")
+
+    def _settle(self, settlements: Sequence[Settlement]) -> None:
+        self.unsettled -= len(settlements)
+        self._news.unpark_all()
+
+
+class Node:
+    """A RabbitMQ that opens sessions, or does not.
+
+    Attributes:
+        opened: The hosts of all attempts.
+        refuses: Whether attempts fail.
+        opening: Seconds that an attempt takes.
+        sessions: All that were opened.
+        closed: How many of them were closed.
+    """
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.refuses = False
+        self.opening = 0.0
+        self.sessions: list[FakeSession] = []
+        self.closed = 0
+
+    @property
+    def session(self) -> FakeSession:
+        return self.sessions[-1]
+
+    @asynccontextmanager
+    async def open_session(
+        self, _: BlockingPortal, parameters: SessionParameters
+    ) -> AsyncIterator[FakeSession]:
+        self.opened.append(parameters.endpoint.host)
+        await trio.sleep(self.opening)
+        if self.refuses:
+            raise SessionLostError("connection refused")
+        session = FakeSession()
+        lost = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.run)
+                self.sessions.append(session)
+                try:
+                    yield session
+                finally:
+                    self.closed += 1
+                    nursery.cancel_scope.cancel()
+        except* AmqpError as errors:
+            lost = errors.exceptions[0]
+        if lost is not None:
+            raise SessionLostError(str(lost))
+
+
+class Rig:
+    """A running supervisor."""
+
+    def __init__(self, node: Node, lines: list[EventDict]) -> None:
+        self.node = node
+        self.lines = lines
+        self.gate = Gate()
+        self.scope = trio.CancelScope()
+        self.send, self.mailbox = trio.open_memory_channel[Mail](math.inf)
+        self.supervisor = AmqpSupervisor(
+            cast("BlockingPortal", None),
+            sessions=[parameters(host) for host in ("one", "two", "three")],
+            gated_queue="in",
+            other_queues=("meta", "advert"),
+            consumption=self.gate,
+            backoff=Backoff(initial=1, maximum=30, random=lambda: 1.0),
+        )
+
+    async def run(self) -> None:
+        with self.scope:
+            await self.supervisor.run(self.send)
+
+    async def settle(self) -> None:
+        mail = await self.mailbox.receive()
+        assert isinstance(mail, Deliveries)
+        mail.settle([Settlement(delivery) for delivery in mail.deliveries])
+
+    def events(self, event: str) -> list[EventDict]:
+        return [line for line in self.lines if line["event"] == event]
+
+
+def parameters(host: str) -> SessionParameters:
+    endpoint = AmqpEndpoint(host, 5672, "me", "s3cr3t", "/", tls=False)
+    return SessionParameters(endpoint=endpoint, name="test")
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    node = Node()
+    monkeypatch.setattr("broker.supervisor.open_session", node.open_session)
+    with structlog.testing.capture_logs() as lines:
+        yield Rig(node, lines)
+
+
+@pytest.fixture
+async def running(rig: Rig, nursery: trio.Nursery) -> Rig:
+    """A supervisor whose first session is open."""
+    nursery.start_soon(rig.run)
+    await settled()
+    return rig
+
+
+async def settled() -> None:
+    """Let everything happen that happens without the clock."""
+    await wait_all_tasks_blocked()
+
+
+@autojump
+async def test_all_queues_but_the_gated_one_are_consumed(running: Rig) -> None:
+    assert sorted(running.node.session.consuming) == ["advert", "meta"]
+
+
+@autojump
+async def test_the_gate_pauses_and_resumes_the_gated_queue_alone(running: Rig) -> None:
+    others = list(running.node.session.consuming)
+    for _ in range(3):
+        running.gate.open()
+        await settled()
+        assert running.node.session.consuming == [*others, "in"], "the others were not touched"
+        running.gate.close()
+        await settled()
+        assert running.node.session.consuming == others
+    assert len(running.node.sessions) == 1
+    assert [line["queue"] for line in running.events("routing_started")] == ["in"] * 3
+    assert [line["queue"] for line in running.events("routing_paused")] == ["in"] * 3
+
+
+@autojump
+async def test_a_gate_that_turns_quickly_is_obeyed(running: Rig) -> None:
+    running.gate.open()
+    running.gate.close()
+    await settled()
+    assert "in" not in running.node.session.consuming
+    running.gate.open()
+    await settled()
+    running.gate.close()
+    running.gate.open()
+    await settled()
+    assert running.node.session.consuming.count("in") == 1
+
+
+@autojump
+async def test_a_paused_queue_is_consumed_again_when_what_it_held_is_settled(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    await settled()
+    running.gate.close()
+    await settled()
+    running.gate.open()
+    await settled()
+    assert "in" not in running.node.session.consuming
+    await running.settle()
+    await settled()
+    assert "in" in running.node.session.consuming
+
+
+@autojump
+async def test_deliveries_reach_the_mailbox(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    for queue in ("in", "meta", "advert"):
+        running.node.session.deliver(queue)
+        mail = await running.mailbox.receive()
+        assert isinstance(mail, Deliveries)
+        assert mail.queue == queue
+
+
+@autojump
+async def test_nodes_are_tried_in_turn_with_growing_pauses(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.refuses = True
+    nursery.start_soon(rig.run)
+    await trio.sleep(100)
+    assert rig.node.opened == ["one", "two", "three", "one", "two", "three", "one", "two"]
+    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_lost")]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert {line["error"] for line in rig.events("amqp_lost")} == {"connection refused"}
+    assert "s3cr3t" not in repr(rig.lines)
+
+
+@autojump
+async def test_a_lost_session_is_built_anew(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    for number in (1, 2):
+        running.node.session.lose()
+        await settled()
+        assert len(running.node.sessions) == number
+        await trio.sleep(number)
+        await settled()
+        assert sorted(running.node.session.consuming) == ["advert", "in", "meta"]
+    assert running.node.opened == ["one", "two", "three"]
+
+
+@autojump
+async def test_a_session_that_lasted_resets_the_pauses(running: Rig) -> None:
+    for lifetime in (0, 0, 0, 31):
+        while not running.node.sessions or running.node.closed == len(running.node.sessions):
+            await trio.sleep(1)
+        await trio.sleep(lifetime)
+        running.node.session.lose()
+        await settled()
+    assert [line["retry_in_seconds"] for line in running.events("amqp_lost")] == [1, 2, 4, 1]
+
+
+@autojump
+async def test_draining_with_nothing_held(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    assert await running.supervisor.drain()
+    assert running.node.session.consuming == []
+    assert running.node.closed == 0, "the session stays open for the last acknowledgements"
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_draining_without_a_session(*, refuses: bool, rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.opening = 5
+    rig.node.refuses = refuses
+    nursery.start_soon(rig.run)
+    await trio.sleep(1)
+    started = trio.current_time()
+    assert await rig.supervisor.drain()
+    assert trio.current_time() == started
+    await trio.sleep(1000)
+    assert rig.node.opened == ["one"], "no other session is tried"
+
+
+@autojump
+async def test_a_session_that_opens_while_draining_takes_nothing(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.gate.open()
+    rig.node.opening = 5
+    nursery.start_soon(rig.run)
+    await trio.sleep(1)
+    assert await rig.supervisor.drain()
+    await trio.sleep(10)
+    [session] = rig.node.sessions
+    assert session.consumed == []
+
+
+@autojump
+async def test_draining_in_a_pause(running: Rig) -> None:
+    running.node.session.lose()
+    await settled()
+    assert await running.supervisor.drain()
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+async def test_draining_waits_until_all_that_is_held_is_settled(
+    running: Rig, nursery: trio.Nursery
+) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    running.node.session.deliver("meta")
+    drained: list[bool] = []
+
+    async def drain() -> None:
+        drained.append(await running.supervisor.drain())
+
+    nursery.start_soon(drain)
+    await settled()
+    assert running.node.session.consuming == [], "nothing more is taken"
+    await running.settle()
+    await settled()
+    assert drained == []
+    await running.settle()
+    await settled()
+    assert drained == [True]
+
+
+@autojump
+async def test_draining_that_takes_too_long(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    started = trio.current_time()
+    assert not await running.supervisor.drain()
+    assert trio.current_time() - started == DRAIN_TIMEOUT
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+async def test_a_loss_spoils_draining(running: Rig, nursery: trio.Nursery) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+
+    async def lose() -> None:
+        await trio.sleep(1)
+        running.node.session.lose()
+
+    nursery.start_soon(lose)
+    assert not await running.supervisor.drain()
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+async def test_a_loss_of_before_spoils_no_draining(running: Rig) -> None:
+    """What was held then is back in its queue, and the next session had nothing left unsettled."""
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    running.node.session.lose()
+    await trio.sleep(1)
+    await settled()
+    assert len(running.node.sessions) == 2
+    assert await running.supervisor.drain()
+
+
+@autojump
+@pytest.mark.parametrize("drains", [False, True])
+async def test_cancelled_it_closes_the_session_and_lets_go_of_the_mailbox(
+    *, drains: bool, running: Rig
+) -> None:
+    if drains:
+        await running.supervisor.drain()
+    running.scope.cancel()
+    await settled()
+    assert running.scope.cancelled_caught
+    assert running.node.closed == 1
+    with pytest.raises(trio.EndOfChannel):
+        await running.mailbox.receive()
+
+
+@autojump
+async def test_a_session_that_just_ends_is_a_bug(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def ending(_: BlockingPortal, __: SessionParameters) -> AsyncIterator[FakeSession]:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            yield FakeSession()
+
+    monkeypatch.setattr("broker.supervisor.open_session", ending)
+    with pytest.raises(AssertionError, match="neither lasted nor was lost"):
+        await rig.run()
