@@ -297,7 +297,7 @@ async def test_what_an_update_said_is_logged(rig: Rig) -> None:
     assert lines == [
         {
             "event": "registry_updated",
-            "log_level": "info",
+            "log_level": "debug",
             "full": False,
             "named": 1,
             "online": 1,
@@ -360,7 +360,7 @@ async def test_dead_letters_are_logged_once_an_interval_and_reason(rig: Rig) -> 
             await rig.deliver("meta", b"")
         assert lines == []
         # Due by itself: no further mail is needed.
-        await trio.sleep(1)
+        await trio.sleep(1.5)
         assert [(line["queue"], line["reason"], line["count"]) for line in lines] == [
             ("in", "invalid_json", 6),
             ("in", "not_an_object", 3),

@@ -1,7 +1,7 @@
 """Session after session with RabbitMQ, whose part is played by hand."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -14,10 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from broker.amqp import (
     AmqpEndpoint,
-    AmqpError,
     Deliveries,
-    Delivery,
-    SessionLostError,
     SessionParameters,
     Settlement,
 )
@@ -26,107 +23,7 @@ from broker.router import Mail
 from broker.supervisor import AmqpSupervisor
 from broker.wakeup import Gate
 from tests.autojump import autojump
-
-DRAIN_TIMEOUT = 20.0
-
-
-class FakeSession:
-    """Consumes like a real session: a consumer that is cancelled waits for its settlements."""
-
-    def __init__(self) -> None:
-        self.consuming: list[str] = []
-        self.consumed: list[str] = []
-        self.unsettled = 0
-        self._lost = trio.Event()
-        self._news = trio.lowlevel.ParkingLot()
-        self._queues: dict[str, trio.MemorySendChannel[Delivery]] = {}
-
-    def lose(self) -> None:
-        self._lost.set()
-
-    def deliver(self, queue: str, body: bytes = b"{}") -> None:
-        self.unsettled += 1
-        self._queues[queue].send_nowait(Delivery(queue, 1, body))
-
-    async def run(self) -> None:
-        await self._lost.wait()
-        raise AmqpError("the node is gone")
-
-    async def consume(
-        self,
-        queue: str,
-        forward: Callable[[Deliveries], Awaitable[None]],
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        self._queues[queue], receive = trio.open_memory_channel[Delivery](math.inf)
-        with trio.CancelScope(shield=True):
-            await trio.lowlevel.checkpoint()
-        self.consuming.append(queue)
-        self.consumed.append(queue)
-        task_status.started()
-        try:
-            async for delivery in receive:
-                with trio.CancelScope(shield=True):
-                    await forward(Deliveries(queue, [delivery], self._settle))
-        finally:
-            with trio.move_on_after(DRAIN_TIMEOUT, shield=True) as drain:
-                self.consuming.remove(queue)
-                while self.unsettled and not self._lost.is_set():
-                    await self._news.park()
-            if drain.cancelled_caught:
-                raise AmqpError("not settled in time")
-
-    def _settle(self, settlements: Sequence[Settlement]) -> None:
-        self.unsettled -= len(settlements)
-        self._news.unpark_all()
-
-
-class Node:
-    """A RabbitMQ that opens sessions, or does not.
-
-    Attributes:
-        opened: The hosts of all attempts.
-        refuses: Whether attempts fail.
-        opening: Seconds that an attempt takes.
-        sessions: All that were opened.
-        closed: How many of them were closed.
-    """
-
-    def __init__(self) -> None:
-        self.opened: list[str] = []
-        self.refuses = False
-        self.opening = 0.0
-        self.sessions: list[FakeSession] = []
-        self.closed = 0
-
-    @property
-    def session(self) -> FakeSession:
-        return self.sessions[-1]
-
-    @asynccontextmanager
-    async def open_session(
-        self, _: BlockingPortal, parameters: SessionParameters
-    ) -> AsyncIterator[FakeSession]:
-        self.opened.append(parameters.endpoint.host)
-        await trio.sleep(self.opening)
-        if self.refuses:
-            raise SessionLostError("connection refused")
-        session = FakeSession()
-        lost = None
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(session.run)
-                self.sessions.append(session)
-                try:
-                    yield session
-                finally:
-                    self.closed += 1
-                    nursery.cancel_scope.cancel()
-        except* AmqpError as errors:
-            lost = errors.exceptions[0]
-        if lost is not None:
-            raise SessionLostError(str(lost))
+from tests.fake_amqp import DRAIN_TIMEOUT, FakeSession, Node
 
 
 class Rig:
@@ -297,7 +194,9 @@ async def test_draining_with_nothing_held(running: Rig) -> None:
 
 @autojump
 @pytest.mark.parametrize("refuses", [False, True])
-async def test_draining_without_a_session(*, refuses: bool, rig: Rig, nursery: trio.Nursery) -> None:
+async def test_draining_without_a_session(
+    *, refuses: bool, rig: Rig, nursery: trio.Nursery
+) -> None:
     rig.node.opening = 5
     rig.node.refuses = refuses
     nursery.start_soon(rig.run)
@@ -310,7 +209,9 @@ async def test_draining_without_a_session(*, refuses: bool, rig: Rig, nursery: t
 
 
 @autojump
-async def test_a_session_that_opens_while_draining_takes_nothing(rig: Rig, nursery: trio.Nursery) -> None:
+async def test_a_session_that_opens_while_draining_takes_nothing(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
     rig.gate.open()
     rig.node.opening = 5
     nursery.start_soon(rig.run)
@@ -411,14 +312,12 @@ async def test_cancelled_it_closes_the_session_and_lets_go_of_the_mailbox(
 
 
 @autojump
-async def test_a_session_that_just_ends_is_a_bug(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_session_that_just_ends_is_a_bug(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     @asynccontextmanager
     async def ending(_: BlockingPortal, __: SessionParameters) -> AsyncIterator[FakeSession]:
         with trio.CancelScope() as scope:
             scope.cancel()
-            yield FakeSession()
+            yield FakeSession([])
 
     monkeypatch.setattr("broker.supervisor.open_session", ending)
     with pytest.raises(AssertionError, match="neither lasted nor was lost"):

@@ -82,7 +82,7 @@ def _application() -> App:
 
     def sandbox(
         *,
-        agents: Annotated[int, Parameter(validator=_within(2))] = 5,
+        agents: Annotated[int, Parameter(validator=_within(2, 1000))] = 5,
         messages: Annotated[int | None, Parameter(validator=_within(1))] = None,
         seed: int | None = None,
         malformed: Annotated[float, Parameter(validator=_within(0, 100))] = 0,

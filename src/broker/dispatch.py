@@ -134,11 +134,11 @@ class Dispatcher:
             case RegisterAgent():
                 self._registry.register(message.agent_id, message.agent_name, message.capabilities)
                 self._agent_registered()
-                _log.info("agent_registered", agent_id=message.agent_id)
+                _log.debug("agent_registered", agent_id=message.agent_id)
                 return self._published(delivery, codec.encode_register_response(message))
             case ClientDisconnected():
                 self._registry.disconnect(message.agent_id)
-                _log.info("agent_disconnected", agent_id=message.agent_id)
+                _log.debug("agent_disconnected", agent_id=message.agent_id)
                 return Settlement(delivery)
             case Rejected():
                 return message

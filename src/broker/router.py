@@ -116,7 +116,9 @@ class Router:
                 # A large update must not hold up the answer to the server's heartbeat.
                 await trio.lowlevel.checkpoint()
         self._freshness.status_updated()
-        _log.info(
+        # Agents come and go by the thousand; what an operator wants to see are the full updates.
+        log = _log.info if update.is_full else _log.debug
+        log(
             "registry_updated",
             full=update.is_full,
             named=len(update.agents),

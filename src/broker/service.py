@@ -4,6 +4,7 @@ import faulthandler
 import math
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import randrange
@@ -98,7 +99,8 @@ async def watch_signals(
                 os._exit(EXIT_FAILED)
             _log.info("stopping", signal=name)
             # Runs in a thread without Python, so that nothing in this process can hold it up.
-            faulthandler.dump_traceback_later(shutdown_timeout, exit=True)
+            stacks = sys.stderr or os.open(os.devnull, os.O_WRONLY)  # None when closed at the start
+            faulthandler.dump_traceback_later(shutdown_timeout, exit=True, file=stacks)
             stop_requested.set()
             stop_requested_at = trio.current_time()
 

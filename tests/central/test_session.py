@@ -2,7 +2,6 @@
 
 import json
 import math
-
 from typing import Any
 
 import pytest
@@ -81,12 +80,12 @@ async def test_registration(rig: Rig, network: Network, nursery: trio.Nursery) -
     server = await network.serve(nursery)
     assert await server.receive() == {"message_type": "REGISTER_BROKER", "broker_name": "Broker"}
     assert rig.session is not None
-    assert not rig.session.is_registered
+    was_registered = rig.session.is_registered
     await server.send("REGISTER_BROKER_RESPONSE", status="success", broker_id="named")
     request = dict(await server.receive())
     assert request.pop("timestamp")
     assert request == {"message_type": "REQUEST_AGENT_STATUS", "sender_id": "named"}
-    assert rig.session.is_registered
+    assert (was_registered, rig.session.is_registered) == (False, True)
     assert rig.session.broker_id == "named"
     assert await rig.mail() == [BrokerRegistered("named")]
     attempt.scope.cancel()

@@ -50,7 +50,7 @@ async def test_every_kind_of_message(rig: Rig, server: CentralServer) -> None:
 
 
 async def test_registrations_and_disconnections_by_queue(rig: Rig, server: CentralServer) -> None:
-    async with rig.broker(server.url):
+    async with rig.broker(server.url, BROKER_LOG_LEVEL="debug"):
         await rig.logged("amqp_connected")
         register = {
             "message_type": "REGISTER_AGENT",

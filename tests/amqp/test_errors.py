@@ -1,0 +1,118 @@
+"""One error for everything that can happen between the broker and RabbitMQ."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiormq.exceptions import (
+    AMQPConnectionError,
+    ChannelClosed,
+    ChannelInvalidStateError,
+    ChannelPreconditionFailed,
+    ConnectionClosed,
+    DeliveryError,
+    ProbableAuthenticationError,
+)
+from pamqp.commands import Basic
+
+from broker.amqp.errors import AmqpError, describe, first_error, translated
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (asyncio.CancelledError(), "the connection was lost"),
+        (StopAsyncIteration(), "the connection was lost"),
+        (Exception(), "the connection was lost"),
+        (TimeoutError(), "no answer in time"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (ConnectionClosed(320, "CONNECTION_FORCED - bye"), "CONNECTION_FORCED - bye"),
+        (ChannelPreconditionFailed("PRECONDITION_FAILED - no"), "PRECONDITION_FAILED - no"),
+        (ChannelClosed(None, None), "None"),
+        (ProbableAuthenticationError("ACCESS_REFUSED"), "RabbitMQ refused the login (ACCESS_REFUSED)"),
+        (AMQPConnectionError(), "AMQPConnectionError"),
+        (ChannelInvalidStateError("closed"), "closed"),
+        (RuntimeError("two\nlines"), "two lines"),
+        (ssl.SSLError(1, "certificate verify failed"), "certificate verify failed"),
+        (ValueError(), "ValueError"),
+        (DeliveryError(None, Basic.Nack(1)), "Message delivery failed"),
+    ],
+    ids=repr,
+)
+def test_everything_becomes_one_error_with_its_cause(error: BaseException, text: str) -> None:
+    async def act() -> None:
+        with translated("doing it"):
+            raise error
+
+    with pytest.raises(AmqpError) as caught:
+        asyncio.run(act())
+    assert str(caught.value).startswith(f"doing it: {text}")
+    assert caught.value.__cause__ is error
+
+
+def test_what_is_translated_already_passes_and_so_does_what_the_caller_wants() -> None:
+    async def act(error: Exception, passing: type[Exception]) -> None:
+        with translated("doing it", passing=passing):
+            raise error
+
+    for error in (AmqpError("as it is"), KeyError("wanted")):
+        with pytest.raises(type(error)) as caught:
+            asyncio.run(act(error, KeyError))
+        assert caught.value is error
+
+
+async def wait() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def swallow_the_cancellation() -> None:
+    try:
+        await wait()
+    except asyncio.CancelledError:
+        return
+
+
+async def turn_the_cancellation_into_an_error() -> None:
+    try:
+        await wait()
+    except asyncio.CancelledError:
+        raise TimeoutError from None
+
+
+@pytest.mark.parametrize("call", [wait, swallow_the_cancellation])
+def test_a_cancellation_that_was_asked_for_stays_one(call: Callable[[], Awaitable[None]]) -> None:
+    async def act() -> None:
+        with translated("doing it"):
+            await call()
+
+    async def cancel_it() -> bool:
+        task = asyncio.create_task(act())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(cancel_it())
+
+
+def test_a_deadline_within_is_no_cancellation() -> None:
+    async def act() -> None:
+        with translated("doing it"):
+            async with asyncio.timeout(0):
+                await wait()
+
+    with pytest.raises(AmqpError, match="doing it: no answer in time"):
+        asyncio.run(act())
+
+
+def test_a_line_for_a_person_is_one_line() -> None:
+    assert describe(OSError("Multiple exceptions:\n [Errno 111]")) == (
+        "Multiple exceptions: [Errno 111]"
+    )
+
+
+def test_the_first_error_of_nested_groups() -> None:
+    first, second = AmqpError("1"), AmqpError("2")
+    inner = BaseExceptionGroup("inner", [first, second])
+    assert first_error(BaseExceptionGroup("outer", [inner, second])) is first

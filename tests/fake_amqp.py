@@ -1,0 +1,130 @@
+"""RabbitMQ and the sessions with it, played by hand."""
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import (
+    AmqpError,
+    Deliveries,
+    Delivery,
+    SessionLostError,
+    SessionParameters,
+    Settlement,
+)
+
+DRAIN_TIMEOUT = 20.0
+
+
+class FakeSession:
+    """Consumes like a real session: a consumer that is cancelled waits for its settlements."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.consuming: list[str] = []
+        self.consumed: list[str] = []
+        self.unsettled = 0
+        self._events = events
+        self._lost = trio.Event()
+        self._news = trio.lowlevel.ParkingLot()
+        self._queues: dict[str, trio.MemorySendChannel[Delivery]] = {}
+
+    def lose(self) -> None:
+        self._lost.set()
+
+    def deliver(self, queue: str, body: bytes = b"{}") -> None:
+        self.unsettled += 1
+        self._queues[queue].send_nowait(Delivery(queue, 1, body))
+
+    async def run(self) -> None:
+        await self._lost.wait()
+        raise AmqpError("the node is gone")
+
+    async def consume(
+        self,
+        queue: str,
+        forward: Callable[[Deliveries], Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        self._queues[queue], receive = trio.open_memory_channel[Delivery](math.inf)
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+        self.consuming.append(queue)
+        self.consumed.append(queue)
+        task_status.started()
+
+        async def forward_arrived() -> None:
+            async for delivery in receive:
+                with trio.CancelScope(shield=True):
+                    await forward(Deliveries(queue, [delivery], self._settle))
+
+        try:
+            await forward_arrived()
+        finally:
+            with trio.move_on_after(DRAIN_TIMEOUT, shield=True) as drain:
+                self.consuming.remove(queue)
+                self._events.append(f"{queue} not consumed any more")
+                self._queues[queue].close()
+                await forward_arrived()
+                while self.unsettled and not self._lost.is_set():
+                    await self._news.park()
+            if drain.cancelled_caught:
+                raise AmqpError("not settled in time")
+
+    def _settle(self, settlements: Sequence[Settlement]) -> None:
+        self.unsettled -= len(settlements)
+        self._events.append("settled")
+        self._news.unpark_all()
+
+
+class Node:
+    """A RabbitMQ that opens sessions, or does not.
+
+    Attributes:
+        opened: The hosts of all attempts.
+        refuses: Whether attempts fail.
+        opening: Seconds that an attempt takes.
+        sessions: All that were opened.
+        closed: How many of them were closed.
+        events: What happened, in order.
+    """
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.refuses = False
+        self.opening = 0.0
+        self.sessions: list[FakeSession] = []
+        self.closed = 0
+        self.events: list[str] = []
+
+    @property
+    def session(self) -> FakeSession:
+        return self.sessions[-1]
+
+    @asynccontextmanager
+    async def open_session(
+        self, _: BlockingPortal, parameters: SessionParameters
+    ) -> AsyncIterator[FakeSession]:
+        self.opened.append(parameters.endpoint.host)
+        await trio.sleep(self.opening)
+        if self.refuses:
+            raise SessionLostError("connection refused")
+        session = FakeSession(self.events)
+        lost = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.run)
+                self.sessions.append(session)
+                try:
+                    yield session
+                finally:
+                    self.closed += 1
+                    self.events.append("AMQP closed")
+                    nursery.cancel_scope.cancel()
+        except* AmqpError as errors:
+            lost = errors.exceptions[0]
+        if lost is not None:
+            raise SessionLostError(str(lost))
