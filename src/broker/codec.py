@@ -55,7 +55,7 @@ _FAILURE_TEXTS = {
 }
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_string = msgspec.json.Decoder(str).decode
+_decode_string = msgspec.json.Decoder[str | None](str | None).decode
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -64,7 +64,6 @@ _LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_STRING_OR_NULL = (b'"', b"n")
 
 
 class _RejectedError(Exception):
@@ -124,7 +123,7 @@ def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
 def string_field(fields: Fields, name: str) -> str | None:
     """Return a field's value when it is a string, else None."""
     try:
-        return _field(fields, name, str)
+        return _string(fields, name)
     except _RejectedError:
         return None
 
@@ -258,20 +257,17 @@ def _is_too_deep(body: bytes) -> bool:
 
 
 def _message_type(fields: Fields) -> str:
-    raw = fields.get("message_type")
-    if raw is None or _is_null(raw):
+    message_type = _string(fields, "message_type")
+    if message_type is None:
         raise _RejectedError(RejectReason.MISSING_MESSAGE_TYPE, "`message_type` is missing")
-    try:
-        return _decode_string(raw)
-    except msgspec.ValidationError as error:
-        raise _RejectedError(RejectReason.INVALID_FIELD, f"`message_type`: {error}") from error
+    return message_type
 
 
 def _input_message(message_type: str, fields: Fields) -> ChatMessage | AgentError:
     if message_type in _CHAT_TYPES:
         for name in _CHAT_STRINGS:
-            _check_string(fields, name)
-        sender_id = _field(fields, "sender_id", str)
+            _string(fields, name)
+        sender_id = _string(fields, "sender_id")
         return ChatMessage(fields, UNKNOWN_SENDER if sender_id is None else sender_id)
     if message_type == "ERROR":
         return AgentError()
@@ -282,7 +278,7 @@ def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | Clie
     if message_type == "REGISTER_AGENT":
         return RegisterAgent(
             agent_id=_agent_id(fields),
-            agent_name=_field(fields, "agent_name", str) or UNKNOWN_AGENT_NAME,
+            agent_name=_string(fields, "agent_name") or UNKNOWN_AGENT_NAME,
             capabilities=_field(fields, "capabilities", tuple[str, ...]) or (),
             client_id=fields.get("_client_id"),
         )
@@ -294,8 +290,8 @@ def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | Clie
 def _advertisement_message(message_type: str, fields: Fields) -> ServerAvailable:
     if message_type == "SERVER_AVAILABLE":
         return ServerAvailable(
-            server_id=_field(fields, "server_id", str),
-            websocket_url=_field(fields, "websocket_url", str),
+            server_id=_string(fields, "server_id"),
+            websocket_url=_string(fields, "websocket_url"),
         )
     raise _unsupported("SERVER_AVAILABLE")
 
@@ -306,26 +302,22 @@ def _unsupported(supported: str) -> _RejectedError:
     )
 
 
-def _first_byte(raw: msgspec.Raw) -> bytes:
-    # The JSON is checked already, so the first byte tells the kind of a value, and a long
-    # one need not be copied or decoded for that.
-    return bytes(memoryview(raw)[:1])
-
-
-def _is_null(raw: msgspec.Raw) -> bool:
-    return _first_byte(raw) == b"n"
-
-
-def _check_string(fields: Fields, name: str) -> None:
+def _string(fields: Fields, name: str) -> str | None:
+    """Decode one field that must be a string; null counts as missing."""
     raw = fields.get(name)
-    if raw is not None and _first_byte(raw) not in _STRING_OR_NULL:
-        raise _RejectedError(RejectReason.INVALID_FIELD, f"`{name}` must be a string")
+    if raw is None:
+        return None
+    try:
+        return _decode_string(raw)
+    except msgspec.ValidationError as error:
+        raise _RejectedError(RejectReason.INVALID_FIELD, f"`{name}`: {error}") from error
 
 
 def _field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
     """Decode one field; null counts as missing."""
     raw = fields.get(name)
-    if raw is None or _is_null(raw):
+    # The JSON is checked already: only null starts with an n.
+    if raw is None or memoryview(raw)[0] == ord("n"):
         return None
     try:
         return msgspec.json.decode(raw, type=expected)
@@ -334,7 +326,7 @@ def _field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
 
 
 def _agent_id(fields: Fields) -> str:
-    agent_id = _field(fields, "agent_id", str)
+    agent_id = _string(fields, "agent_id")
     if agent_id is None or not _is_agent_id(agent_id):
         raise _RejectedError(
             RejectReason.INVALID_FIELD,
