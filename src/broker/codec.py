@@ -55,7 +55,7 @@ _FAILURE_TEXTS = {
 }
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_string = msgspec.json.Decoder[str | None](str | None).decode
+_decode_string: Callable[[msgspec.Raw], str | None] = msgspec.json.Decoder(str | None).decode
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 _encode = msgspec.json.Encoder().encode
 
