@@ -179,7 +179,7 @@ class TestSandbox:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["--agents", "1"], "--agents must be at least 2"),
+            (["--agents", "1"], "--agents must be from 2 to 1000"),
             (["--agents", "two"], "--agents must be a number"),
             (["--agents"], "--agents requires an argument"),
             (["--messages", "0"], "--messages must be at least 1"),

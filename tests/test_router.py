@@ -63,7 +63,8 @@ class Rig:
     async def gate_turns(self) -> float:
         """Wait until the gate turns, and return the seconds it took."""
         started = trio.current_time()
-        await (self.gate.closed() if self.gate.is_open else self.gate.opened())
+        with trio.fail_after(1000):
+            await (self.gate.closed() if self.gate.is_open else self.gate.opened())
         return trio.current_time() - started
 
 

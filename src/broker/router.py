@@ -75,15 +75,18 @@ class Router:
 
     async def run(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         """Deal with all mail, until cancelled. A status update is applied wholly or not at all."""
-        with mailbox:
-            while True:
-                mail: Mail | None = None
-                with trio.move_on_at(self._wake_at()):
-                    mail = await mailbox.receive()
-                if mail is not None:
-                    await self._deal_with(mail)
-                self._update_consumption()
-                self._rejects.report(trio.current_time())
+        try:
+            with mailbox:
+                while True:
+                    mail: Mail | None = None
+                    with trio.move_on_at(self._wake_at()):
+                        mail = await mailbox.receive()
+                    if mail is not None:
+                        await self._deal_with(mail)
+                    self._update_consumption()
+                    self._rejects.report(trio.current_time())
+        finally:
+            self._rejects.report(math.inf)
 
     def _wake_at(self) -> float:
         # Only an open gate waits for the registry to go stale.

@@ -29,11 +29,13 @@ CLOSING = 1.0
 class Rig:
     """A link, its mailbox, and the lines it logs."""
 
-    def __init__(self, lines: list[EventDict], *, follow: bool = False) -> None:
+    def __init__(
+        self, lines: list[EventDict], *, url: str = "ws://central/ws", follow: bool = False
+    ) -> None:
         self.lines = lines
         self.send, self.mailbox = trio.open_memory_channel[Mail](math.inf)
         self.link = CentralLink(
-            ServerAddress("ws://central/ws", token=TOKEN, max_message_bytes=1000),
+            ServerAddress(url, token=TOKEN, max_message_bytes=1000),
             broker_id="broker_0001",
             broker_name="Broker",
             silence=45,
@@ -45,7 +47,8 @@ class Rig:
         await self.link.run(self.send)
 
     async def mail(self, count: int) -> list[Mail]:
-        return [await self.mailbox.receive() for _ in range(count)]
+        with trio.fail_after(1000):
+            return [await self.mailbox.receive() for _ in range(count)]
 
     def events(self, event: str) -> list[EventDict]:
         return [line for line in self.lines if line["event"] == event]
@@ -306,6 +309,21 @@ async def test_an_address_that_is_none_is_not_followed(
     start(nursery, following.run)
     await network.accept()
     assert network.connections == [CONFIGURED]
+
+
+@autojump
+async def test_the_token_does_not_leave_in_the_clear_because_a_message_says_so(
+    lines: list[EventDict], network: Network, nursery: trio.Nursery
+) -> None:
+    network.failure = OSError("no route")
+    rig = Rig(lines, url="wss://central/ws", follow=True)
+    rig.link.server_available(ELSEWHERE)
+    start(nursery, rig.run)
+    await trio.sleep(0.5)
+    rig.link.server_available(ServerAvailable("s", "wss://elsewhere/ws"))
+    await trio.sleep(0.5)
+    assert network.connections == [("central", 443), ("elsewhere", 443)]
+    assert len(rig.events("advertised_url_ignored")) == 1
 
 
 @autojump

@@ -231,7 +231,6 @@ async def test_a_status_is_requested_at_most_so_often(
 ) -> None:
     start(nursery, rig.run)
     server = await network.serve(nursery)
-    rig.status_wanted.set()  # before the session: the request after registering will do
     await server.register()
     requested = trio.current_time()
     for _ in range(3):
@@ -247,6 +246,19 @@ async def test_a_status_is_requested_at_most_so_often(
     asked = trio.current_time()
     await server.receive()
     assert trio.current_time() == asked, "after a while the next one need not wait"
+
+
+@autojump
+async def test_a_status_wanted_before_the_session_needs_no_request_of_its_own(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    rig.status_wanted.set()
+    await server.register()
+    with trio.move_on_after(10 * STATUS_REQUEST_INTERVAL) as nothing_more:
+        await server.receive()
+    assert nothing_more.cancelled_caught
 
 
 @autojump

@@ -354,6 +354,21 @@ async def test_cancelled_it_closes_in_time(
 
 
 @autojump
+async def test_cancelled_it_still_hears_the_answer_to_its_close(
+    network: Network, nursery: trio.Nursery
+) -> None:
+    visit = Visit()
+    attempt = start(nursery, visit)
+    server = await network.serve(nursery)
+    await visit.opened.wait()
+    attempt.scope.cancel()
+    await attempt.end(within=0)
+    assert attempt.scope.cancelled_caught
+    assert server.websocket.closed is not None
+    assert server.websocket.closed.code == 1000
+
+
+@autojump
 @pytest.mark.parametrize("error", [ValueError("odd"), RuntimeError("odder")])
 async def test_an_error_of_the_block_is_not_swallowed(
     error: Exception, network: Network, nursery: trio.Nursery

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from aiormq import Channel
@@ -126,7 +127,11 @@ class QueueConsumer:
         if outcome is Outcome.CONFIRMED:
             self._mark_settled(settlement.delivery)
         elif settlement.publishing is not None:
-            self._tasks.create_task(self._publish_again(settlement, settlement.publishing, outcome))
+            # Once the session has ended the group takes no tasks, and RabbitMQ delivers again.
+            with suppress(RuntimeError):
+                self._tasks.create_task(
+                    self._publish_again(settlement, settlement.publishing, outcome)
+                )
 
     async def _publish_again(
         self, settlement: Settlement, publishing: Publishing, outcome: Outcome

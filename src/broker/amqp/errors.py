@@ -31,8 +31,6 @@ def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator
     """
     try:
         yield
-        if _is_being_cancelled():
-            raise asyncio.CancelledError
     except (AmqpError, passing):
         raise
     except asyncio.CancelledError as error:
@@ -43,6 +41,9 @@ def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator
         raise AmqpError(f"{action}: no answer in time") from error
     except Exception as error:
         raise AmqpError(f"{action}: {describe(error)}") from error
+    else:
+        if _is_being_cancelled():
+            raise asyncio.CancelledError
 
 
 def _is_being_cancelled() -> bool:

@@ -116,6 +116,9 @@ class FrameReader(asyncio.StreamReader):
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes
         """Take what arrived from the network; called by asyncio."""
+        if self.exception() is not None:
+            # What follows nonsense must not be taken for a confirm.
+            return
         unparsed = self._unparsed + data if self._unparsed else data
         position, size = 0, len(unparsed)
         shown: list[bytes] = []

@@ -83,16 +83,20 @@ class Publisher:
             publishing: What to publish. Publishings reach RabbitMQ in the order of the calls.
             done: Called with what RabbitMQ made of it, unless the session ends before.
         """
+        number = self._last_number + 1
+        frames = marshal_publishing(
+            publishing,
+            f"{self._prefix}{number}",
+            channel=self._channel,
+            frame_max=self._frame_max,
+        )
+        # From here on nothing fails: RabbitMQ counts along, and a number that it never sees would
+        # give each later confirm to the wrong publishing.
         if not self._pending:
             self.last_progress = self._loop.time()
-        self._last_number += 1
-        self._pending[self._last_number] = done
-        message_id = f"{self._prefix}{self._last_number}"
-        self._writer.write(
-            marshal_publishing(
-                publishing, message_id, channel=self._channel, frame_max=self._frame_max
-            )
-        )
+        self._last_number = number
+        self._pending[number] = done
+        self._writer.write(frames)
 
     async def publish(self, publishing: Publishing) -> None:
         """Publish, and return when RabbitMQ confirmed that a queue has the message.

@@ -65,10 +65,18 @@ class CentralLink:
             server_id=advertisement.server_id,
             websocket_url=advertisement.websocket_url,
         )
-        url = advertisement.websocket_url
-        if self._follow_advertised_url and url is not None and _is_websocket_url(url):
-            self._address = replace(self._configured, url=url)
+        if self._follow_advertised_url:
+            self._follow(advertisement.websocket_url)
         self._server_available.set()
+
+    def _follow(self, url: str | None) -> None:
+        if url is None or not _is_websocket_url(url):
+            _log.warning("advertised_url_ignored", reason="it is no WebSocket URL")
+        elif self._configured.is_tls and not url.startswith("wss://"):
+            # The token must not leave in the clear because somebody says so in a queue.
+            _log.warning("advertised_url_ignored", reason="it is not wss://, as configured")
+        else:
+            self._address = replace(self._configured, url=url)
 
     async def run(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
         """Keep a session until cancelled. On cancellation it is closed within a second.

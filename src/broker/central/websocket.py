@@ -51,6 +51,11 @@ class ServerAddress:
     tls: ssl.SSLContext | None = None
     max_message_bytes: int = 1 << 28
 
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.url.startswith("wss://")
+
 
 @asynccontextmanager
 async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
