@@ -271,11 +271,30 @@ async def test_a_large_update_lets_others_run(rig: Rig) -> None:
 
 
 @autojump
-async def test_deliveries_wait_for_the_whole_of_an_update(rig: Rig) -> None:
-    await rig.mail(update("old"))
-    large = update(*map(str, range(5000)), full=True)
-    rig.mailbox.send_nowait(large)
-    assert "old" not in await rig.receivers(*["nobody"] * 100)
+async def test_chat_messages_do_not_wait_for_the_end_of_a_large_update(rig: Rig) -> None:
+    await rig.mail(update("alice"))
+    logged_before: list[list[str]] = []
+    with structlog.testing.capture_logs() as lines:
+
+        def settle(settlements: Sequence[Settlement]) -> None:
+            rig.batches.append(settlements)
+            logged_before.append([line["event"] for line in lines])
+
+        rig.mailbox.send_nowait(update(*map(str, range(100_000)), full=True))
+        await rig.mail(Deliveries("in", [Delivery("in", 1, chat())], settle))
+    [[settlement]] = rig.batches
+    assert said(settlement)["receiver_id"]
+    assert logged_before == [[]]
+    assert [line["event"] for line in lines] == ["registry_updated"]
+
+
+@autojump
+async def test_news_that_follow_a_large_update_are_not_undone_by_it(rig: Rig) -> None:
+    others = map(str, range(5000))
+    rig.mailbox.send_nowait(update("alice", offline=others, full=True))
+    await rig.deliver("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"alice"}')
+    [settlement] = await rig.deliver("in", chat())
+    assert said(settlement)["reason"] == "no_agent_online"
 
 
 @autojump

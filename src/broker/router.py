@@ -5,7 +5,9 @@ one after the other, so the registry needs no lock and each decision sees a cons
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -18,6 +20,9 @@ from broker.messages import ServerAvailable, StatusUpdate
 from broker.registry import AgentRegistry
 from broker.reject_log import RejectLog
 from broker.wakeup import Gate
+
+_AT_ONCE = 1_000
+"""Agents that a status update may concern to be applied in one go, in about a millisecond."""
 
 _log = structlog.get_logger(__name__)
 
@@ -59,7 +64,9 @@ class Router:
         status_wanted: Callable[[], None],
         server_available: Callable[[ServerAvailable], None],
     ) -> None:
+        self._input_queue = queues.input
         self._consumption = consumption
+        self._postponed: deque[Mail] = deque()
         self._registry = AgentRegistry()
         self._rejects = RejectLog()
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
@@ -78,27 +85,32 @@ class Router:
         try:
             with mailbox:
                 while True:
-                    mail: Mail | None = None
-                    with trio.move_on_at(self._wake_at()):
-                        mail = await mailbox.receive()
+                    mail = await self._next(mailbox)
                     if mail is not None:
-                        await self._deal_with(mail)
+                        await self._deal_with(mail, mailbox)
                     self._update_consumption()
                     self._rejects.report(trio.current_time())
         finally:
             self._rejects.report(math.inf)
+
+    async def _next(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> Mail | None:
+        if self._postponed:
+            return self._postponed.popleft()
+        with trio.move_on_at(self._wake_at()):
+            return await mailbox.receive()
+        return None
 
     def _wake_at(self) -> float:
         # Only an open gate waits for the registry to go stale.
         expires_at = self._freshness.expires_at() if self._consumption.is_open else math.inf
         return min(expires_at, self._rejects.due_at())
 
-    async def _deal_with(self, mail: Mail) -> None:
+    async def _deal_with(self, mail: Mail, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         match mail:
             case Deliveries():
                 self._settle(mail)
             case StatusUpdate():
-                await self._apply(mail)
+                await self._apply(mail, mailbox)
             case BrokerRegistered():
                 self._dispatcher.broker_id = mail.broker_id
                 self._freshness.server_connected()
@@ -113,11 +125,16 @@ class Router:
             self._consumption.close()
             _log.warning("registry_stale")
 
-    async def _apply(self, update: StatusUpdate) -> None:
-        with trio.CancelScope(shield=True):
-            for _ in self._registry.applying(update):
-                # A large update must not hold up the answer to the server's heartbeat.
-                await trio.lowlevel.checkpoint()
+    async def _apply(self, update: StatusUpdate, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
+        if len(update.agents) + self._registry.online_count <= _AT_ONCE:
+            self._registry.apply(update)
+        else:
+            with trio.CancelScope(shield=True):
+                for _ in self._registry.applying(update):
+                    # A large one holds up neither the answer to the server's heartbeat nor the
+                    # chat messages. For them, each agent is as before the update or as after it.
+                    await trio.lowlevel.checkpoint()
+                    self._settle_chat(mailbox)
         self._freshness.status_updated()
         # Agents come and go by the thousand; what an operator wants to see are the full updates.
         log = _log.info if update.is_full else _log.debug
@@ -130,6 +147,16 @@ class Router:
         )
         if update.skipped:
             _log.warning("agent_status_skipped", entries=update.skipped)
+
+    def _settle_chat(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
+        # Whatever else has arrived is newer than the update, and must come after it.
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                mail = mailbox.receive_nowait()
+                if isinstance(mail, Deliveries) and mail.queue == self._input_queue:
+                    self._settle(mail)
+                else:
+                    self._postponed.append(mail)
 
     def _settle(self, arrived: Deliveries) -> None:
         settlements = []

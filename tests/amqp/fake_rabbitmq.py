@@ -75,7 +75,7 @@ class FakeRabbitmq:
         self._last_delivery += 1
         self._send(
             self.consuming,
-            Basic.Deliver(self._consumer_tag, self._last_delivery, False, "", QUEUE),  # noqa: FBT003
+            Basic.Deliver(self._consumer_tag, self._last_delivery, False, "", QUEUE),
             ContentHeader(body_size=len(body)),
             *[ContentBody(body)] * bool(body),
         )

@@ -60,9 +60,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def open_proxy(
-    upstream_port: int, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Proxy]:
+async def open_proxy(upstream_port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
     proxy = Proxy(upstream_port, tls)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     proxy.port = listeners[0].socket.getsockname()[1]

@@ -128,9 +128,7 @@ def content_frames(
     method = struct.pack(">HHH", 60, 40, 0)
     method += bytes([len(exchange)]) + exchange + bytes([len(routing_key)]) + routing_key + b"\x00"
     header = struct.pack(">HHQ", 60, 0, len(body)) + properties
-    pieces = (
-        body[start : start + MAX_BODY_FRAME] for start in range(0, len(body), MAX_BODY_FRAME)
-    )
+    pieces = (body[start : start + MAX_BODY_FRAME] for start in range(0, len(body), MAX_BODY_FRAME))
     return (
         frame(1, channel, method)
         + frame(2, channel, header)

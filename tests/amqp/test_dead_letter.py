@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.amqp import Delivery, dead_letter
+from broker.amqp import Deliveries, Delivery, Settlement, dead_letter
 
 
 def test_keeps_the_body_and_says_why() -> None:
@@ -54,6 +54,7 @@ def test_a_character_is_not_cut_in_two() -> None:
 def test_nothing_that_travels_shows_its_body() -> None:
     delivery = Delivery("input", 1, b"secret")
     parked = dead_letter(delivery, queue="parked", reason="r", error="e", broker_id="b")
-    assert "secret" not in repr((delivery, parked))
+    deliveries = Deliveries("input", [delivery], print)
+    assert "secret" not in repr((delivery, parked, Settlement(delivery, parked), deliveries))
     assert repr(delivery) == "<Delivery 1 of 'input'>"
     assert repr(parked) == "<Publishing to 'parked'>"

@@ -11,10 +11,8 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
     ChannelPreconditionFailed,
     ConnectionClosed,
-    DeliveryError,
     ProbableAuthenticationError,
 )
-from pamqp.commands import Basic
 
 from broker.amqp.errors import AmqpError, describe, first_error, translated
 
@@ -30,13 +28,15 @@ from broker.amqp.errors import AmqpError, describe, first_error, translated
         (ConnectionClosed(320, "CONNECTION_FORCED - bye"), "CONNECTION_FORCED - bye"),
         (ChannelPreconditionFailed("PRECONDITION_FAILED - no"), "PRECONDITION_FAILED - no"),
         (ChannelClosed(None, None), "None"),
-        (ProbableAuthenticationError("ACCESS_REFUSED"), "RabbitMQ refused the login (ACCESS_REFUSED)"),
+        (
+            ProbableAuthenticationError("ACCESS_REFUSED"),
+            "RabbitMQ refused the login (ACCESS_REFUSED)",
+        ),
         (AMQPConnectionError(), "AMQPConnectionError"),
         (ChannelInvalidStateError("closed"), "closed"),
         (RuntimeError("two\nlines"), "two lines"),
         (ssl.SSLError(1, "certificate verify failed"), "certificate verify failed"),
         (ValueError(), "ValueError"),
-        (DeliveryError(None, Basic.Nack(1)), "Message delivery failed"),
     ],
     ids=repr,
 )
@@ -71,13 +71,6 @@ async def swallow_the_cancellation() -> None:
         await wait()
     except asyncio.CancelledError:
         return
-
-
-async def turn_the_cancellation_into_an_error() -> None:
-    try:
-        await wait()
-    except asyncio.CancelledError:
-        raise TimeoutError from None
 
 
 @pytest.mark.parametrize("call", [wait, swallow_the_cancellation])
@@ -115,4 +108,5 @@ def test_a_line_for_a_person_is_one_line() -> None:
 def test_the_first_error_of_nested_groups() -> None:
     first, second = AmqpError("1"), AmqpError("2")
     inner = BaseExceptionGroup("inner", [first, second])
-    assert first_error(BaseExceptionGroup("outer", [inner, second])) is first
+    nested: BaseExceptionGroup[AmqpError] = BaseExceptionGroup("outer", [inner, second])
+    assert first_error(nested) is first

@@ -1,203 +1,295 @@
-"""The reader below aiormq: sound frames pass untouched, poisoned ones do no harm."""
+"""The reader below aiormq: frequent frames are handed over, all others pass untouched."""
 
 import asyncio
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pamqp.frame
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp import commands
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
 
 from broker.amqp.errors import AmqpError
 from broker.amqp.frames import FrameReader
+from broker.amqp.properties import Properties
 from tests.amqp import raw_amqp
+from tests.amqp.fake_rabbitmq import SkippingLoop
 from tests.amqp.raw_amqp import frame
 
-MARK = "mark-of-poison"
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
-_HEAD = 7
+TAKEN, LEFT = 1, 2
+"""A channel with a sink, and one without."""
 
 
-def read(*chunks: bytes) -> list[bytes]:
-    """Read whole frames in the pieces in which aiormq asks for them."""
+@dataclass
+class Sink:
+    """Writes down what it takes."""
 
-    async def frames() -> list[bytes]:
-        reader = FrameReader(mark=MARK, limit=1 << 16, loop=asyncio.get_running_loop())
+    events: list[tuple[object, ...]] = field(default_factory=list)
+
+    def delivered(
+        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
+    ) -> None:
+        self.events.append(("delivered", tag, redelivered, properties, body))
+
+    def returned(self, properties: Properties) -> None:
+        self.events.append(("returned", properties))
+
+    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
+        self.events.append(("confirmed", tag, multiple, positive))
+
+
+def read(*chunks: bytes) -> tuple[list[tuple[object, ...]], bytes]:
+    """Give what the sink of the channel takes, and what is left for aiormq."""
+    sink = Sink()
+
+    async def feed() -> bytes:
+        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        reader.add_sink(TAKEN, sink)
         for chunk in chunks:
             reader.feed_data(chunk)
         reader.feed_eof()
-        found = []
-        while not reader.at_eof():
-            head = await reader.readexactly(1) + await reader.readexactly(6)
-            (size,) = struct.unpack_from(">I", head, 3)
-            found.append(head + await reader.readexactly(size + 1))
-        return found
+        return await reader.read()
 
-    return asyncio.run(frames())
+    left = asyncio.run(feed())
+    return sink.events, left
 
 
-def content_header(body_size: int, properties: bytes) -> bytes:
+def content_header(body_size: int, properties: bytes = b"\0\0") -> bytes:
     return struct.pack(">HHQ", 60, 0, body_size) + properties
 
 
-def deliver(exchange: bytes, routing_key: bytes) -> bytes:
-    own = struct.pack(">HH", 60, 60) + b"\x03tag" + struct.pack(">QB", 7, 1)
+def deliver(
+    tag: int = 1, *, redelivered: bool = False, exchange: bytes = b"", routing_key: bytes = b"q"
+) -> bytes:
+    own = struct.pack(">HH", 60, 60) + b"\x04ctag" + struct.pack(">QB", tag, redelivered)
     names = bytes([len(exchange)]) + exchange + bytes([len(routing_key)]) + routing_key
     return own + names
 
 
-def content_of(read_frame: bytes) -> tuple[int, ContentHeader]:
-    _, channel, header = pamqp.frame.unmarshal(read_frame)
-    assert isinstance(header, ContentHeader)
-    return channel, header
+def delivery(channel: int, body: bytes, properties: bytes = b"\0\0", **method: object) -> bytes:
+    return (
+        frame(METHOD, channel, deliver(**method))  # type: ignore[arg-type]
+        + frame(HEADER, channel, content_header(len(body), properties))
+        + (frame(BODY, channel, body) if body else b"")
+    )
 
 
-properties_bytes = st.one_of(
-    st.binary(max_size=80),
-    # Flags that promise properties, and something else.
-    st.builds(
-        lambda flags, rest: struct.pack(">H", flags & ~1) + rest,
-        st.integers(0, 65_535),
-        st.binary(max_size=80),
-    ),
+def marshal(what: pamqp.frame.FrameTypes, channel: int) -> bytes:
+    return pamqp.frame.marshal(what, channel)
+
+
+@given(
+    tag=st.integers(1, 2**63 - 1),
+    redelivered=st.booleans(),
+    exchange=st.text(max_size=60).map(str.encode),
+    routing_key=st.text(max_size=60).map(str.encode),
+    pieces=st.lists(st.binary(min_size=1, max_size=30), max_size=4),
 )
-
-
-@given(st.integers(0, 2**64 - 1), properties_bytes)
-@example(5, raw_amqp.header_table(b"h", raw_amqp.nested_table(15_000)))
-@example(5, raw_amqp.flags(raw_amqp.FLAG_TIMESTAMP) + b"\xff" * 8)
-@example(5, raw_amqp.flags(raw_amqp.FLAG_CONTENT_TYPE) + b"\x02\xff\xfe")
-@example(5, b"")
-def test_any_content_header_can_be_parsed_and_keeps_its_body_size(
-    body_size: int, properties: bytes
+def test_hands_over_what_pamqp_would_decode(
+    tag: int, redelivered: bool, exchange: bytes, routing_key: bytes, pieces: list[bytes]
 ) -> None:
-    sent = frame(HEADER, 3, content_header(body_size, properties))
+    body = b"".join(pieces)
+    method = deliver(tag, redelivered=redelivered, exchange=exchange, routing_key=routing_key)
+    stream = frame(METHOD, TAKEN, method) + frame(HEADER, TAKEN, content_header(len(body)))
+    stream += b"".join(frame(BODY, TAKEN, piece) for piece in pieces)
 
-    (received,) = read(sent)
-
-    channel, header = content_of(received)
-    assert (channel, header.body_size) == (3, body_size)
-    try:
-        pamqp.frame.unmarshal(sent)
-    except Exception:  # noqa: BLE001 - whatever it cannot parse
-        assert header.properties.app_id == MARK
-    else:
-        assert received == sent
+    _, _, decoded = pamqp.frame.unmarshal(frame(METHOD, TAKEN, method))
+    assert isinstance(decoded, Basic.Deliver)
+    assert (decoded.delivery_tag, decoded.redelivered) == (tag, redelivered)
+    assert read(stream) == ([("delivered", tag, redelivered, Properties(), body)], b"")
 
 
-sound_names = st.text(max_size=60).map(str.encode)
-
-
-@given(sound_names, sound_names)
-def test_sound_names_pass_untouched(exchange: bytes, routing_key: bytes) -> None:
-    sent = [
-        frame(METHOD, 1, deliver(exchange, routing_key)),
-        frame(HEADER, 1, content_header(1, b"\0\0")),
-        frame(BODY, 1, b"\xce"),
-        frame(HEARTBEAT, 0, b""),
-    ]
-    assert read(*sent) == sent
+POISONED_KEY = Properties(error="the routing key is not UTF-8")
 
 
 @given(st.binary(max_size=255), st.binary(max_size=255))
 @example(b"", b"\xff")
 @example(b"\xff", b"")
-def test_any_names_can_be_parsed(exchange: bytes, routing_key: bytes) -> None:
-    sent = [
-        frame(METHOD, 1, deliver(exchange, routing_key)),
-        frame(HEADER, 1, content_header(9, b"\0\0")),
-    ]
-    received, header = read(*sent)
-
-    _, channel, method = pamqp.frame.unmarshal(received)
-    assert isinstance(method, Basic.Deliver)
-    assert (channel, method.consumer_tag, method.delivery_tag, method.redelivered) == (
-        *(1, "tag", 7, True),
-    )
+def test_any_exchange_and_routing_key_leave_body_and_neighbours_alone(
+    exchange: bytes, routing_key: bytes
+) -> None:
     try:
         exchange.decode(), routing_key.decode()
     except UnicodeDecodeError:
-        assert content_of(header)[1].properties.app_id == MARK
-        assert content_of(header)[1].body_size == 9
+        properties = POISONED_KEY
     else:
-        assert [received, header] == sent
+        properties = Properties()
+    poison = delivery(TAKEN, b"a", exchange=exchange, routing_key=routing_key)
 
-
-def test_poison_stays_on_its_channel_and_with_its_message() -> None:
-    sound = content_header(1, b"\0\0")
-    received = read(
-        frame(METHOD, 1, deliver(b"", b"\xff")),
-        frame(METHOD, 2, deliver(b"", b"sound")),
-        frame(HEADER, 2, sound),
-        frame(HEADER, 1, sound),
-        frame(METHOD, 1, deliver(b"", b"sound")),
-        frame(HEADER, 1, sound),
+    assert read(poison + delivery(TAKEN, b"neighbour", tag=2)) == (
+        [
+            ("delivered", 1, False, properties, b"a"),
+            ("delivered", 2, False, Properties(), b"neighbour"),
+        ],
+        b"",
     )
-    marks = [content_of(received[n])[1].properties.app_id for n in (2, 3, 5)]
-    assert marks == [None, MARK, None]
 
 
-def test_frames_may_arrive_in_any_pieces() -> None:
-    sent = [
-        frame(METHOD, 1, deliver(b"", b"key")),
-        frame(HEADER, 1, content_header(3, b"\0\0")),
-        frame(BODY, 1, b"abc"),
-    ]
-    stream = b"".join(sent)
-
-    async def one_byte_at_a_time() -> bytes:
-        reader = FrameReader(mark=MARK, limit=1 << 16, loop=asyncio.get_running_loop())
-        reading = [asyncio.create_task(read_frames(reader))]
-        for byte in stream:
-            reader.feed_data(bytes([byte]))
-            await asyncio.sleep(0)
-        reader.feed_eof()
-        return await reading[0]
-
-    async def read_frames(reader: FrameReader) -> bytes:
-        received = b""
-        while len(received) < len(stream):
-            received += await reader.readexactly(1) + await reader.readexactly(6)
-            (size,) = struct.unpack(">I", received[-4:])
-            received += await reader.readexactly(size + 1)
-        return received
-
-    assert asyncio.run(one_byte_at_a_time()) == stream
-    for cut in range(len(stream)):
-        assert read(stream[:cut], stream[cut:]) == sent
+@given(st.binary(max_size=100))
+@example(raw_amqp.flags(raw_amqp.FLAG_TIMESTAMP) + b"\xff" * 8)
+@example(raw_amqp.header_table(b"h", raw_amqp.nested_table(15_000)))
+@example(b"")
+def test_any_properties_leave_body_and_neighbours_alone(properties: bytes) -> None:
+    (first, second), left = read(
+        delivery(TAKEN, b"a", properties) + delivery(TAKEN, b"neighbour", tag=2)
+    )
+    assert (first[0], first[1], first[-1]) == ("delivered", 1, b"a")
+    assert second == ("delivered", 2, False, Properties(), b"neighbour")
+    assert left == b""
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"\x15\x03\x01\x00\x02\x02\x46....",
-        b"220 mail.example ESMTP\r\n",
-        frame(METHOD, 0, b"")[:3] + struct.pack(">I", (1 << 20) + 1),
-        b"\0" * 20,
-    ],
-)
+def test_messages_of_several_channels_may_be_mixed() -> None:
+    sinks = {1: Sink(), 2: Sink()}
+
+    async def feed() -> None:
+        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        for channel, sink in sinks.items():
+            reader.add_sink(channel, sink)
+        reader.feed_data(frame(METHOD, 1, deliver(1, routing_key=b"\xff")))
+        reader.feed_data(frame(METHOD, 2, deliver(1)))
+        reader.feed_data(frame(HEADER, 2, content_header(2)) + frame(HEADER, 1, content_header(2)))
+        reader.feed_data(frame(BODY, 1, b"a") + frame(BODY, 2, b"cd") + frame(BODY, 1, b"b"))
+
+    asyncio.run(feed())
+    assert sinks[1].events == [("delivered", 1, False, POISONED_KEY, b"ab")]
+    assert sinks[2].events == [("delivered", 1, False, Properties(), b"cd")]
+
+
+@given(st.integers(1, 2**63 - 1), st.booleans())
+def test_confirms(tag: int, multiple: bool) -> None:
+    stream = marshal(Basic.Ack(tag, multiple), TAKEN)
+    stream += marshal(Basic.Nack(tag, multiple, requeue=True), TAKEN)
+    assert read(stream) == (
+        [("confirmed", tag, multiple, True), ("confirmed", tag, multiple, False)],
+        b"",
+    )
+
+
+def test_a_returned_message_comes_before_its_confirm() -> None:
+    properties = Basic.Properties(message_id="m-1")
+    stream = marshal(Basic.Return(312, "NO_ROUTE", "", "q"), TAKEN)
+    stream += marshal(ContentHeader(body_size=3, properties=properties), TAKEN)
+    stream += marshal(ContentBody(b"abc"), TAKEN) + marshal(Basic.Ack(1), TAKEN)
+    assert read(stream) == (
+        [("returned", Properties(message_id="m-1")), ("confirmed", 1, False, True)],
+        b"",
+    )
+
+
+# What aiormq must get to see, each with a neighbour that it must not.
+FOR_AIORMQ = [
+    marshal(Heartbeat(), 0),
+    marshal(commands.Connection.Blocked("memory"), 0),
+    marshal(Basic.CancelOk("ctag"), TAKEN),
+    marshal(Basic.Cancel("ctag", nowait=True), TAKEN),
+    marshal(commands.Channel.Close(404, "NOT_FOUND", 0, 0), TAKEN),
+    marshal(commands.Queue.DeclareOk("q", 1, 2), LEFT),
+    delivery(LEFT, b"not for us", raw_amqp.flags(1 << 15) + b"\x02\xff\xfe", routing_key=b"\xff"),
+    marshal(Basic.Ack(5), LEFT),
+]
+
+
+def test_all_other_frames_reach_aiormq_byte_for_byte_and_in_order() -> None:
+    taken = [delivery(TAKEN, b"x", tag=tag) for tag in range(1, len(FOR_AIORMQ) + 1)]
+    stream = b"".join(a + b for a, b in zip(taken, FOR_AIORMQ, strict=True))
+
+    events, left = read(stream)
+
+    assert [event[1] for event in events] == list(range(1, len(taken) + 1))
+    assert left == b"".join(FOR_AIORMQ)
+
+
+MIXED = b"".join([delivery(TAKEN, b"abc"), *FOR_AIORMQ, delivery(TAKEN, b"\xce" * 20, tag=2)])
+
+
+@given(st.lists(st.integers(0, len(MIXED)), max_size=12))
+def test_frames_may_arrive_in_any_pieces(cuts: list[int]) -> None:
+    bounds = [0, *sorted(cuts), len(MIXED)]
+    pieces = [MIXED[start:end] for start, end in pairwise(bounds)]
+    assert read(*pieces) == read(MIXED)
+
+
+def test_frames_may_arrive_byte_by_byte() -> None:
+    assert read(*(bytes([byte]) for byte in MIXED)) == read(MIXED)
+
+
+NONSENSE = [
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"\x15\x03\x01\x00\x02\x02\x46....",
+    b"220 mail.example ESMTP\r\n",
+    struct.pack(">BHI", METHOD, 0, (1 << 20) + 1) + b"\0",
+    b"\0" * 20,
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
 def test_a_peer_that_speaks_something_else(nonsense: bytes) -> None:
     with pytest.raises(AmqpError, match="does not speak AMQP"):
         read(nonsense)
 
 
-def test_a_stream_that_ends_within_a_frame() -> None:
-    with pytest.raises(asyncio.IncompleteReadError):
-        read(frame(BODY, 1, b"abc")[:-1])
+def test_after_nonsense_nothing_is_handed_over_any_more() -> None:
+    sink = Sink()
+
+    async def feed() -> None:
+        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        reader.add_sink(TAKEN, sink)
+        reader.feed_data(NONSENSE[0])
+        reader.feed_data(marshal(Basic.Ack(1), TAKEN))
+        with pytest.raises(AmqpError):
+            await reader.readexactly(1)
+
+    asyncio.run(feed())
+    assert sink.events == []
+
+
+def test_a_refused_protocol_version_is_left_to_aiormq() -> None:
+    assert read(b"AMQP\0\0\x09\x01") == ([], b"AMQP\0\0\x09\x01")
 
 
 def test_remembers_why_rabbitmq_closed_the_connection() -> None:
-    close = commands.Connection.Close(530, "NOT_ALLOWED - ü", 10, 40)
+    close = marshal(commands.Connection.Close(530, "NOT_ALLOWED - ü", 10, 40), 0)
 
-    async def close_text() -> tuple[str, str]:
-        reader = FrameReader(mark=MARK, limit=1 << 16, loop=asyncio.get_running_loop())
+    async def close_texts() -> list[str]:
+        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        reader.feed_data(marshal(commands.Channel.Close(404, "no queue", 0, 0), 0))
         before = reader.close_text
-        reader.feed_data(pamqp.frame.marshal(close, 0))
-        await reader.readexactly(1)
-        return before, reader.close_text
+        reader.feed_data(close)
+        return [before, reader.close_text]
 
-    assert asyncio.run(close_text()) == ("", "NOT_ALLOWED - ü")
+    assert asyncio.run(close_texts()) == ["", "NOT_ALLOWED - ü"]
+
+
+def shown_over_time(loop: SkippingLoop, feed: Callable[[FrameReader, int], None]) -> bytes:
+    """Feed once in 0.6 s, ten times, and give what aiormq gets to see of it."""
+    reader = FrameReader(limit=1 << 16, loop=loop)
+    reader.add_sink(TAKEN, Sink())
+    for number in range(10):
+        loop.skipped += 0.6
+        feed(reader, number)
+    reader.feed_eof()
+    return loop.run_until_complete(reader.read())
+
+
+def test_aiormq_is_shown_a_sign_of_life_for_frames_it_does_not_see() -> None:
+    loop = SkippingLoop()
+    heartbeat = Heartbeat().marshal()
+    try:
+        assert (
+            shown_over_time(
+                loop, lambda reader, number: reader.feed_data(marshal(Basic.Ack(number), TAKEN))
+            )
+            == heartbeat * 5
+        )
+        other = marshal(commands.Queue.DeclareOk("q", 1, 2), LEFT)
+        assert shown_over_time(loop, lambda reader, _: reader.feed_data(other)) == other * 10
+    finally:
+        loop.close()

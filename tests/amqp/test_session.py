@@ -37,6 +37,7 @@ from tests.amqp.raw_amqp import RawRabbitmq
 PATIENCE = 30.0
 # What `open_session` promises for closing, and as much again for a busy machine.
 CLOSING = 4.0
+FULL_WITH_ONE: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
 
 
 @asynccontextmanager
@@ -149,7 +150,9 @@ async def test_several_queues_at_once(
             await first.holds(1)
             await second.holds(1)
 
-    assert [(delivery.queue, delivery.body) for delivery in first.deliveries + second.deliveries] == [
+    assert [
+        (delivery.queue, delivery.body) for delivery in first.deliveries + second.deliveries
+    ] == [
         (queues.input, b"1"),
         (queues.parked, b"2"),
     ]
@@ -247,18 +250,19 @@ async def test_a_queue_deleted_under_way_is_created_again(
     raw: RawRabbitmq,
     count: int,
 ) -> None:
+    publishings = [
+        Publishing(queues.output, str(number).encode(), APP_ID) for number in range(count)
+    ]
     with trio.fail_after(PATIENCE):
-        async with open_proxy(parameters.endpoint.port) as proxy:
-            async with open_session(portal, through(proxy, parameters)) as session:
-                await raw.delete(queues.output)
-                connections = proxy.connections
-                publishings = [
-                    Publishing(queues.output, str(number).encode(), APP_ID)
-                    for number in range(count)
-                ]
-                await session.publish(publishings)
-                # However many came back: a connection for each would be an onslaught.
-                assert proxy.connections - connections <= 2
+        async with (
+            open_proxy(parameters.endpoint.port) as proxy,
+            open_session(portal, through(proxy, parameters)) as session,
+        ):
+            await raw.delete(queues.output)
+            connections = proxy.connections
+            await session.publish(publishings)
+            # However many came back: a connection for each would be an onslaught.
+            assert proxy.connections - connections <= 2
 
     messages = await raw.take(queues.output, count)
     assert sorted(message.body for message in messages) == sorted(
@@ -284,9 +288,11 @@ async def test_an_unroutable_message_has_a_second_choice(
             unroutable=lambda: Publishing(queues.parked, b"second choice", APP_ID),
         )
     )
-    async with open_session(portal, parameters) as session:
-        async with consuming(session, queues.input, inbox):
-            await inbox.holds(1)
+    async with (
+        open_session(portal, parameters) as session,
+        consuming(session, queues.input, inbox),
+    ):
+        await inbox.holds(1)
 
     assert await raw.ready(queues.input) == 0
     assert [message.body for message in await raw.take(queues.parked, 1)] == [b"second choice"]
@@ -330,7 +336,7 @@ async def do_nothing(*_: object) -> None:
 async def test_what_a_full_queue_refuses_is_held_and_tried_again(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    await raw.declare(queues.output, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    await raw.declare(queues.output, **FULL_WITH_ONE)
     inbox = Inbox(forwarded_to(queues.output))
     async with open_session(portal, parameters) as session:
         await raw.publish(queues.input, b"fits", b"refused")
@@ -345,7 +351,7 @@ async def test_what_a_full_queue_refuses_is_held_and_tried_again(
 async def test_what_is_never_taken_is_never_acknowledged(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    await raw.declare(queues.output, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    await raw.declare(queues.output, **FULL_WITH_ONE)
     await raw.publish(queues.output, b"fills the queue")
     inbox = Inbox(forwarded_to(queues.output))
     impatient = msgspec.structs.replace(parameters, drain_timeout=0.5)
@@ -418,7 +424,7 @@ async def peer_that_says(answer: bytes, then_hangs_up: bool) -> AsyncIterator[in
 
 
 START = raw_amqp.frame(1, 0, b"\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US")
-SECRET = "s3cr3t-pass-w0rd"
+SECRET = "s3cr3t-pass-w0rd"  # noqa: S105 - nobody's
 
 
 @pytest.mark.parametrize(
@@ -439,6 +445,7 @@ SECRET = "s3cr3t-pass-w0rd"
     ],
 )
 async def test_a_peer_that_is_no_rabbitmq(
+    *,
     portal: BlockingPortal,
     parameters: SessionParameters,
     monkeypatch: pytest.MonkeyPatch,
@@ -458,7 +465,6 @@ async def test_a_peer_that_is_no_rabbitmq(
 
         error = await lost(open_it)
 
-    print(error)
     assert text in str(error)
     assert_no_secret(error, caplog)
 
@@ -553,6 +559,7 @@ async def cut(_node: RabbitmqNode, proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("kill", [close_all_connections, cut])
 async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
+    *,
     portal: BlockingPortal,
     parameters: SessionParameters,
     queues: Queues,
@@ -584,9 +591,11 @@ async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
         inbox.settle([forwarded_to(queues.output)(delivery) for delivery in inbox.deliveries])
 
     again = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
-        async with consuming(session, queues.input, again):
-            await again.holds(100)
+    async with (
+        open_session(portal, parameters) as session,
+        consuming(session, queues.input, again),
+    ):
+        await again.holds(100)
     left = len(again.bodies)
     assert again.bodies == bodies[-left:]
     assert all(delivery.redelivered for delivery in again.deliveries)
@@ -702,7 +711,7 @@ async def test_a_forwarder_that_fails_is_the_callers_error(
 async def test_cancelling_a_publish_ends_the_session(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    await raw.declare(queues.output, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    await raw.declare(queues.output, **FULL_WITH_ONE)
     await raw.publish(queues.output, b"fills the queue")
     with trio.fail_after(PATIENCE):
         async with open_session(portal, parameters) as session:

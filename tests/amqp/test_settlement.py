@@ -15,7 +15,6 @@ from hypothesis.stateful import (
 
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery, Publishing, Settlement
-from broker.amqp.errors import AmqpError
 from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.writer import FrameWriter
@@ -56,7 +55,6 @@ class ConsumerUnderTest:
     def __init__(self) -> None:
         self.handed_out: list[Delivery] = []
         self.complaints: list[str] = []
-        self.ended: AmqpError | None = None
         self._loop = SkippingLoop()
         self._loop.set_exception_handler(lambda _, what: self.complaints.append(str(what)))
         self._loop.run_until_complete(self._open())
@@ -86,6 +84,11 @@ class ConsumerUnderTest:
         drained = self._loop.create_task(self._consumer.drained())
         self.turn()
         return drained.done() or not drained.cancel()
+
+    def end(self) -> None:
+        """End the tasks of the session, while the connection is there for a moment longer."""
+        self._hosting.cancel()
+        self.turn()
 
     def close(self) -> None:
         tasks = asyncio.all_tasks(self._loop)
@@ -269,5 +272,34 @@ def test_is_not_drained_while_a_delivery_is_unsettled() -> None:
         assert not consumer.is_drained
         consumer.settle([Settlement(consumer.handed_out[0])])
         assert consumer.is_drained
+    finally:
+        consumer.close()
+
+
+def test_what_comes_after_the_end_does_no_harm() -> None:
+    consumer = ConsumerUnderTest()
+    rabbitmq = consumer.rabbitmq
+    try:
+        for body in (b"1", b"2", b"3"):
+            rabbitmq.deliver(body)
+        consumer.turn()
+        consumer.settle(
+            [
+                Settlement(delivery, Publishing(OUTPUT, delivery.body, ""))
+                for delivery in consumer.handed_out
+            ]
+        )
+        consumer.end()
+
+        rabbitmq.refuse(1)
+        rabbitmq.give_back(2)
+        rabbitmq.confirm(3)
+        rabbitmq.deliver(b"4")
+        consumer.pass_time()
+        consumer.settle([Settlement(consumer.handed_out[0])])
+
+        assert consumer.complaints == []
+        assert rabbitmq.acknowledgements == []
+        assert len(rabbitmq.published) == 3
     finally:
         consumer.close()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from broker import codec
 from broker.central.outbox import Outbox
 from broker.central.session import (
     REGISTER_TIMEOUT,
@@ -17,7 +19,7 @@ from broker.central.session import (
     CentralSession,
 )
 from broker.central.websocket import ServerAddress, WebSocketError, open_websocket
-from broker.messages import AgentStatus, StatusUpdate
+from broker.messages import AgentStatus, Fields, Rejected, StatusUpdate
 from broker.router import BrokerRegistered, Mail
 from broker.wakeup import Wakeup
 from tests.autojump import autojump
@@ -152,6 +154,33 @@ async def test_a_pong_carries_the_assigned_id(
     await server.register("named")
     await server.send(message_type)
     assert await server.receive() == {"message_type": "PONG", "broker_id": "named"}
+
+
+async def test_a_large_update_delays_no_pong(
+    rig: Rig, network: Network, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = codec.decode_status_update
+    answered = threading.Event()
+
+    def decode_late(fields: Fields) -> StatusUpdate | Rejected:
+        assert answered.wait(timeout=20)
+        return decode(fields)
+
+    monkeypatch.setattr(codec, "decode_status_update", decode_late)
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    agents = [{"agent_id": str(number), "is_online": True} for number in range(5000)]
+    await server.send("AGENT_STATUS_UPDATE", agents=agents)
+    await server.send("PING")
+    forwarded, mailbox = trio.open_memory_channel[Mail](2)
+    nursery.start_soon(rig.outbox.forward, forwarded)
+    with trio.fail_after(10):
+        assert (await server.receive())["message_type"] == "PONG"
+        answered.set()
+        _, update = await mailbox.receive(), await mailbox.receive()
+    assert isinstance(update, StatusUpdate)
+    assert len(update.agents) == 5000
 
 
 @autojump

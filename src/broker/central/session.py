@@ -9,7 +9,7 @@ from trio_websocket import WebSocketConnection
 from broker import codec
 from broker.central.outbox import Outbox
 from broker.central.websocket import WebSocketError
-from broker.messages import Fields, Rejected, RejectReason
+from broker.messages import Fields, Rejected, RejectReason, StatusUpdate
 from broker.router import BrokerRegistered
 from broker.wakeup import Wakeup
 
@@ -21,6 +21,9 @@ STATUS_REQUEST_INTERVAL = 5.0
 """Seconds between two requests for a status update."""
 _UNSENT_MESSAGES = 100
 """A server that lets this many answers pile up does not read."""
+_UNDECODED_UPDATES = 1000
+_SMALL_UPDATE_BYTES = 1 << 16
+"""Decoded in well below a millisecond; for less, a thread would cost more than it saves."""
 _PINGS_PER_SILENCE = 3
 _MAX_ID_BYTES = 255
 """The id goes along with each publishing as `app_id`; with a longer one, none could be sent."""
@@ -56,6 +59,7 @@ class CentralSession:
         self._broker_name = broker_name
         self._silence = silence
         self._send, self._unsent = trio.open_memory_channel[str](_UNSENT_MESSAGES)
+        self._updates, self._undecoded = trio.open_memory_channel[Fields](_UNDECODED_UPDATES)
         self._registered = trio.Event()
         self._last_frame = trio.current_time()
         self._unknown_types: Counter[str] = Counter()
@@ -76,6 +80,7 @@ class CentralSession:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             nursery.start_soon(self._listen)
+            nursery.start_soon(self._decode_updates)
             nursery.start_soon(self._watch_silence)
             nursery.start_soon(self._ping)
             self._answer(codec.encode_register_broker(self._broker_name))
@@ -118,7 +123,7 @@ class CentralSession:
             case "PING" | "SERVER_HEARTBEAT":
                 self._answer(codec.encode_pong(self.broker_id))
             case "AGENT_STATUS_UPDATE":
-                self._handle_status_update(fields)
+                self._take_update(fields)
             case "REGISTER_BROKER_RESPONSE":
                 self._handle_response(fields)
             case "ERROR" if not self.is_registered:
@@ -129,12 +134,20 @@ class CentralSession:
             case _:
                 self._handle_unknown(message_type)
 
-    def _handle_status_update(self, fields: Fields) -> None:
-        update = codec.decode_status_update(fields)
-        if isinstance(update, Rejected):
-            _log.warning("status_update_ignored", error=update.error)
-        else:
-            self._outbox.put(update)
+    def _take_update(self, fields: Fields) -> None:
+        try:
+            self._updates.send_nowait(fields)
+        except trio.WouldBlock:
+            raise WebSocketError("status updates come faster than they can be decoded") from None
+
+    async def _decode_updates(self) -> None:
+        # Apart from the listener, which must answer a heartbeat that stands behind an update.
+        async for fields in self._undecoded:
+            update = await _decode_update(fields)
+            if isinstance(update, Rejected):
+                _log.warning("status_update_ignored", error=update.error)
+            else:
+                self._outbox.put(update)
 
     def _handle_response(self, fields: Fields) -> None:
         status = codec.string_field(fields, "status")
@@ -173,6 +186,13 @@ class CentralSession:
             self._answer(codec.encode_request_agent_status(self.broker_id))
             await trio.sleep(STATUS_REQUEST_INTERVAL)
             await self._status_wanted.wait()
+
+
+async def _decode_update(fields: Fields) -> StatusUpdate | Rejected:
+    if sum(len(memoryview(value)) for value in fields.values()) <= _SMALL_UPDATE_BYTES:
+        return codec.decode_status_update(fields)
+    # A hundred thousand agents take a good tenth of a second, in which all else goes on.
+    return await trio.to_thread.run_sync(codec.decode_status_update, fields, abandon_on_cancel=True)
 
 
 def _text(fields: Fields) -> str:

@@ -1,0 +1,87 @@
+"""What can only be tried on a node of one's own: alarms, a frozen node, a killed one."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import (
+    Publishing,
+    Session,
+    SessionLostError,
+    SessionParameters,
+    asyncio_session,
+    open_session,
+)
+from broker.sandbox.rabbitmq import open_rabbitmq_node
+from broker.settings.endpoints import parse_amqp_urls
+
+PATIENCE = 60.0
+CLOSING = 4.0
+CONFIRM_TIMEOUT = 0.5
+MESSAGE = [Publishing("q", b"a", "me")]
+
+
+async def test_alarms_frozen_and_killed_nodes(
+    portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio_session, "CONFIRM_TIMEOUT", CONFIRM_TIMEOUT)
+    monkeypatch.setattr(asyncio_session, "_CONFIRM_CHECK_INTERVAL", 0.05)
+    async with open_rabbitmq_node() as node:
+        (endpoint,) = parse_amqp_urls(node.url)
+        parameters = SessionParameters(endpoint, name="test", queues=("q",))
+
+        with trio.fail_after(PATIENCE):
+            # An alarm stops publishing for as long as it lasts, and is no loss.
+            async with open_session(portal, parameters) as session:
+                await node.ctl("set_vm_memory_high_watermark", "0")
+                async with trio.open_nursery() as nursery:
+                    published = trio.Event()
+                    nursery.start_soon(publish, session, published)
+                    await trio.sleep(4 * CONFIRM_TIMEOUT)
+                    assert not published.is_set()
+                    await node.ctl("set_vm_memory_high_watermark", "0.9")
+                    await published.wait()
+
+            # It does not hold up the end either: RabbitMQ reads no farewell from the connection.
+            await node.ctl("set_vm_memory_high_watermark", "0")
+            with pytest.raises(SessionLostError, match="the session has ended"):
+                await publish_and_end(portal, parameters)
+            await node.ctl("set_vm_memory_high_watermark", "0.9")
+
+            # A node that hangs.
+            with pytest.raises(SessionLostError, match="RabbitMQ confirmed nothing"):
+                await publish_after(node.pause, portal, parameters)
+            monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.5)
+            with pytest.raises(SessionLostError, match="no answer in time"):
+                await publish_after(node.pause, portal, parameters)
+            await node.resume()
+            monkeypatch.undo()
+
+            # A node that is killed.
+            with pytest.raises(SessionLostError):
+                await publish_after(node.kill, portal, parameters)
+
+
+async def publish(session: Session, published: trio.Event) -> None:
+    await session.publish(MESSAGE)
+    published.set()
+
+
+async def publish_and_end(portal: BlockingPortal, parameters: SessionParameters) -> None:
+    with trio.CancelScope() as closing:
+        async with open_session(portal, parameters) as session, trio.open_nursery() as nursery:
+            nursery.start_soon(publish, session, trio.Event())
+            await trio.sleep(2 * CONFIRM_TIMEOUT)
+            closing.deadline = trio.current_time() + CLOSING
+            session.end()
+    pytest.fail("it took too long")
+
+
+async def publish_after(
+    happening: Callable[[], Awaitable[None]], portal: BlockingPortal, parameters: SessionParameters
+) -> None:
+    async with open_session(portal, parameters) as session:
+        await happening()
+        await session.publish(MESSAGE)

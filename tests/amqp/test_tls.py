@@ -1,0 +1,128 @@
+"""amqps://, with a proxy that adds TLS to a plain RabbitMQ."""
+
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+import trustme
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import Publishing, SessionLostError, SessionParameters, open_session
+from broker.tls import client_context
+from tests.amqp.conftest import Queues
+from tests.amqp.proxy import Proxy, open_proxy
+from tests.amqp.raw_amqp import RawRabbitmq
+
+PATIENCE = 30.0
+
+
+def server_context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def ca_file(authority: trustme.CA, directory: Path) -> Path:
+    path = directory / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+def secured(
+    parameters: SessionParameters, proxy: Proxy, context: ssl.SSLContext
+) -> SessionParameters:
+    endpoint = replace(parameters.endpoint, port=proxy.port, tls=True)
+    return msgspec.structs.replace(parameters, endpoint=endpoint, tls=context)
+
+
+async def test_a_verified_server(
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    client = client_context(ca_file(authority, tmp_path))
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_proxy(parameters.endpoint.port, server_context(authority)) as proxy,
+            open_session(portal, secured(parameters, proxy, client)) as session,
+        ):
+            await session.publish([Publishing(queues.output, b"x" * 200_000, "me")])
+
+    assert [message.body for message in await raw.take(queues.output, 1)] == [b"x" * 200_000]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "name", "text"),
+    [
+        (False, "127.0.0.1", "certificate verify failed"),
+        (True, "rabbitmq.example", "IP address mismatch"),
+    ],
+)
+async def test_another_server_is_refused(
+    *,
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    tmp_path: Path,
+    trusted: bool,
+    name: str,
+    text: str,
+) -> None:
+    authority = trustme.CA()
+    client = client_context(ca_file(authority if trusted else trustme.CA(), tmp_path))
+    with trio.fail_after(PATIENCE):
+        async with open_proxy(parameters.endpoint.port, server_context(authority, name)) as proxy:
+            with pytest.raises(SessionLostError, match=text):
+                async with open_session(portal, secured(parameters, proxy, client)):
+                    pytest.fail("it cannot have been opened")
+
+
+async def test_a_server_without_tls_is_refused(
+    portal: BlockingPortal, parameters: SessionParameters
+) -> None:
+    with trio.fail_after(PATIENCE):
+        async with open_proxy(parameters.endpoint.port) as proxy:
+            with pytest.raises(SessionLostError, match=r"connecting to amqps://.*SSL"):
+                async with open_session(portal, secured(parameters, proxy, client_context())):
+                    pytest.fail("it cannot have been opened")
+
+
+async def test_shows_a_client_certificate_when_it_has_one(
+    portal: BlockingPortal, parameters: SessionParameters, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    server = server_context(authority)
+    server.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server)
+    shown = tmp_path / "client.pem"
+    authority.issue_cert("broker@example.org").private_key_and_cert_chain_pem.write_to_path(shown)
+    trusted = ca_file(authority, tmp_path)
+
+    with trio.fail_after(PATIENCE):
+        async with open_proxy(parameters.endpoint.port, server) as proxy:
+            client = client_context(trusted, shown)
+            async with open_session(portal, secured(parameters, proxy, client)):
+                pass
+            with pytest.raises(SessionLostError, match=r"connecting to amqps://"):
+                async with open_session(
+                    portal, secured(parameters, proxy, client_context(trusted))
+                ):
+                    pytest.fail("it cannot have been opened")
+
+
+async def test_a_black_hole_behind_tls_does_not_hold_up_the_end(
+    portal: BlockingPortal, parameters: SessionParameters, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    client = client_context(ca_file(authority, tmp_path))
+    async with open_proxy(parameters.endpoint.port, server_context(authority)) as proxy:
+        with trio.fail_after(PATIENCE):
+            async with open_session(portal, secured(parameters, proxy, client)):
+                proxy.stall()
+                before = trio.current_time()
+        assert trio.current_time() - before < 4
