@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiormq.exceptions import (
@@ -108,5 +109,5 @@ def test_a_line_for_a_person_is_one_line() -> None:
 def test_the_first_error_of_nested_groups() -> None:
     first, second = AmqpError("1"), AmqpError("2")
     inner = BaseExceptionGroup("inner", [first, second])
-    nested: BaseExceptionGroup[AmqpError] = BaseExceptionGroup("outer", [inner, second])
+    nested: BaseExceptionGroup[Any] = BaseExceptionGroup("outer", [inner, second])
     assert first_error(nested) is first

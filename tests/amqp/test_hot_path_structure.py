@@ -1,0 +1,265 @@
+"""What makes the hot path fast, without timing anything: nothing of it grows with the messages.
+
+Messages that travel together share one wake-up of each thread, one write and one acknowledgement,
+and none of them has a task or a future of its own.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pamqp.frame
+import pytest
+import trio
+from anyio.from_thread import BlockingPortal
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from broker.amqp import AmqpEndpoint, Deliveries, SessionParameters, open_session
+from broker.amqp import session as session_module
+from broker.amqp.asyncio_session import AsyncioSession
+from broker.amqp.consumer import QueueConsumer
+from broker.amqp.delivery import Delivery, Publishing, Settlement
+from broker.amqp.frames import FrameReader
+from broker.amqp.handoff import Handoff
+from broker.amqp.publisher import Publisher
+from broker.amqp.writer import FrameWriter
+from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
+
+FEW, MANY = 10, 200
+PATIENCE = 30.0
+
+
+class Consumer(QueueConsumer):
+    async def stop(self) -> None:
+        """Do nothing: the fake knows no `basic.cancel`."""
+
+
+class HalfSession:
+    """The consumer and the publisher of a session, fed with chunks as from a network."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self.rabbitmq = FakeRabbitmq()
+        tasks.create_task(self.rabbitmq.serve())
+        writer = FrameWriter(self.rabbitmq.write_queue)
+        tasks.create_task(writer.run())
+        publisher = Publisher(self.rabbitmq.publishing, writer, no_queue_is_missing)
+        self.consumer = Consumer(
+            QUEUE,
+            self.rabbitmq.consuming,
+            writer=writer,
+            publisher=publisher,
+            tasks=tasks,
+            cancelled=lambda error: pytest.fail(str(error)),
+        )
+        self._reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        self._reader.add_sink(self.rabbitmq.consuming.number, self.consumer)
+        self._reader.add_sink(self.rabbitmq.publishing.number, publisher)
+
+    def deliver(self, count: int) -> None:
+        """Let so many messages arrive in one chunk."""
+        channel = self.rabbitmq.consuming.number
+        self._reader.feed_data(
+            b"".join(
+                pamqp.frame.marshal(frame, channel)
+                for tag in range(1, count + 1)
+                for frame in (
+                    Basic.Deliver("consumer", tag, routing_key=QUEUE),
+                    ContentHeader(body_size=4),
+                    ContentBody(b"body"),
+                )
+            )
+        )
+
+    def confirm_each(self, count: int) -> None:
+        """Let so many confirms, one for each message, arrive in one chunk."""
+        channel = self.rabbitmq.publishing.number
+        self._reader.feed_data(
+            b"".join(
+                pamqp.frame.marshal(Basic.Ack(number), channel) for number in range(1, count + 1)
+            )
+        )
+
+    async def written(self, writes: int) -> None:
+        """Wait for so many writes, and make sure that no more come."""
+        while self.rabbitmq.events < writes:
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+async def no_queue_is_missing(queue: str) -> None:
+    raise AssertionError(queue)
+
+
+@asynccontextmanager
+async def half_session() -> AsyncIterator[HalfSession]:
+    before = asyncio.all_tasks()
+    async with asyncio.TaskGroup() as tasks:
+        yield HalfSession(tasks)
+        # Those of the channels are among them.
+        own = asyncio.all_tasks() - before
+        for task in own:
+            task.cancel()
+    await asyncio.wait(own)
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts tasks and futures."""
+
+    tasks = futures = 0
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        self.tasks += 1
+        return super().create_task(coro, **options)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        self.futures += 1
+        return super().create_future()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a chunk of messages takes on its whole way."""
+
+    batches: int
+    writes: int
+    tasks: int
+    futures: int
+    acknowledgements: Sequence[tuple[int, bool]]
+
+
+def cost(count: int) -> Cost:
+    """Take so many messages from their delivery to their acknowledgement."""
+    loop = CountingLoop()
+    batches: list[Sequence[Delivery]] = []
+
+    def soon(hand_over: Callable[[], None]) -> None:
+        loop.call_soon(hand_over)
+
+    async def settle_all() -> Cost:
+        async with half_session() as half:
+
+            def arrived(deliveries: Sequence[Delivery]) -> None:
+                batches.append(deliveries)
+                half.consumer.settle([published(delivery) for delivery in deliveries])
+
+            await half.consumer.start(Handoff(soon, arrived).put)
+            before, futures, created = half.rabbitmq.events, loop.futures, loop.tasks
+            half.deliver(count)
+            await half.written(before + 1)
+            assert len(half.rabbitmq.published) == count
+            half.confirm_each(count)
+            await half.written(before + 2)
+            return Cost(
+                len(batches),
+                half.rabbitmq.events - before,
+                loop.tasks - created,
+                loop.futures - futures,
+                half.rabbitmq.acknowledgements,
+            )
+
+    try:
+        return loop.run_until_complete(settle_all())
+    finally:
+        loop.close()
+
+
+def published(delivery: Delivery) -> Settlement:
+    return Settlement(delivery, Publishing("output", delivery.body, "app"))
+
+
+def test_messages_that_arrive_together_stay_together_all_the_way() -> None:
+    spent = cost(MANY)
+
+    assert spent.batches == 1
+    assert spent.writes == 2  # all publishings, and the acknowledgement
+    assert spent.acknowledgements == [(MANY, True)]
+
+
+def test_no_message_has_a_task_or_a_future_of_its_own() -> None:
+    few, many = cost(FEW), cost(MANY)
+
+    assert many.tasks == few.tasks == 0
+    assert many.futures == few.futures
+
+
+class UnconnectedSession(AsyncioSession):
+    """The asyncio half of a session, without a network."""
+
+    half: HalfSession
+
+    async def run(self, opened: Callable[[], None]) -> None:
+        async with half_session() as self.half:
+            opened()
+            await self._end.wait()
+
+    async def consumer(self, _: str) -> QueueConsumer:
+        return self.half.consumer
+
+
+class Border:
+    """Counts what crosses the border between the two threads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.to_trio = self.to_asyncio = 0
+        self._trio_thread = threading.get_ident()
+        wake_trio = trio.lowlevel.TrioToken.run_sync_soon
+        wake_asyncio = asyncio.BaseEventLoop.call_soon_threadsafe
+
+        def count_to_trio(*args: Any, **options: Any) -> None:
+            self.to_trio += threading.get_ident() != self._trio_thread
+            wake_trio(*args, **options)
+
+        def count_to_asyncio(*args: Any, **options: Any) -> asyncio.Handle:
+            self.to_asyncio += threading.get_ident() == self._trio_thread
+            return wake_asyncio(*args, **options)
+
+        monkeypatch.setattr(trio.lowlevel.TrioToken, "run_sync_soon", count_to_trio)
+        monkeypatch.setattr(asyncio.BaseEventLoop, "call_soon_threadsafe", count_to_asyncio)
+
+
+async def test_a_batch_wakes_each_thread_once(
+    portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[UnconnectedSession] = []
+
+    def unconnected(parameters: SessionParameters) -> UnconnectedSession:
+        sessions.append(UnconnectedSession(parameters))
+        return sessions[-1]
+
+    monkeypatch.setattr(session_module, "AsyncioSession", unconnected)
+    endpoint = AmqpEndpoint("localhost", 5672, "guest", "guest", vhost="/", tls=False)
+    batches: list[Sequence[Delivery]] = []
+    settled = trio.Event()
+
+    async def forward(arrived: Deliveries) -> None:
+        batches.append(arrived.deliveries)
+        arrived.settle([published(delivery) for delivery in arrived.deliveries])
+        settled.set()
+        await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(PATIENCE):
+        async with AsyncExitStack() as stack:
+            parameters = SessionParameters(endpoint, name="test")
+            session = await stack.enter_async_context(open_session(portal, parameters))
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            await nursery.start(session.consume, QUEUE, forward)
+            half = sessions[0].half
+            loop = await portal.call_async(asyncio.get_running_loop)
+            border = Border(monkeypatch)
+
+            loop.call_soon_threadsafe(half.deliver, MANY)
+            await settled.wait()
+            crossed = border.to_trio, border.to_asyncio
+
+            await portal.call_async(half.written, 2)
+            await portal.call_async(half.confirm_each, MANY)
+            nursery.cancel_scope.cancel()
+
+    assert [len(batch) for batch in batches] == [MANY]
+    assert crossed == (1, 2)  # the second is the test's own, which let the chunk arrive
