@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.amqp import Deliveries, Delivery, Settlement, dead_letter
@@ -33,6 +33,7 @@ def test_keeps_the_body_and_says_why() -> None:
 
 
 @given(st.text(st.characters(codec=None), max_size=400))
+@example("\ud800")
 def test_the_error_is_one_short_line(error: str) -> None:
     parked = dead_letter(
         Delivery("input", 1, b""), queue="parked", reason="r", error=error, broker_id="b"

@@ -85,6 +85,11 @@ class ConsumerUnderTest:
         self.turn()
         return drained.done() or not drained.cancel()
 
+    def stop_reading(self) -> None:
+        """Let RabbitMQ take nothing any more from the socket."""
+        self._serving.cancel()
+        self.turn()
+
     def end(self) -> None:
         """End the tasks of the session, while the connection is there for a moment longer."""
         self._hosting.cancel()
@@ -272,6 +277,18 @@ def test_is_not_drained_while_a_delivery_is_unsettled() -> None:
         assert not consumer.is_drained
         consumer.settle([Settlement(consumer.handed_out[0])])
         assert consumer.is_drained
+    finally:
+        consumer.close()
+
+
+def test_is_not_drained_before_the_acknowledgement_is_written() -> None:
+    consumer = ConsumerUnderTest()
+    try:
+        consumer.rabbitmq.deliver(b"a")
+        consumer.turn()
+        consumer.stop_reading()
+        consumer.settle([Settlement(consumer.handed_out[0])])
+        assert not consumer.is_drained
     finally:
         consumer.close()
 

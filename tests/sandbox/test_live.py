@@ -10,6 +10,7 @@ from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.live import BrokerState, RateMeter, draw, watch, watch_progress
 from broker.sandbox.traffic import Traffic
+from tests.autojump import autojump
 
 CONNECTED = BrokerState(pid=4711, is_running=True, is_connected=True, uptime=83.9)
 
@@ -117,7 +118,7 @@ def test_rate_meter() -> None:
     assert meter.rate(30) == 0
 
 
-@pytest.mark.usefixtures("autojump_clock")
+@autojump
 async def test_the_terminal_is_restored() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, height=24)
@@ -130,7 +131,7 @@ async def test_the_terminal_is_restored() -> None:
     assert "\x1b[?1049l" in written[-20:]
 
 
-@pytest.mark.usefixtures("autojump_clock")
+@autojump
 async def test_progress_bar() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80)

@@ -37,5 +37,5 @@ def dead_letter(
 
 def _one_line(text: str) -> str:
     line = " ".join(text.split())
-    # A cut inside of a character leaves bytes that `ignore` drops.
-    return line.encode()[:_MAX_ERROR_BYTES].decode(errors="ignore")
+    # A lone surrogate has no UTF-8. A cut inside of a character leaves bytes that `ignore` drops.
+    return line.encode(errors="replace")[:_MAX_ERROR_BYTES].decode(errors="ignore")
