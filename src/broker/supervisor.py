@@ -50,7 +50,7 @@ class AmqpSupervisor:
         self._holds_deliveries = False
 
     async def run(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
-        """Keep a session until cancelled; on cancellation it is closed within two seconds.
+        """Keep a session until cancelled; on cancellation it is closed within three seconds.
 
         Args:
             mailbox: Where deliveries go.

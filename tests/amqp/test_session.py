@@ -223,6 +223,25 @@ async def test_passes_on_only_headers_of_the_allow_list(
     assert message.header.properties.message_id != "the sender's"
 
 
+async def test_a_settlement_that_cannot_be_published_ends_the_session(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    async def forward(arrived: Deliveries) -> None:
+        too_long = "x" * 300
+        arrived.settle(
+            [
+                Settlement(one, Publishing(queues.output, b"", too_long))
+                for one in arrived.deliveries
+            ]
+        )
+
+    with trio.fail_after(PATIENCE), pytest.raises(SessionLostError, match="settling failed"):
+        async with open_session(portal, parameters) as session:
+            await raw.publish(queues.input, b"a")
+            await session.consume(queues.input, forward)
+    assert await raw.ready(queues.input) == 1
+
+
 async def test_a_huge_forwarded_header_does_not_break_the_connection(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:

@@ -11,11 +11,12 @@ from typing import cast
 
 import anyio
 import msgspec
+import structlog
 from aiormq import Channel
 
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
-from broker.amqp.delivery import Publishing
+from broker.amqp.delivery import Publishing, Settlement
 from broker.amqp.errors import AmqpError, describe, first_error, translated
 from broker.amqp.publisher import Publisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_queues
@@ -25,6 +26,9 @@ from broker.settings.endpoints import AmqpEndpoint
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
 _CONFIRM_CHECK_INTERVAL = 1.0
+
+
+_log = structlog.get_logger(__name__)
 
 
 class SessionParameters(msgspec.Struct, frozen=True):
@@ -125,6 +129,14 @@ class AsyncioSession:
             consumer = await self._new_consumer(queue)
             self._consumers[queue] = consumer
         return consumer
+
+    def settle(self, consumer: QueueConsumer, settlements: Sequence[Settlement]) -> None:
+        """Settle deliveries; see `QueueConsumer.settle`. A failure ends the session."""
+        try:
+            consumer.settle(settlements)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this call
+            _log.exception("settling_failed")
+            self.fail(AmqpError(f"settling failed: {describe(error)}"))
 
     async def publish(self, publishings: Sequence[Publishing]) -> None:
         """Publish, and return when all are confirmed.

@@ -59,7 +59,8 @@ class Publisher:
         ensure_queue: Callable[[str], Awaitable[None]],
     ) -> None:
         self._channel = channel.number
-        self._frame_max = channel.connection.connection_tune.frame_max
+        # Zero means that RabbitMQ has no limit; this is what it has by default.
+        self._frame_max = channel.connection.connection_tune.frame_max or 131_072
         self._writer = writer
         self._ensure_queue = ensure_queue
         self._loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ async def open_session(
     """Open a session with RabbitMQ, and close it at the end of the block.
 
     The block is cancelled when the session is lost. When the block ends or is cancelled, the
-    connections are closed within two seconds, whatever RabbitMQ does; deliveries that are not
+    connections are closed within three seconds, whatever RabbitMQ does; deliveries that are not
     settled by then return to their queues.
 
     Args:
@@ -135,7 +135,7 @@ class Session:
             task_status.started()
 
             def settle(settlements: Sequence[Settlement]) -> None:
-                self._loop.call_soon_threadsafe(consumer.settle, settlements)
+                self._loop.call_soon_threadsafe(self._asyncio.settle, consumer, settlements)
 
             async def forward_arrived() -> None:
                 async for deliveries in receive:
