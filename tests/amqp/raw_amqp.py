@@ -3,6 +3,8 @@
 import asyncio
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import batched
 
 import aiormq
 from aiormq.abc import ChannelFrame, DeliveredMessage
@@ -37,7 +39,15 @@ class RawRabbitmq:
 
     async def take(self, queue: str, count: int) -> list[DeliveredMessage]:
         """Take so many messages, waiting until they are there."""
-        return await self._portal.call_async(self._take, queue, count)
+        messages = await self.take_until_quiet(queue, count, 20)
+        assert len(messages) == count, f"{queue} has only {len(messages)} messages"
+        return messages
+
+    async def take_until_quiet(
+        self, queue: str, most: int, patience: float
+    ) -> list[DeliveredMessage]:
+        """Take at most so many messages, fewer when none has come for some seconds."""
+        return await self._portal.call_async(self._take, queue, most, patience)
 
     async def declare(self, queue: str, **arguments: str | int) -> None:
         """Declare a durable queue."""
@@ -55,16 +65,19 @@ class RawRabbitmq:
     ) -> None:
         async with aiormq.connect(self._url) as connection:
             channel = await connection.channel()
-            await asyncio.gather(
-                *(
-                    channel.basic_publish(
-                        body,
-                        routing_key=queue,
-                        properties=properties or Basic.Properties(delivery_mode=2),
+            # aiormq looks at all that await their confirm each time one comes.
+            for some in batched(bodies, 500, strict=False):
+                await asyncio.gather(
+                    *(
+                        channel.basic_publish(
+                            body,
+                            routing_key=queue,
+                            properties=properties or Basic.Properties(delivery_mode=2),
+                            mandatory=True,
+                        )
+                        for body in some
                     )
-                    for body in bodies
                 )
-            )
 
     async def _publish_content(
         self, queue: str, contents: Sequence[tuple[bytes, bytes]], routing_key: bytes | None
@@ -83,20 +96,22 @@ class RawRabbitmq:
             # Answered after all of that has been dealt with.
             await channel.queue_declare(queue, passive=True)
 
-    async def _take(self, queue: str, count: int) -> list[DeliveredMessage]:
+    async def _take(self, queue: str, most: int, patience: float) -> list[DeliveredMessage]:
         messages: list[DeliveredMessage] = []
-        complete = asyncio.Event()
+        arrived = asyncio.Event()
 
         async def on_message(message: DeliveredMessage) -> None:
             messages.append(message)
-            if len(messages) >= count:
-                complete.set()
+            arrived.set()
 
         async with aiormq.connect(self._url) as connection:
             channel = await connection.channel(publisher_confirms=False)
             answer = await channel.basic_consume(queue, on_message, no_ack=True)
-            async with asyncio.timeout(20):
-                await complete.wait()
+            with suppress(TimeoutError):
+                while len(messages) < most:
+                    arrived.clear()
+                    async with asyncio.timeout(patience):
+                        await arrived.wait()
             await channel.basic_cancel(str(answer.consumer_tag))
         return messages
 

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from broker.messages import AgentStatus
 from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.integration import raw_amqp
+from tests.amqp.raw_amqp import RawRabbitmq
 
 _numbers = count(1)
 PATIENCE = 30.0
@@ -29,7 +29,7 @@ class Rig:
     def __init__(self, node: RabbitmqNode, portal: BlockingPortal, directory: Path) -> None:
         self.node = node
         self.directory = directory
-        self._portal = portal
+        self._raw = RawRabbitmq(portal, node.url)
         number = next(_numbers)
         self.input = f"input_{number}"
         self.output = f"output_{number}"
@@ -54,17 +54,20 @@ class Rig:
             yield broker
 
     async def publish(self, queue: str, *bodies: bytes) -> None:
-        await self._raw(raw_amqp.publish, self.node.url, queue, bodies)
+        with trio.fail_after(2 * PATIENCE):
+            await self._raw.publish(queue, *bodies)
 
-    async def take(self, queue: str, number: int, patience: float = 20.0) -> list[DeliveredMessage]:
-        return await self._raw(raw_amqp.take, self.node.url, queue, number, patience)
+    async def take(self, queue: str, most: int, patience: float = 20.0) -> list[DeliveredMessage]:
+        with trio.fail_after(2 * PATIENCE):
+            return await self._raw.take_until_quiet(queue, most, patience)
 
     async def ready_count(self, queue: str) -> int:
-        return await self._raw(raw_amqp.ready_count, self.node.url, queue)
+        with trio.fail_after(PATIENCE):
+            return await self._raw.ready(queue)
 
     async def declare(self, queue: str, **arguments: str | int) -> None:
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
-        await self._raw(raw_amqp.declare, self.node.url, queue, named)
+        await self._raw.declare(queue, **named)
 
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
         """Wait until the broker has logged an event so many times."""
@@ -77,10 +80,6 @@ class Rig:
         for line in (self.directory / "broker.log").read_text().splitlines():
             if line.startswith("{"):
                 yield json.loads(line)
-
-    async def _raw[*Ts, T](self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        with trio.fail_after(2 * PATIENCE):
-            return await self._portal.call_async(function, *args)
 
 
 @asynccontextmanager
