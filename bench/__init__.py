@@ -1,0 +1,1 @@
+"""The benchmark: the broker beside other ways to route messages through RabbitMQ with Python."""

@@ -1,0 +1,66 @@
+"""`python -m bench`: measure, judge, write tables, plots and raw figures."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import trio
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.field import PEER_PYTHON, ROOT
+from bench.output import write
+from bench.plan import DEFAULT, FULL, QUICK
+from bench.report import markdown
+from bench.results import checked
+from bench.session import SECTIONS, measure_all
+
+Section = Literal["throughput", "window", "sizes", "latency", "growth"]
+
+app = App(name="bench", help="Measure the broker beside other Python libraries.")
+
+
+@app.default
+def bench(
+    *,
+    quick: Annotated[bool, Parameter(negative=())] = False,
+    full: Annotated[bool, Parameter(negative=())] = False,
+    only: Section | None = None,
+    output: Path = ROOT / "bench" / "results",
+) -> int:
+    """Measure, and print the results.
+
+    Args:
+        quick: Measure little, in less than two minutes; for a look, not for figures.
+        full: Measure much, in about ten minutes, and put the results into docs/performance.md.
+        only: Measure one section only. Latency takes the throughput along, for its rates.
+        output: Where tables, plots and raw figures are written.
+
+    Returns:
+        1 when messages were lost, doubled or routed wrongly, else 0: targets are met or missed,
+        which depends on the machine as well.
+    """
+    console = Console()
+    if quick and full:
+        console.print("--quick and --full exclude each other", style="red")
+        return 2
+    if not PEER_PYTHON.exists():
+        console.print("The other libraries are missing: start it as ./scripts/bench", style="red")
+        return 2
+    plan = QUICK if quick else FULL if full else DEFAULT
+    sections = SECTIONS if only is None else (only,)
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+    )
+    with progress:
+        results = trio.run(measure_all, plan, sections, progress)
+    write(results, output, into_documents=full and only is None)
+    console.print(Markdown(markdown(results)))
+    console.print(f"Written to {output}.")
+    return 1 if any(run.problems for run in checked(results)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(app())

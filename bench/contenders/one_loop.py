@@ -1,0 +1,66 @@
+"""The broker's own AMQP and routing code in one asyncio loop: what Trio and the border may cost."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+
+from bench.setting import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
+from broker.amqp import Delivery, SessionParameters
+from broker.amqp.asyncio_session import AsyncioSession
+from broker.amqp.handoff import Handoff
+from broker.dispatch import Dispatcher, QueueNames
+from broker.registry import AgentRegistry
+from broker.settings.endpoints import parse_amqp_urls
+
+
+async def main(url: str, prefetch: int) -> None:
+    """Route until ended from outside."""
+    dispatcher = _dispatcher()
+    (endpoint,) = parse_amqp_urls(url)
+    session = AsyncioSession(
+        SessionParameters(
+            endpoint,
+            name="one loop",
+            queues=(INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE),
+            prefetch=prefetch,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    opened = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(session.run(opened.set))
+        await opened.wait()
+        consumer = await session.consumer(INPUT_QUEUE)
+
+        def arrived(deliveries: Sequence[Delivery]) -> None:
+            consumer.settle([dispatcher.settle(delivery)[0] for delivery in deliveries])
+
+        def soon(hand_over: Callable[[], None]) -> None:
+            loop.call_soon(hand_over)
+
+        await consumer.start(Handoff(soon, arrived).put)
+
+
+def _dispatcher() -> Dispatcher:
+    registry = AgentRegistry()
+    for agent_id in AGENTS:
+        registry.register(agent_id, agent_id)
+    return Dispatcher(
+        queues=QueueNames(
+            input=INPUT_QUEUE,
+            output=OUTPUT_QUEUE,
+            metadata="unused metadata",
+            advertisement="unused advertisement",
+            dead_letter=DEAD_LETTER_QUEUE,
+        ),
+        registry=registry,
+        broker_id="one-loop",
+        max_message_bytes=1 << 20,
+        agent_registered=lambda: None,
+        status_wanted=lambda: None,
+        server_available=lambda _: None,
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

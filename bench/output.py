@@ -1,0 +1,39 @@
+"""Writes the results: raw figures, tables, plots, and the document of a full run."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from bench.field import PEER_PYTHON, ROOT
+from bench.report import markdown
+from bench.results import Results
+
+_DOCUMENT = ROOT / "docs" / "performance.md"
+_MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+
+
+def write(results: Results, directory: Path, *, into_documents: bool) -> None:
+    """Write everything.
+
+    Args:
+        results: The results.
+        directory: Where to; made if need be.
+        into_documents: Whether to renew docs/performance.md, too.
+    """
+    _write_raw(results, directory)
+    (directory / "results.md").write_text(markdown(results), encoding="utf-8")
+    if into_documents:
+        _write_raw(results, _DOCUMENT.parent / _DOCUMENT.stem)
+        text = _DOCUMENT.read_text(encoding="utf-8")
+        tables = markdown(results).replace("\\", r"\\")
+        _DOCUMENT.write_text(_MARKED.sub(f"{tables}\n", text), encoding="utf-8")
+
+
+def _write_raw(results: Results, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    raw = directory / "results.json"
+    raw.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    plots = Path(__file__).with_name("plots.py")
+    subprocess.run([PEER_PYTHON, plots, raw, directory], check=True)  # noqa: S603 - our own

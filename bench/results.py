@@ -1,0 +1,173 @@
+"""What was measured, as it is kept in results.json."""
+
+from statistics import median
+
+import msgspec
+
+PERCENTILES = ("p50", "p99", "p999", "worst")
+
+
+class Run(msgspec.Struct):
+    """One contender, once through a preloaded queue.
+
+    Attributes:
+        contender: Its name.
+        messages: How many there were.
+        size: Bytes of each.
+        prefetch: Of the broker and its AMQP half.
+        seconds: From the first delivery to the last message in the output queue.
+        cpu_seconds: Of its processes in that time.
+        peak_bytes: The most memory it had at once.
+        problems: What was wrong with what came out. A run with problems does not count.
+    """
+
+    contender: str
+    messages: int
+    size: int
+    prefetch: int
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    problems: list[str] = []
+
+    @property
+    def rate(self) -> float:
+        """Messages per second."""
+        return self.messages / self.seconds
+
+    @property
+    def cpu_microseconds(self) -> float:
+        """Processor time per message."""
+        return self.cpu_seconds / self.messages * 1e6
+
+
+class Latency(msgspec.Struct):
+    """How long messages took at one rate, in milliseconds.
+
+    Attributes:
+        contender: Its name.
+        load: What the rate is, in words.
+        rate: Messages per second that went in.
+        messages: How many.
+        p50: The median, and so on.
+        p99: See `p50`.
+        p999: See `p50`.
+        worst: The slowest.
+        problems: As for `Run`.
+    """
+
+    contender: str
+    load: str
+    rate: float
+    messages: int
+    p50: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
+    worst: float = 0.0
+    problems: list[str] = []
+
+
+class Growth(msgspec.Struct):
+    """What operations of the registry cost with so many agents.
+
+    Attributes:
+        agents: How many.
+        route_microseconds: One routing decision.
+        delta_microseconds: A status update that names one agent.
+        full_update_milliseconds: A status update that names all.
+        longest_slice_milliseconds: The longest time without a pause while that is applied.
+        decode_milliseconds: Decoding its frame, without a pause.
+        bytes_per_agent: Memory that the registry keeps.
+    """
+
+    agents: int
+    route_microseconds: float
+    delta_microseconds: float
+    full_update_milliseconds: float
+    longest_slice_milliseconds: float
+    decode_milliseconds: float
+    bytes_per_agent: float
+
+
+class HoldUp(msgspec.Struct):
+    """How long others wait while a full status update is applied, in milliseconds.
+
+    Attributes:
+        agents: How many it names.
+        quiet: The slowest message without it, at a low rate.
+        message: The slowest message while it comes.
+        pong: From the PING right behind it to the answer; the frame's transfer is included.
+        problems: As for `Run`.
+    """
+
+    agents: int
+    quiet: float
+    message: float
+    pong: float
+    problems: list[str] = []
+
+
+class Results(msgspec.Struct):
+    """Everything that one call of the benchmark measured.
+
+    Attributes:
+        plan: Quick, default or full.
+        machine: Machine, versions and settings, by name.
+        throughput: The main comparison.
+        window: The broker by prefetch.
+        sizes: By message size.
+        latency: By load; several of each, see `typical`.
+        growth: By number of agents.
+        hold_up: By a large status update.
+    """
+
+    plan: str
+    machine: dict[str, str]
+    throughput: list[Run] = []
+    window: list[Run] = []
+    sizes: list[Run] = []
+    latency: list[Latency] = []
+    growth: list[Growth] = []
+    hold_up: list[HoldUp] = []
+
+
+def checked(results: Results) -> list[Run | Latency | HoldUp]:
+    """Return everything that may have gone wrong."""
+    return [
+        *results.throughput,
+        *results.window,
+        *results.sizes,
+        *results.latency,
+        *results.hold_up,
+    ]
+
+
+def sound(runs: list[Run], **wanted: object) -> list[Run]:
+    """Return the runs without problems that have all the given attributes."""
+    return [
+        run
+        for run in runs
+        if not run.problems and all(getattr(run, name) == value for name, value in wanted.items())
+    ]
+
+
+def median_rate(runs: list[Run], **wanted: object) -> float | None:
+    """Return the median rate of the sound runs with the given attributes, if there are any."""
+    rates = [run.rate for run in sound(runs, **wanted)]
+    return median(rates) if rates else None
+
+
+def typical(points: list[Latency]) -> list[Latency]:
+    """Return one point for each contender and load: the medians of the sound ones."""
+    groups: dict[tuple[str, str], list[Latency]] = {}
+    for point in points:
+        if not point.problems:
+            groups.setdefault((point.contender, point.load), []).append(point)
+    return [
+        msgspec.structs.replace(
+            same[0],
+            messages=sum(point.messages for point in same),
+            **{name: median(getattr(point, name) for point in same) for name in PERCENTILES},
+        )
+        for same in groups.values()
+    ]
