@@ -18,7 +18,7 @@ class AmqpError(Exception):
 
 
 @contextmanager
-def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator[None]:
+def translated(action: str) -> Iterator[None]:
     """Turn whatever aiormq raises inside of the block into an `AmqpError`.
 
     A cancellation that was asked for stays a cancellation, also when aiormq
@@ -27,11 +27,10 @@ def translated(action: str, *, passing: type[Exception] = AmqpError) -> Iterator
 
     Args:
         action: What was being done, for the message: "connecting to ...".
-        passing: Errors that the caller handles itself.
     """
     try:
         yield
-    except (AmqpError, passing):
+    except AmqpError:
         raise
     except asyncio.CancelledError as error:
         if _is_being_cancelled():
