@@ -123,8 +123,10 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
     _log.info("broker_starting", version=__version__, broker_id=broker_id, pid=os.getpid())
     consumption = Gate()
     central = _central_link(settings, broker_id)
-    supervisor = _supervisor(settings, portal, broker_id, consumption)
     queues = _queue_names(settings)
+    supervisor = _supervisor(
+        settings, portal, queues=queues, broker_id=broker_id, consumption=consumption
+    )
     router = Router(
         queues=queues,
         broker_id=broker_id,
@@ -211,9 +213,13 @@ def _central_link(settings: Settings, broker_id: str) -> CentralLink:
 
 
 def _supervisor(
-    settings: Settings, portal: BlockingPortal, broker_id: str, consumption: Gate
+    settings: Settings,
+    portal: BlockingPortal,
+    *,
+    queues: QueueNames,
+    broker_id: str,
+    consumption: Gate,
 ) -> AmqpSupervisor:
-    queues = _queue_names(settings)
     tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
     shutdown_timeout = settings.broker_shutdown_timeout
     drain_timeout = max(shutdown_timeout - _CLOSING_TIME, shutdown_timeout / 2)

@@ -15,7 +15,8 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from broker.amqp.errors import AmqpError, describe, first_error, translated
+from broker.amqp.errors import AmqpError, describe, translated
+from broker.error_groups import first_error
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from aiormq import Channel
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Publishing, Settlement
-from broker.amqp.errors import AmqpError, describe, first_error, translated
+from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.publisher import Publisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_queues
 from broker.amqp.writer import FrameWriter
+from broker.error_groups import first_error
 from broker.settings.endpoints import AmqpEndpoint
 
 CONFIRM_TIMEOUT = 30.0
@@ -159,23 +160,21 @@ class AsyncioSession:
         self._tasks.create_task(self._watch_confirms())
         opened()
 
-    async def _connect(self, purpose: str) -> Connection:
-        connection = Connection(
-            self._parameters.endpoint,
-            name=f"{self._parameters.name} {purpose}",
-            tls=self._parameters.tls,
+    def _new_connection(self, purpose: str) -> Connection:
+        parameters = self._parameters
+        return Connection(
+            parameters.endpoint, name=f"{parameters.name} {purpose}", tls=parameters.tls
         )
+
+    async def _connect(self, purpose: str) -> Connection:
+        connection = self._new_connection(purpose)
         self._connections.append(connection)
         await connection.open()
         self._end_with(connection.aiormq.closing)
         return connection
 
     async def _ensure_queues(self, queues: Sequence[str]) -> None:
-        connection = Connection(
-            self._parameters.endpoint,
-            name=f"{self._parameters.name} declare",
-            tls=self._parameters.tls,
-        )
+        connection = self._new_connection("declare")
         try:
             await connection.open()
             await ensure_queues(connection, queues)

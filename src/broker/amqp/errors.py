@@ -68,11 +68,3 @@ def describe(error: BaseException) -> str:
         case _:
             text = error
     return " ".join(str(text).split()) or type(error).__name__
-
-
-def first_error(group: BaseExceptionGroup[AmqpError]) -> AmqpError:
-    """Return the first error of a group: the others followed from the same loss."""
-    error: AmqpError | BaseExceptionGroup[AmqpError] = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

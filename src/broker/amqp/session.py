@@ -15,8 +15,9 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp.asyncio_session import AsyncioSession, SessionParameters
 from broker.amqp.delivery import Deliveries, Delivery, Publishing, Settlement
-from broker.amqp.errors import AmqpError, first_error
+from broker.amqp.errors import AmqpError
 from broker.amqp.handoff import Handoff
+from broker.error_groups import first_error
 
 
 class SessionLostError(AmqpError):

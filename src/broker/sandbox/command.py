@@ -10,6 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.console import Console
 
 from broker.amqp import SessionLostError
+from broker.error_groups import first_error
 from broker.observe.logs import configure_logging
 from broker.sandbox.broker_process import BrokerProcessError
 from broker.sandbox.interrupts import Interrupts
@@ -87,7 +88,7 @@ async def _play(
             )
             code = _report(outcome, plan, console)
     except* (RabbitmqNodeError, SessionLostError, BrokerProcessError) as errors:
-        console.print(str(_first(errors)), style="red", markup=False)
+        console.print(str(first_error(errors)), style="red", markup=False)
     return code
 
 
@@ -112,10 +113,3 @@ def _report(outcome: Outcome, plan: Plan, console: Console) -> int:
 def _keep(log: Path) -> Path:
     """Save the log from the directory that is about to be removed."""
     return copyfile(log, Path(mkdtemp(prefix="broker-sandbox-")) / log.name)
-
-
-def _first[E: BaseException](group: BaseExceptionGroup[E]) -> E:
-    error: E | BaseExceptionGroup[E] = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
