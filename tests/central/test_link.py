@@ -312,11 +312,12 @@ async def test_an_address_that_is_none_is_not_followed(
 
 
 @autojump
+@pytest.mark.parametrize("url", ["wss://central/ws", "WSS://central/ws"])
 async def test_the_token_does_not_leave_in_the_clear_because_a_message_says_so(
-    lines: list[EventDict], network: Network, nursery: trio.Nursery
+    url: str, lines: list[EventDict], network: Network, nursery: trio.Nursery
 ) -> None:
     network.failure = OSError("no route")
-    rig = Rig(lines, url="wss://central/ws", follow=True)
+    rig = Rig(lines, url=url, follow=True)
     rig.link.server_available(ELSEWHERE)
     start(nursery, rig.run)
     await trio.sleep(0.5)

@@ -72,7 +72,7 @@ class CentralLink:
     def _follow(self, url: str | None) -> None:
         if url is None or not _is_websocket_url(url):
             _log.warning("advertised_url_ignored", reason="it is no WebSocket URL")
-        elif self._configured.is_tls and not url.startswith("wss://"):
+        elif self._configured.is_tls and not replace(self._configured, url=url).is_tls:
             # The token must not leave in the clear because somebody says so in a queue.
             _log.warning("advertised_url_ignored", reason="it is not wss://, as configured")
         else:

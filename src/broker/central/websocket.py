@@ -18,6 +18,8 @@ import trio_websocket
 import wsproto.utilities
 from trio_websocket import ConnectionRejected, HandshakeError, WebSocketConnection
 
+from broker.error_groups import first_error
+
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the WebSocket handshake together."""
 _CLOSE_TIMEOUT = 1.0
@@ -54,7 +56,7 @@ class ServerAddress:
     @property
     def is_tls(self) -> bool:
         """Whether the connection is encrypted."""
-        return self.url.startswith("wss://")
+        return urlsplit(self.url).scheme == "wss"
 
 
 @asynccontextmanager
@@ -89,11 +91,11 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
                 reader.cancel_scope.cancel()
                 await trio.aclose_forcefully(stream)
     except* WebSocketError as errors:
-        failure = _first(errors)
+        failure = first_error(errors)
     except* trio_websocket.ConnectionClosed as errors:
-        failure = _closed(_first(errors))
+        failure = _closed(first_error(errors))
     except* _LIBRARY_ERRORS as errors:
-        failure = WebSocketError(_describe(_first(errors)))
+        failure = WebSocketError(_describe(first_error(errors)))
     if failure is not None:
         raise failure
 
@@ -123,7 +125,7 @@ async def _open_stream(address: ServerAddress) -> trio.abc.Stream:
     url = urlsplit(address.url)
     host, port = url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme]
     stream = await trio.open_tcp_stream(host, port)
-    if url.scheme == "ws":
+    if not address.is_tls:
         return stream
     tls = trio.SSLStream(
         stream,
@@ -154,13 +156,6 @@ async def _shake_hands(
         max_message_size=address.max_message_bytes,
         receive_buffer_size=_RECEIVE_BYTES,
     )
-
-
-def _first[E: BaseException](group: BaseExceptionGroup[E]) -> E:
-    error: E | BaseExceptionGroup[E] = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _closed(error: trio_websocket.ConnectionClosed) -> WebSocketError:
