@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 from unittest import mock
 
@@ -30,7 +31,7 @@ class Believed:
 
     agent_name: str
     capabilities: tuple[str, ...] = ()
-    last_seen: str | float | None = None
+    last_seen: datetime | None = None
     is_online: bool = False
 
     @classmethod
@@ -55,7 +56,7 @@ def status_updates(draw: st.DrawFn) -> StatusUpdate:
                 agent_id=AGENT_IDS,
                 agent_name=AGENT_NAMES,
                 is_online=st.booleans(),
-                last_seen=st.none() | st.sampled_from(["noon", 12.0]),
+                last_seen=st.none() | st.datetimes(),
             ),
             unique_by=lambda status: status.agent_id,
             max_size=3,

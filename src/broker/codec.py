@@ -7,9 +7,10 @@ returns a `Rejected` that says why.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, batched
 
 import msgspec
 
@@ -33,6 +34,9 @@ MAX_DEPTH = 128
 """Levels of arrays and objects a body may have: receivers recurse, and this many all can."""
 
 MAX_AGENT_ID_LENGTH = 255
+
+_SLICE = 1_000
+"""Entries of a status update that are decoded between two pauses: in about a millisecond."""
 
 _BROKER_SENDER = "BrokerService"
 _SERVER_RECEIVER = "Server"
@@ -103,8 +107,12 @@ def decode_frame(text: str) -> tuple[str, Fields] | Rejected:
         return error.rejected
 
 
-def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
-    """Decode an AGENT_STATUS_UPDATE; unusable entries are skipped and counted."""
+def decoding_status_update(fields: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
+    """Decode an AGENT_STATUS_UPDATE in slices, pause after each, and return the update.
+
+    Unusable entries are skipped and counted. A caller in an event loop lets other tasks run at each
+    pause. A thread would not do: no other thread runs Python while a large JSON text is decoded.
+    """
     try:
         is_full = _field(fields, "is_full_update", bool) or False
         entries = _field(fields, "agents", list[msgspec.Raw])
@@ -112,12 +120,14 @@ def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
         return error.rejected
     if entries is None:
         return Rejected(RejectReason.INVALID_FIELD, "`agents` is missing")
-    statuses = [status for entry in entries if (status := _agent_status(entry)) is not None]
-    return StatusUpdate(
-        agents={status.agent_id: status for status in statuses},
-        is_full=is_full,
-        skipped=len(entries) - len(statuses),
-    )
+    agents: dict[str, AgentStatus] = {}
+    usable = 0
+    for some in batched(entries, _SLICE, strict=False):
+        statuses = _agent_statuses(some)
+        agents.update((status.agent_id, status) for status in statuses)
+        usable += len(statuses)
+        yield
+    return StatusUpdate(agents, is_full=is_full, skipped=len(entries) - usable)
 
 
 def string_field(fields: Fields, name: str) -> str | None:
@@ -337,29 +347,69 @@ def _agent_id(fields: Fields) -> str:
 
 
 def _is_agent_id(text: str) -> bool:
-    return 0 < len(text) <= MAX_AGENT_ID_LENGTH and not _CONTROL_CHARACTERS.search(text)
+    return 0 < len(text) <= MAX_AGENT_ID_LENGTH and (
+        text.isprintable() or not _CONTROL_CHARACTERS.search(text)
+    )
 
 
-class _AgentEntry(msgspec.Struct):
+class _AgentEntry(msgspec.Struct, gc=False):
     agent_id: str
     agent_name: str | None = None
     is_online: bool | None = None
-    last_seen: str | float | None = None
+    last_seen: datetime | float | None = None
 
 
+_NULL = msgspec.Raw(b"null")
+
+
+class _EssentialEntry(msgspec.Struct, gc=False):
+    """The same without what routing can do without, whatever that looks like."""
+
+    agent_id: str
+    agent_name: msgspec.Raw = _NULL
+    is_online: bool | None = None
+
+
+_decode_entries = msgspec.json.Decoder(list[_AgentEntry]).decode
 _decode_entry = msgspec.json.Decoder(_AgentEntry).decode
+_decode_essential_entry = msgspec.json.Decoder(_EssentialEntry).decode
 
 
-def _agent_status(raw: msgspec.Raw) -> AgentStatus | None:
+def _agent_statuses(raws: Sequence[msgspec.Raw]) -> list[AgentStatus]:
     try:
-        entry = _decode_entry(raw)
+        # One call for all of them takes a quarter of the time of a call for each.
+        entries = _decode_entries(b"[%b]" % b",".join(raws))
     except msgspec.ValidationError:
-        return None
-    if not _is_agent_id(entry.agent_id):
-        return None
+        entries = [entry for raw in raws if (entry := _usable_entry(raw)) is not None]
+    return [_agent_status(entry) for entry in entries if _is_agent_id(entry.agent_id)]
+
+
+def _usable_entry(raw: msgspec.Raw) -> _AgentEntry | None:
+    with suppress(msgspec.ValidationError):
+        return _decode_entry(raw)
+    with suppress(msgspec.ValidationError):
+        entry = _decode_essential_entry(raw)
+        return _AgentEntry(entry.agent_id, _name(entry.agent_name), entry.is_online)
+    return None
+
+
+def _name(raw: msgspec.Raw) -> str | None:
+    with suppress(msgspec.ValidationError):
+        return _decode_string(raw)
+    return None
+
+
+def _agent_status(entry: _AgentEntry) -> AgentStatus:
+    last_seen = entry.last_seen
     return AgentStatus(
-        agent_id=entry.agent_id,
-        agent_name=entry.agent_name or UNKNOWN_AGENT_NAME,
-        is_online=entry.is_online or False,
-        last_seen=entry.last_seen,
+        entry.agent_id,
+        entry.agent_name or UNKNOWN_AGENT_NAME,
+        entry.is_online or False,
+        _time(last_seen) if isinstance(last_seen, float) else last_seen,
     )
+
+
+def _time(seconds: float) -> datetime | None:
+    with suppress(OverflowError, OSError, ValueError):  # too far away for a calendar
+        return datetime.fromtimestamp(seconds, UTC)
+    return None

@@ -5,6 +5,7 @@ other way round, is the business of `broker.codec`.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -79,13 +80,13 @@ class ServerAvailable(msgspec.Struct, frozen=True):
     websocket_url: str | None
 
 
-class AgentStatus(msgspec.Struct, frozen=True):
+class AgentStatus(msgspec.Struct, frozen=True, gc=False):
     """What the central server says of one agent."""
 
     agent_id: str
     agent_name: str = UNKNOWN_AGENT_NAME
     is_online: bool = False
-    last_seen: str | float | None = None
+    last_seen: datetime | None = None
 
 
 class StatusUpdate(msgspec.Struct, frozen=True):

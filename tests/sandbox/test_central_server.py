@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from broker.sandbox.central_server import CentralServer, Message, open_central_s
 LIMIT = 20.0
 """Nothing here takes this long; it turns a hang into a failure."""
 
-ALICE = AgentStatus("alice", "Alice", is_online=True, last_seen="noon")
+ALICE = AgentStatus(
+    "alice", "Alice", is_online=True, last_seen=datetime(2026, 1, 1, 12, tzinfo=UTC)
+)
 RIGHT = "right"
 REGISTER = {"message_type": "REGISTER_BROKER", "broker_name": "b"}
 
@@ -77,7 +80,7 @@ async def test_registration_names_the_broker_and_tells_all_agents() -> None:
                         "agent_id": "alice",
                         "agent_name": "Alice",
                         "is_online": True,
-                        "last_seen": "noon",
+                        "last_seen": "2026-01-01T12:00:00Z",
                     }
                 ],
             }

@@ -22,8 +22,6 @@ STATUS_REQUEST_INTERVAL = 5.0
 _UNSENT_MESSAGES = 100
 """A server that lets this many answers pile up does not read."""
 _UNDECODED_UPDATES = 1000
-_SMALL_UPDATE_BYTES = 1 << 16
-"""Decoded in well below a millisecond; for less, a thread would cost more than it saves."""
 _PINGS_PER_SILENCE = 3
 _MAX_ID_BYTES = 255
 """The id goes along with each publishing as `app_id`; with a longer one, none could be sent."""
@@ -189,10 +187,15 @@ class CentralSession:
 
 
 async def _decode_update(fields: Fields) -> StatusUpdate | Rejected:
-    if sum(len(memoryview(value)) for value in fields.values()) <= _SMALL_UPDATE_BYTES:
-        return codec.decode_status_update(fields)
-    # A hundred thousand agents take a good tenth of a second, in which all else goes on.
-    return await trio.to_thread.run_sync(codec.decode_status_update, fields, abandon_on_cancel=True)
+    decoding = codec.decoding_status_update(fields)
+    while True:
+        # A hundred thousand agents take a good tenth of a second, in which all else goes on.
+        await trio.lowlevel.checkpoint()
+        try:
+            next(decoding)
+        except StopIteration as decoded:
+            update: StatusUpdate | Rejected = decoded.value
+            return update
 
 
 def _text(fields: Fields) -> str:

@@ -88,5 +88,5 @@ def _status(agent: Agent) -> AgentStatus:
         agent_id=agent.agent_id,
         agent_name=agent.agent_name,
         is_online=agent.online.is_open,
-        last_seen=datetime.now(UTC).isoformat(),
+        last_seen=datetime.now(UTC),
     )
