@@ -171,6 +171,15 @@ async def test_a_lost_session_is_built_anew(running: Rig) -> None:
 
 
 @autojump
+async def test_an_attempt_that_took_long_did_not_last(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.refuses = True
+    rig.node.opening = 40
+    nursery.start_soon(rig.run)
+    await trio.sleep(170)
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [1, 2, 4, 8]
+
+
+@autojump
 async def test_a_session_that_lasted_resets_the_pauses(running: Rig) -> None:
     for lifetime in (0, 0, 0, 31):
         while not running.node.sessions or running.node.closed == len(running.node.sessions):

@@ -1,5 +1,6 @@
 """The AMQP supervisor: session after session with RabbitMQ, and the consumers within."""
 
+import math
 from collections.abc import Sequence
 from itertools import cycle
 
@@ -57,9 +58,8 @@ class AmqpSupervisor:
         """
         with mailbox:
             while not self._draining.is_set():
-                started = trio.current_time()
-                error = await self._live(mailbox)
-                pause = self._backoff.after(trio.current_time() - started)
+                error, lifetime = await self._live(mailbox)
+                pause = self._backoff.after(lifetime)
                 _log.warning("amqp_lost", error=str(error), retry_in_seconds=round(pause, 1))
                 with trio.move_on_after(pause):
                     await self._draining.wait()
@@ -79,11 +79,14 @@ class AmqpSupervisor:
             await self._drained.wait()
         return not self._holds_deliveries
 
-    async def _live(self, mailbox: trio.MemorySendChannel[Mail]) -> SessionLostError:
+    async def _live(self, mailbox: trio.MemorySendChannel[Mail]) -> tuple[SessionLostError, float]:
+        """Return why the session ended and how many seconds it was open."""
         parameters = next(self._sessions)
+        opened_at = math.inf
         _log.debug("amqp_connecting", endpoint=str(parameters.endpoint))
         try:
             async with open_session(self._portal, parameters) as session:
+                opened_at = trio.current_time()
                 _log.info("amqp_connected", endpoint=str(parameters.endpoint))
                 if not self._draining.is_set():
                     self._holds_deliveries = True
@@ -94,7 +97,7 @@ class AmqpSupervisor:
         except SessionLostError as error:
             # Unless the loss spoils a graceful stop: what was held is back in its queue.
             self._holds_deliveries = self._holds_deliveries and self._draining.is_set()
-            return error
+            return error, max(0.0, trio.current_time() - opened_at)
         raise AssertionError("a session neither lasted nor was lost")
 
     async def _consume(self, session: Session, mailbox: trio.MemorySendChannel[Mail]) -> None:

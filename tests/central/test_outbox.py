@@ -53,7 +53,7 @@ def forwarded(batches: Sequence[Sequence[CentralMail]], mailbox_size: float) -> 
 
 def told(mails: Sequence[Mail]) -> list[tuple[object, frozenset[str]]]:
     """Return who is online at each word that is no update, and at the end."""
-    registry = AgentRegistry()
+    registry = AgentRegistry(max_agents=100)
     told: list[tuple[object, frozenset[str]]] = []
     for mail in [*mails, None]:
         if isinstance(mail, StatusUpdate):

@@ -375,6 +375,22 @@ async def test_a_frame_that_cannot_be_read_is_ignored(
 
 
 @autojump
+async def test_a_flood_of_rubbish_does_not_flood_the_log(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    with structlog.testing.capture_logs() as lines:
+        for number in range(300):
+            await server.websocket.send_message(f"rubbish {number}")
+            await server.send(f"TYPE_{number}")
+        await wait_all_tasks_blocked()
+    assert [line["event"] for line in lines].count("frame_ignored") == 1
+    assert len(lines) == 100
+
+
+@autojump
 async def test_an_unknown_type_is_logged_once(
     rig: Rig, network: Network, nursery: trio.Nursery
 ) -> None:

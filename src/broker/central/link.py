@@ -19,6 +19,9 @@ from broker.messages import ServerAvailable
 from broker.router import Mail, ServerLost
 from broker.wakeup import Wakeup
 
+_LEAST_INTERVAL = 1.0
+"""Seconds between the beginnings of two sessions, however often a server advertises itself."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -95,6 +98,7 @@ class CentralLink:
                     self._server_available.clear()
                     with trio.move_on_after(pause):
                         await self._server_available.wait()
+                        await trio.sleep_until(started + _LEAST_INTERVAL)
 
     def _pause(self, error: Exception, lifetime: float) -> float:
         if isinstance(error, MessageTooBigError):

@@ -1,7 +1,5 @@
 """One session with the central server: register, listen, answer."""
 
-from collections import Counter
-
 import structlog
 import trio
 from trio_websocket import WebSocketConnection
@@ -22,6 +20,9 @@ STATUS_REQUEST_INTERVAL = 5.0
 _UNSENT_MESSAGES = 100
 """A server that lets this many answers pile up does not read."""
 _UNDECODED_UPDATES = 1000
+_MOST_REPORTED = 100
+"""Kinds of frames that one session reports as ignored."""
+_SHOWN_CHARACTERS = 100
 _PINGS_PER_SILENCE = 3
 _MAX_ID_BYTES = 255
 """The id goes along with each publishing as `app_id`; with a longer one, none could be sent."""
@@ -60,7 +61,7 @@ class CentralSession:
         self._updates, self._undecoded = trio.open_memory_channel[Fields](_UNDECODED_UPDATES)
         self._registered = trio.Event()
         self._last_frame = trio.current_time()
-        self._unknown_types: Counter[str] = Counter()
+        self._reported: set[str] = set()
         self.broker_id = broker_id
 
     @property
@@ -112,7 +113,8 @@ class CentralSession:
                 else Rejected(RejectReason.NOT_AN_OBJECT, "a binary frame")
             )
             if isinstance(frame, Rejected):
-                _log.warning("frame_ignored", reason=frame.reason.value, error=frame.error)
+                if self._is_news(frame.reason):
+                    _log.warning("frame_ignored", reason=frame.reason.value, error=frame.error)
             else:
                 self._handle(*frame)
 
@@ -161,9 +163,15 @@ class CentralSession:
         _log.info("registered", broker_id=self.broker_id)
 
     def _handle_unknown(self, message_type: str) -> None:
-        self._unknown_types[message_type[:100]] += 1
-        if self._unknown_types[message_type[:100]] == 1:
-            _log.info("frame_type_unknown", message_type=message_type[:100])
+        if self._is_news(message_type[:_SHOWN_CHARACTERS]):
+            _log.info("frame_type_unknown", message_type=message_type[:_SHOWN_CHARACTERS])
+
+    def _is_news(self, what: str) -> bool:
+        # Each once a session: a server that sends nothing but rubbish must not flood the log.
+        if what in self._reported or len(self._reported) >= _MOST_REPORTED:
+            return False
+        self._reported.add(what)
+        return True
 
     async def _watch_silence(self) -> None:
         # One wake-up a silence is cheaper than an event for each frame.
