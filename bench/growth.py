@@ -27,7 +27,7 @@ def growth(agents: int) -> Growth:
     """Measure with so many agents, half of whom go offline and come back."""
     frame = _status_frame(agents)
     decode_seconds, update = _timed(lambda: _decoded(frame))
-    registry = AgentRegistry()
+    registry = AgentRegistry(agents)
     registry.apply(update)
     slices = _slices(registry, update)
     message = ChatMessage({}, _agent_id(0))
@@ -59,7 +59,7 @@ def _slices(registry: AgentRegistry, update: StatusUpdate) -> list[float]:
 def _bytes_per_agent(frame: str, agents: int) -> float:
     gc.collect()
     tracemalloc.start()
-    registry = AgentRegistry()
+    registry = AgentRegistry(agents)
     registry.apply(_decoded(frame))
     # The update is gone by now; the strings that the registry keeps of it are counted.
     gc.collect()

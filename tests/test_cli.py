@@ -42,6 +42,8 @@ WRONG_TOGETHER: list[dict[str, str]] = [
         "BROKER_METADATA_QUEUE": "a\tb",
         "BROKER_PREFETCH": "65536",
         "BROKER_MAX_MESSAGE_BYTES": "134217729",
+        "BROKER_MAX_AGENTS": "all",
+        "BROKER_MAX_HOPS": "1.5",
         "BROKER_REGISTRY_TTL": "nan",
         "BROKER_SHUTDOWN_TIMEOUT": "0",
         "BROKER_LOG_LEVEL": "loud",

@@ -375,10 +375,11 @@ def test_errors_from_agents_are_taken_as_they_are(body: bytes) -> None:
         ('"x": 1', RegisterAgent("a", "Unknown Agent")),
         ('"agent_name": null, "capabilities": null', RegisterAgent("a", "Unknown Agent")),
         ('"agent_name": ""', RegisterAgent("a", "Unknown Agent")),
+        (f'"agent_name": "{"x" * 256}"', RegisterAgent("a", "x" * 255)),
         ('"agent_name": "Ada", "capabilities": []', RegisterAgent("a", "Ada")),
         (
             '"agent_name": "Ada", "capabilities": ["sums", "tables"]',
-            RegisterAgent("a", "Ada", ("sums", "tables")),
+            RegisterAgent("a", "Ada"),
         ),
         (
             '"agent_name": "Ada", "_client_id": "c"',
@@ -389,7 +390,17 @@ def test_errors_from_agents_are_taken_as_they_are(body: bytes) -> None:
             RegisterAgent("a", "Ada", client_id=msgspec.Raw("null")),
         ),
     ],
-    ids=["name", "no-name", "nulls", "empty-name", "no-skill", "skills", "client", "null-client"],
+    ids=[
+        "name",
+        "no-name",
+        "nulls",
+        "empty-name",
+        "long-name",
+        "no-skill",
+        "skills",
+        "client",
+        "null-client",
+    ],
 )
 def test_agents_register(fields: str, expected: RegisterAgent) -> None:
     assert registration(f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", {fields}}}') == (

@@ -20,8 +20,8 @@ TRACE = {"traceparent": "00-abc-def-01"}
 class Desk:
     """A dispatcher, its registry, and a note of everything it called."""
 
-    def __init__(self) -> None:
-        self.registry = AgentRegistry()
+    def __init__(self, max_hops: int = 0) -> None:
+        self.registry = AgentRegistry(max_agents=5)
         self.registered = 0
         self.wanted = 0
         self.advertised: list[ServerAvailable] = []
@@ -30,6 +30,7 @@ class Desk:
             registry=self.registry,
             broker_id="broker_0001",
             max_message_bytes=MAX_BYTES,
+            max_hops=max_hops,
             agent_registered=self._agent_registered,
             status_wanted=self._status_wanted,
             server_available=self.advertised.append,
@@ -161,8 +162,33 @@ def test_a_registration_is_answered_and_counts_at_once(desk: Desk) -> None:
     }
     assert desk.registered == 1
     assert desk.registry["bob"].agent_name == "Bob"
-    assert desk.registry["bob"].capabilities == ("x",)
     assert said(desk.publish("in", chat()))["receiver_id"] == "bob"
+
+
+def test_when_there_is_no_room_a_registration_is_parked(desk: Desk) -> None:
+    desk.online("a", "b", "c", "d", "e")
+    parked, reason = desk.park("meta", b'{"message_type": "REGISTER_AGENT", "agent_id": "f"}')
+    assert reason is RejectReason.REGISTRY_FULL
+    assert "BROKER_MAX_AGENTS" in str(parked.headers["x-broker-error"])
+    assert desk.registered == 0
+    assert "f" not in desk.registry
+
+
+def test_a_row_of_answers_ends_where_the_limit_says() -> None:
+    desk = Desk(max_hops=2)
+    desk.online("alice", "bob")
+    desk.publish("in", chat(message_id="m1"))
+    desk.publish("in", chat(message_id="m2", in_reply_to_message_id="m1"))
+    parked, reason = desk.park("in", chat(message_id="m3", in_reply_to_message_id="m2"))
+    assert reason is RejectReason.TOO_MANY_HOPS
+    assert "BROKER_MAX_HOPS" in str(parked.headers["x-broker-error"])
+    desk.publish("in", chat(message_id="m4"))
+
+
+def test_without_a_limit_a_row_of_answers_goes_on(desk: Desk) -> None:
+    desk.online("alice", "bob")
+    for number in range(100):
+        desk.publish("in", chat(message_id=f"m{number + 1}", in_reply_to=f"m{number}"))
 
 
 def test_a_disconnected_agent_stays_known(desk: Desk) -> None:

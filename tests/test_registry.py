@@ -1,6 +1,7 @@
 """The agent registry, alone and against a plain dict."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -19,7 +20,7 @@ from hypothesis.stateful import (
 
 from broker import registry as registry_module
 from broker.messages import AgentStatus, StatusUpdate
-from broker.registry import Agent, AgentRegistry
+from broker.registry import Agent, AgentRegistry, RegistryFullError
 
 LARGEST_RANDOM = 1 - 2**-53
 STRANGER = "stranger"
@@ -30,13 +31,12 @@ class Believed:
     """What is to be known of one agent."""
 
     agent_name: str
-    capabilities: tuple[str, ...] = ()
     last_seen: datetime | None = None
     is_online: bool = False
 
     @classmethod
     def of(cls, agent: Agent) -> Self:
-        return cls(agent.agent_name, agent.capabilities, agent.last_seen, agent.is_online)
+        return cls(agent.agent_name, agent.last_seen, agent.is_online)
 
 
 def online_part(agents: dict[str, Believed]) -> dict[str, Believed]:
@@ -88,7 +88,7 @@ def full_update(*agent_ids: str) -> StatusUpdate:
 
 
 def registry_with(*agent_ids: str) -> AgentRegistry:
-    registry = AgentRegistry()
+    registry = AgentRegistry(max_agents=100)
     for agent_id in agent_ids:
         registry.register(agent_id, agent_id.upper())
     return registry
@@ -101,7 +101,7 @@ def slices_of_two() -> Iterator[None]:
 
 
 def test_an_empty_registry_chooses_nobody() -> None:
-    registry = AgentRegistry()
+    registry = AgentRegistry(max_agents=100)
 
     assert registry.choose(STRANGER, always(0.0)) is None
     assert (registry.known_count, registry.online_count) == (0, 0)
@@ -142,22 +142,70 @@ def test_an_empty_delta_changes_nothing() -> None:
 
 
 def test_disconnecting_an_unknown_agent_does_not_make_it_known() -> None:
-    registry = AgentRegistry()
+    registry = AgentRegistry(max_agents=100)
 
     registry.disconnect("a")
 
     assert registry.known_count == 0
 
 
-def test_an_agent_that_comes_back_keeps_its_capabilities() -> None:
-    registry = AgentRegistry()
-    registry.register("a", "Ada", ("sums",))
-    registry.disconnect("a")
+def full_registry(*agent_ids: str) -> AgentRegistry:
+    registry = AgentRegistry(max_agents=len(agent_ids))
+    for agent_id in agent_ids:
+        registry.register(agent_id, agent_id.upper())
+    return registry
 
-    registry.apply(full_update("a"))
 
-    assert registry["a"].is_online
-    assert registry["a"].capabilities == ("sums",)
+def known(registry: AgentRegistry) -> set[str]:
+    return {agent.agent_id for agent in registry}
+
+
+def test_who_is_offline_makes_room_for_somebody_new() -> None:
+    registry = full_registry("a", "b", "c")
+    registry.disconnect("b")
+    registry.disconnect("c")
+
+    registry.register("d", "D")
+
+    assert known(registry) == {"a", "c", "d"}
+    assert every_choice(registry, STRANGER, 2) == ["a", "d"]
+
+
+def test_there_is_no_room_while_all_are_online() -> None:
+    registry = full_registry("a", "b")
+
+    with pytest.raises(RegistryFullError):
+        registry.register("c", "C")
+    turned_away = registry.apply(
+        StatusUpdate({name: AgentStatus(name, name, is_online=True) for name in "bcd"})
+    )
+
+    assert turned_away == 2
+    assert known(registry) == {"a", "b"}
+    assert registry["b"].agent_name == "b"
+    registry.register("a", "Ada")
+    assert registry["a"].agent_name == "Ada"
+
+
+def test_a_full_update_with_too_many_agents_is_refused_as_a_whole() -> None:
+    registry = full_registry("a", "b")
+
+    with pytest.raises(RegistryFullError):
+        registry.applying(full_update("b", "c", "d"))
+
+    assert known(registry) == {"a", "b"}
+    assert registry.online_count == 2
+
+
+@pytest.mark.usefixtures("slices_of_two")
+def test_a_full_update_may_replace_everybody() -> None:
+    registry = full_registry("a", "b", "c", "d", "e")
+
+    online = [registry.online_count for _ in registry.applying(full_update("f", "g", "h", "i"))]
+
+    assert min(online) >= 4, "there is always somebody to route to"
+    assert registry.known_count == 5
+    assert {agent.agent_id for agent in registry if agent.is_online} == set("fghi")
 
 
 @pytest.mark.usefixtures("slices_of_two")
@@ -221,6 +269,32 @@ def test_merged_updates_have_the_effect_of_one_after_the_other(
         assert actual == expected
 
 
+@given(
+    updates=st.lists(status_updates() | AGENT_IDS, max_size=30),
+    max_agents=st.integers(3, 5),
+)
+def test_no_more_agents_are_known_than_allowed(
+    updates: list[StatusUpdate | str], max_agents: int
+) -> None:
+    registry = AgentRegistry(max_agents)
+    for update in updates:
+        before = {agent.agent_id for agent in registry if agent.is_online}
+        if isinstance(update, StatusUpdate):
+            turned_away = registry.apply(update)
+            named = {name for name, agent in update.agents.items() if agent.is_online}
+            missing = named - {agent.agent_id for agent in registry if agent.is_online}
+            assert len(missing) <= turned_away <= len(update.agents)
+            assert not (missing and update.is_full)
+        else:
+            with suppress(RegistryFullError):
+                registry.register(update, update)
+                assert registry.is_online(update)
+            assert registry.is_online(update) or len(before) == max_agents
+        offline = [agent for agent in registry if not agent.is_online]
+        assert registry.known_count == registry.online_count + len(offline) <= max_agents
+        assert sorted(~agent.place for agent in offline) == list(range(len(offline)))
+
+
 class RegistryMachine(RuleBasedStateMachine):
     """Agents register and disconnect, also at the pauses of a status update."""
 
@@ -228,9 +302,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry = AgentRegistry()
+        self.registry = AgentRegistry(max_agents=100)
         self.model: dict[str, Believed] = {}
-        self.applying: Iterator[None] | None = None
+        self.applying: Iterator[int] | None = None
         self.unapplied: list[AgentStatus] = []
         self.is_full = False
         self.named: frozenset[str] = frozenset()
@@ -242,7 +316,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @initialize(agent_ids=st.lists(AGENT_IDS, unique=True, min_size=4))
     def begin_with_some_agents(self, agent_ids: list[str]) -> None:
         for agent_id in agent_ids:
-            self.register(agent_id, "Ada", ())
+            self.register(agent_id, "Ada")
 
     def teardown(self) -> None:
         self.small_slices.stop()
@@ -259,13 +333,11 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(
         agent_id=AGENT_IDS,
         agent_name=AGENT_NAMES,
-        capabilities=st.sampled_from([(), ("sums",), ("sums", "tables")]),
     )
-    def register(self, agent_id: str, agent_name: str, capabilities: tuple[str, ...]) -> None:
-        self.registry.register(agent_id, agent_name, capabilities)
+    def register(self, agent_id: str, agent_name: str) -> None:
+        self.registry.register(agent_id, agent_name)
         agent = self.model.setdefault(agent_id, Believed(""))
         agent.agent_name = agent_name
-        agent.capabilities = capabilities
         agent.is_online = True
         # It counts as registered before the update or after it.
         self.must_leave.discard(agent_id)
@@ -305,7 +377,7 @@ class RegistryMachine(RuleBasedStateMachine):
         if self.may_leave is None:
             self.may_leave = self.online() - self.named if self.is_full else set()
             self.must_leave = self.may_leave.copy()
-        paused = next(self.applying, "ended") is None
+        paused = next(self.applying, None) is not None
         left = {agent_id for agent_id in self.online() if not self.registry.is_online(agent_id)}
         assert left <= self.may_leave
         assert len(left) <= self.slice_size
@@ -331,6 +403,8 @@ class RegistryMachine(RuleBasedStateMachine):
         assert count == len(self.online())
         places = [self.registry[i].place for i in every_choice(self.registry, STRANGER, count)]
         assert places == list(range(count))
+        offline = [agent for agent in self.registry if not agent.is_online]
+        assert sorted(~agent.place for agent in offline) == list(range(len(offline)))
 
     @invariant()
     def each_candidate_can_be_chosen_and_no_one_else(self) -> None:

@@ -69,13 +69,17 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(registry_ttl: float = TTL, mailbox_size: float = math.inf) -> AsyncIterator[Rig]:
+async def running(
+    registry_ttl: float = TTL, mailbox_size: float = math.inf, max_agents: int = 100_000
+) -> AsyncIterator[Rig]:
     send, receive = trio.open_memory_channel[Mail](mailbox_size)
     rig = Rig(send, Gate())
     router = Router(
         queues=QUEUES,
         broker_id="broker_0001",
         max_message_bytes=1000,
+        max_hops=0,
+        max_agents=max_agents,
         registry_ttl=registry_ttl,
         consumption=rig.gate,
         status_wanted=rig.want_status,
@@ -396,3 +400,28 @@ async def test_the_mailbox_is_closed_with_the_router() -> None:
         pass
     with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
         await rig.mailbox.send(ServerLost())
+
+
+@autojump
+async def test_a_full_update_with_too_many_agents_leaves_the_registry_as_it_was() -> None:
+    async with running(max_agents=2) as rig:
+        await rig.mail(update("alice", "bob", full=True))
+        with structlog.testing.capture_logs() as lines:
+            await rig.mail(update("carol", "dave", "erin", full=True))
+        [line] = lines
+        assert (line["event"], line["log_level"]) == ("status_update_refused", "error")
+        assert (line["named"], line["allowed"]) == (3, 2)
+        assert set(await rig.receivers(*["alice", "bob"] * 5)) == {"alice", "bob"}
+
+
+@autojump
+async def test_agents_that_there_is_no_room_for_are_reported() -> None:
+    async with running(max_agents=2) as rig:
+        await rig.mail(update("alice", "bob", full=True))
+        with structlog.testing.capture_logs() as lines:
+            await rig.mail(update("carol", "dave"))
+        assert {"entries": 2, "allowed": 2} in [
+            {name: line.get(name) for name in ("entries", "allowed")}
+            for line in lines
+            if line["event"] == "registry_full"
+        ]

@@ -17,7 +17,7 @@ RANDOM_NUMBERS = st.floats(0.0, 1.0, exclude_max=True)
 
 
 def registry_of(known: dict[str, bool]) -> AgentRegistry:
-    registry = AgentRegistry()
+    registry = AgentRegistry(max_agents=100)
     for agent_id in known:
         registry.register(agent_id, agent_id.upper())
     for agent_id, is_online in known.items():

@@ -88,6 +88,8 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"BROKER_PREFETCH": "65536"}, "BROKER_PREFETCH", "from 1 to 65535"),
     ({"BROKER_MAX_MESSAGE_BYTES": "0"}, "BROKER_MAX_MESSAGE_BYTES", "from 1 to 134217728"),
     ({"BROKER_MAX_MESSAGE_BYTES": "134217729"}, "BROKER_MAX_MESSAGE_BYTES", "RabbitMQ's own"),
+    ({"BROKER_MAX_AGENTS": "0"}, "BROKER_MAX_AGENTS", "at least 1, not '0'"),
+    ({"BROKER_MAX_HOPS": "-1"}, "BROKER_MAX_HOPS", "0 for any number, not '-1'"),
     ({"BROKER_REGISTRY_TTL": "-1"}, "BROKER_REGISTRY_TTL", "0 for never, not '-1'"),
     ({"BROKER_REGISTRY_TTL": "nan"}, "BROKER_REGISTRY_TTL", "not 'nan'"),
     ({"BROKER_REGISTRY_TTL": "60s"}, "BROKER_REGISTRY_TTL", "not '60s'"),

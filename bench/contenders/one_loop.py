@@ -42,7 +42,7 @@ async def main(url: str, prefetch: int) -> None:
 
 
 def _dispatcher() -> Dispatcher:
-    registry = AgentRegistry()
+    registry = AgentRegistry(len(AGENTS))
     for agent_id in AGENTS:
         registry.register(agent_id, agent_id)
     return Dispatcher(
@@ -56,6 +56,7 @@ def _dispatcher() -> Dispatcher:
         registry=registry,
         broker_id="one-loop",
         max_message_bytes=1 << 20,
+        max_hops=0,
         agent_registered=lambda: None,
         status_wanted=lambda: None,
         server_available=lambda _: None,

@@ -34,6 +34,8 @@ MAX_DEPTH = 128
 """Levels of arrays and objects a body may have: receivers recurse, and this many all can."""
 
 MAX_AGENT_ID_LENGTH = 255
+_MAX_AGENT_NAME_LENGTH = 255
+"""A name is for people: what is longer is cut off."""
 
 _SLICE = 1_000
 """Entries of a status update that are decoded between two pauses: in about a millisecond."""
@@ -286,10 +288,10 @@ def _input_message(message_type: str, fields: Fields) -> ChatMessage | AgentErro
 
 def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | ClientDisconnected:
     if message_type == "REGISTER_AGENT":
+        _field(fields, "capabilities", tuple[str, ...])
         return RegisterAgent(
             agent_id=_agent_id(fields),
-            agent_name=_string(fields, "agent_name") or UNKNOWN_AGENT_NAME,
-            capabilities=_field(fields, "capabilities", tuple[str, ...]) or (),
+            agent_name=_agent_name(_string(fields, "agent_name")),
             client_id=fields.get("_client_id"),
         )
     if message_type == "CLIENT_DISCONNECTED":
@@ -344,6 +346,10 @@ def _agent_id(fields: Fields) -> str:
             "none of them a control character",
         )
     return agent_id
+
+
+def _agent_name(text: str | None) -> str:
+    return text[:_MAX_AGENT_NAME_LENGTH] if text else UNKNOWN_AGENT_NAME
 
 
 def _is_agent_id(text: str) -> bool:
@@ -403,7 +409,7 @@ def _agent_status(entry: _AgentEntry) -> AgentStatus:
     last_seen = entry.last_seen
     return AgentStatus(
         entry.agent_id,
-        entry.agent_name or UNKNOWN_AGENT_NAME,
+        _agent_name(entry.agent_name),
         entry.is_online or False,
         _time(last_seen) if isinstance(last_seen, float) else last_seen,
     )

@@ -10,6 +10,7 @@ import structlog
 
 from broker import codec
 from broker.amqp import Delivery, Publishing, Settlement, dead_letter
+from broker.hops import HopCounter
 from broker.messages import (
     UNKNOWN_SENDER,
     AgentError,
@@ -20,11 +21,14 @@ from broker.messages import (
     RejectReason,
     ServerAvailable,
 )
-from broker.registry import AgentRegistry
+from broker.registry import AgentRegistry, RegistryFullError
 from broker.routing import CannotRoute, RouteTo, route
 
 _UNROUTABLE = Rejected(
     RejectReason.UNROUTABLE, "RabbitMQ found no output queue, even after the broker created it"
+)
+_NO_ROOM = Rejected(
+    RejectReason.REGISTRY_FULL, "as many agents are online as BROKER_MAX_AGENTS allows"
 )
 _FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
@@ -53,6 +57,7 @@ class Dispatcher:
         registry: The agent registry.
         broker_id: See above.
         max_message_bytes: Larger bodies are parked.
+        max_hops: How many messages may answer each other in a row; 0 means any number.
         agent_registered: Called after a registration by queue.
         status_wanted: Called when a sender shows that the registry lacks an agent.
         server_available: Called when a server advertises itself.
@@ -65,6 +70,7 @@ class Dispatcher:
         registry: AgentRegistry,
         broker_id: str,
         max_message_bytes: int,
+        max_hops: int,
         agent_registered: Callable[[], None],
         status_wanted: Callable[[], None],
         server_available: Callable[[ServerAvailable], None],
@@ -73,6 +79,8 @@ class Dispatcher:
         self._queues = queues
         self._registry = registry
         self._max_bytes = max_message_bytes
+        self._max_hops = max_hops
+        self._hops = HopCounter()
         self._agent_registered = agent_registered
         self._status_wanted = status_wanted
         self._server_available = server_available
@@ -104,6 +112,8 @@ class Dispatcher:
         message = codec.decode_input(delivery.body, self._max_bytes)
         match message:
             case ChatMessage():
+                if self._max_hops and (hops := self._hops.count(message)) > self._max_hops:
+                    return _too_many_hops(hops, self._max_hops)
                 self._notice_sender(message)
                 return self._published(delivery, self._route(message))
             case AgentError():
@@ -132,7 +142,10 @@ class Dispatcher:
         message = codec.decode_metadata(delivery.body, self._max_bytes)
         match message:
             case RegisterAgent():
-                self._registry.register(message.agent_id, message.agent_name, message.capabilities)
+                try:
+                    self._registry.register(message.agent_id, message.agent_name)
+                except RegistryFullError:
+                    return _NO_ROOM
                 self._agent_registered()
                 _log.debug("agent_registered", agent_id=message.agent_id)
                 return self._published(delivery, codec.encode_register_response(message))
@@ -173,3 +186,10 @@ class Dispatcher:
             error=rejected.error,
             broker_id=self.broker_id,
         )
+
+
+def _too_many_hops(hops: int, max_hops: int) -> Rejected:
+    return Rejected(
+        RejectReason.TOO_MANY_HOPS,
+        f"it is message {hops} of a row of answers, and BROKER_MAX_HOPS allows {max_hops}",
+    )

@@ -31,6 +31,8 @@ class RejectReason(StrEnum):
     TOO_LARGE = "too_large"
     TOO_DEEP = "too_deep"
     INVALID_PROPERTIES = "invalid_properties"
+    TOO_MANY_HOPS = "too_many_hops"
+    REGISTRY_FULL = "registry_full"
     UNROUTABLE = "unroutable"
     INTERNAL_ERROR = "internal_error"
 
@@ -63,7 +65,6 @@ class RegisterAgent(msgspec.Struct, frozen=True):
 
     agent_id: str
     agent_name: str
-    capabilities: tuple[str, ...] = ()
     client_id: msgspec.Raw | None = None
 
 

@@ -1,9 +1,9 @@
 """Who is online: the agent registry.
 
-Online agents live in a list, and each agent knows its place there. Going
-online is an append, going offline moves the last agent into the gap, and
-choosing at random is one index, so none of them grows with the number of
-agents.
+Online agents live in one list and the others in a second, and each agent knows
+its place there. Whoever comes or goes is appended to one list, and the last
+agent of the other moves into the gap; choosing at random is one index. So
+none of them grows with the number of agents.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,41 +14,58 @@ import msgspec
 
 from broker.messages import AgentStatus, StatusUpdate
 
-_OFFLINE = -1
 _SLICE = 1_000
 """Agents applied between two pauses of `AgentRegistry.applying`: well below a millisecond."""
 
 
+class RegistryFullError(Exception):
+    """There is no room for another agent, because as many as may be known are online."""
+
+
 # There may be a million of them, so they spare the garbage collector, which they do not need as
 # nothing in them refers back, and the bytes that it takes of each object it watches.
-class Agent(msgspec.Struct, gc=False):
-    """One known agent. Only its registry changes it."""
+class Agent(msgspec.Struct, gc=False, eq=False):
+    """One known agent. Only its registry changes it.
+
+    Attributes:
+        agent_id: Its id.
+        place: Its index in the list of online agents, or `~index` in the list of the others.
+        agent_name: Its name, for people.
+        last_seen: When the server last heard of it, if the server says so.
+    """
 
     agent_id: str
+    place: int
     agent_name: str = ""
-    capabilities: tuple[str, ...] = ()
     last_seen: datetime | None = None
-    place: int = _OFFLINE
 
     @property
     def is_online(self) -> bool:
         """Whether messages may be routed to this agent."""
-        return self.place != _OFFLINE
+        return self.place >= 0
 
 
 class AgentRegistry:
     """Known agents and which of them are online.
 
+    Who goes offline stays known, until there is no room for somebody new.
+
     Not safe for concurrent use: one task owns it.
+
+    Args:
+        max_agents: How many agents may be known. It may be more for as long as a full status
+            update is applied in slices.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_agents: int) -> None:
+        self._max_agents = max_agents
         self._agents: dict[str, Agent] = {}
         self._online: list[Agent] = []
+        self._offline: list[Agent] = []
 
     @property
     def known_count(self) -> int:
-        """How many agents were ever named."""
+        """How many agents are known."""
         return len(self._agents)
 
     @property
@@ -90,11 +107,18 @@ class AgentRegistry:
         place = int(random() * (count - 1))
         return self._online[place + (place >= sender.place)]
 
-    def register(self, agent_id: str, agent_name: str, capabilities: tuple[str, ...] = ()) -> None:
-        """Add an agent, or rename a known one, and set it online. O(1)."""
-        agent = self._known(agent_id)
+    def register(self, agent_id: str, agent_name: str) -> None:
+        """Add an agent, or rename a known one, and set it online. O(1).
+
+        Raises:
+            RegistryFullError: It is unknown, and there is no room for it.
+        """
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            if self._is_full():
+                raise RegistryFullError
+            agent = self._add(agent_id)
         agent.agent_name = agent_name
-        agent.capabilities = capabilities
         self._set_online(agent)
 
     def disconnect(self, agent_id: str) -> None:
@@ -103,22 +127,39 @@ class AgentRegistry:
         if agent is not None:
             self._set_offline(agent)
 
-    def apply(self, update: StatusUpdate) -> None:
-        """Apply a status update. O(agents named), a full update O(agents online) more."""
-        for _ in self.applying(update):
-            pass
+    def apply(self, update: StatusUpdate) -> int:
+        """Apply a status update. O(agents named), a full update O(agents known) more.
 
-    def applying(self, update: StatusUpdate) -> Iterator[None]:
+        Returns:
+            How many agents there was no room for.
+
+        Raises:
+            RegistryFullError: As `applying`.
+        """
+        return sum(self.applying(update))
+
+    def applying(self, update: StatusUpdate) -> Iterator[int]:
         """Apply a status update in slices, and pause after each.
 
         A caller in an event loop lets other tasks run at each pause, also those that use and
         change this registry. Until the iterator is exhausted the update is applied only in
         part: what happens to an agent at a pause counts as before the update or as after it.
+
+        Yields:
+            How many agents of the slice there was no room for. A full update needs none of those
+            that it does not name, so with one it is 0.
+
+        Raises:
+            RegistryFullError: A full update names more agents than may be known. At once; nothing
+                of it is applied.
         """
+        if update.is_full and len(update.agents) > self._max_agents:
+            raise RegistryFullError
+        return self._applying(update)
+
+    def _applying(self, update: StatusUpdate) -> Iterator[int]:
         for statuses in batched(update.agents.values(), _SLICE, strict=False):
-            for status in statuses:
-                self._apply_one(status)
-            yield
+            yield sum(not self._applied(status, update) for status in statuses)
         if not update.is_full:
             return
         # A copy, because places change while agents leave, here and at the pauses.
@@ -126,25 +167,49 @@ class AgentRegistry:
             for agent in agents:
                 if agent.agent_id not in update.agents:
                     self._set_offline(agent)
-            yield
+            yield 0
+        while len(self._agents) > self._max_agents and self._offline:
+            for _ in range(min(len(self._agents) - self._max_agents, len(self._offline), _SLICE)):
+                self._forget_one()
+            yield 0
 
-    def _apply_one(self, status: AgentStatus) -> None:
-        agent = self._known(status.agent_id)
+    def _applied(self, status: AgentStatus, update: StatusUpdate) -> bool:
+        agent = self._agents.get(status.agent_id)
+        if agent is None:
+            if self._is_full() and not update.is_full:
+                return False
+            agent = self._add(status.agent_id)
         agent.agent_name = status.agent_name
         agent.last_seen = status.last_seen
         if status.is_online:
             self._set_online(agent)
         else:
             self._set_offline(agent)
+        return True
 
-    def _known(self, agent_id: str) -> Agent:
-        agent = self._agents.get(agent_id)
-        if agent is None:
-            agent = self._agents[agent_id] = Agent(agent_id)
+    def _is_full(self) -> bool:
+        return len(self._online) >= self._max_agents
+
+    def _add(self, agent_id: str) -> Agent:
+        if len(self._agents) >= self._max_agents and self._offline:
+            self._forget_one()
+        agent = self._agents[agent_id] = Agent(agent_id, place=~len(self._offline))
+        self._offline.append(agent)
         return agent
+
+    def _forget_one(self) -> None:
+        # The one at the front: it has mostly been offline for long.
+        agent = self._offline[0]
+        self._set_online(agent)
+        self._online.pop()
+        del self._agents[agent.agent_id]
 
     def _set_online(self, agent: Agent) -> None:
         if not agent.is_online:
+            last = self._offline.pop()
+            if last is not agent:
+                self._offline[~agent.place] = last
+                last.place = agent.place
             agent.place = len(self._online)
             self._online.append(agent)
 
@@ -154,4 +219,5 @@ class AgentRegistry:
             if last is not agent:
                 self._online[agent.place] = last
                 last.place = agent.place
-            agent.place = _OFFLINE
+            agent.place = ~len(self._offline)
+            self._offline.append(agent)

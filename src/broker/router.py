@@ -17,7 +17,7 @@ from broker.amqp import Deliveries
 from broker.dispatch import Dispatcher, QueueNames
 from broker.freshness import RegistryFreshness
 from broker.messages import ServerAvailable, StatusUpdate
-from broker.registry import AgentRegistry
+from broker.registry import AgentRegistry, RegistryFullError
 from broker.reject_log import RejectLog
 from broker.wakeup import Gate
 
@@ -47,6 +47,8 @@ class Router:
         queues: Their names.
         broker_id: What the broker calls itself until the server names it.
         max_message_bytes: Larger bodies are dead-lettered.
+        max_hops: How many messages may answer each other in a row; 0 means any number.
+        max_agents: How many agents may be known.
         registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
         consumption: Opened while messages may be taken from the input queue.
         status_wanted: Called when a message shows that the registry lacks an agent.
@@ -59,6 +61,8 @@ class Router:
         queues: QueueNames,
         broker_id: str,
         max_message_bytes: int,
+        max_hops: int,
+        max_agents: int,
         registry_ttl: float,
         consumption: Gate,
         status_wanted: Callable[[], None],
@@ -67,7 +71,8 @@ class Router:
         self._input_queue = queues.input
         self._consumption = consumption
         self._postponed: deque[Mail] = deque()
-        self._registry = AgentRegistry()
+        self._max_agents = max_agents
+        self._registry = AgentRegistry(max_agents)
         self._rejects = RejectLog()
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
         self._dispatcher = Dispatcher(
@@ -75,6 +80,7 @@ class Router:
             registry=self._registry,
             broker_id=broker_id,
             max_message_bytes=max_message_bytes,
+            max_hops=max_hops,
             agent_registered=self._freshness.agent_registered,
             status_wanted=status_wanted,
             server_available=server_available,
@@ -126,11 +132,19 @@ class Router:
             _log.warning("registry_stale")
 
     async def _apply(self, update: StatusUpdate, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
+        try:
+            applying = self._registry.applying(update)
+        except RegistryFullError:
+            # Half an update would be wrong about the other half. The registry stays as it is.
+            _log.error("status_update_refused", named=len(update.agents), allowed=self._max_agents)
+            return
         if len(update.agents) + self._registry.online_count <= _AT_ONCE:
-            self._registry.apply(update)
+            no_room = sum(applying)
         else:
+            no_room = 0
             with trio.CancelScope(shield=True):
-                for _ in self._registry.applying(update):
+                for turned_away in applying:
+                    no_room += turned_away
                     # A large one holds up neither the answer to the server's heartbeat nor the
                     # chat messages. For them, each agent is as before the update or as after it.
                     await trio.lowlevel.checkpoint()
@@ -147,6 +161,8 @@ class Router:
         )
         if update.skipped:
             _log.warning("agent_status_skipped", entries=update.skipped)
+        if no_room:
+            _log.warning("registry_full", entries=no_room, allowed=self._max_agents)
 
     def _settle_chat(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         # Whatever else has arrived is newer than the update, and must come after it.

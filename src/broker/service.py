@@ -131,6 +131,8 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         queues=queues,
         broker_id=broker_id,
         max_message_bytes=settings.broker_max_message_bytes,
+        max_hops=settings.broker_max_hops,
+        max_agents=settings.broker_max_agents,
         registry_ttl=settings.broker_registry_ttl,
         consumption=consumption,
         status_wanted=central.want_status,

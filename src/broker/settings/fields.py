@@ -217,6 +217,8 @@ FrameBytes = Annotated[
     Field(ge=1024, le=2**31 - 1),
     must("be a whole number of bytes from 1024 to 2147483647"),
 ]
+Agents = Annotated[int, Field(ge=1), must("be a whole number of agents, at least 1")]
+Hops = Annotated[int, Field(ge=0), must("be a whole number of messages, or 0 for any number")]
 Seconds = Annotated[
     float, Field(ge=1, allow_inf_nan=False), must("be a number of seconds, at least 1")
 ]

@@ -15,9 +15,11 @@ from pydantic_settings import (
 from broker.settings.agreement import disagreements
 from broker.settings.endpoints import AmqpEndpoint, parse_amqp_urls, parse_hosts
 from broker.settings.fields import (
+    Agents,
     AmqpUrls,
     CertificateFile,
     FrameBytes,
+    Hops,
     Hosts,
     LogFormat,
     LogLevel,
@@ -131,6 +133,14 @@ class Settings(BaseSettings):
     )
     broker_max_message_bytes: MessageBytes = Field(
         default=1_048_576, description="Larger message bodies are dead-lettered, in bytes."
+    )
+    broker_max_agents: Agents = Field(
+        default=1_000_000, description="Agents to know at once; those offline make room for others."
+    )
+    broker_max_hops: Hops = Field(
+        default=0,
+        description="Messages that may answer each other in a row, before one is dead-lettered; "
+        "0 = any number.",
     )
     broker_registry_ttl: SecondsOrNever = Field(
         default=60,
