@@ -9,8 +9,8 @@ from broker.amqp import Delivery, SessionParameters
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.handoff import Handoff
 from broker.dispatch import Dispatcher, QueueNames
+from broker.endpoints import parse_amqp_urls
 from broker.registry import AgentRegistry
-from broker.settings.endpoints import parse_amqp_urls
 
 
 async def main(url: str, prefetch: int) -> None:

@@ -8,8 +8,8 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.amqp import SessionParameters
+from broker.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
-from broker.settings.endpoints import parse_amqp_urls
 from tests.amqp.raw_amqp import RawRabbitmq
 
 LEFTOVER_TIMEOUT = 5.0

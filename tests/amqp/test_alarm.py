@@ -14,8 +14,8 @@ from broker.amqp import (
     asyncio_session,
     open_session,
 )
+from broker.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import open_rabbitmq_node
-from broker.settings.endpoints import parse_amqp_urls
 
 PATIENCE = 60.0
 CLOSING = 4.0

@@ -9,7 +9,7 @@ from broker.amqp.delivery import Deliveries, Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError
 from broker.amqp.publisher import UnroutableError
 from broker.amqp.session import Session, SessionLostError, open_session
-from broker.settings.endpoints import AmqpEndpoint
+from broker.endpoints import AmqpEndpoint
 
 __all__ = [
     "AmqpEndpoint",

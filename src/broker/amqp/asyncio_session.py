@@ -21,8 +21,8 @@ from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.publisher import Publisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_queues
 from broker.amqp.writer import FrameWriter
+from broker.endpoints import AmqpEndpoint
 from broker.error_groups import first_error
-from broker.settings.endpoints import AmqpEndpoint
 
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""

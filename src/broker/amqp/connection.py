@@ -11,7 +11,7 @@ from yarl import URL
 
 from broker.amqp.errors import describe, translated
 from broker.amqp.frames import FrameReader, FrameSink
-from broker.settings.endpoints import AmqpEndpoint
+from broker.endpoints import AmqpEndpoint
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that opening a connection may take, login included."""

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from broker.settings.endpoints import (
+from broker.endpoints import (
     CONTROL_CHARACTER,
     SHORTSTR_BYTES,
     parse_amqp_urls,

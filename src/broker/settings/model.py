@@ -12,8 +12,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from broker.endpoints import AmqpEndpoint, parse_amqp_urls, parse_hosts
 from broker.settings.agreement import disagreements
-from broker.settings.endpoints import AmqpEndpoint, parse_amqp_urls, parse_hosts
 from broker.settings.fields import (
     Agents,
     AmqpUrls,
