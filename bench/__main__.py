@@ -15,9 +15,9 @@ from bench.output import write
 from bench.plan import DEFAULT, FULL, QUICK
 from bench.report import markdown
 from bench.results import checked
-from bench.session import SECTIONS, measure_all
+from bench.session import measure_all
 
-Section = Literal["throughput", "window", "sizes", "latency", "growth"]
+Section = Literal["throughput", "window", "sizes", "latency", "growth", "blocked"]
 
 app = App(name="bench", help="Measure the broker beside other Python libraries.")
 
@@ -50,7 +50,7 @@ def bench(
         console.print("The other libraries are missing: start it as ./scripts/bench", style="red")
         return 2
     plan = QUICK if quick else FULL if full else DEFAULT
-    sections = SECTIONS if only is None else (only,)
+    sections = plan.sections if only is None else (only,)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bench import field
 
-SIZE = 300
+SECTIONS = ("throughput", "window", "sizes", "latency", "growth", "blocked")
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class Plan:
 
     Attributes:
         name: Its name.
+        sections: What is measured unless one is asked for.
         rounds: How often all contenders take their turn in the main comparison.
         messages: In the main comparison, by contender; slow ones get fewer, or it takes hours.
         windows: Prefetches of the sweep.
@@ -21,9 +22,11 @@ class Plan:
         latency_rounds: How often the contenders take their turn at all rates.
         latency_seconds: How long each rate is held.
         agents: Numbers of agents.
+        blocked_seconds: How long RabbitMQ takes nothing.
     """
 
     name: str
+    sections: tuple[str, ...]
     rounds: int
     messages: dict[str, int]
     windows: tuple[int, ...]
@@ -32,6 +35,7 @@ class Plan:
     latency_rounds: int
     latency_seconds: float
     agents: tuple[int, ...]
+    blocked_seconds: float
 
 
 def _messages(ours: int, libraries: int, one_by_one: int, reconnecting: int) -> dict[str, int]:
@@ -47,6 +51,7 @@ def _messages(ours: int, libraries: int, one_by_one: int, reconnecting: int) -> 
 
 QUICK = Plan(
     name="quick",
+    sections=("throughput", "window", "latency", "growth"),
     rounds=1,
     messages=_messages(10_000, 4_000, 1_000, 200),
     windows=(1_000, 8_000),
@@ -55,9 +60,11 @@ QUICK = Plan(
     latency_rounds=1,
     latency_seconds=1.5,
     agents=(10, 1_000, 100_000),
+    blocked_seconds=4,
 )
 DEFAULT = Plan(
     name="default",
+    sections=SECTIONS,
     rounds=3,
     messages=_messages(20_000, 8_000, 3_000, 500),
     windows=(500, 1_000, 2_000, 4_000, 8_000),
@@ -66,15 +73,18 @@ DEFAULT = Plan(
     latency_rounds=1,
     latency_seconds=4.0,
     agents=(10, 1_000, 100_000, 1_000_000),
+    blocked_seconds=15,
 )
 FULL = Plan(
     name="full",
+    sections=SECTIONS,
     rounds=5,
     messages=_messages(40_000, 20_000, 5_000, 1_000),
     windows=(500, 1_000, 2_000, 4_000, 8_000),
     window_rounds=2,
     sizes={300: 20_000, 4_096: 10_000, 65_536: 2_000, 1 << 20: 200},
-    latency_rounds=3,
+    latency_rounds=5,
     latency_seconds=4.0,
     agents=(10, 1_000, 100_000, 1_000_000),
+    blocked_seconds=15,
 )

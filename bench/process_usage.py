@@ -13,7 +13,12 @@ def cpu_seconds(pid: int) -> float:
 
 def peak_memory(pid: int) -> int:
     """Return the most resident memory so far of a process and its children, in bytes."""
-    return sum(map(_own_peak_memory, _tree(pid)))
+    return sum(_own_memory(one, "VmHWM:") for one in _tree(pid))
+
+
+def resident_memory(pid: int) -> int:
+    """Return the resident memory of a process and its children now, in bytes."""
+    return sum(_own_memory(one, "VmRSS:") for one in _tree(pid))
 
 
 def _tree(pid: int) -> list[int]:
@@ -31,8 +36,8 @@ def _own_cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / _TICKS
 
 
-def _own_peak_memory(pid: int) -> int:
+def _own_memory(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
     return 0

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from bench.field import CONTENDERS
-from bench.results import PERCENTILES, HoldUp, Results, Run, checked, sound, typical
+from bench.results import PERCENTILES, Latency, Results, Run, checked, sound, typical
 from bench.targets import Target, targets
 
 _MIB = 2**20
@@ -38,6 +38,14 @@ def _lines(results: Results) -> Iterator[str]:
             f"message took {hold_up.message:.1f} ms (without it {hold_up.quiet:.1f} ms), and a "
             f"PING right behind it was answered after {hold_up.pong:.0f} ms, the transfer of the "
             "update included."
+        )
+    for blocked in results.blocked:
+        yield ""
+        yield (
+            f"While RabbitMQ took nothing for {blocked.seconds:g} s because of a memory alarm, "
+            f"with {blocked.messages - blocked.routed:,} messages waiting, the broker's memory "
+            f"went from {blocked.before_bytes / _MIB:.1f} to {blocked.peak_bytes / _MIB:.1f} MiB "
+            f"at most; it routed again {blocked.resumed_after:.1f} s after the alarm."
         )
     yield from _section("Targets", _targets(targets(results)))
     yield from _problems(results)
@@ -168,6 +176,6 @@ def _targets(judged: list[Target]) -> Iterator[str]:
 def _problems(results: Results) -> Iterator[str]:
     for run in checked(results):
         if run.problems:
-            contender = "the broker" if isinstance(run, HoldUp) else run.contender
+            contender = run.contender if isinstance(run, Run | Latency) else "the broker"
             yield ""
             yield f"A run of {contender} was wrong: {'; '.join(run.problems)}."

@@ -107,6 +107,28 @@ class HoldUp(msgspec.Struct):
     problems: list[str] = []
 
 
+class Blocked(msgspec.Struct):
+    """What the broker did while RabbitMQ took nothing.
+
+    Attributes:
+        messages: How many waited in the input queue at first.
+        seconds: How long RabbitMQ took nothing.
+        before_bytes: The broker's resident memory before.
+        peak_bytes: The most of it meanwhile.
+        routed: How many were routed when it took messages again.
+        resumed_after: Seconds from then to the next routed message.
+        problems: As for `Run`.
+    """
+
+    messages: int
+    seconds: float
+    before_bytes: int = 0
+    peak_bytes: int = 0
+    routed: int = 0
+    resumed_after: float = 0.0
+    problems: list[str] = []
+
+
 class Results(msgspec.Struct):
     """Everything that one call of the benchmark measured.
 
@@ -119,6 +141,7 @@ class Results(msgspec.Struct):
         latency: By load; several of each, see `typical`.
         growth: By number of agents.
         hold_up: By a large status update.
+        blocked: While RabbitMQ takes nothing.
     """
 
     plan: str
@@ -129,9 +152,10 @@ class Results(msgspec.Struct):
     latency: list[Latency] = []
     growth: list[Growth] = []
     hold_up: list[HoldUp] = []
+    blocked: list[Blocked] = []
 
 
-def checked(results: Results) -> list[Run | Latency | HoldUp]:
+def checked(results: Results) -> list[Run | Latency | HoldUp | Blocked]:
     """Return everything that may have gone wrong."""
     return [
         *results.throughput,
@@ -139,6 +163,7 @@ def checked(results: Results) -> list[Run | Latency | HoldUp]:
         *results.sizes,
         *results.latency,
         *results.hold_up,
+        *results.blocked,
     ]
 
 

@@ -9,7 +9,7 @@ import msgspec
 import trio
 from rich.progress import Progress, TaskID
 
-from bench import hold_up, latency, throughput
+from bench import blocked, hold_up, latency, throughput
 from bench.field import AIO_PIKA, BROKER, CONTENDERS, ROOT, Field
 from bench.machine import describe
 from bench.plan import Plan
@@ -17,7 +17,6 @@ from bench.results import Growth, Results, median_rate
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 
-SECTIONS = ("throughput", "window", "sizes", "latency", "growth")
 _MANY_AGENTS = 100_000
 _LOADS = (0.1, 0.5, 0.8)
 
@@ -27,7 +26,7 @@ async def measure_all(plan: Plan, sections: Collection[str], progress: Progress)
 
     Args:
         plan: How much.
-        sections: Some of `SECTIONS`.
+        sections: Some of `bench.plan.SECTIONS`.
         progress: Where to show how far it is.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as logs:
@@ -46,6 +45,8 @@ async def measure_all(plan: Plan, sections: Collection[str], progress: Progress)
             if "growth" in sections:
                 await session.hold_up()
                 await session.growth()
+            if "blocked" in sections:
+                await session.blocked()
     return session.results
 
 
@@ -126,6 +127,12 @@ class _Session:
         """The broker under a large status update."""
         task = self._begin("a large status update", 1)
         self.results.hold_up.append(await hold_up.measure(self._field, _MANY_AGENTS))
+        self._progress.advance(task)
+
+    async def blocked(self) -> None:
+        """The broker while RabbitMQ takes nothing."""
+        task = self._begin("RabbitMQ takes nothing", 1)
+        self.results.blocked.append(await blocked.measure(self._field, self._plan.blocked_seconds))
         self._progress.advance(task)
 
     def _begin(self, title: str, steps: int) -> TaskID:

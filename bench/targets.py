@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.field import AIO_PIKA, BROKER, FASTSTREAM, ONE_LOOP, RECONNECTING
-from bench.results import Growth, Latency, Results, Run, checked, median_rate, sound, typical
+from bench.results import (
+    Blocked,
+    Growth,
+    Latency,
+    Results,
+    Run,
+    checked,
+    median_rate,
+    sound,
+    typical,
+)
 
 _MIB = 2**20
 
@@ -38,8 +48,16 @@ def targets(results: Results) -> list[Target]:
             _at_most(f"a message during a full update of {one.agents:,}", one.message, 50, "ms")
             for one in results.hold_up
         ),
+        *(
+            _at_most("memory growth while RabbitMQ takes nothing", _growth_mib(one), 4, "MiB")
+            for one in results.blocked
+        ),
         *_correctness(results),
     ]
+
+
+def _growth_mib(blocked: Blocked) -> float:
+    return (blocked.peak_bytes - blocked.before_bytes) / _MIB
 
 
 def _at_least(name: str, figure: float, limit: float) -> Target:

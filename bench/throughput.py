@@ -37,7 +37,7 @@ async def measure(
         prefetch: Of the broker and its AMQP half.
     """
     run = Run(contender.name, messages, size, prefetch)
-    await in_thread(_load, field, run)
+    await in_thread(load, field, run)
     async with field.running(contender, prefetch=prefetch) as pid:
         try:
             await in_thread(_watch, field, run, pid)
@@ -46,12 +46,13 @@ async def measure(
         await trio.sleep(_LAST_ACKNOWLEDGEMENT)
     run.problems = [
         *run.problems,
-        *await in_thread(_judge, field, run, contender.keeps_order),
+        *await in_thread(judge, field, run, contender.keeps_order),
     ]
     return run
 
 
-def _load(field: Field, run: Run) -> None:
+def load(field: Field, run: Run) -> None:
+    """Make the queues anew, and fill the input queue."""
     with Wire(field.node.host, field.node.port) as wire:
         for queue in (INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE):
             wire.make_anew(queue)
@@ -69,16 +70,26 @@ def _watch(field: Field, run: Run, pid: int) -> None:
             _check(give_up_at)
             time.sleep(_FIRST_DELIVERY_INTERVAL)
         started, cpu_before = time.monotonic(), cpu_seconds(pid)
-        arrived = 0
-        while arrived < run.messages:
-            before, arrived = arrived, wire.ready(OUTPUT_QUEUE)
-            if arrived > before:
-                give_up_at = time.monotonic() + _STALLED_AFTER
-            _check(give_up_at)
-            time.sleep(_PROGRESS_INTERVAL)
+        wait_for(wire, run.messages)
         run.seconds = time.monotonic() - started
         run.cpu_seconds = cpu_seconds(pid) - cpu_before
         run.peak_bytes = peak_memory(pid)
+
+
+def wait_for(wire: Wire, messages: int) -> None:
+    """Wait until so many messages are in the output queue.
+
+    Raises:
+        TimeoutError: None came for some time.
+    """
+    arrived = 0
+    give_up_at = time.monotonic() + _STALLED_AFTER
+    while arrived < messages:
+        before, arrived = arrived, wire.ready(OUTPUT_QUEUE)
+        if arrived > before:
+            give_up_at = time.monotonic() + _STALLED_AFTER
+        _check(give_up_at)
+        time.sleep(_PROGRESS_INTERVAL)
 
 
 def _check(give_up_at: float) -> None:
@@ -86,7 +97,7 @@ def _check(give_up_at: float) -> None:
         raise TimeoutError(f"nothing for {_STALLED_AFTER:g} s")
 
 
-def _judge(field: Field, run: Run, in_order: bool) -> list[str]:
+def judge(field: Field, run: Run, in_order: bool) -> list[str]:
     """Look at what came out; with the contender gone, what it did not acknowledge is back."""
     with Wire(field.node.host, field.node.port) as wire:
         left, parked = wire.ready(INPUT_QUEUE), wire.ready(DEAD_LETTER_QUEUE)
