@@ -191,6 +191,19 @@ def test_without_a_limit_a_row_of_answers_goes_on(desk: Desk) -> None:
         desk.publish("in", chat(message_id=f"m{number + 1}", in_reply_to=f"m{number}"))
 
 
+def test_what_grows_beyond_the_limit_of_rabbitmq_is_parked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.online("bob")
+    body = chat()
+    routed = desk.publish("in", body)
+    monkeypatch.setattr("broker.dispatch.MAX_BODY_BYTES", len(routed.body))
+    assert desk.publish("in", body).body == routed.body
+    monkeypatch.setattr("broker.dispatch.MAX_BODY_BYTES", len(routed.body) - 1)
+    parked, reason = desk.park("in", body)
+    assert (parked.body, reason) == (body, RejectReason.TOO_LARGE)
+
+
 def test_a_disconnected_agent_stays_known(desk: Desk) -> None:
     desk.online("bob")
     body = b'{"message_type": "CLIENT_DISCONNECTED", "agent_id": "bob"}'

@@ -12,6 +12,7 @@ from broker import codec
 from broker.amqp import Delivery, Publishing, Settlement, dead_letter
 from broker.hops import HopCounter
 from broker.messages import (
+    MAX_BODY_BYTES,
     UNKNOWN_SENDER,
     AgentError,
     ChatMessage,
@@ -29,6 +30,9 @@ _UNROUTABLE = Rejected(
 )
 _NO_ROOM = Rejected(
     RejectReason.REGISTRY_FULL, "as many agents are online as BROKER_MAX_AGENTS allows"
+)
+_GROWN = Rejected(
+    RejectReason.TOO_LARGE, "what would come of it is larger than RabbitMQ's own limit"
 )
 _FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
@@ -165,7 +169,11 @@ class Dispatcher:
             case Rejected():
                 return message
 
-    def _published(self, delivery: Delivery, body: bytes) -> Settlement:
+    def _published(self, delivery: Delivery, body: bytes) -> Settlement | Rejected:
+        if len(body) > MAX_BODY_BYTES:
+            # Routing adds a receiver, and an answer repeats ids. RabbitMQ would close the channel,
+            # and the message would come again, for ever.
+            return _GROWN
         return Settlement(
             delivery,
             Publishing(

@@ -10,6 +10,9 @@ from enum import StrEnum
 
 import msgspec
 
+MAX_BODY_BYTES = 134_217_728
+"""The largest body that RabbitMQ takes, unless it is configured to take less."""
+
 UNKNOWN_SENDER = "unknown"
 """Stands for a missing `sender_id`. No agent carries it, so it excludes nobody."""
 

@@ -29,8 +29,8 @@ from broker.endpoints import (
     parse_hosts,
     split_url,
 )
+from broker.messages import MAX_BODY_BYTES
 
-RABBITMQ_MAX_MESSAGE_BYTES = 134_217_728  # RabbitMQ's own `max_message_size`, at most
 UINT16_MAX = 65_535
 
 _SHOWN_CHARACTERS = 60
@@ -209,7 +209,7 @@ Prefetch = Annotated[
 ]
 MessageBytes = Annotated[
     int,
-    Field(ge=1, le=RABBITMQ_MAX_MESSAGE_BYTES),
+    Field(ge=1, le=MAX_BODY_BYTES),
     must("be a whole number of bytes from 1 to 134217728 (RabbitMQ's own limit)"),
 ]
 FrameBytes = Annotated[
