@@ -1,0 +1,108 @@
+"""The central server: the truth about who is online, and a WebSocket that it may break."""
+
+import json
+from random import choice, random, sample
+from typing import Any
+
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError
+
+from tests.central.peers import Network, Server
+from tests.simulation.trace import Trace
+from tests.simulation.traffic import AGENTS
+
+
+class CentralServer:
+    """Serves the broker, one connection after the other.
+
+    Attributes:
+        online: Who is online.
+        refuses: It answers the registration with an error.
+        is_silent: It answers nothing.
+    """
+
+    def __init__(self, network: Network, trace: Trace) -> None:
+        self.online = set[str]()
+        self.refuses = False
+        self.is_silent = False
+        self._network = network
+        self._trace = trace
+        self._session: Server | None = None
+        self._has_broker = False
+        self._unsent, self._outgoing = trio.open_memory_channel[str](1000)
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether a broker has registered, and is still there."""
+        return self._has_broker
+
+    async def run(self) -> None:
+        """Serve, until cancelled."""
+        while True:
+            with trio.CancelScope() as scope:
+                try:
+                    async with trio.open_nursery() as nursery:
+                        self._session = await self._network.serve(nursery)
+                        self._trace.note("websocket connected")
+                        nursery.start_soon(self._send)
+                        await self._listen(self._session)
+                except* (ConnectionClosed, HandshakeError, trio.BrokenResourceError):
+                    pass
+                self._session = None
+                self._has_broker = False
+                scope.cancel()
+            self._trace.note("websocket gone")
+
+    def come_and_go(self) -> None:
+        """Change who is online, and tell the broker."""
+        changed = sample(AGENTS, 2)
+        self.online ^= set(changed)
+        self.tell(changed, is_full=False)
+
+    def tell_all(self) -> None:
+        self.tell(AGENTS if random() < 0.5 else sorted(self.online), is_full=True)
+
+    def tell(self, agents: Any, *, is_full: bool) -> None:
+        entries: list[Any] = [
+            {"agent_id": agent, "is_online": agent in self.online} for agent in agents
+        ]
+        self._say("AGENT_STATUS_UPDATE", agents=entries, is_full_update=is_full)
+
+    def talk_nonsense(self) -> None:
+        self._say_text(
+            choice(["", "[]", "{", '{"message_type":"NEWS"}', '{"message_type":"PING"}', '{"a":1}'])
+        )
+
+    def hang_up(self) -> None:
+        """Cut the connection: the broker sees a reset, or an end."""
+        if self._session is not None and self._network.wires:
+            self._network.wires[-1].is_reset = random() < 0.5
+            self._session.stream.send_stream.close()
+            self._session.stream.receive_stream.close()
+
+    async def _listen(self, session: Server) -> None:
+        while True:
+            message = json.loads(await session.websocket.get_message())
+            if self.is_silent:
+                continue
+            match message["message_type"]:
+                case "REGISTER_BROKER" if self.refuses:
+                    self._say("ERROR", message="refused by the storm")
+                case "REGISTER_BROKER":
+                    self._has_broker = True
+                    self._say("REGISTER_BROKER_RESPONSE", status="success", broker_id="broker_1")
+                case "REQUEST_AGENT_STATUS":
+                    self.tell_all()
+
+    async def _send(self) -> None:
+        assert self._session is not None
+        async for text in self._outgoing:
+            self._trace.note(f"websocket says {text}")
+            await self._session.send_text(text)
+
+    def _say(self, message_type: str, **fields: Any) -> None:
+        self._say_text(json.dumps({"message_type": message_type, **fields}))
+
+    def _say_text(self, text: str) -> None:
+        if self._session is not None:
+            self._unsent.send_nowait(text)

@@ -1,0 +1,130 @@
+"""What goes wrong, by chance: with RabbitMQ, with the server, and how the sky clears again."""
+
+from collections.abc import Callable
+from random import choice, choices, randint, random
+
+import trio
+
+from tests.simulation.central_server import CentralServer
+from tests.simulation.rabbitmq import DEAD_LETTERS, OUTPUT, Rabbitmq
+from tests.simulation.trace import Trace
+from tests.simulation.traffic import Traffic
+
+type Event = Callable[[], None]
+
+_PAUSES = (0.0, 0.0, 0.001, 0.05, 1.0)
+_LONG_PAUSE = 40.0
+"""Longer than any patience of the broker's with its peers."""
+
+
+class Storm:
+    """Things happen to the broker, one after the other."""
+
+    def __init__(
+        self, rabbitmq: Rabbitmq, server: CentralServer, traffic: Traffic, trace: Trace
+    ) -> None:
+        self._rabbitmq = rabbitmq
+        self._server = server
+        self._trace = trace
+        ordinary: dict[Event, int] = {
+            traffic.anything: 30,
+            self._deliver: 25,
+            self._confirm: 25,
+            server.come_and_go: 3,
+            server.tell_all: 1,
+            server.talk_nonsense: 1,
+        }
+        faults: list[Event] = [
+            self._lose_connection,
+            self._lose_node,
+            self._freeze_connection,
+            self._cancel_consumer,
+            self._close_channel,
+            self._delete_queue,
+            self._toggle_alarm,
+            self._toggle_mute,
+            self._toggle_refusals,
+            self._toggle_node,
+            server.hang_up,
+            self._toggle_server,
+        ]
+        # Not all kinds of trouble in every run: some lead to states that others would end at once.
+        likely = {fault: 3 for fault in faults if random() < 0.4}
+        self._events = ordinary | likely
+
+    async def rage(self, events: int) -> None:
+        """Let so many things happen."""
+        for _ in range(events):
+            await trio.sleep(choice(_PAUSES) if random() > 0.01 else _LONG_PAUSE)
+            [event] = choices(list(self._events), list(self._events.values()))
+            event()
+            if self._trace.violations:
+                return
+
+    def clear_up(self) -> None:
+        """End all trouble; what is lost already stays so."""
+        self._trace.note("the sky clears")
+        rabbitmq, server = self._rabbitmq, self._server
+        rabbitmq.is_down = rabbitmq.is_silent = rabbitmq.refuses_logins = False
+        rabbitmq.is_mute = server.refuses = server.is_silent = False
+        rabbitmq.refusals = 0.0
+        rabbitmq.alarm(on=False)
+
+    def _deliver(self) -> None:
+        self._rabbitmq.deliver(randint(1, 5))
+
+    def _confirm(self) -> None:
+        self._rabbitmq.confirm(randint(1, 5))
+
+    def _lose_connection(self) -> None:
+        if self._rabbitmq.connections:
+            choice(self._rabbitmq.connections).lose()
+
+    def _lose_node(self) -> None:
+        for connection in tuple(self._rabbitmq.connections):
+            connection.lose()
+
+    def _freeze_connection(self) -> None:
+        if self._rabbitmq.connections:
+            connection = choice(self._rabbitmq.connections)
+            connection.freeze()
+            self._trace.note(f"{connection.name} hangs")
+
+    def _cancel_consumer(self) -> None:
+        if consumers := self._rabbitmq.consumers():
+            connection, channel = choice(consumers)
+            self._trace.note(f"{channel.name} is cancelled")
+            connection.cancel_consumer(channel)
+
+    def _close_channel(self) -> None:
+        if channels := list(self._rabbitmq.channels()):
+            connection, channel = choice(channels)
+            self._trace.note(f"{channel.name} is closed")
+            connection.close_channel(channel, 541, "INTERNAL_ERROR")
+
+    def _delete_queue(self) -> None:
+        queue = choice([OUTPUT, DEAD_LETTERS])
+        self._trace.note(f"queue {queue} deleted")
+        self._rabbitmq.queues.pop(queue, None)
+
+    def _toggle_alarm(self) -> None:
+        self._rabbitmq.alarm(on=not self._rabbitmq.has_alarm)
+        self._trace.note(f"alarm: {self._rabbitmq.has_alarm}")
+
+    def _toggle_mute(self) -> None:
+        self._rabbitmq.is_mute = not self._rabbitmq.is_mute
+        self._trace.note(f"confirms nothing: {self._rabbitmq.is_mute}")
+
+    def _toggle_refusals(self) -> None:
+        self._rabbitmq.refusals = 0.0 if self._rabbitmq.refusals else choice([0.3, 1.0])
+        self._trace.note(f"refuses publishings: {self._rabbitmq.refusals:.0%}")
+
+    def _toggle_node(self) -> None:
+        name = choice(["is_down", "is_silent", "refuses_logins"])
+        setattr(self._rabbitmq, name, not getattr(self._rabbitmq, name))
+        self._trace.note(f"RabbitMQ {name}: {getattr(self._rabbitmq, name)}")
+
+    def _toggle_server(self) -> None:
+        name = choice(["refuses", "is_silent"])
+        setattr(self._server, name, not getattr(self._server, name))
+        self._trace.note(f"server {name}: {getattr(self._server, name)}")

@@ -1,0 +1,69 @@
+"""The whole broker through thousands of storms; each seed is one, and can be replayed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.simulate import simulate
+
+CHUNKS = 40
+SEEDS_PER_CHUNK = 50
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_promise_is_kept_in_every_storm(chunk: int) -> None:
+    first = chunk * SEEDS_PER_CHUNK
+    for seed in range(first, first + SEEDS_PER_CHUNK):
+        violations = simulate(seed).violations
+        assert not violations, f"replay it: python -m tests.simulation {seed}"
+
+
+def test_a_seed_repeats_exactly_here_and_in_another_process() -> None:
+    seeds = range(10)
+    lines = [simulate(seed).lines for seed in seeds]
+    assert [simulate(seed).lines for seed in seeds] == lines
+    assert len({tuple(line) for line in lines}) == len(seeds)
+    replayed = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *map(str, seeds)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONHASHSEED": "1234"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [line for line in replayed.stdout.splitlines() if line[:9].strip()[:1].isdigit()]
+    assert found == [line for run in lines for line in run]
+
+
+def test_the_storms_have_seen_everything() -> None:
+    """A storm that never blows shows nothing."""
+    seen = "\n".join(line for seed in range(100) for line in simulate(seed).lines)
+    for event in (
+        "told TAKEN",
+        "told HELD",
+        "told RETURNED",
+        "put back",
+        "is cancelled",
+        "is closed",
+        "hangs",
+        " lost\n",
+        "alarm: True",
+        "confirms nothing: True",
+        "RabbitMQ is_down: True",
+        "RabbitMQ is_silent: True",
+        "RabbitMQ refuses_logins: True",
+        "RabbitMQ confirmed nothing",
+        "websocket gone",
+        "server is_silent: True",
+        "server refuses: True",
+        "frame_ignored",
+        "graceful: True",
+        "graceful: False",
+        "no_agent_online",
+        "only_sender_online",
+        "invalid_properties",
+    ):
+        assert event in seen, event

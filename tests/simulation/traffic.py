@@ -1,0 +1,76 @@
+"""What agents and the server send to the broker's queues: good messages, odd ones and junk."""
+
+import json
+from random import choice, choices, random
+from typing import Any
+
+from tests.simulation.ledger import Fate, Ledger
+from tests.simulation.rabbitmq import ADVERTISEMENT, INPUT, METADATA, Rabbitmq
+
+AGENTS = tuple(f"agent{number}" for number in range(6))
+
+_PLAIN = b"\0\0"
+_CORRELATED = b"\x04\x00\x05trace"
+_NOT_UTF8 = b"\x04\x00\x02\xff\xfe"
+"""Flags and properties of a content header."""
+
+
+class Traffic:
+    """Publishes to the broker's queues. Each message carries its number, to be told apart."""
+
+    def __init__(self, rabbitmq: Rabbitmq, ledger: Ledger) -> None:
+        self._rabbitmq = rabbitmq
+        self._ledger = ledger
+
+    def anything(self) -> None:
+        """Publish one message of any kind."""
+        [kind] = choices(
+            [self.chat, self.error, self.junk, self.registration, self.disconnect, self.server],
+            [12, 1, 2, 2, 1, 1],
+        )
+        kind()
+
+    def chat(self) -> None:
+        sender_id = choice([*AGENTS, "unknown", "stranger", None])
+        properties = choices([_PLAIN, _CORRELATED, _NOT_UTF8], [8, 2, 1])[0]
+        fate = Fate.PARKED if properties is _NOT_UTF8 else Fate.ROUTED
+        fields: dict[str, Any] = {"message_type": choice(["TEXT", "REPLY", "SYSTEM"])}
+        if sender_id is not None:
+            fields["sender_id"] = sender_id
+        if sender_id == "stranger" and random() < 0.5:
+            fields["_client_id"] = "client"
+        self._publish(INPUT, fate, fields, sender_id=sender_id, properties=properties)
+
+    def error(self) -> None:
+        self._publish(INPUT, Fate.ROUTED, {"message_type": "ERROR"})
+
+    def junk(self) -> None:
+        queue = choice([INPUT, METADATA, ADVERTISEMENT])
+        kinds: list[dict[str, Any]] = [{}, {"message_type": "NEWS"}, {"message_type": 5}]
+        self._publish(queue, Fate.PARKED, choice(kinds))
+
+    def registration(self) -> None:
+        fields = {"message_type": "REGISTER_AGENT", "agent_id": choice(AGENTS)}
+        self._publish(METADATA, Fate.ROUTED, fields, number_field="_client_id")
+
+    def disconnect(self) -> None:
+        fields = {"message_type": "CLIENT_DISCONNECTED", "agent_id": choice(AGENTS)}
+        self._publish(METADATA, Fate.NOTHING, fields)
+
+    def server(self) -> None:
+        fields = {"message_type": "SERVER_AVAILABLE", "server_id": "server"}
+        self._publish(ADVERTISEMENT, Fate.NOTHING, fields)
+
+    def _publish(
+        self,
+        queue: str,
+        fate: Fate,
+        fields: dict[str, Any],
+        *,
+        number_field: str = "message_id",
+        sender_id: str | None = None,
+        properties: bytes = _PLAIN,
+    ) -> None:
+        message = self._ledger.accept(fate, sender_id)
+        body = json.dumps({**fields, number_field: f"#{message.number}#"}).encode()
+        self._rabbitmq.take(queue, message, body, properties)

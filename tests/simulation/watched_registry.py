@@ -1,0 +1,54 @@
+"""The registry under the eyes of a plain set, which says who may receive a message."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from broker.messages import StatusUpdate
+from broker.registry import Agent, AgentRegistry
+from tests.simulation.trace import Trace
+
+
+class WatchedRegistry(AgentRegistry):
+    """Notes in the trace when a choice is wrong.
+
+    Args:
+        trace: The trace.
+        arguments: Those of the registry.
+        named: The same.
+    """
+
+    def __init__(self, trace: Trace, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._trace = trace
+        self._truth: set[str] = set()
+        self._before: set[str] | None = None
+        """The truth before the update that is being applied: then either will do."""
+
+    def choose(self, sender_id: str, random: Callable[[], float]) -> Agent | None:
+        chosen = super().choose(sender_id, random)
+        before = self._truth if self._before is None else self._before
+        if chosen is None:
+            if (self._truth & before) - {sender_id}:
+                self._trace.violation(f"nobody was found to receive a message of {sender_id}")
+        elif chosen.agent_id == sender_id:
+            self._trace.violation(f"{sender_id} was chosen to receive its own message")
+        elif chosen.agent_id not in self._truth | before:
+            self._trace.violation(f"{chosen.agent_id} was chosen, but is not online")
+        return chosen
+
+    def register(self, agent_id: str, *details: Any, **named: Any) -> None:
+        super().register(agent_id, *details, **named)
+        self._truth.add(agent_id)
+
+    def disconnect(self, agent_id: str) -> None:
+        super().disconnect(agent_id)
+        self._truth.discard(agent_id)
+
+    def applying(self, update: StatusUpdate) -> Iterator[Any]:
+        self._before = set(self._truth)
+        if update.is_full:
+            self._truth.clear()
+        for status in update.agents.values():
+            (self._truth.add if status.is_online else self._truth.discard)(status.agent_id)
+        yield from super().applying(update)
+        self._before = None
