@@ -230,6 +230,33 @@ NONSENSE = [
 ]
 
 
+BROKEN = [
+    frame(BODY, TAKEN, b"a content that nothing announced"),
+    frame(HEADER, TAKEN, content_header(1)),
+    frame(METHOD, TAKEN, deliver()) + frame(HEADER, TAKEN, b"\0\x3c"),
+    frame(METHOD, TAKEN, deliver()[:4]),
+    frame(METHOD, TAKEN, deliver()[:12]),
+    frame(METHOD, TAKEN, struct.pack(">HHI", 60, 80, 1)),
+    frame(METHOD, 0, struct.pack(">HH", 10, 50)),
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_frame_that_breaks_the_protocol_ends_the_connection(broken: bytes) -> None:
+    sink = Sink()
+
+    async def feed() -> None:
+        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        reader.add_sink(TAKEN, sink)
+        reader.feed_data(broken + marshal(Basic.Ack(1), TAKEN))
+        reader.feed_data(marshal(Basic.Ack(2), TAKEN))
+        with pytest.raises(AmqpError, match="breaks AMQP"):
+            await reader.readexactly(1)
+
+    asyncio.run(feed())
+    assert sink.events == []
+
+
 @pytest.mark.parametrize("nonsense", NONSENSE)
 def test_a_peer_that_speaks_something_else(nonsense: bytes) -> None:
     with pytest.raises(AmqpError, match="does not speak AMQP"):
@@ -252,7 +279,10 @@ def test_after_nonsense_nothing_is_handed_over_any_more() -> None:
 
 
 def test_a_refused_protocol_version_is_left_to_aiormq() -> None:
-    assert read(b"AMQP\0\0\x09\x01") == ([], b"AMQP\0\0\x09\x01")
+    header = b"AMQP\0\0\x09\x01"
+    assert read(header) == ([], header)
+    confirm = marshal(Basic.Ack(1), TAKEN)
+    assert read(header + confirm) == read(header, confirm)
 
 
 def test_remembers_why_rabbitmq_closed_the_connection() -> None:

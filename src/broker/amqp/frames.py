@@ -23,6 +23,7 @@ from broker.amqp.properties import NO_PROPERTIES, Properties, decode_properties
 
 _HEADER_SIZE = 7
 _OVERHEAD = _HEADER_SIZE + 1
+_PROTOCOL_HEADER_SIZE = 8
 _MAX_FRAME_SIZE = 1 << 20
 """RabbitMQ offers 131,072 bytes. Much more than that is not AMQP, but for example HTTP."""
 _HEARTBEAT_INTERVAL = 1.0
@@ -129,13 +130,22 @@ class FrameReader(asyncio.StreamReader):
                     self.set_exception(AmqpError("the peer does not speak AMQP 0-9-1"))
                     return
                 # A RabbitMQ that refuses the version; aiormq knows what to say.
-                end = size
+                end = position + _PROTOCOL_HEADER_SIZE
             else:
                 end = position + payload_size + _OVERHEAD
                 if end > size:
                     break
                 payload = unparsed[position + _HEADER_SIZE : end - 1]
-                if self._take(frame_type, channel, payload):
+                try:
+                    taken = self._take(frame_type, channel, payload)
+                except (KeyError, IndexError, struct.error) as error:
+                    # A content that nothing announced, or a payload that ends too early. asyncio
+                    # would log what is raised here with a traceback, as a bug of this process.
+                    broken = AmqpError("the peer sent a frame that breaks AMQP 0-9-1")
+                    broken.__cause__ = error
+                    self.set_exception(broken)
+                    return
+                if taken:
                     position = end
                     continue
             shown.append(unparsed[position:end])
