@@ -3,6 +3,29 @@
 import ssl
 from pathlib import Path
 
+# OpenSSL's X509_V_ERR_* codes.
+_OUT_OF_TIME = {9, 10}
+_OTHER_HOST = {62, 64}
+
+
+def describe(error: ssl.SSLError, ca_variable: str) -> str:
+    """Return what went wrong, and what to do about a certificate that is refused.
+
+    Args:
+        error: What OpenSSL raised.
+        ca_variable: The setting that names the CA certificates to trust.
+    """
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return str(error)
+    if error.verify_code in _OUT_OF_TIME:
+        advice = "renew it, or set this machine's clock"
+    elif error.verify_code in _OTHER_HOST:
+        advice = "connect by a name that the certificate is for"
+    else:
+        advice = f"{ca_variable} must name the certificate of the CA that issued it"
+    reason = error.verify_message.rstrip(".")
+    return f"certificate verify failed: {reason}; {advice}"
+
 
 def client_context(
     ca_file: Path | None = None, cert_file: Path | None = None, key_file: Path | None = None

@@ -66,7 +66,7 @@ class CentralLink:
         _log.info(
             "server_available",
             server_id=advertisement.server_id,
-            websocket_url=advertisement.websocket_url,
+            websocket_url=_without_secrets(advertisement.websocket_url),
         )
         if self._follow_advertised_url:
             self._follow(advertisement.websocket_url)
@@ -109,7 +109,7 @@ class CentralLink:
         address = self._address
         session: CentralSession | None = None
         try:
-            _log.debug("server_connecting", url=address.url)
+            _log.debug("server_connecting", url=_without_secrets(address.url))
             async with open_websocket(address) as websocket:
                 session = CentralSession(
                     websocket,
@@ -142,3 +142,14 @@ def _is_websocket_url(url: str) -> bool:
         return parts.scheme in {"ws", "wss"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _without_secrets(url: str | None) -> str | None:
+    """Return a URL up to its path: a query may hold a ticket, and a login is none of the log's."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "no URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -19,6 +19,7 @@ import wsproto.utilities
 from trio_websocket import ConnectionRejected, HandshakeError, WebSocketConnection
 
 from broker.error_groups import first_error
+from broker.tls import describe
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the WebSocket handshake together."""
@@ -175,7 +176,7 @@ def _describe(error: BaseException) -> str:
         case ConnectionRejected():
             return f"the server refused the WebSocket with HTTP status {error.status_code}"
         case trio.BrokenResourceError() if isinstance(error.__cause__, ssl.SSLError):
-            return f"TLS: {error.__cause__}"
+            return f"TLS: {describe(error.__cause__, 'WEBSOCKET_CA_FILE')}"
         case wsproto.utilities.ProtocolError() | h11.ProtocolError():
             return f"the peer does not follow the WebSocket protocol: {error}"
         case OSError() if error.strerror:

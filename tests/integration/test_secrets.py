@@ -1,0 +1,333 @@
+"""No secret and no payload is in what the real process writes, whatever happens to it.
+
+All that must not be seen holds the same word, which is looked for in everything written.
+"""
+
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from anyio.from_thread import start_blocking_portal
+
+from broker.sandbox import central_server
+from broker.sandbox.central_server import open_central_server
+from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.settings.options import options
+from tests.amqp import raw_amqp
+from tests.amqp.raw_amqp import RawRabbitmq
+from tests.integration.rig import Rig, bring_online, terminate, text
+
+CANARY = "c4nary"
+USER = "courier"
+PASSWORD = f"{CANARY}-password"
+TOKEN = f"{CANARY}-token"
+PATIENCE = 30.0
+
+_CANARIES = re.compile(rf".{{0,60}}{CANARY}[\w-]*")
+
+
+def canaries(written: str) -> list[str]:
+    """Return all places where a canary is to be seen."""
+    return _CANARIES.findall(written)
+
+
+def log_of(rig: Rig) -> str:
+    return (rig.directory / "broker.log").read_text()
+
+
+async def declare_queues(rig: Rig) -> None:
+    """Make what is published before the broker is there wait for it."""
+    for queue in (rig.input, rig.output, rig.metadata, rig.advertisement, rig.dead_letter):
+        await rig.declare(queue)
+
+
+@pytest.fixture(scope="module")
+def login(rabbitmq: RabbitmqNode) -> Iterator[str]:
+    """User and password for the node, as they stand in a URL."""
+    with start_blocking_portal("trio") as portal:
+        portal.call(rabbitmq.ctl, "add_user", USER, PASSWORD)
+        portal.call(rabbitmq.ctl, "set_permissions", USER, ".*", ".*", ".*")
+        yield f"{USER}:{PASSWORD}"
+        portal.call(rabbitmq.ctl, "delete_user", USER)
+
+
+def amqp_urls(rig: Rig, login: str) -> str:
+    """Nobody there, no TLS there, a wrong password, and at last the right one."""
+    here = f"127.0.0.1:{rig.node.port}"
+    return ",".join(
+        (
+            f"amqp://{login}@127.0.0.1:9/",
+            f"amqps://{login}@{here}/",
+            f"amqp://guest:{CANARY}-wrong-password@{here}/",
+            f"amqp://{login}@{here}/",
+        )
+    )
+
+
+POISON = [
+    f"{CANARY} is no JSON".encode(),
+    f'{{"message_type": "TEXT", "{CANARY}"'.encode(),
+    f'["{CANARY}"]'.encode(),
+    f'{{"x": "{CANARY}"}}'.encode(),
+    f'{{"message_type": "{CANARY}"}}'.encode(),
+    f'{{"message_type": ["{CANARY}"]}}'.encode(),
+    text(1, "agent_0", text_payload=[CANARY]),
+    text(2, "agent_0", message_id={CANARY: CANARY}),
+    text(3, "agent_0", x=f"{CANARY}" * 200_000),
+    b'{"message_type": "TEXT", "x": "' + CANARY.encode() + b'\xff"}',
+    b'{"message_type": "TEXT", "x": ' + b'["' * 5 + CANARY.encode() + b"\0",
+]
+METADATA_POISON = [
+    f'{{"message_type": "REGISTER_AGENT", "agent_id": ["{CANARY}"]}}'.encode(),
+    f'{{"message_type": "REGISTER_AGENT", "agent_id": "{CANARY}\\n"}}'.encode(),
+    f'{{"message_type": "CLIENT_DISCONNECTED", "x": "{CANARY}"}}'.encode(),
+    f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "capabilities": "{CANARY}"}}'.encode(),
+]
+PROPERTIES_POISON = (
+    struct.pack(">H", raw_amqp.FLAG_CONTENT_TYPE) + b"\x08\xff\xfe" + CANARY.encode(),
+    text(4, "agent_0", text_payload=CANARY),
+)
+WHOLESOME = [
+    text(5, "agent_0", text_payload=CANARY, _client_id=f"{CANARY}-client"),
+    text(6, f"{CANARY}-stranger", text_payload=CANARY),
+    json.dumps({"message_type": "ERROR", "text_payload": CANARY}).encode(),
+]
+REGISTRATION = {
+    "message_type": "REGISTER_AGENT",
+    "agent_id": "registered",
+    "agent_name": "R",
+    "capabilities": [f"{CANARY}-capability"],
+    "_client_id": f"{CANARY}-client",
+}
+FRAMES = [
+    f"{CANARY} is no JSON",
+    f'{{"x": "{CANARY}"}}',
+    f'{{"message_type": "AGENT_STATUS_UPDATE", "agents": "{CANARY}"}}',
+    f'{{"message_type": "AGENT_STATUS_UPDATE", "agents": ["{CANARY}", {{"x": "{CANARY}"}}]}}',
+    f'{{"message_type": "SOMETHING_NEW", "text": "{CANARY}"}}',
+]
+
+
+@pytest.mark.parametrize(
+    ("level", "style"),
+    [
+        ("debug", "json"),
+        ("debug", "console"),
+        ("info", "json"),
+        ("warning", "console"),
+        ("error", "json"),
+        ("critical", "json"),
+    ],
+)
+async def test_a_life_full_of_trouble(
+    rig: Rig, login: str, level: str, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = f"ticket={CANARY}-ticket"
+    monkeypatch.setattr(central_server, "PATH", f"/ws?{ticket}")
+    token_file = rig.directory / "token"
+    token_file.write_text(TOKEN)
+    await declare_queues(rig)
+    await rig.publish(rig.input, *POISON, *WHOLESOME)
+    with start_blocking_portal("asyncio") as portal:
+        await RawRabbitmq(portal, rig.node.url).publish_content(rig.input, PROPERTIES_POISON)
+    await rig.publish(rig.metadata, *METADATA_POISON)
+
+    async with open_central_server(token=TOKEN) as server:
+        bring_online(server)
+        server.accepting = False
+        async with rig.broker(
+            server.url,
+            AMQP_URL=amqp_urls(rig, login),
+            BROKER_WEBSOCKET_TOKEN_FILE=str(token_file),
+            BROKER_LOG_LEVEL=level,
+            BROKER_LOG_FORMAT=style,
+            BROKER_MAX_MESSAGE_BYTES="1000000",
+            PYTHONASYNCIODEBUG="1",
+        ) as broker:
+            # What is refused on the metadata queue shows that RabbitMQ has been reached.
+            parked = await rig.take(rig.dead_letter, len(METADATA_POISON))
+            assert len(parked) == len(METADATA_POISON)
+            server.accepting = True
+            await rig.publish(rig.advertisement, advertisement(server.url), advertisement(None))
+            parked = await rig.take(rig.dead_letter, len(POISON) + 1)
+            assert len(parked) == len(POISON) + 1
+            await rig.publish(rig.metadata, json.dumps(REGISTRATION).encode())
+            assert len(await rig.take(rig.output, len(WHOLESOME) + 1)) == len(WHOLESOME) + 1
+            for frame in FRAMES:
+                server.send(frame)
+            server.send({"message_type": "PING"})
+            with trio.fail_after(PATIENCE):
+                await server.heard("PONG")
+            server.drop_sessions(1011)
+            assert await terminate(broker, within=12) == 0
+
+    written = log_of(rig)
+    assert canaries(written) == []
+    if (level, style) == ("debug", "json"):
+        assert_all_of_it_was_logged(list(rig.log()))
+
+
+def advertisement(url: str | None) -> bytes:
+    url = f"ws://me:{CANARY}@127.0.0.1:9/ws?ticket={CANARY}" if url is None else url
+    return json.dumps({"message_type": "SERVER_AVAILABLE", "websocket_url": url}).encode()
+
+
+def assert_all_of_it_was_logged(lines: list[dict[str, Any]]) -> None:
+    """Assert that the silence about secrets is not the silence about everything."""
+    events = {line["event"] for line in lines}
+    assert events >= {
+        "amqp_connecting",
+        "amqp_lost",
+        "amqp_connected",
+        "server_connecting",
+        "server_lost",
+        "server_available",
+        "registered",
+        "dead_lettered",
+        "frame_ignored",
+        "status_update_ignored",
+        "agent_status_skipped",
+        "frame_type_unknown",
+        "agent_registered",
+    }
+    errors = " ".join(line["error"] for line in lines if line["event"] == "amqp_lost")
+    assert "127.0.0.1:9" in errors
+    assert "SSL" in errors
+    assert "refused the login" in errors
+    # These libraries log bodies and query strings.
+    chatty = [line for line in lines if line["level"] in {"debug", "info"} and "logger" in line]
+    assert [line["logger"] for line in chatty if line["logger"].startswith(LIBRARIES)] == []
+
+
+LIBRARIES = ("aiormq", "asyncio", "pamqp", "trio-websocket")
+
+FAILING = """
+import os
+
+from broker.freshness import RegistryFreshness
+from broker.registry import AgentRegistry
+
+
+def choose(self, sender_id, random):
+    secret = os.environ["AMQP_URL"]
+    raise RuntimeError("the registry fails")
+
+
+def status_updated(self):
+    secret = os.environ["AMQP_URL"]
+    raise RuntimeError("the router fails")
+
+
+AgentRegistry.choose = choose
+RegistryFreshness.status_updated = status_updated
+"""
+"""Broken parts; the interpreter imports a module of this name at its start."""
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+async def test_tracebacks(rig: Rig, login: str, style: str) -> None:
+    broken = rig.directory / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(FAILING)
+    await declare_queues(rig)
+    async with open_central_server() as server:
+        server.accepting = False
+        async with rig.broker(
+            server.url,
+            AMQP_URL=f"amqp://{login}@127.0.0.1:{rig.node.port}/",
+            BROKER_WEBSOCKET_TOKEN=TOKEN,
+            BROKER_LOG_LEVEL="debug",
+            BROKER_LOG_FORMAT=style,
+            PYTHONPATH=str(broken),
+        ) as broker:
+            await rig.publish(rig.metadata, json.dumps(REGISTRATION).encode())
+            await rig.take(rig.output, 1)
+            await rig.publish(rig.input, text(1, "agent_0", text_payload=CANARY))
+            [parked] = await rig.take(rig.dead_letter, 1)
+            assert (parked.header.properties.headers or {})["x-broker-reason"] == "internal_error"
+            server.accepting = True
+            await rig.publish(rig.advertisement, advertisement(server.url))
+            with trio.fail_after(PATIENCE):
+                assert await broker.wait() == 1
+
+    written = log_of(rig)
+    assert "the registry fails" in written
+    assert "the router fails" in written
+    assert "sitecustomize.py" in written, "no traceback was written"
+    assert canaries(written) == []
+
+
+async def run_to_end(
+    directory: Path, *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the broker with nothing but these settings, and capture all that it writes."""
+    known = {option.variable for option in options()}
+    inherited = {name: value for name, value in os.environ.items() if name.upper() not in known}
+    with trio.fail_after(PATIENCE):
+        return await trio.run_process(
+            [sys.executable, "-P", "-m", "broker", *arguments],
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            check=False,
+            cwd=directory,
+            env={**inherited, **settings},
+        )
+
+
+async def test_help_and_version_with_secrets_around(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"RABBITMQ_PASSWORD={PASSWORD}\n")
+    secrets = {"AMQP_URL": f"amqp://me:{PASSWORD}@h/", "BROKER_WEBSOCKET_TOKEN": TOKEN}
+    for arguments in (["--help"], ["run", "--help"], ["--version"]):
+        ended = await run_to_end(tmp_path, *arguments, **secrets)
+        assert ended.returncode == 0
+        assert ended.stdout
+        assert canaries(ended.stdout.decode()) == []
+
+
+async def test_everything_configured_wrongly(tmp_path: Path) -> None:
+    broken_file = tmp_path / "broken"
+    broken_file.write_bytes(CANARY.encode() + b"\xff")
+    no_pem = tmp_path / "no.pem"
+    no_pem.write_text(f"-----BEGIN CERTIFICATE-----\n{CANARY}\n-----END CERTIFICATE-----\n")
+    (tmp_path / ".env").write_text(f"RABBITMQ_HOST=amqp://me:{PASSWORD}@rabbit\n")
+    wrong = {
+        "AMQP_URL": f"amqp://me:{PASSWORD}@rabbit:{CANARY}/",
+        "RABBITMQ_PASSWORD_FILE": str(broken_file),
+        "WEBSOCKET_URL": f"ws://me:{PASSWORD}@server/ws?ticket={CANARY}",
+        "BROKER_WEBSOCKET_TOKEN": f"{CANARY} {CANARY}",
+        "AMQP_CA_FILE": str(no_pem),
+        "BROKER_LOG_LEVEL": "debug",
+        "RABBITMQ_PORT": f"tcp://me:{PASSWORD}@10.0.0.1:5672",
+    }
+    ended = await run_to_end(tmp_path, **wrong)
+    assert ended.returncode == 2
+    written = ended.stdout.decode()
+    assert canaries(written) == []
+    for variable in {*wrong, "RABBITMQ_HOST"} - {"BROKER_LOG_LEVEL"}:
+        assert f"broker: {variable} must" in written
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"--amqp-url=http://me:{PASSWORD}@h/"],
+        ["--websocket-url", f"http://server/ws?ticket={CANARY}"],
+        ["--rabbitmq-password", "a", f"{CANARY}"],
+        [f"--broker-websocket-token={CANARY}\n"],
+        ["--rabbitmq-password", f"{CANARY}", "--rabbitmq-password-file", "f"],
+        [f"-p{CANARY}"],
+    ],
+)
+async def test_wrong_usage(tmp_path: Path, arguments: list[str]) -> None:
+    ended = await run_to_end(tmp_path, *arguments)
+    assert ended.returncode == 2
+    assert ended.stdout.startswith(b"broker: ")
+    assert canaries(ended.stdout.decode()) == []
