@@ -1,0 +1,75 @@
+"""What the central server says in WebSocket text frames."""
+
+from contextlib import suppress
+
+from broker.codec import decode_frame, decoding_status_update, string_field
+from broker.messages import UNKNOWN_AGENT_NAME, AgentStatus, Fields, Rejected, StatusUpdate
+from fuzz.bodies import MAX_NAME_LENGTH
+from fuzz.json_oracle import Json, parse
+
+
+def check(data: bytes) -> None:
+    """Decode a text frame, and take it for a status update whatever its type says."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return  # the WebSocket library lets no such frame through
+    frame = decode_frame(text)
+    if isinstance(frame, Rejected):
+        _check_refused(text, frame)
+        return
+    message_type, raw = frame
+    fields: Json = None
+    with suppress(RecursionError):  # the broker reads deeper than the oracle
+        fields = parse(text)
+        assert isinstance(fields, dict)
+        assert message_type == fields["message_type"]
+        _check_strings(raw, fields)
+    update = _decoded(raw)
+    if isinstance(update, StatusUpdate) and isinstance(fields, dict):
+        _check_update(update, fields)
+
+
+def _check_refused(text: str, rejected: Rejected) -> None:
+    assert rejected.error
+    assert rejected.error.isprintable()
+    with suppress(ValueError, RecursionError):
+        fields = parse(text)
+        assert not (isinstance(fields, dict) and isinstance(fields.get("message_type"), str))
+
+
+def _check_strings(raw: Fields, fields: dict[str, Json]) -> None:
+    for name, value in fields.items():
+        assert string_field(raw, name) == (value if isinstance(value, str) else None)
+
+
+def _decoded(raw: Fields) -> StatusUpdate | Rejected:
+    decoding = decoding_status_update(raw)
+    while True:
+        try:
+            next(decoding)
+        except StopIteration as stop:
+            update: StatusUpdate | Rejected = stop.value
+            return update
+
+
+def _check_update(update: StatusUpdate, fields: dict[str, Json]) -> None:
+    entries = fields["agents"]
+    assert isinstance(entries, list)
+    assert update.is_full == bool(fields.get("is_full_update"))
+    assert len(update.agents) <= len(entries) - update.skipped
+    for agent_id, status in update.agents.items():
+        assert agent_id == status.agent_id
+        assert any(_says(entry, status) for entry in entries)
+
+
+def _says(entry: Json, status: AgentStatus) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    given = entry.get("agent_name")
+    name = given if given and isinstance(given, str) else UNKNOWN_AGENT_NAME
+    return (
+        entry.get("agent_id") == status.agent_id
+        and status.agent_name == name[:MAX_NAME_LENGTH]
+        and (entry.get("is_online") or False) is status.is_online
+    )
