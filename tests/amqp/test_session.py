@@ -27,10 +27,10 @@ from broker.amqp import (
     open_session,
 )
 from broker.sandbox.rabbitmq import RabbitmqNode
+from chaos.proxy import Proxy, open_proxy
 from tests.amqp import raw_amqp
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox, forwarded_to
-from tests.amqp.proxy import Proxy, open_proxy
 from tests.amqp.raw_amqp import RawRabbitmq
 
 # Nothing here takes this long; it turns a hang into a failure.

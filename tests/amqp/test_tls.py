@@ -12,8 +12,8 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Publishing, SessionLostError, SessionParameters, open_session
 from broker.tls import client_context
+from chaos.proxy import Proxy, open_proxy
 from tests.amqp.conftest import Queues
-from tests.amqp.proxy import Proxy, open_proxy
 from tests.amqp.raw_amqp import RawRabbitmq
 
 PATIENCE = 30.0

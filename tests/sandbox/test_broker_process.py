@@ -58,8 +58,7 @@ async def test_it_stops_gracefully(tmp_path: Path) -> None:
 
 async def test_one_that_does_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_process, "STOP_TIMEOUT", 0.1)
-    monkeypatch.setattr(broker_process, "_COMMAND", (sys.executable, "-c", DEAF))
-    async with open_broker(tmp_path, NOWHERE) as broker:
+    async with open_broker(tmp_path, NOWHERE, (sys.executable, "-c", DEAF)) as broker:
         await until_logged(broker.log, "deaf")
         assert await broker.stop() is None
         assert broker.is_running
@@ -85,10 +84,9 @@ async def test_wrong_settings_end_it(tmp_path: Path) -> None:
         await until_logged(broker.log, "BROKER_PREFETCH")
 
 
-async def test_it_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_process, "_COMMAND", ("/none/such",))
+async def test_it_cannot_be_started(tmp_path: Path) -> None:
     with pytest.raises(BrokerProcessError):
-        async with open_broker(tmp_path, NOWHERE):
+        async with open_broker(tmp_path, NOWHERE, ("/none/such",)):
             raise AssertionError("not reached")
 
 

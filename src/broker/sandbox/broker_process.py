@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from broker.settings.options import options
 STOP_TIMEOUT = 15.0
 """Seconds that a graceful stop may take."""
 # -P: what lies in the directory where it runs is not to be imported.
-_COMMAND = (sys.executable, "-P", "-m", "broker")
+COMMAND = (sys.executable, "-P", "-m", "broker")
+"""How the broker is run."""
 _SHUTDOWN_TIMEOUT = 10
 _START_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 2 * keeper.GRACE
@@ -71,7 +72,9 @@ class BrokerProcess:
 
 
 @asynccontextmanager
-async def open_broker(directory: Path, settings: Mapping[str, str]) -> AsyncIterator[BrokerProcess]:
+async def open_broker(
+    directory: Path, settings: Mapping[str, str], command: Sequence[str] = COMMAND
+) -> AsyncIterator[BrokerProcess]:
     """Run a broker for the length of the context.
 
     At the end of the context it is ended by force if need be, within `2 * keeper.GRACE` seconds.
@@ -79,6 +82,7 @@ async def open_broker(directory: Path, settings: Mapping[str, str]) -> AsyncIter
     Args:
         directory: Where it runs and where its log is written.
         settings: Its settings, by variable. No other setting reaches it, from wherever.
+        command: What to run.
 
     Raises:
         BrokerProcessError: It could not be started.
@@ -86,7 +90,7 @@ async def open_broker(directory: Path, settings: Mapping[str, str]) -> AsyncIter
     log = directory / "broker.log"
     process: trio.Process | None = None
     try:
-        process = await _start(directory, settings, log)
+        process = await _start(command, directory, settings, log)
         yield BrokerProcess(process, await _pid(process), log)
     finally:
         if process is not None and process.stdin is not None:
@@ -96,11 +100,13 @@ async def open_broker(directory: Path, settings: Mapping[str, str]) -> AsyncIter
                 await process.wait()
 
 
-async def _start(directory: Path, settings: Mapping[str, str], log: Path) -> trio.Process:
+async def _start(
+    command: Sequence[str], directory: Path, settings: Mapping[str, str], log: Path
+) -> trio.Process:
     # Shielded, because a process that nobody knows of could not be ended.
     with log.open("ab") as output, trio.move_on_after(_START_TIMEOUT, shield=True):
         return await trio.lowlevel.open_process(
-            [sys.executable, "-P", "-m", keeper.__name__, "--", *_COMMAND],
+            [sys.executable, "-P", "-m", keeper.__name__, "--", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,

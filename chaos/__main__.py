@@ -1,0 +1,100 @@
+"""`python -m chaos`: do harm to the broker, and see whether it keeps its promises."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random, randrange
+from typing import Annotated
+
+import trio
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from broker.sandbox.rabbitmq import open_rabbitmq_node
+from chaos.play import Result, play
+from chaos.report import complaint, line, write
+from chaos.scenario import Scenario
+from chaos.scenarios import SCENARIOS
+
+ROOT = Path(__file__).parents[1]
+_SEEDS = 1_000_000
+
+app = App(name="chaos", help="Do harm to the broker, and see whether it keeps its promises.")
+
+
+@app.default
+def chaos(
+    *names: str,
+    seed: int | None = None,
+    long: Annotated[bool, Parameter(negative=())] = False,
+    minutes: float | None = None,
+    list_: Annotated[bool, Parameter(negative=())] = False,
+    output: Path = ROOT / "chaos" / "results",
+) -> int:
+    """Play scenarios, all of them by default, and print what came of them.
+
+    Args:
+        names: The scenarios to play.
+        seed: Replays what is random.
+        long: Play the long forms.
+        minutes: Play scenarios at random, again and again, until the time is over.
+        list_: List the scenarios, and play none.
+        output: Where the table, raw figures and the logs of those that failed are written.
+
+    Returns:
+        1 when a scenario failed, else 0; 2 when there is no such scenario.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        console.print(f"no such scenario: {', '.join(unknown)}; try --list", style="red")
+        return 2
+    chosen = [SCENARIOS[name] for name in names or SCENARIOS]
+    if list_:
+        for scenario in chosen:
+            console.print(f"{scenario.name:20} {scenario.fault}: {scenario.promise}")
+        return 0
+    # aiormq reports each connection that it loses, and losing them is the purpose here.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    seed = randrange(_SEEDS) if seed is None else seed
+    plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
+    logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
+    results = trio.run(_play_all, plan, minutes, long, logs, console)
+    write(results, output)
+    failed = [result for result in results if result.problems]
+    for result in failed:
+        console.print(complaint(result), style="red", markup=False)
+    console.print(f"Written to {output}.")
+    return 1 if failed else 0
+
+
+def _at_random(scenarios: list[Scenario], seed: int) -> Iterator[tuple[Scenario, int]]:
+    random = Random(seed)
+    while True:
+        yield random.choice(scenarios), random.randrange(_SEEDS)
+
+
+async def _play_all(
+    plan: Iterator[tuple[Scenario, int]],
+    minutes: float | None,
+    is_long: bool,
+    logs: Path,
+    console: Console,
+) -> list[Result]:
+    results: list[Result] = []
+    deadline = None if minutes is None else trio.current_time() + 60 * minutes
+    async with open_rabbitmq_node() as node:
+        for number, (scenario, seed) in enumerate(plan, 1):
+            if deadline is not None and trio.current_time() >= deadline:
+                break
+            directory = logs / f"{number}-{scenario.name}"
+            with console.status(f"{scenario.name}, seed {seed}"):
+                result = await play(scenario, node, directory, seed=seed, is_long=is_long)
+            results.append(result)
+            console.print(line(result))
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,134 @@
+"""Plays a scenario and gives its result."""
+
+import shutil
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import msgspec
+import trio
+
+from broker.error_groups import first_error
+from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
+from chaos.arena import Figures, open_arena
+from chaos.checker import Sent, Verdict
+from chaos.failure import ScenarioFailedError
+from chaos.scenario import Scenario
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What came of a scenario.
+
+    Attributes:
+        scenario: Its name.
+        fault: What was done.
+        promise: What had to hold.
+        seed: Replays it.
+        is_long: Whether it was the long form.
+        seconds: How long it took.
+        attempted: How many messages RabbitMQ was given.
+        confirmed: How many of them it confirmed.
+        lost: How many of these came out nowhere; None when it did not get as far.
+        unexpected: How many came out that should not have; None likewise.
+        duplicates: How many were published again; None likewise.
+        faults: How many faults were injected.
+        worst_recovery: The longest time until messages were routed again, in seconds.
+        problems: What is wrong, one line each.
+        kept: The directory with the broker's log, when there are problems.
+    """
+
+    scenario: str
+    fault: str
+    promise: str
+    seed: int
+    is_long: bool
+    seconds: float
+    attempted: int
+    confirmed: int
+    lost: int | None
+    unexpected: int | None
+    duplicates: int | None
+    faults: int
+    worst_recovery: float | None
+    problems: list[str]
+    kept: str | None
+
+    @property
+    def replay(self) -> str:
+        """The command that plays it again."""
+        long = " --long" if self.is_long else ""
+        return f"./scripts/chaos {self.scenario} --seed {self.seed}{long}"
+
+
+async def play(
+    scenario: Scenario, node: RabbitmqNode, directory: Path, *, seed: int, is_long: bool
+) -> Result:
+    """Play a scenario.
+
+    Args:
+        scenario: The scenario.
+        node: A running node, for a scenario without one of its own.
+        directory: Where to keep the broker's log of one that fails; made for it.
+        seed: All that is random comes from it and the scenario's name.
+        is_long: Whether to play the long form.
+    """
+    started = trio.current_time()
+    await trio.Path(directory).mkdir(parents=True)
+    random = Random(f"{seed} {scenario.name}")
+    figures, sent, verdict = Figures(), Sent(), None
+    try:
+        async with (
+            _node_for(scenario, node) as its_node,
+            open_arena(its_node, directory, random, is_long=is_long) as arena,
+        ):
+            figures, sent = arena.figures, arena.sent
+            allowed = await scenario.play(arena)
+            verdict = await arena.finish(allowed)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this one failed; others may not
+        problems = [_described(error, directory)]
+    else:
+        problems = verdict.problems
+    if not problems:
+        shutil.rmtree(directory)
+    return Result(
+        scenario=scenario.name,
+        fault=scenario.fault,
+        promise=scenario.promise,
+        seed=seed,
+        is_long=is_long,
+        seconds=trio.current_time() - started,
+        attempted=sent.attempted,
+        confirmed=len(sent.confirmed),
+        lost=_of(verdict, "lost"),
+        unexpected=_of(verdict, "unexpected"),
+        duplicates=_of(verdict, "duplicates"),
+        faults=figures.faults,
+        worst_recovery=max(figures.recoveries, default=None),
+        problems=problems,
+        kept=str(directory) if problems else None,
+    )
+
+
+@asynccontextmanager
+async def _node_for(scenario: Scenario, shared: RabbitmqNode) -> AsyncIterator[RabbitmqNode]:
+    if scenario.has_own_node:
+        async with open_rabbitmq_node() as node:
+            yield node
+    else:
+        yield shared
+
+
+def _described(error: Exception, directory: Path) -> str:
+    first = first_error(error) if isinstance(error, ExceptionGroup) else error
+    if isinstance(first, ScenarioFailedError):
+        return str(first)
+    (directory / "traceback.txt").write_text(
+        "".join(traceback.format_exception(error)), encoding="utf-8"
+    )
+    return f"{type(first).__name__}: {first}"
+
+
+def _of(verdict: Verdict | None, figure: str) -> int | None:
+    return None if verdict is None else getattr(verdict, figure)

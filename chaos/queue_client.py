@@ -1,0 +1,146 @@
+"""A plain AMQP client that makes, watches and empties queues. It shares no code with the broker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import aiormq
+import trio
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.exceptions import AMQPError
+from anyio.from_thread import BlockingPortal
+
+from chaos.checker import Taken
+
+LOST = (AMQPError, OSError, TimeoutError, asyncio.CancelledError, RuntimeError)
+"""What aiormq raises when a connection is lost or cannot be made; it even lets go of a cancellation
+of its own."""
+TIMEOUT = 10.0
+"""Seconds that connecting, or a request, may take."""
+_CLOSE_TIMEOUT = 1.0
+_TAKE_TIMEOUT = 120.0
+
+
+class QueueState(NamedTuple):
+    """A queue at some moment.
+
+    Attributes:
+        ready: How many messages wait in it; those that a consumer holds are not among them.
+        consumers: How many consumers it has.
+    """
+
+    ready: int
+    consumers: int
+
+
+class QueueClient:
+    """Asks RabbitMQ directly, past all proxies. Each call uses a connection of its own.
+
+    No call is cancelled half-way: each ends by its own deadline.
+
+    Args:
+        portal: An asyncio event loop.
+        url: The node.
+    """
+
+    def __init__(self, portal: BlockingPortal, url: str) -> None:
+        self._portal = portal
+        self._url = url
+
+    async def declare(self, queues: Sequence[str]) -> None:
+        """Make durable queues without arguments, as all peers do.
+
+        Raises:
+            ConnectionError: The node did not do it in time.
+        """
+
+        async def declare(channel: AbstractChannel) -> None:
+            for queue in queues:
+                await channel.queue_declare(queue, durable=True, timeout=TIMEOUT)
+
+        await self._with_channel(declare)
+
+    async def delete(self, queues: Sequence[str]) -> None:
+        """Delete queues with all that is in them.
+
+        Raises:
+            ConnectionError: The node did not do it in time.
+        """
+
+        async def delete(channel: AbstractChannel) -> None:
+            for queue in queues:
+                await channel.queue_delete(queue, timeout=TIMEOUT)
+
+        await self._with_channel(delete)
+
+    async def look(self, queue: str) -> QueueState:
+        """Return what RabbitMQ says of a queue.
+
+        Raises:
+            ConnectionError: The node did not say so in time.
+        """
+
+        async def look(channel: AbstractChannel) -> QueueState:
+            answer = await channel.queue_declare(queue, passive=True, timeout=TIMEOUT)
+            return QueueState(answer.message_count or 0, answer.consumer_count or 0)
+
+        return await self._with_channel(look)
+
+    async def take_all(self, queue: str) -> list[Taken]:
+        """Take everything out of a queue that nobody writes to any more.
+
+        Raises:
+            ConnectionError: The node did not give it in time.
+        """
+
+        async def take_all(channel: AbstractChannel) -> list[Taken]:
+            answer = await channel.queue_declare(queue, passive=True, timeout=TIMEOUT)
+            taken: list[Taken] = []
+            complete = asyncio.Event()
+            expected = answer.message_count or 0
+
+            async def take(message: DeliveredMessage) -> None:
+                taken.append(Taken(message.body, message.header.properties.message_id))
+                if len(taken) >= expected:
+                    complete.set()
+
+            if expected:
+                await channel.basic_consume(queue, take, no_ack=True, timeout=TIMEOUT)
+                async with asyncio.timeout(_TAKE_TIMEOUT):
+                    await complete.wait()
+            return taken
+
+        return await self._with_channel(take_all)
+
+    async def _with_channel[T](self, use: Callable[[AbstractChannel], Awaitable[T]]) -> T:
+        async def call() -> T:
+            try:
+                connection = await connect(self._url)
+                try:
+                    return await use(await connection.channel(publisher_confirms=False))
+                finally:
+                    await close(connection)
+            except LOST as error:
+                raise ConnectionError(f"RabbitMQ did not answer: {error!r}") from error
+
+        with trio.CancelScope(shield=True):
+            result = await self._portal.call_async(call)
+        return result  # noqa: RET504 - a scope may swallow, as far as the type checker knows
+
+
+async def connect(url: str) -> AbstractConnection:
+    """Connect in the asyncio event loop.
+
+    Raises:
+        OSError: The node is not there, or did not answer in time.
+    """
+    async with asyncio.timeout(TIMEOUT):
+        return await aiormq.connect(url)
+
+
+async def close(connection: AbstractConnection) -> None:
+    """Close a connection in the asyncio event loop, whatever state it is in."""
+    with suppress(*LOST):
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
+            await connection.close()

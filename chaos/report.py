@@ -1,0 +1,84 @@
+"""The results, for people and for programs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from chaos.play import Result
+
+_HEAD = (
+    *("scenario", "fault", "messages", "lost", "unexpected", "duplicates"),
+    *("faults", "time to recover", "seed", "verdict"),
+)
+
+
+def write(results: Sequence[Result], directory: Path) -> None:
+    """Write raw figures and the table.
+
+    Args:
+        results: The results.
+        directory: Where to; made if need be.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    raw = msgspec.json.format(msgspec.json.encode(results), indent=1)
+    (directory / "results.json").write_bytes(raw + b"\n")
+    (directory / "results.md").write_text(markdown(results), encoding="utf-8")
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Return the table."""
+    return "\n".join(_table(results)) + "\n"
+
+
+def line(result: Result) -> str:
+    """Return a result in one line."""
+    return (
+        f"{result.scenario:20} {_verdict(result):6} {result.confirmed:>9,} confirmed"
+        f" {_number(result.lost)} lost, {_number(result.unexpected)} unexpected,"
+        f" {_number(result.duplicates)} duplicates, {result.faults} faults,"
+        f" {_recovery(result) or 'no time'} to recover, {result.seconds:.0f} s, seed {result.seed}"
+    )
+
+
+def complaint(result: Result) -> str:
+    """Return what is wrong, where the log is, and how to play it again."""
+    return "\n".join(
+        (
+            f"{result.scenario}: {result.fault}",
+            *(f"  {problem}" for problem in result.problems),
+            f"  the broker's log is in {result.kept}",
+            f"  again: {result.replay}",
+        )
+    )
+
+
+def _table(results: Sequence[Result]) -> Iterator[str]:
+    yield f"| {' | '.join(_HEAD)} |"
+    yield f"|{'---|' * len(_HEAD)}"
+    for result in results:
+        row = (
+            result.scenario,
+            result.fault,
+            f"{result.confirmed:,}",
+            _number(result.lost),
+            _number(result.unexpected),
+            _number(result.duplicates),
+            f"{result.faults:,}",
+            _recovery(result),
+            str(result.seed),
+            _verdict(result),
+        )
+        yield f"| {' | '.join(row)} |"
+
+
+def _number(figure: int | None) -> str:
+    return "?" if figure is None else f"{figure:,}"
+
+
+def _recovery(result: Result) -> str:
+    return "" if result.worst_recovery is None else f"{result.worst_recovery:.1f} s"
+
+
+def _verdict(result: Result) -> str:
+    return "FAILED" if result.problems else "passed"

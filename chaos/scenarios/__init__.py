@@ -1,0 +1,17 @@
+"""The scenarios, one module per family.
+
+To add one: write an ``async def`` that takes an `Arena`, does harm, and returns what that may lead
+to (`Allowed`). Put it into the ``SCENARIOS`` of its module, with one line each for the fault and
+the promise; a new module is named below. Afterwards all peers are made sound, the broker routes
+what is left and stops, and everything that came out is checked. So a scenario itself checks only
+what it promises beside that, and raises `ScenarioFailedError`.
+"""
+
+from chaos.scenario import Scenario
+from chaos.scenarios import broker_crash, rabbitmq_outage
+
+_FAMILIES = (broker_crash, rabbitmq_outage)
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for family in _FAMILIES for scenario in family.SCENARIOS
+}

@@ -1,0 +1,74 @@
+"""The broker dies: at any moment, and at the worst moments."""
+
+import trio
+
+from chaos.arena import Arena
+from chaos.broker_control import KILLED
+from chaos.checker import Allowed
+from chaos.crash_at import POINTS, command
+from chaos.failure import ScenarioFailedError
+from chaos.scenario import Scenario
+
+_YOUTH = 1.0
+"""Seconds within which a broker that is killed while it starts is killed."""
+_LIFE = 2.0
+"""Seconds within which one that routes is killed; starting took it another."""
+_CRASH_TIMEOUT = 30.0
+_ACKNOWLEDGEMENTS = 20
+"""Each is for many messages."""
+
+
+async def broker_kill(arena: Arena) -> Allowed:
+    """Kill the broker again and again: while it routes and, one time in five, while it starts."""
+    kills, messages, rate = (30, 50_000, 1_500) if arena.is_long else (5, 5_000, 700)
+    async with arena.load(rate) as load:
+        for kill in range(kills):
+            if kill % 5:
+                await _start(arena)
+                await trio.sleep(arena.random.uniform(0, _LIFE))
+            else:
+                await arena.broker.start()
+                await trio.sleep(arena.random.uniform(0, _YOUTH))
+            await arena.broker.kill()
+            arena.fault()
+        await _start(arena)
+        await load.confirmed(messages)
+    return Allowed(duplicates=kills * arena.prefetch)
+
+
+async def crash_points(arena: Arena) -> Allowed:
+    """Let the broker kill itself between any two steps in the life of a message."""
+    rounds = 10 if arena.is_long else 2
+    points = [point for point in POINTS for _ in range(rounds)]
+    arena.random.shuffle(points)
+    async with arena.load(500):
+        for point in points:
+            most = _ACKNOWLEDGEMENTS if point == "acknowledged" else 2 * arena.prefetch
+            number = arena.random.randint(1, most)
+            await arena.broker.start(command(point, number))
+            code = await arena.broker.ended(within=_CRASH_TIMEOUT)
+            if code != KILLED:
+                raise ScenarioFailedError(f"at {point!r} it ended with exit code {code}")
+            arena.fault()
+        await _start(arena)
+    return Allowed(duplicates=len(points) * arena.prefetch)
+
+
+async def _start(arena: Arena) -> None:
+    started = trio.current_time()
+    await arena.broker.start()
+    await arena.routing(since=started)
+
+
+SCENARIOS = (
+    Scenario(
+        broker_kill,
+        fault="kill -9 of the broker every 1 to 3 s under load",
+        promise="at most a prefetch of duplicates for each kill",
+    ),
+    Scenario(
+        crash_points,
+        fault="the broker dies at each step of a message: received ... acknowledged",
+        promise="at most a prefetch of duplicates for each crash",
+    ),
+)

@@ -1,0 +1,153 @@
+"""The checker sees what it is there to see."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from chaos import chat
+from chaos.checker import Allowed, Sent, Taken, Verdict, check
+
+COUNT = 60
+POISON = b"\xff"
+NOTHING_MORE = Allowed(duplicates=0)
+RECEIVER = {
+    sender: chat.AGENTS[(index + 1) % len(chat.AGENTS)] for index, sender in enumerate(chat.AGENTS)
+}
+
+
+def routed(number: int, publish_id: str | None = "", **changed: str | None) -> Taken:
+    """Return a message as the broker would publish it, but for what is changed (raw JSON)."""
+    fields: dict[str, str | None] = {
+        **{name: value.decode() for name, value in chat.routed_fields(number).items()},
+        "receiver_id": f'"{RECEIVER[chat.sender(number)]}"',
+        **changed,
+    }
+    pairs = (f'"{name}":{value}' for name, value in fields.items() if value is not None)
+    body = "{" + ",".join(pairs) + "}"
+    return Taken(body.encode(), f"p-{number}" if publish_id == "" else publish_id)
+
+
+def failed(number: int) -> Taken:
+    answer: dict[str, Any] = {
+        "message_type": "ERROR",
+        "message_id": "e-1",
+        "original_message_id": chat.message_id(number),
+    }
+    return Taken(json.dumps(answer).encode(), f"e-{number}")
+
+
+def judged(
+    output: Sequence[Taken],
+    dead_letters: Sequence[Taken] = (),
+    allowed: Allowed = NOTHING_MORE,
+    sent: Sent | None = None,
+) -> Verdict:
+    return check(
+        sent or Sent(attempted=COUNT, confirmed=set(range(COUNT))), output, dead_letters, allowed
+    )
+
+
+EVERYTHING = [routed(number) for number in range(COUNT)]
+
+
+def test_everything_came_out_once() -> None:
+    assert judged(EVERYTHING) == Verdict(lost=0, unexpected=0, duplicates=0, problems=[])
+
+
+def test_a_lost_message() -> None:
+    verdict = judged([*EVERYTHING[:7], *EVERYTHING[8:]])
+    assert verdict == Verdict(lost=1, unexpected=0, duplicates=0, problems=["1 lost: c-7"])
+
+
+def test_many_lost_messages_are_counted_and_some_named() -> None:
+    verdict = judged([])
+    assert verdict.lost == COUNT
+    assert verdict.problems == ["60 lost: c-0, c-1, c-2, c-3, c-4, ..."]
+
+
+def test_what_was_not_confirmed_may_come_out_or_not() -> None:
+    sent = Sent(attempted=COUNT, confirmed=set(range(10)))
+    assert judged(EVERYTHING, sent=sent).problems == []
+    assert judged(EVERYTHING[:10], sent=sent).problems == []
+
+
+def test_duplicates_up_to_the_limit() -> None:
+    doubled = [*EVERYTHING, routed(3, "again"), routed(3, "and again"), routed(4, "again")]
+    verdict = judged(doubled, allowed=Allowed(duplicates=3))
+    assert verdict == Verdict(lost=0, unexpected=0, duplicates=3, problems=[])
+    verdict = judged(doubled, allowed=Allowed(duplicates=2))
+    assert verdict.problems == ["3 duplicates, more than 2"]
+
+
+def test_what_only_the_collector_saw_twice_is_no_duplicate() -> None:
+    assert judged([*EVERYTHING, routed(3)]).duplicates == 0
+
+
+def test_a_duplicate_does_not_stand_in_for_a_lost_message() -> None:
+    verdict = judged([*EVERYTHING[1:], routed(3, "again")], allowed=Allowed(duplicates=100))
+    assert (verdict.lost, verdict.duplicates) == (1, 1)
+
+
+UNEXPECTED = {
+    "routed to its sender": routed(8, receiver_id=f'"{chat.sender(8)}"'),
+    "routed to an unknown agent": routed(8, receiver_id='"agent-99"'),
+    "routed to nobody": routed(8, receiver_id=None),
+    "another text": routed(8, text_payload='"message 9"'),
+    "another sender": routed(8, sender_id='"agent-01"'),
+    "a field more": routed(8, extra="1"),
+    "a field less": routed(8, send_timestamp=None),
+    "another type": routed(8, message_type='"REPLY"'),
+    "bookkeeping that stayed": routed(12, _client_id='"client-7"'),
+    "a status that stayed": routed(12, routing_status='"pending"'),
+    "a float with another spelling": routed(6, float="1.5"),
+    "a big integer that was rounded": routed(6, big="1.2345678901234568e29"),
+    "spaces that went from a nested value": routed(9, nested='{"a":[1,{"b":null},"\\u0000"]}'),
+    "an escape that was resolved": routed(3, text_payload='"Grüße, 世界 🚀, é"'),
+    "without an AMQP message id": routed(8, None),
+    "never sent": routed(COUNT),
+    "another id": Taken(b'{"message_type": "TEXT", "message_id": "m-8"}', "p"),
+    "no id": Taken(b'{"message_type": "TEXT"}', "p"),
+    "no JSON": Taken(b"{", "p"),
+    "no UTF-8": Taken(b'{"message_type": "\xff", "message_id": "c-8"}', "p"),
+    "an answer to nothing": Taken(b'{"message_type": "ERROR", "message_id": "e-1"}', "p"),
+    "an answer that nobody can receive it": failed(8),
+}
+
+
+@pytest.mark.parametrize("wrong", UNEXPECTED.values(), ids=UNEXPECTED)
+def test_the_unexpected(wrong: Taken) -> None:
+    verdict = judged([*EVERYTHING, wrong], allowed=Allowed(duplicates=100))
+    assert verdict.unexpected >= 1
+    assert len(verdict.problems) >= 1
+
+
+def test_a_changed_message_is_not_lost() -> None:
+    wrong = [routed(0, text_payload='"?"'), *EVERYTHING[1:]]
+    assert judged(wrong) == Verdict(lost=0, unexpected=1, duplicates=0, problems=["1 changed: c-0"])
+
+
+def test_failures_where_they_are_allowed() -> None:
+    allowed = Allowed(duplicates=0, failures=True)
+    assert judged([failed(0), *EVERYTHING[1:]], allowed=allowed).problems == []
+    answer_to_nothing = UNEXPECTED["an answer to nothing"]
+    assert judged([answer_to_nothing, *EVERYTHING], allowed=allowed).unexpected == 1
+
+
+def test_a_sound_message_among_the_dead_letters() -> None:
+    verdict = judged(EVERYTHING[1:], [Taken(chat.body(0), "p-0")])
+    assert verdict == Verdict(lost=0, unexpected=1, duplicates=0, problems=["1 dead-lettered: c-0"])
+
+
+def test_poison_belongs_among_the_dead_letters() -> None:
+    def sent() -> Sent:
+        return Sent(COUNT, set(range(COUNT)), {POISON, b"["}, {POISON})
+
+    parked = Taken(POISON, "p")
+    assert judged(EVERYTHING, [parked], sent=sent()).problems == []
+    assert judged(EVERYTHING, [parked, Taken(b"[", "q")], sent=sent()).problems == []
+    assert judged(EVERYTHING, [], sent=sent()).problems == ["1 poison lost"]
+    assert judged([*EVERYTHING, parked], [], sent=sent()).unexpected == 1
+    assert judged(EVERYTHING, [parked, Taken(POISON, "again")], sent=sent()).duplicates == 1
+    assert judged(EVERYTHING, [parked, Taken(b"]", "q")], sent=sent()).unexpected == 1
