@@ -22,6 +22,7 @@ class Plan:
         latency_rounds: How often the contenders take their turn at all rates.
         latency_seconds: How long each rate is held.
         agents: Numbers of agents.
+        hold_up_rounds: How often a large status update comes.
         blocked_seconds: How long RabbitMQ takes nothing.
     """
 
@@ -35,6 +36,7 @@ class Plan:
     latency_rounds: int
     latency_seconds: float
     agents: tuple[int, ...]
+    hold_up_rounds: int
     blocked_seconds: float
 
 
@@ -60,6 +62,7 @@ QUICK = Plan(
     latency_rounds=1,
     latency_seconds=1.5,
     agents=(10, 1_000, 100_000),
+    hold_up_rounds=1,
     blocked_seconds=4,
 )
 DEFAULT = Plan(
@@ -73,6 +76,7 @@ DEFAULT = Plan(
     latency_rounds=1,
     latency_seconds=4.0,
     agents=(10, 1_000, 100_000, 1_000_000),
+    hold_up_rounds=5,
     blocked_seconds=15,
 )
 FULL = Plan(
@@ -86,5 +90,6 @@ FULL = Plan(
     latency_rounds=5,
     latency_seconds=4.0,
     agents=(10, 1_000, 100_000, 1_000_000),
+    hold_up_rounds=5,
     blocked_seconds=15,
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from bench.field import CONTENDERS
-from bench.results import PERCENTILES, Latency, Results, Run, checked, sound, typical
+from bench.results import PERCENTILES, HoldUp, Latency, Results, Run, checked, sound, typical
 from bench.targets import Target, targets
 
 _MIB = 2**20
@@ -31,14 +31,8 @@ def _lines(results: Results) -> Iterator[str]:
         yield from _section("Message size", _sizes(results))
     if results.growth:
         yield from _section("Number of agents", _growth(results))
-    for hold_up in results.hold_up:
-        yield ""
-        yield (
-            f"While a full update of {hold_up.agents:,} agents came and was applied, the slowest "
-            f"message took {hold_up.message:.1f} ms (without it {hold_up.quiet:.1f} ms), and a "
-            f"PING right behind it was answered after {hold_up.pong:.0f} ms, the transfer of the "
-            "update included."
-        )
+    if results.hold_up:
+        yield from ("", _hold_up(results.hold_up))
     for blocked in results.blocked:
         yield ""
         yield (
@@ -160,6 +154,17 @@ def _growth(results: Results) -> Iterator[str]:
             )
             for point in results.growth
         ),
+    )
+
+
+def _hold_up(measured: list[HoldUp]) -> str:
+    slowest = [one.message for one in measured]
+    return (
+        f"While a full update of {measured[0].agents:,} agents came and was applied, the slowest "
+        f"message took {median(slowest):.0f} ms ({min(slowest):.0f} ... {max(slowest):.0f} ms in "
+        f"{len(measured)} tries; without it {median(one.quiet for one in measured):.0f} ms), and a "
+        f"PING right behind it was answered after {median(one.pong for one in measured):.0f} ms, "
+        "the transfer of the update included."
     )
 
 

@@ -125,9 +125,10 @@ class _Session:
 
     async def hold_up(self) -> None:
         """The broker under a large status update."""
-        task = self._begin("a large status update", 1)
-        self.results.hold_up.append(await hold_up.measure(self._field, _MANY_AGENTS))
-        self._progress.advance(task)
+        task = self._begin("a large status update", self._plan.hold_up_rounds)
+        for _ in range(self._plan.hold_up_rounds):
+            self.results.hold_up.append(await hold_up.measure(self._field, _MANY_AGENTS))
+            self._progress.advance(task)
 
     async def blocked(self) -> None:
         """The broker while RabbitMQ takes nothing."""

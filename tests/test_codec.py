@@ -680,7 +680,7 @@ def test_a_large_update_is_decoded_in_slices() -> None:
 
     decoding = decoding_status_update(frame[1])
 
-    assert [next(decoding) for _ in range(3)] == [None] * 3
+    assert [next(decoding) for _ in range(2)] == [None] * 2
     with pytest.raises(StopIteration) as decoded:
         next(decoding)
     assert decoded.value.value == StatusUpdate(agents)

@@ -110,7 +110,7 @@ def decode_frame(text: str) -> tuple[str, Fields] | Rejected:
 
 
 def decoding_status_update(fields: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
-    """Decode an AGENT_STATUS_UPDATE in slices, pause after each, and return the update.
+    """Decode an AGENT_STATUS_UPDATE in slices, pause between them, and return the update.
 
     Unusable entries are skipped and counted. A caller in an event loop lets other tasks run at each
     pause. A thread would not do: no other thread runs Python while a large JSON text is decoded.
@@ -124,11 +124,12 @@ def decoding_status_update(fields: Fields) -> Generator[None, None, StatusUpdate
         return Rejected(RejectReason.INVALID_FIELD, "`agents` is missing")
     agents: dict[str, AgentStatus] = {}
     usable = 0
-    for some in batched(entries, _SLICE, strict=False):
+    for number, some in enumerate(batched(entries, _SLICE, strict=False)):
+        if number:
+            yield
         statuses = _agent_statuses(some)
         agents.update((status.agent_id, status) for status in statuses)
         usable += len(statuses)
-        yield
     return StatusUpdate(agents, is_full=is_full, skipped=len(entries) - usable)
 
 

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from broker.amqp import Deliveries
+from broker.cooperation import let_others_run
 from broker.dispatch import Dispatcher, QueueNames
 from broker.freshness import RegistryFreshness
 from broker.messages import ServerAvailable, StatusUpdate
@@ -147,7 +148,7 @@ class Router:
                     no_room += turned_away
                     # A large one holds up neither the answer to the server's heartbeat nor the
                     # chat messages. For them, each agent is as before the update or as after it.
-                    await trio.lowlevel.checkpoint()
+                    await let_others_run()
                     self._settle_chat(mailbox)
         self._freshness.status_updated()
         # Agents come and go by the thousand; what an operator wants to see are the full updates.
