@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -370,7 +371,7 @@ async def test_settling_may_take_the_time_that_closing_leaves(
         return node.open_session(_, given)
 
     monkeypatch.setattr("broker.supervisor.open_session", note)
-    await serve(settings.model_copy(update={"broker_shutdown_timeout": grace}), NO_PORTAL, stop)
+    await serve(replace(settings, broker_shutdown_timeout=grace), NO_PORTAL, stop)
     assert parameters[0].drain_timeout == drain
     assert set(parameters[0].queues) == {
         "broker_input_queue",

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from urllib.parse import quote
 
@@ -172,7 +173,7 @@ def problems(overrides: dict[str, str] | None = None) -> tuple[str, ...]:
         load_settings(overrides or {})
     assert str(caught.value) == "\n".join(caught.value.problems)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return caught.value.problems
 
 
@@ -199,8 +200,8 @@ def test_defaults() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        load_settings().broker_prefetch = 1
+    with pytest.raises(FrozenInstanceError):
+        load_settings().broker_prefetch = 1  # type: ignore[misc]  # that is the point
 
 
 @pytest.mark.parametrize(("variables", "named", "said"), WRONG + DISAGREEING)
@@ -301,7 +302,7 @@ class TestDotenv:
             raise PermissionError(13, "Permission denied")
 
         Path(".env").touch()
-        monkeypatch.setattr("pydantic_settings.sources.providers.dotenv.dotenv_values", refuse)
+        monkeypatch.setattr("broker.settings.load.dotenv_values", refuse)
         assert problems() == (".env must be a readable file (Permission denied)",)
 
 
@@ -345,7 +346,7 @@ class TestSecretFiles:
         file.write_text("token\n")
         token = load_settings({"broker_websocket_token_file": str(file)}).broker_websocket_token
         assert token is not None
-        assert token.get_secret_value() == "token"
+        assert token == "token"
 
     def test_the_file_of_a_higher_level_wins(
         self, file: Path, monkeypatch: pytest.MonkeyPatch
@@ -353,16 +354,16 @@ class TestSecretFiles:
         Path(".env").write_text("RABBITMQ_PASSWORD=from-dotenv\n")
         file.write_text("from-file")
         monkeypatch.setenv("RABBITMQ_PASSWORD_FILE", str(file))
-        assert load_settings().rabbitmq_password.get_secret_value() == "from-file"
+        assert load_settings().rabbitmq_password == "from-file"
         given = load_settings({"rabbitmq_password": "from-line"})
-        assert given.rabbitmq_password.get_secret_value() == "from-line"
+        assert given.rabbitmq_password == "from-line"
 
     def test_a_value_of_a_higher_level_wins_over_a_missing_file(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         Path(".env").write_text("RABBITMQ_PASSWORD_FILE=/none/such\n")
         monkeypatch.setenv("RABBITMQ_PASSWORD", "from-environment")
-        assert load_settings().rabbitmq_password.get_secret_value() == "from-environment"
+        assert load_settings().rabbitmq_password == "from-environment"
 
     def test_both_in_dotenv(self) -> None:
         Path(".env").write_text(f"AMQP_URL=amqp://u:{HIDDEN}@h\nAMQP_URL_FILE=/none\n")
@@ -465,11 +466,6 @@ class TestSecrets:
         assert all(line.startswith(field.upper()) for line in lines)
         assert HIDDEN not in "".join(lines)
 
-    def test_the_library_error_hides_its_input(self) -> None:
-        with pytest.raises(ValueError, match="AMQP_CA_FILE") as caught:
-            Settings(amqp_url=f"amqps://me:{HIDDEN}@rabbit/?x")  # type: ignore[arg-type]
-        assert HIDDEN not in str(caught.value)
-
 
 class TestTls:
     def test_certificate_and_key(self, pem: Path) -> None:
@@ -503,7 +499,7 @@ def test_level_and_format_in_any_case() -> None:
 
 def test_every_setting_is_an_option_with_description() -> None:
     offered = {option.name: option for option in options()}
-    assert offered.keys() == Settings.model_fields.keys() | {
+    assert offered.keys() == {one.name for one in fields(Settings)} | {
         "rabbitmq_password_file",
         "amqp_url_file",
         "broker_websocket_token_file",
@@ -514,9 +510,3 @@ def test_every_setting_is_an_option_with_description() -> None:
     assert offered["broker_registry_ttl"].default == "60"
     assert offered["broker_follow_advertised_url"].default == "false"
     assert offered["amqp_url"].default is None
-
-
-def test_a_foreign_source_of_settings_is_refused() -> None:
-    source = Settings.settings_customise_sources
-    with pytest.raises(TypeError, match="unexpected source"):
-        source(Settings, *[object()] * 4)  # type: ignore[arg-type]  # that is the point

@@ -26,7 +26,12 @@ def _run(arguments: list[str]) -> int:
         with suppress(OSError):  # nobody listens any more
             print(__version__)  # noqa: T201 - it is the command's output
         return 0
-    from broker.cli import execute  # noqa: PLC0415 - slow, and the version does without it
+    if arguments in ([], ["run"]):
+        # Where there are no options, as in a container, what parses them need not fill the memory.
+        from broker.run import run  # noqa: PLC0415 - slow, and the version does without it
+
+        return run()
+    from broker.cli import execute  # noqa: PLC0415 - likewise
 
     return execute(arguments)
 

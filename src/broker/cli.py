@@ -4,9 +4,7 @@ Settings are taken as text and handed on to `load_settings`, so that a value is 
 wherever it comes from.
 """
 
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from inspect import Parameter as SignatureParameter
 from inspect import Signature
 from typing import Annotated, Any
@@ -24,11 +22,9 @@ from cyclopts import (
 from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, NameRenderer
 
 from broker import __version__
-from broker.observe.one_line import one_line
-from broker.settings import SettingsError, load_settings
+from broker.run import complain
+from broker.run import run as run_broker
 from broker.settings.options import options
-
-WRONG_USAGE = 2
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -44,9 +40,7 @@ def execute(arguments: Sequence[str]) -> int:
     try:
         result = _application()(arguments)
     except CycloptsError as error:
-        return _complain(_usage_problem(error, arguments))
-    except SettingsError as error:
-        return _complain(*error.problems)
+        return complain(_usage_problem(error, arguments))
     return result if isinstance(result, int) else 0  # help and version return nothing
 
 
@@ -75,10 +69,7 @@ def _application() -> App:
 
     def run(**given: str) -> int:
         """Run the broker until SIGINT or SIGTERM; the default command."""
-        settings = load_settings(given)
-        from broker.service import run as serve  # noqa: PLC0415 - slow, for this command only
-
-        return serve(settings)
+        return run_broker(given)
 
     def sandbox(
         *,
@@ -149,12 +140,3 @@ def _usage_problem(error: CycloptsError, arguments: Sequence[str]) -> str:
             return "unknown option, try --help"
         case _:
             return str(error)
-
-
-def _complain(*problems: str) -> int:
-    if sys.stderr is None:  # closed before the start
-        return WRONG_USAGE
-    for problem in problems:
-        with suppress(OSError):  # nobody listens any more
-            sys.stderr.write(f"broker: {one_line(problem)}\n")
-    return WRONG_USAGE

@@ -205,10 +205,9 @@ def _queue_names(settings: Settings) -> QueueNames:
 
 
 def _central_link(settings: Settings, broker_id: str) -> CentralLink:
-    token = settings.broker_websocket_token
     address = ServerAddress(
         url=settings.websocket_url,
-        token=None if token is None else token.get_secret_value(),
+        token=settings.broker_websocket_token,
         tls=client_context(settings.websocket_ca_file),
         max_message_bytes=settings.broker_websocket_max_bytes,
     )

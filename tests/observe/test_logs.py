@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 import pytest
-import stamina.instrumentation
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +52,6 @@ def logging_restored() -> Iterator[None]:
         logger.propagate = propagate
         logger.handlers = its_handlers
     structlog.reset_defaults()
-    stamina.instrumentation.set_on_retry_hooks(None)
 
 
 def configured(style: str = "json", level: str = "debug") -> tuple[Any, Callable[[], list[str]]]:
@@ -287,11 +285,6 @@ def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> No
     configure_logging("info", "json")
     structlog.get_logger().info("hello")
     assert json.loads(capsys.readouterr().err)["event"] == "hello"
-
-
-def test_retries_are_not_logged_by_themselves() -> None:
-    configured()
-    assert stamina.instrumentation.get_on_retry_hooks() == ()
 
 
 def test_filtered_events_cost_nothing() -> None:

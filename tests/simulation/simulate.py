@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, closing, contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from random import choice, getrandbits, randint, random, sample
 from tempfile import TemporaryDirectory
@@ -62,12 +63,11 @@ def simulate(seed: int) -> Trace:
 
 async def _live(trace: Trace) -> None:
     ledger = Ledger(trace)
-    settings = _settings().model_copy(
-        update={
-            "broker_prefetch": choice([1, 2, 5, 20]),
-            "broker_registry_ttl": choice([0.0, 5.0, 60.0]),
-            "broker_websocket_silence": choice([20.0, 45.0]),
-        }
+    settings = replace(
+        _settings(),
+        broker_prefetch=choice([1, 2, 5, 20]),
+        broker_registry_ttl=choice([0.0, 5.0, 60.0]),
+        broker_websocket_silence=choice([20.0, 45.0]),
     )
     rabbitmq = Rabbitmq(ledger, trace, settings.broker_prefetch)
     network = Network()

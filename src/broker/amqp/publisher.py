@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from itertools import takewhile
 
-import stamina
 import structlog
 from aiormq import Channel
 
@@ -14,6 +13,7 @@ from broker.amqp.delivery import Publishing
 from broker.amqp.marshal import marshal_publishing
 from broker.amqp.properties import Properties
 from broker.amqp.writer import FrameWriter
+from broker.backoff import Backoff
 
 _RETRY_INITIAL = 0.5
 _RETRY_MAX = 30.0
@@ -34,10 +34,6 @@ class Outcome(Enum):
     """`basic.nack`, for example because the queue is full."""
     RETURNED = auto()
     """There is no such queue. RabbitMQ returns the message *and* confirms it."""
-
-
-class _RefusedError(Exception):
-    pass
 
 
 class Publisher:
@@ -120,26 +116,18 @@ class Publisher:
             publishing: What to publish.
             outcome: What became of the first try.
         """
-        async for attempt in stamina.retry_context(
-            on=_RefusedError,
-            attempts=None,
-            timeout=None,
-            wait_initial=_RETRY_INITIAL,
-            wait_max=_RETRY_MAX,
-            wait_jitter=_RETRY_INITIAL,
-        ):
-            with attempt:
-                if attempt.num > 1:
-                    outcome = await self._publish_once(publishing)
-                if outcome is Outcome.RETURNED:
-                    _log.warning("publishing_returned", queue=publishing.queue)
-                    await self._ensure_queue(publishing.queue)
-                    outcome = await self._publish_once(publishing)
+        pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
+        while outcome is not Outcome.CONFIRMED:
+            if outcome is Outcome.RETURNED:
+                _log.warning("publishing_returned", queue=publishing.queue)
+                await self._ensure_queue(publishing.queue)
+                outcome = await self._publish_once(publishing)
                 if outcome is Outcome.RETURNED:
                     raise UnroutableError(publishing.queue)
-                if outcome is Outcome.REFUSED:
-                    _log.warning("publishing_refused", queue=publishing.queue)
-                    raise _RefusedError
+            else:
+                _log.warning("publishing_refused", queue=publishing.queue)
+                await asyncio.sleep(pauses.next())
+                outcome = await self._publish_once(publishing)
 
     def returned(self, properties: Properties) -> None:
         """Take note that RabbitMQ returned a message; its confirm follows."""

@@ -15,7 +15,6 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TextIO, cast
 
-import stamina.instrumentation
 import structlog
 from structlog.dev import ConsoleRenderer
 from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper, add_log_level
@@ -58,7 +57,6 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     _configure_standard_library(least, rendering, lines)
-    stamina.instrumentation.set_on_retry_hooks([])
 
 
 def _json() -> list[Processor]:

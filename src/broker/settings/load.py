@@ -1,13 +1,18 @@
 """Loading: every problem at once, in one line each, and never a secret among them."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
+from dotenv import dotenv_values
 
+from broker.settings.agreement import disagreements
 from broker.settings.model import Settings
 from broker.settings.options import options
+from broker.settings.secret_files import SUFFIX, read_secret
+from broker.settings.setting import Setting, settings_of
 
 
 class SettingsError(Exception):
@@ -17,9 +22,9 @@ class SettingsError(Exception):
         problems: One line each, naming the variable and what it must be; no secrets.
     """
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
+    def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(problems)
 
 
 def load_settings(overrides: Mapping[str, str] = MappingProxyType({})) -> Settings:
@@ -38,25 +43,66 @@ def load_settings(overrides: Mapping[str, str] = MappingProxyType({})) -> Settin
     """
     if unknown := overrides.keys() - {option.name for option in options()}:
         raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
-    given: dict[str, Any] = {name: value for name, value in overrides.items() if value}
+    levels = (overrides, _environment(), _dotenv())
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for one in settings_of(Settings):
+        try:
+            text = _text(one, levels)
+            if text is not None:
+                values[one.name] = _value(one, text)
+        except _ProblemError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise SettingsError(problems)
+    settings = Settings(**values)
+    if problems := list(disagreements(settings)):
+        raise SettingsError(problems)
+    return settings
+
+
+class _ProblemError(Exception):
+    """One line, with the variable in front."""
+
+
+def _environment() -> Mapping[str, str]:
+    return {name.lower(): value for name, value in os.environ.items()}
+
+
+def _dotenv() -> Mapping[str, str]:
+    path = Path(".env")
+    if not path.is_file():
+        return {}
     try:
-        return Settings(**given)
-    except ValidationError as error:
-        # `from None`: the library's error holds the values, and a traceback would print them.
-        raise SettingsError(_problems(error)) from None
+        given = dotenv_values(path, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError((f".env must be a readable file ({reason})",)) from None
+        raise SettingsError([f".env must be a readable file ({reason})"]) from None
+    return {name.lower(): value for name, value in given.items() if value is not None}
 
 
-def _problems(error: ValidationError) -> tuple[str, ...]:
-    lines: list[str] = []
-    for detail in error.errors(include_url=False, include_input=False):
-        context = detail.get("ctx", {})
-        problem = context.get("problem", "must be valid UTF-8 text")
-        if detail["loc"]:
-            variable = context.get("variable") or str(detail["loc"][0]).upper()
-            lines.append(f"{variable} {problem}")
-        else:
-            lines += problem.splitlines()
-    return tuple(lines)
+def _text(one: Setting, levels: Sequence[Mapping[str, str]]) -> str | None:
+    """Return what the highest level gives for a setting, by itself or by its file."""
+    for level in levels:
+        text = level.get(one.name) or None
+        path = level.get(one.name + SUFFIX) or None if one.is_secret else None
+        if path is None and text is None:
+            continue
+        if path is None:
+            return text
+        if text is not None:
+            raise _ProblemError(
+                f"{one.variable}{SUFFIX.upper()} must not be given together with {one.variable}"
+            )
+        try:
+            return read_secret(path)
+        except ValueError as error:
+            raise _ProblemError(f"{one.variable}{SUFFIX.upper()} {error}") from None
+    return None
+
+
+def _value(one: Setting, text: str) -> object:
+    try:
+        return one.parse(text)
+    except ValueError as error:
+        raise _ProblemError(f"{one.variable} {error}") from None

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
 from broker.settings.model import Settings
-from broker.settings.secret_files import SUFFIX, is_secret
+from broker.settings.secret_files import SUFFIX
+from broker.settings.setting import settings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +30,14 @@ class Option:
 
 def options() -> Iterator[Option]:
     """Yield an option for every setting, and one more for the file of every secret."""
-    for name, field in Settings.model_fields.items():
-        description = field.description or ""
-        if not is_secret(field):
-            yield Option(name, description, _written(field.default))
+    for one in settings_of(Settings):
+        if not one.is_secret:
+            yield Option(one.name, one.description, _written(one.default))
             continue
-        variable = (name + SUFFIX).upper()
-        warning = f"Arguments are visible to others: prefer the variable or {variable}."
-        yield Option(name, f"{description} {warning}", _written(field.default))
-        yield Option(name + SUFFIX, f"File to read {name.upper()} from.", None)
+        file = one.name + SUFFIX
+        warning = f"Arguments are visible to others: prefer the variable or {file.upper()}."
+        yield Option(one.name, f"{one.description} {warning}", _written(one.default))
+        yield Option(file, f"File to read {one.variable} from.", None)
 
 
 def _written(default: object) -> str | None:
@@ -48,7 +46,7 @@ def _written(default: object) -> str | None:
             return None
         case bool():
             return str(default).lower()
-        case SecretStr():
-            return default.get_secret_value()  # a default in the source is no secret
+        case float():
+            return f"{default:g}"
         case _:
             return str(default)

@@ -1,0 +1,52 @@
+"""The default command, `broker run`: from settings to the service."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
+
+from broker.observe.one_line import one_line
+from broker.settings import SettingsError, load_settings
+
+WRONG_USAGE = 2
+
+
+def run(given: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Run the broker until SIGINT or SIGTERM.
+
+    Args:
+        given: What the command line gives, by field name; see `load_settings`.
+
+    Returns:
+        The exit code: the service's, or 2 for a wrong configuration.
+    """
+    try:
+        settings = load_settings(given)
+    except SettingsError as error:
+        return complain(*error.problems)
+    with _hidden("rich"):  # structlog loads it for tracebacks that nobody asks it for: 5 MiB
+        from broker.service import run as serve  # noqa: PLC0415 - slow, not for a wrong start
+    return serve(settings)
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Make imports of a module fail as if it were not installed."""
+    loaded = sys.modules.pop(module, None)
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's own mark for that
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if loaded is not None:
+            sys.modules[module] = loaded
+
+
+def complain(*problems: str) -> int:
+    """Say in a line each what is wrong, and return the exit code for it."""
+    if sys.stderr is None:  # closed before the start
+        return WRONG_USAGE
+    for problem in problems:
+        with suppress(OSError):  # nobody listens any more
+            sys.stderr.write(f"broker: {one_line(problem)}\n")
+    return WRONG_USAGE
