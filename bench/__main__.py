@@ -34,7 +34,7 @@ def bench(
 
     Args:
         quick: Measure little, in less than two minutes; for a look, not for figures.
-        full: Measure much, in about ten minutes, and put the results into docs/performance.md.
+        full: Measure much, in a quarter of an hour, and put the results into docs/performance.md.
         only: Measure one section only. Latency takes the throughput along, for its rates.
         output: Where tables, plots and raw figures are written.
 
