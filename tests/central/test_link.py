@@ -19,7 +19,7 @@ from broker.router import BrokerRegistered, Mail, ServerLost
 from tests.autojump import autojump
 from tests.central.peers import Attempt, Network, Server, start
 
-TOKEN = "t0ps3cr3t"  # noqa: S105 - a test's
+TOKEN = "t0ps3cr3t"
 CONFIGURED = ("central", 80)
 ADVERTISED = ("elsewhere", 99)
 ELSEWHERE = ServerAvailable("s", "ws://elsewhere:99/ws")

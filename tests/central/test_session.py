@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Generator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
+from trio_websocket import ConnectionClosed
 
 from broker import codec
 from broker.central.outbox import Outbox
@@ -466,6 +468,34 @@ async def test_a_server_that_asks_much_and_reads_nothing(
     for _ in range(200):
         await server.send("PING")
     assert "does not read" in await failure_of(attempt, CLOSING)
+
+
+@autojump
+@pytest.mark.parametrize("limit", [("_UNDECODED_UPDATES", 5), ("_UNDECODED_BYTES", 500)])
+async def test_a_server_that_sends_updates_faster_than_they_can_be_decoded(
+    limit: tuple[str, int],
+    rig: Rig,
+    network: Network,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never_decoded(_: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
+        while True:
+            yield
+
+    monkeypatch.setattr(codec, "decoding_status_update", never_decoded)
+    monkeypatch.setattr(f"broker.central.session.{limit[0]}", limit[1])
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    for _ in range(2):
+        await server.send("AGENT_STATUS_UPDATE", agents=[ALICE])
+    await trio.sleep(0.1)
+    assert not attempt.has_ended
+    with suppress(ConnectionClosed):
+        for _ in range(10):
+            await server.send("AGENT_STATUS_UPDATE", agents=[ALICE])
+    assert "faster" in await failure_of(attempt, CLOSING)
 
 
 @autojump

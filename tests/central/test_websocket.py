@@ -24,7 +24,7 @@ from tests.central.peers import Attempt, MemoryStream, Network, start
 CLOSING = 1.0
 """Seconds that closing may take."""
 LIMIT = 1000
-TOKEN = "t0ps3cr3t"  # noqa: S105 - a test's
+TOKEN = "t0ps3cr3t"
 ADDRESS = ServerAddress("ws://central:8765/ws", max_message_bytes=LIMIT)
 SECURE = ServerAddress("wss://central/ws")
 

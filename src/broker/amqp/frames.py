@@ -22,6 +22,7 @@ from broker.amqp.errors import AmqpError
 from broker.amqp.properties import NO_PROPERTIES, Properties, decode_properties
 
 _HEADER_SIZE = 7
+_FRAME_END = 0xCE
 _OVERHEAD = _HEADER_SIZE + 1
 _PROTOCOL_HEADER_SIZE = 8
 _MAX_FRAME_SIZE = 1 << 20
@@ -135,15 +136,16 @@ class FrameReader(asyncio.StreamReader):
                 end = position + payload_size + _OVERHEAD
                 if end > size:
                     break
+                if unparsed[end - 1] != _FRAME_END:
+                    self._give_up(None)
+                    return
                 payload = unparsed[position + _HEADER_SIZE : end - 1]
                 try:
                     taken = self._take(frame_type, channel, payload)
                 except (KeyError, IndexError, struct.error) as error:
                     # A content that nothing announced, or a payload that ends too early. asyncio
                     # would log what is raised here with a traceback, as a bug of this process.
-                    broken = AmqpError("the peer sent a frame that breaks AMQP 0-9-1")
-                    broken.__cause__ = error
-                    self.set_exception(broken)
+                    self._give_up(error)
                     return
                 if taken:
                     position = end
@@ -152,6 +154,11 @@ class FrameReader(asyncio.StreamReader):
             position = end
         self._unparsed = unparsed[position:]
         self._show(shown)
+
+    def _give_up(self, cause: Exception | None) -> None:
+        broken = AmqpError("the peer sent a frame that breaks AMQP 0-9-1")
+        broken.__cause__ = cause
+        self.set_exception(broken)
 
     def _show(self, frames: list[bytes]) -> None:
         now = self._event_loop.time()

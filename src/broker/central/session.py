@@ -21,6 +21,8 @@ STATUS_REQUEST_INTERVAL = 5.0
 _UNSENT_MESSAGES = 100
 """A server that lets this many answers pile up does not read."""
 _UNDECODED_UPDATES = 1000
+_UNDECODED_BYTES = 1 << 28
+"""Of all updates behind the one that is being decoded."""
 _MOST_REPORTED = 100
 """Kinds of frames that one session reports as ignored."""
 _SHOWN_CHARACTERS = 100
@@ -60,6 +62,7 @@ class CentralSession:
         self._silence = silence
         self._send, self._unsent = trio.open_memory_channel[str](_UNSENT_MESSAGES)
         self._updates, self._undecoded = trio.open_memory_channel[Fields](_UNDECODED_UPDATES)
+        self._undecoded_bytes = 0
         self._registered = trio.Event()
         self._last_frame = trio.current_time()
         self._reported: set[str] = set()
@@ -136,14 +139,19 @@ class CentralSession:
                 self._handle_unknown(message_type)
 
     def _take_update(self, fields: Fields) -> None:
-        try:
-            self._updates.send_nowait(fields)
-        except trio.WouldBlock:
-            raise WebSocketError("status updates come faster than they can be decoded") from None
+        size = _size(fields)
+        waiting = self._undecoded.statistics().current_buffer_used
+        if waiting and (
+            waiting >= _UNDECODED_UPDATES or self._undecoded_bytes + size > _UNDECODED_BYTES
+        ):
+            raise WebSocketError("status updates come faster than they can be decoded")
+        self._undecoded_bytes += size
+        self._updates.send_nowait(fields)
 
     async def _decode_updates(self) -> None:
         # Apart from the listener, which must answer a heartbeat that stands behind an update.
         async for fields in self._undecoded:
+            self._undecoded_bytes -= _size(fields)
             update = await _decode_update(fields)
             if isinstance(update, Rejected):
                 _log.warning("status_update_ignored", error=update.error)
@@ -205,6 +213,10 @@ async def _decode_update(fields: Fields) -> StatusUpdate | Rejected:
             return update
         # A hundred thousand agents take a good tenth of a second, in which all else goes on.
         await let_others_run()
+
+
+def _size(fields: Fields) -> int:
+    return sum(len(memoryview(value)) for value in fields.values())
 
 
 def _text(fields: Fields) -> str:
