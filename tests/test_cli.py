@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,13 +66,16 @@ WRONG_TOGETHER: list[dict[str, str]] = [
 
 
 @pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave no variable and no `.env` from outside, and room for the help."""
     for option in options():
         monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what fails at exit
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
+    yield
+    # It waits for the service, which is a substitute here.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The default command, `broker run`: from settings to the service."""
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ def run(given: Mapping[str, str] = MappingProxyType({})) -> int:
     Returns:
         The exit code: the service's, or 2 for a wrong configuration.
     """
+    # A SIGTERM that comes before the service takes signals waits until then: loading the service
+    # takes a moment, and a container's first process would not even notice it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         settings = load_settings(given)
     except SettingsError as error:

@@ -96,6 +96,7 @@ async def watch_signals(
         task_status: Started once signals are caught.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         task_status.started()
         stop_requested_at = -math.inf
         async for signum in signals:

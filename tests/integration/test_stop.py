@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import trio
 
@@ -10,6 +11,22 @@ from tests.integration.rig import Rig, bring_online, ids, terminate, text
 
 DEADLINE = 6
 SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}
+
+
+async def test_while_it_starts(rig: Rig, server: CentralServer) -> None:
+    async with rig.broker(server.url, **SOON) as broker:
+        with trio.fail_after(DEADLINE):
+            while not _waits_for_the_service(broker.pid):
+                await trio.sleep(0.001)
+        assert await terminate(broker, DEADLINE) == 0
+    assert [line["graceful"] for line in rig.log() if line["event"] == "broker_stopped"] == [True]
+
+
+def _waits_for_the_service(pid: int) -> bool:
+    """Tell whether SIGTERM is blocked, which is so until the service takes it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = next(line for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(blocked.split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
 async def test_idle(rig: Rig, server: CentralServer) -> None:
