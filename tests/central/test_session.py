@@ -243,6 +243,23 @@ async def test_a_refusal_ends_the_session(
 
 
 @autojump
+async def test_a_refusal_is_the_reason_although_pings_follow(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+
+    async def ping() -> None:
+        with suppress(ConnectionClosed):
+            await server.websocket.ping()
+
+    await server.send("ERROR", text_payload="not today")
+    for _ in range(5):
+        nursery.start_soon(ping)
+    assert "not today" in await failure_of(attempt, CLOSING)
+
+
+@autojump
 async def test_a_registration_that_is_not_answered(
     rig: Rig, network: Network, nursery: trio.Nursery
 ) -> None:

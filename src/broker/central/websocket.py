@@ -90,13 +90,15 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
                         await websocket.aclose()
             finally:
                 reader.cancel_scope.cancel()
-                await trio.aclose_forcefully(stream)
+                # It does not wait. Unshielded, a cancellation would take the error's place.
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(stream)
     except* WebSocketError as errors:
         failure = first_error(errors)
     except* trio_websocket.ConnectionClosed as errors:
-        failure = _closed(first_error(errors))
+        failure = failure or _closed(first_error(errors))
     except* _LIBRARY_ERRORS as errors:
-        failure = WebSocketError(_describe(first_error(errors)))
+        failure = failure or WebSocketError(_describe(first_error(errors)))
     if failure is not None:
         raise failure
 
