@@ -14,7 +14,7 @@ from rich.console import Console
 
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from chaos.play import Result, play
-from chaos.report import complaint, line, write
+from chaos.report import complaint, draw, line, write
 from chaos.scenario import Scenario
 from chaos.scenarios import SCENARIOS
 
@@ -62,6 +62,8 @@ def chaos(
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
     results = trio.run(_play_all, plan, minutes, long, logs, console)
     write(results, output)
+    if any(result.samples for result in results) and not draw(output):
+        console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
     failed = [result for result in results if result.problems]
     for result in failed:
         console.print(complaint(result), style="red", markup=False)

@@ -1,5 +1,6 @@
 """Where a scenario takes place: RabbitMQ, the server, the broker between two proxies, the load."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -17,12 +18,15 @@ from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from chaos import chat
 from chaos.broker_control import BrokerControl
-from chaos.checker import Allowed, Sent, Verdict, check
+from chaos.checker import Allowed, Sent, Taken, Verdict, check
+from chaos.collector import Collector
 from chaos.failure import ScenarioFailedError
 from chaos.load import Load
 from chaos.process_usage import Usage, usage
 from chaos.proxy import Proxy, open_proxy
 from chaos.queue_client import QueueClient
+from chaos.raw_content import Content
+from chaos.trend import Sample
 
 PREFETCH = 200
 """What bounds the duplicates of a crash. A quarter of a second's load, so that there is a crowd."""
@@ -39,10 +43,12 @@ class Figures(msgspec.Struct):
     Attributes:
         faults: How many faults were injected.
         recoveries: Seconds from the end of each fault until messages were routed again.
+        samples: What the broker held over time, when the scenario watched that.
     """
 
     faults: int = 0
     recoveries: list[float] = msgspec.field(default_factory=list)
+    samples: list[Sample] = msgspec.field(default_factory=list)
 
 
 class Arena:
@@ -93,6 +99,8 @@ class Arena:
         )
         self.broker = BrokerControl(directory, self._settings())
         self._portal = portal
+        self._collected: defaultdict[str, list[Taken]] = defaultdict(list)
+        self._collectors: set[str] = set()
 
     @asynccontextmanager
     async def load(self, rate: float | None = None, *, window: int = 500) -> AsyncIterator[Load]:
@@ -117,6 +125,34 @@ class Arena:
             finally:
                 load.stop()
 
+    async def fill(self, count: int) -> None:
+        """Publish chat messages at once, much faster than the load does."""
+        numbers = range(self.sent.attempted, self.sent.attempted + count)
+        self.sent.attempted = numbers.stop
+        contents = [Content(chat.body(number)) for number in numbers]
+        await self.client.publish(self.queues.input, contents)
+        self.sent.confirmed.update(numbers)
+
+    @asynccontextmanager
+    async def collecting(self, queue: str) -> AsyncIterator[None]:
+        """Take all that comes into a queue for the length of the block.
+
+        So it is empty almost always. What is taken counts at the end as if it were still in it.
+        """
+        collector = Collector(self._portal, self.node.url, queue, self._collected[queue])
+        self._collectors.add(queue)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(collector.run)
+            try:
+                yield
+            finally:
+                collector.stop()
+        self._collectors.discard(queue)
+
+    def collected(self, queue: str) -> int:
+        """Return how many messages were taken out of a queue so far; see `collecting`."""
+        return len(self._collected[queue])
+
     def fault(self) -> None:
         """Count a fault that is injected."""
         self.figures.faults += 1
@@ -127,7 +163,10 @@ class Arena:
         Raises:
             ConnectionError: RabbitMQ is away.
         """
-        return (await self.client.look(self.queues.output)).ready
+        output = self.queues.output
+        if output in self._collectors:
+            return self.collected(output)
+        return (await self.client.look(output)).ready + self.collected(output)
 
     async def routing(self, *, within: float = 30.0, since: float | None = None) -> None:
         """Wait until a message comes out. There must be some to route.
@@ -150,6 +189,23 @@ class Arena:
             return
         raise ScenarioFailedError(f"no message was routed within {within:g} s")
 
+    async def linked(self, *, within: float = 30.0) -> None:
+        """Wait until the broker answers the server.
+
+        Args:
+            within: Seconds until it is too late.
+
+        Raises:
+            ScenarioFailedError: It does not.
+        """
+        answers = self._answers()
+        with trio.move_on_after(within):
+            while self._answers() == answers:
+                self.server.send({"message_type": "PING"})
+                await trio.sleep(_POLL_INTERVAL)
+            return
+        raise ScenarioFailedError(f"the broker did not answer the server within {within:g} s")
+
     async def drained(self, within: float = DRAIN_TIMEOUT) -> None:
         """Wait until the broker consumes and has left no messages, ready or unacknowledged.
 
@@ -164,7 +220,7 @@ class Arena:
             while True:
                 ready, consumers = await self.client.look(self.queues.input)
                 if consumers and not ready:
-                    unacknowledged = await self._unacknowledged()
+                    unacknowledged = await self.unacknowledged(self.queues.input)
                     if not unacknowledged:
                         return
                 await trio.sleep(_DRAIN_POLL_INTERVAL)
@@ -172,6 +228,12 @@ class Arena:
             f"after {within:g} s the input queue has {consumers} consumers, {ready} messages that "
             f"are ready and {unacknowledged} that are unacknowledged"
         )
+
+    async def unacknowledged(self, queue: str) -> int:
+        """Return how many messages of a queue are with its consumers. Takes a second."""
+        listed = await self.node.ctl("list_queues", "name", "messages_unacknowledged")
+        by_queue = dict(line.split("\t") for line in listed.splitlines())
+        return int(by_queue[queue])
 
     def usage(self) -> Usage:
         """Return what the broker's process holds now."""
@@ -198,8 +260,8 @@ class Arena:
         code = await self.broker.terminate()
         if code != 0:
             raise ScenarioFailedError(f"the broker stopped with exit code {code}")
-        output = await self.client.take_all(self.queues.output)
-        dead_letters = await self.client.take_all(self.queues.dead_letter)
+        output = await self._taken(self.queues.output)
+        dead_letters = await self._taken(self.queues.dead_letter)
         verdict = check(self.sent, output, dead_letters, allowed)
         left = await self.client.look(self.queues.input)
         if left.ready:
@@ -210,10 +272,11 @@ class Arena:
         """Return the names of all queues of this scenario."""
         return list(msgspec.structs.asdict(self.queues).values())
 
-    async def _unacknowledged(self) -> int:
-        listed = await self.node.ctl("list_queues", "name", "messages_unacknowledged")
-        by_queue = dict(line.split("\t") for line in listed.splitlines())
-        return int(by_queue[self.queues.input])
+    def _answers(self) -> int:
+        return sum(message.get("message_type") == "PONG" for message in self.server.received)
+
+    async def _taken(self, queue: str) -> list[Taken]:
+        return [*self._collected[queue], *await self.client.take_all(queue)]
 
     def _settings(self) -> dict[str, str]:
         amqp = URL(self.node.url).with_port(self.amqp.port)

@@ -11,6 +11,7 @@ import trio
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
 from chaos.failure import ScenarioFailedError
 
+_POLL_INTERVAL = 0.05
 _END_TIMEOUT = 30.0
 """Seconds until a broker that was told to end must have ended."""
 KILLED = 128 + signal.SIGKILL
@@ -33,6 +34,7 @@ class BrokerControl:
         self._settings = settings
         self._lives = AsyncExitStack()
         self._process: BrokerProcess | None = None
+        self._log_begin = 0
 
     @property
     def is_running(self) -> bool:
@@ -57,29 +59,56 @@ class BrokerControl:
         if self.is_running:
             raise RuntimeError("there is a broker already")
         await self._lives.aclose()
+        self._log_begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = await self._lives.enter_async_context(
             open_broker(self._directory, {**self._settings, **settings}, command)
         )
 
+    async def logged(self, event: str, *, within: float = 30.0) -> None:
+        """Wait until this life has logged an event.
+
+        Args:
+            event: Its name.
+            within: Seconds until it is too late.
+
+        Raises:
+            ScenarioFailedError: It has not.
+        """
+        with trio.move_on_after(within):
+            while not self.has_logged(event):  # noqa: ASYNC110 - another process has no event
+                await trio.sleep(_POLL_INTERVAL)
+            return
+        raise ScenarioFailedError(f"the broker has not logged {event!r} within {within:g} s")
+
+    def has_logged(self, event: str) -> bool:
+        """Return whether this life has logged an event."""
+        return self.times_logged(event) > 0
+
+    def times_logged(self, event: str) -> int:
+        """Return how often this life has logged an event."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_begin)
+            return log.read().count(b'"event": "%s"' % event.encode())
+
     async def kill(self) -> None:
         """End it by SIGKILL, and wait until it is gone."""
-        self._signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         code = await self.ended()
         if code != KILLED:
             raise ScenarioFailedError(f"the broker had ended by itself, with exit code {code}")
 
     async def terminate(self) -> int:
         """Ask it to stop (SIGTERM), and return its exit code."""
-        self._signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         return await self.ended()
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP)."""
-        self._signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""
-        self._signal(signal.SIGCONT)
+        self.send(signal.SIGCONT)
 
     async def ended(self, within: float = _END_TIMEOUT) -> int:
         """Wait until it has ended, and return its exit code.
@@ -100,7 +129,12 @@ class BrokerControl:
             self.resume()  # or it could not see that it is to end
         await self._lives.aclose()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal.
+
+        Raises:
+            ScenarioFailedError: It has ended by itself.
+        """
         if not self.is_running:
             raise ScenarioFailedError("the broker has ended by itself")
         os.kill(self._started.pid, number)

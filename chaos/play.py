@@ -16,6 +16,7 @@ from chaos.arena import Figures, open_arena
 from chaos.checker import Sent, Verdict
 from chaos.failure import ScenarioFailedError
 from chaos.scenario import Scenario
+from chaos.trend import Sample
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ class Result(msgspec.Struct, frozen=True):
         duplicates: How many were published again; None likewise.
         faults: How many faults were injected.
         worst_recovery: The longest time until messages were routed again, in seconds.
+        samples: What the broker held over time, when the scenario watched that.
         problems: What is wrong, one line each.
         kept: The directory with the broker's log, when there are problems.
     """
@@ -52,6 +54,7 @@ class Result(msgspec.Struct, frozen=True):
     duplicates: int | None
     faults: int
     worst_recovery: float | None
+    samples: list[Sample]
     problems: list[str]
     kept: str | None
 
@@ -106,6 +109,7 @@ async def play(
         duplicates=_of(verdict, "duplicates"),
         faults=figures.faults,
         worst_recovery=max(figures.recoveries, default=None),
+        samples=figures.samples,
         problems=problems,
         kept=str(directory) if problems else None,
     )

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import aiormq
 import trio
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
-from aiormq.exceptions import AMQPError
+from aiormq.abc import AbstractChannel, AbstractConnection, ChannelFrame, DeliveredMessage
+from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
 from anyio.from_thread import BlockingPortal
 
 from chaos.checker import Taken
+from chaos.raw_content import Content, content_frames
 
 LOST = (AMQPError, OSError, TimeoutError, asyncio.CancelledError, RuntimeError)
 """What aiormq raises when a connection is lost or cannot be made; it even lets go of a cancellation
@@ -20,6 +21,9 @@ TIMEOUT = 10.0
 """Seconds that connecting, or a request, may take."""
 _CLOSE_TIMEOUT = 1.0
 _TAKE_TIMEOUT = 120.0
+_TAKE_RATE = 1_000
+"""Messages per second; beside other work it is not much faster."""
+_PUBLISH_TIMEOUT = 60.0
 
 
 class QueueState(NamedTuple):
@@ -48,8 +52,8 @@ class QueueClient:
         self._portal = portal
         self._url = url
 
-    async def declare(self, queues: Sequence[str]) -> None:
-        """Make durable queues without arguments, as all peers do.
+    async def declare(self, queues: Sequence[str], **arguments: str | int) -> None:
+        """Make durable queues: without arguments, as all peers do, or with an operator's.
 
         Raises:
             ConnectionError: The node did not do it in time.
@@ -57,7 +61,9 @@ class QueueClient:
 
         async def declare(channel: AbstractChannel) -> None:
             for queue in queues:
-                await channel.queue_declare(queue, durable=True, timeout=TIMEOUT)
+                await channel.queue_declare(
+                    queue, durable=True, arguments=dict(arguments), timeout=TIMEOUT
+                )
 
         await self._with_channel(declare)
 
@@ -73,6 +79,51 @@ class QueueClient:
                 await channel.queue_delete(queue, timeout=TIMEOUT)
 
         await self._with_channel(delete)
+
+    async def delete_if_empty(self, queue: str) -> bool:
+        """Delete a queue, and return True; or return False when there are messages in it.
+
+        Raises:
+            ConnectionError: The node did not do it in time.
+        """
+
+        async def delete(channel: AbstractChannel) -> bool:
+            try:
+                await channel.queue_delete(queue, if_empty=True, timeout=TIMEOUT)
+            except ChannelPreconditionFailed:
+                return False
+            return True
+
+        return await self._with_channel(delete)
+
+    async def publish(self, queue: str, contents: Sequence[Content]) -> None:
+        """Publish messages that were made by hand, in order. On return the queue has them.
+
+        Raises:
+            ConnectionError: The node did not take them in time.
+        """
+
+        async def publish(channel: AbstractChannel) -> None:
+            exchange = f"{queue}_fanout"
+            if any(content.routing_key is not None for content in contents):
+                await channel.exchange_declare(
+                    exchange, exchange_type="fanout", auto_delete=True, timeout=TIMEOUT
+                )
+                await channel.queue_bind(queue, exchange, timeout=TIMEOUT)
+            for content in contents:
+                is_direct = content.routing_key is None
+                payload = content_frames(
+                    channel.number,
+                    b"" if is_direct else exchange.encode(),
+                    content.routing_key if content.routing_key is not None else queue.encode(),
+                    content.properties,
+                    content.body,
+                )
+                await channel.connection.write_queue.put(ChannelFrame(payload, should_close=False))
+            # Answered after all of that has been dealt with.
+            await channel.queue_declare(queue, passive=True, timeout=_PUBLISH_TIMEOUT)
+
+        await self._with_channel(publish)
 
     async def look(self, queue: str) -> QueueState:
         """Return what RabbitMQ says of a queue.
@@ -96,20 +147,20 @@ class QueueClient:
 
         async def take_all(channel: AbstractChannel) -> list[Taken]:
             answer = await channel.queue_declare(queue, passive=True, timeout=TIMEOUT)
-            taken: list[Taken] = []
+            all_taken: list[Taken] = []
             complete = asyncio.Event()
             expected = answer.message_count or 0
 
             async def take(message: DeliveredMessage) -> None:
-                taken.append(Taken(message.body, message.header.properties.message_id))
-                if len(taken) >= expected:
+                all_taken.append(taken(message))
+                if len(all_taken) >= expected:
                     complete.set()
 
             if expected:
                 await channel.basic_consume(queue, take, no_ack=True, timeout=TIMEOUT)
-                async with asyncio.timeout(_TAKE_TIMEOUT):
+                async with asyncio.timeout(_TAKE_TIMEOUT + expected / _TAKE_RATE):
                     await complete.wait()
-            return taken
+            return all_taken
 
         return await self._with_channel(take_all)
 
@@ -127,6 +178,17 @@ class QueueClient:
         with trio.CancelScope(shield=True):
             result = await self._portal.call_async(call)
         return result  # noqa: RET504 - a scope may swallow, as far as the type checker knows
+
+
+def taken(message: DeliveredMessage) -> Taken:
+    """Return what counts of a message that was delivered."""
+    properties = message.header.properties
+    return Taken(
+        message.body,
+        properties.message_id,
+        frozenset(name for name, value in properties if value not in (None, "")),
+        properties.headers or {},
+    )
 
 
 async def connect(url: str) -> AbstractConnection:

@@ -1,5 +1,6 @@
 """The results, for people and for programs."""
 
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,9 @@ _HEAD = (
     *("scenario", "fault", "messages", "lost", "unexpected", "duplicates"),
     *("faults", "time to recover", "seed", "verdict"),
 )
+
+PLOTTING_PYTHON = Path(__file__).parents[1] / ".venv-bench" / "bin" / "python"
+"""It has what draws plots; the product's environment has not."""
 
 
 def write(results: Sequence[Result], directory: Path) -> None:
@@ -24,6 +28,23 @@ def write(results: Sequence[Result], directory: Path) -> None:
     raw = msgspec.json.format(msgspec.json.encode(results), indent=1)
     (directory / "results.json").write_bytes(raw + b"\n")
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
+
+
+def draw(directory: Path) -> bool:
+    """Draw what scenarios have watched over time, and return whether there is what it takes.
+
+    Args:
+        directory: Where the results were written.
+
+    Raises:
+        subprocess.CalledProcessError: The results cannot be drawn.
+    """
+    if not PLOTTING_PYTHON.exists():
+        return False
+    plots = Path(__file__).with_name("plots.py")
+    arguments = (PLOTTING_PYTHON, plots, directory / "results.json", directory)
+    subprocess.run(arguments, check=True)  # noqa: S603 - our own
+    return True
 
 
 def markdown(results: Sequence[Result]) -> str:

@@ -8,9 +8,37 @@ what it promises beside that, and raises `ScenarioFailedError`.
 """
 
 from chaos.scenario import Scenario
-from chaos.scenarios import broker_crash, rabbitmq_outage
+from chaos.scenarios import (
+    alarms,
+    broker_crash,
+    freezing,
+    huge_update,
+    network,
+    poison,
+    rabbitmq_outage,
+    registry_storm,
+    server_outage,
+    server_trouble,
+    soak,
+    stopping,
+    topology,
+)
 
-_FAMILIES = (broker_crash, rabbitmq_outage)
+_FAMILIES = (
+    alarms,
+    broker_crash,
+    freezing,
+    huge_update,
+    network,
+    poison,
+    rabbitmq_outage,
+    registry_storm,
+    server_outage,
+    server_trouble,
+    soak,
+    stopping,
+    topology,
+)
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario for family in _FAMILIES for scenario in family.SCENARIOS

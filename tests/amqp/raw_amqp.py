@@ -1,7 +1,6 @@
 """A plain AMQP client, independent of the code under test. Runs in an asyncio event loop."""
 
 import asyncio
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import batched
@@ -11,11 +10,9 @@ from aiormq.abc import ChannelFrame, DeliveredMessage
 from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
 
+from chaos.raw_content import content_frames
+
 FANOUT = "test-fanout"
-MAX_BODY_FRAME = 131_064
-FLAG_CONTENT_TYPE = 1 << 15
-FLAG_HEADERS = 1 << 13
-FLAG_TIMESTAMP = 1 << 6
 
 
 class RawRabbitmq:
@@ -130,41 +127,3 @@ class RawRabbitmq:
             channel = await connection.channel()
             answer = await channel.queue_declare(queue, passive=True)
             return answer.message_count or 0
-
-
-def frame(kind: int, channel: int, payload: bytes) -> bytes:
-    return struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
-
-
-def content_frames(
-    channel: int, exchange: bytes, routing_key: bytes, properties: bytes, body: bytes
-) -> bytes:
-    """Return `Basic.Publish` with its content, whatever pamqp thinks of it."""
-    method = struct.pack(">HHH", 60, 40, 0)
-    method += bytes([len(exchange)]) + exchange + bytes([len(routing_key)]) + routing_key + b"\x00"
-    header = struct.pack(">HHQ", 60, 0, len(body)) + properties
-    pieces = (body[start : start + MAX_BODY_FRAME] for start in range(0, len(body), MAX_BODY_FRAME))
-    return (
-        frame(1, channel, method)
-        + frame(2, channel, header)
-        + b"".join(frame(3, channel, piece) for piece in pieces)
-    )
-
-
-def flags(value: int) -> bytes:
-    return struct.pack(">H", value)
-
-
-def header_table(key: bytes, value: bytes) -> bytes:
-    """Return properties with one header; the value carries its type."""
-    table = bytes([len(key)]) + key + value
-    return flags(FLAG_HEADERS) + struct.pack(">I", len(table)) + table
-
-
-def nested_table(depth: int) -> bytes:
-    """Return a field value: a table in a table in a table."""
-    table = b""
-    for _ in range(depth):
-        entry = b"\x01aF" + struct.pack(">I", len(table)) + table
-        table = entry
-    return b"F" + struct.pack(">I", len(table)) + table

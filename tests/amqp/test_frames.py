@@ -19,9 +19,9 @@ from pamqp.heartbeat import Heartbeat
 from broker.amqp.errors import AmqpError
 from broker.amqp.frames import FrameReader
 from broker.amqp.properties import Properties
-from tests.amqp import raw_amqp
+from chaos import raw_content
+from chaos.raw_content import frame
 from tests.amqp.fake_rabbitmq import SkippingLoop
-from tests.amqp.raw_amqp import frame
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 TAKEN, LEFT = 1, 2
@@ -134,8 +134,8 @@ def test_any_exchange_and_routing_key_leave_body_and_neighbours_alone(
 
 
 @given(st.binary(max_size=100))
-@example(raw_amqp.flags(raw_amqp.FLAG_TIMESTAMP) + b"\xff" * 8)
-@example(raw_amqp.header_table(b"h", raw_amqp.nested_table(15_000)))
+@example(raw_content.flags(raw_content.FLAG_TIMESTAMP) + b"\xff" * 8)
+@example(raw_content.header_table(b"h", raw_content.nested_table(15_000)))
 @example(b"")
 def test_any_properties_leave_body_and_neighbours_alone(properties: bytes) -> None:
     (first, second), left = read(
@@ -192,7 +192,9 @@ FOR_AIORMQ = [
     marshal(Basic.Cancel("ctag", nowait=True), TAKEN),
     marshal(commands.Channel.Close(404, "NOT_FOUND", 0, 0), TAKEN),
     marshal(commands.Queue.DeclareOk("q", 1, 2), LEFT),
-    delivery(LEFT, b"not for us", raw_amqp.flags(1 << 15) + b"\x02\xff\xfe", routing_key=b"\xff"),
+    delivery(
+        LEFT, b"not for us", raw_content.flags(1 << 15) + b"\x02\xff\xfe", routing_key=b"\xff"
+    ),
     marshal(Basic.Ack(5), LEFT),
 ]
 
@@ -238,6 +240,7 @@ BROKEN = [
     frame(METHOD, TAKEN, deliver()[:12]),
     frame(METHOD, TAKEN, struct.pack(">HHI", 60, 80, 1)),
     frame(METHOD, 0, struct.pack(">HH", 10, 50)),
+    marshal(Basic.Ack(3), TAKEN)[:-1] + b"\0",
 ]
 
 
@@ -321,5 +324,20 @@ def test_aiormq_is_shown_a_sign_of_life_for_frames_it_does_not_see() -> None:
         )
         other = marshal(commands.Queue.DeclareOk("q", 1, 2), LEFT)
         assert shown_over_time(loop, lambda reader, _: reader.feed_data(other)) == other * 10
+    finally:
+        loop.close()
+
+
+def test_in_the_handshake_aiormq_is_shown_nothing_but_what_arrived() -> None:
+    loop = SkippingLoop()
+    try:
+        reader = FrameReader(limit=1 << 16, loop=loop)
+        start = commands.Connection.Start(server_properties={"product": "RabbitMQ"})
+        frame_in_pieces = marshal(start, 0)
+        for byte in frame_in_pieces:
+            loop.skipped += 0.6
+            reader.feed_data(bytes([byte]))
+        reader.feed_eof()
+        assert loop.run_until_complete(reader.read()) == frame_in_pieces
     finally:
         loop.close()

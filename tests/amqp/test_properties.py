@@ -9,7 +9,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from broker.amqp.properties import Properties, decode_properties
-from tests.amqp import raw_amqp
+from chaos import raw_content
 
 ERROR = "the AMQP properties cannot be parsed"
 
@@ -45,10 +45,10 @@ def test_reads_what_pamqp_writes(
 
 
 @given(st.binary(max_size=200))
-@example(raw_amqp.header_table(b"h", raw_amqp.nested_table(15_000)))
-@example(raw_amqp.header_table(b"\xff", b"I\0\0\0\x01"))
-@example(raw_amqp.flags(raw_amqp.FLAG_TIMESTAMP) + b"\xff" * 8)
-@example(raw_amqp.flags(raw_amqp.FLAG_CONTENT_TYPE) + b"\x02\xff\xfe")
+@example(raw_content.header_table(b"h", raw_content.nested_table(15_000)))
+@example(raw_content.header_table(b"\xff", b"I\0\0\0\x01"))
+@example(raw_content.flags(raw_content.FLAG_TIMESTAMP) + b"\xff" * 8)
+@example(raw_content.flags(raw_content.FLAG_CONTENT_TYPE) + b"\x02\xff\xfe")
 @example(b"\xff" * 30)
 def test_fails_exactly_where_pamqp_does_and_never_raises(data: bytes) -> None:
     header = ContentHeader()

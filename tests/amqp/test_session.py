@@ -27,8 +27,8 @@ from broker.amqp import (
     open_session,
 )
 from broker.sandbox.rabbitmq import RabbitmqNode
+from chaos import raw_content
 from chaos.proxy import Proxy, open_proxy
-from tests.amqp import raw_amqp
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox, forwarded_to
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -439,8 +439,8 @@ async def peer_that_says(answer: bytes, then_hangs_up: bool) -> AsyncIterator[in
         nursery.cancel_scope.cancel()
 
 
-START = raw_amqp.frame(1, 0, b"\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US")
-SECRET = "s3cr3t-pass-w0rd"  # noqa: S105 - nobody's
+START = raw_content.frame(1, 0, b"\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US")
+SECRET = "s3cr3t-pass-w0rd"
 
 
 @pytest.mark.parametrize(
@@ -792,12 +792,14 @@ async def test_a_black_hole_does_not_hold_up_the_end_while_opening(
 
 # --- poison
 
-SOUND = raw_amqp.flags(0)
+SOUND = raw_content.flags(0)
 POISON = {
-    "a content type that is not UTF-8": raw_amqp.flags(1 << 15) + b"\x04\xff\xfe\xfa\xfb",
-    "a header key that is not UTF-8": raw_amqp.header_table(b"\xff\xfe", b"I\0\0\0\x01"),
-    "a timestamp beyond all years": raw_amqp.flags(1 << 6) + b"\xff" * 8,
-    "headers in headers in headers": raw_amqp.header_table(b"h", raw_amqp.nested_table(15_000)),
+    "a content type that is not UTF-8": raw_content.flags(1 << 15) + b"\x04\xff\xfe\xfa\xfb",
+    "a header key that is not UTF-8": raw_content.header_table(b"\xff\xfe", b"I\0\0\0\x01"),
+    "a timestamp beyond all years": raw_content.flags(1 << 6) + b"\xff" * 8,
+    "headers in headers in headers": raw_content.header_table(
+        b"h", raw_content.nested_table(15_000)
+    ),
 }
 
 

@@ -1,13 +1,13 @@
 """The checker sees what it is there to see."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from chaos import chat
-from chaos.checker import Allowed, Sent, Taken, Verdict, check
+from chaos.checker import Allowed, Online, Parking, Sent, Taken, Verdict, check
 
 COUNT = 60
 POISON = b"\xff"
@@ -151,3 +151,124 @@ def test_poison_belongs_among_the_dead_letters() -> None:
     assert judged([*EVERYTHING, parked], [], sent=sent()).unexpected == 1
     assert judged(EVERYTHING, [parked, Taken(POISON, "again")], sent=sent()).duplicates == 1
     assert judged(EVERYTHING, [parked, Taken(b"]", "q")], sent=sent()).unexpected == 1
+
+
+LABEL = {
+    "x-broker-reason": "invalid_utf8",
+    "x-broker-error": "the body is not UTF-8",
+    "x-original-queue": "input",
+    "x-broker-id": "broker_1",
+    "x-dead-lettered-at": "2026-01-01T00:00:00.000+00:00",
+}
+NOTHING: Mapping[str, object] = {}
+OWN = frozenset({"content_type", "delivery_mode", "message_id", "timestamp", "app_id", "headers"})
+
+
+def parked(changed: Mapping[str, object] = NOTHING, properties: frozenset[str] = OWN) -> Verdict:
+    """Return what is said of poison that was parked with other headers."""
+    sent = Sent(0, set(), {POISON}, {POISON}, {POISON: Parking("bytes", "invalid_utf8", "input")})
+    return judged([], [Taken(POISON, "p", properties, {**LABEL, **changed})], sent=sent)
+
+
+def test_poison_with_its_reason() -> None:
+    assert parked().problems == []
+    assert parked({"traceparent": "00-1-2-01"}, OWN | {"correlation_id"}).problems == []
+
+
+@pytest.mark.parametrize("reason", ["invalid_json", None])
+def test_poison_with_another_reason(reason: str | None) -> None:
+    assert parked({"x-broker-reason": reason}).problems == [
+        f"1 parked as {reason}, which is wrong: bytes"
+    ]
+
+
+def test_poison_with_another_queue() -> None:
+    assert parked({"x-original-queue": "output"}).problems == [
+        "1 parked without the queue that it came from: bytes"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("x-broker-error", ""),
+        ("x-broker-error", "two\nlines"),
+        ("x-broker-error", "ü" * 128),
+        ("x-broker-error", None),
+        ("x-broker-id", ""),
+        ("x-dead-lettered-at", "yesterday"),
+        ("x-dead-lettered-at", "2026-01-01T00:00:00"),
+        ("x-dead-lettered-at", None),
+    ],
+)
+def test_poison_with_an_unsound_label(header: str, value: str | None) -> None:
+    assert parked({header: value}).problems == ["1 parked without a sound label: bytes"]
+
+
+def test_properties_that_must_not_be_copied() -> None:
+    complaint = ["1 parked with AMQP properties of their sender: bytes"]
+    assert parked({"CC": ["output"]}).problems == complaint
+    assert parked(properties=OWN | {"reply_to"}).problems == complaint
+    sent = Sent(attempted=1, confirmed={0})
+    message = routed(0)
+    for properties, headers in ((OWN | {"user_id"}, {}), (OWN, {"x-broker-reason": "forged"})):
+        copied = Taken(message.body, message.publish_id, properties, headers)
+        assert judged([copied], sent=sent).problems == [
+            "1 with AMQP properties of their sender: c-0"
+        ]
+
+
+def test_order_where_it_is_promised() -> None:
+    swapped = [EVERYTHING[1], EVERYTHING[0], *EVERYTHING[2:]]
+    in_order = Allowed(duplicates=0, disorder=False)
+    assert judged(EVERYTHING, allowed=in_order).problems == []
+    assert judged(swapped, allowed=in_order).problems == ["1 after a later one: c-0"]
+    assert judged(swapped).problems == []
+
+
+def test_an_odd_message_must_be_routed_with_its_own_fields() -> None:
+    sent = Sent(COUNT, set(range(COUNT)))
+    sent.odd_fields[8] = {**chat.routed_fields(8), "odd": b"1e999"}
+    odd = [*EVERYTHING[:8], routed(8, odd="1e999"), *EVERYTHING[9:]]
+    assert judged(odd, sent=sent).problems == []
+    assert judged(EVERYTHING, sent=sent).problems == ["1 changed: c-8"]
+
+
+def answered(number: int, reason: str) -> Taken:
+    answer = {"message_type": "ERROR", "reason": reason, "original_message_id": f"c-{number}"}
+    return Taken(json.dumps(answer).encode(), f"e-{number}")
+
+
+ONLY = chat.AGENTS[1]
+NOBODY = frozenset[str]()
+
+
+@pytest.mark.parametrize(
+    ("those", "output", "is_right"),
+    [
+        (NOBODY, answered(0, "no_agent_online"), True),
+        (NOBODY, answered(0, "only_sender_online"), False),
+        (NOBODY, routed(0), False),
+        ({ONLY}, answered(1, "only_sender_online"), True),
+        ({ONLY}, answered(1, "no_agent_online"), False),
+        ({ONLY}, answered(0, "no_agent_online"), False),
+        ({ONLY}, routed(0), True),
+        ({ONLY, chat.AGENTS[5]}, answered(1, "only_sender_online"), False),
+        ({ONLY}, routed(2), False),
+    ],
+)
+def test_who_is_online(those: set[str], output: Taken, is_right: bool) -> None:
+    everybody, exactly = frozenset(chat.AGENTS), frozenset(those)
+    online = [Online(0, exactly, exactly), Online(40, everybody, everybody)]
+    others = [one for one in EVERYTHING[40:] if one.body != output.body]
+    sent = Sent(attempted=COUNT, confirmed=set(range(40, COUNT)))
+    verdict = judged([output, *others], allowed=Allowed(0, online=online), sent=sent)
+    assert (not verdict.problems) == is_right
+
+
+def test_registrations_are_answered_once_each() -> None:
+    body = b'{"message_type": "REGISTER_AGENT_RESPONSE", "agent_id": "a"}'
+    sent = Sent(registrations={"a": 2})
+    assert judged([Taken(body, "1"), Taken(body, "2")], sent=sent).problems == []
+    assert judged([Taken(body, "1")], sent=sent).lost == 1
+    assert judged([Taken(body, str(number)) for number in range(3)], sent=sent).duplicates == 1

@@ -21,7 +21,7 @@ from broker.sandbox import central_server
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
-from tests.amqp import raw_amqp
+from chaos import raw_content
 from tests.amqp.raw_amqp import RawRabbitmq
 from tests.integration.rig import Rig, bring_online, terminate, text
 
@@ -92,7 +92,7 @@ METADATA_POISON = [
     f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "capabilities": "{CANARY}"}}'.encode(),
 ]
 PROPERTIES_POISON = (
-    struct.pack(">H", raw_amqp.FLAG_CONTENT_TYPE) + b"\x08\xff\xfe" + CANARY.encode(),
+    struct.pack(">H", raw_content.FLAG_CONTENT_TYPE) + b"\x08\xff\xfe" + CANARY.encode(),
     text(4, "agent_0", text_payload=CANARY),
 )
 WHOLESOME = [

@@ -164,9 +164,10 @@ class FrameReader(asyncio.StreamReader):
         now = self._event_loop.time()
         if frames:
             super().feed_data(b"".join(frames))
-        elif now - self._shown_at > _HEARTBEAT_INTERVAL:
+        elif self._sinks and now - self._shown_at > _HEARTBEAT_INTERVAL:
             # RabbitMQ sends no heartbeats while it sends other frames, and aiormq, which sees
-            # none of these, would take the connection for dead.
+            # none of these, would take the connection for dead. Before there are sinks it sees
+            # all, and in the handshake expects no heartbeat.
             super().feed_data(_HEARTBEAT)
         else:
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from itertools import takewhile
@@ -16,8 +17,11 @@ from broker.amqp.writer import FrameWriter
 from broker.backoff import Backoff
 
 _RETRY_INITIAL = 0.5
-_RETRY_MAX = 30.0
-"""Seconds between two tries while RabbitMQ refuses a message."""
+_RETRY_MAX = 5.0
+"""Seconds between two tries while RabbitMQ refuses a message. Each message has its own pauses, and
+what came after it is acknowledged only after it: so the longest of a thousand pauses counts."""
+_REPORT_INTERVAL = 1.0
+"""Seconds between two lines in the log about messages that RabbitMQ did not take."""
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +70,8 @@ class Publisher:
         self._last_number = 0
         self._pending: dict[int, Callable[[Outcome], None]] = {}
         self._returned: set[int] = set()
+        self._unreported: Counter[tuple[str, str]] = Counter()
+        self._next_report = 0.0
         self.last_progress = self._loop.time()
 
     @property
@@ -119,13 +125,13 @@ class Publisher:
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
         while outcome is not Outcome.CONFIRMED:
             if outcome is Outcome.RETURNED:
-                _log.warning("publishing_returned", queue=publishing.queue)
+                self._report("publishing_returned", publishing.queue)
                 await self._ensure_queue(publishing.queue)
                 outcome = await self._publish_once(publishing)
                 if outcome is Outcome.RETURNED:
                     raise UnroutableError(publishing.queue)
             else:
-                _log.warning("publishing_refused", queue=publishing.queue)
+                self._report("publishing_refused", publishing.queue)
                 await asyncio.sleep(pauses.next())
                 outcome = await self._publish_once(publishing)
 
@@ -153,6 +159,15 @@ class Publisher:
         self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
     ) -> None:
         """Nothing is consumed on this channel."""
+
+    def _report(self, event: str, queue: str) -> None:
+        # With a full prefetch held, a line for each message and try would flood the log.
+        self._unreported[event, queue] += 1
+        if self._loop.time() >= self._next_report:
+            self._next_report = self._loop.time() + _REPORT_INTERVAL
+            for (one, its_queue), count in self._unreported.items():
+                _log.warning(one, queue=its_queue, tries=count)
+            self._unreported.clear()
 
     async def _publish_once(self, publishing: Publishing) -> Outcome:
         submitted: asyncio.Future[Outcome] = self._loop.create_future()
