@@ -38,7 +38,7 @@ def chaos(
     Args:
         names: The scenarios to play.
         seed: Replays what is random.
-        long: Play the long forms.
+        long: Play the long forms; all of them renew the table in docs/reliability.md.
         minutes: Play scenarios at random, again and again, until the time is over.
         list_: List the scenarios, and play none.
         output: Where the table, raw figures and the logs of those that failed are written.
@@ -61,7 +61,7 @@ def chaos(
     plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
     results = trio.run(_play_all, plan, minutes, long, logs, console)
-    write(results, output)
+    write(results, output, into_documents=long and not names and minutes is None)
     if any(result.samples for result in results) and not draw(output):
         console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
     failed = [result for result in results if result.problems]

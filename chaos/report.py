@@ -1,5 +1,6 @@
 """The results, for people and for programs."""
 
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,13 +18,22 @@ PLOTTING_PYTHON = Path(__file__).parents[1] / ".venv-bench" / "bin" / "python"
 """It has what draws plots; the product's environment has not."""
 
 
-def write(results: Sequence[Result], directory: Path) -> None:
+_DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
+_MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+
+
+def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> None:
     """Write raw figures and the table.
 
     Args:
         results: The results.
         directory: Where to; made if need be.
+        into_documents: Whether to renew docs/reliability.md, too.
     """
+    if into_documents:
+        text = _DOCUMENT.read_text(encoding="utf-8")
+        table = f"\n{markdown(results)}\n".replace("\\", r"\\")
+        _DOCUMENT.write_text(_MARKED.sub(table, text), encoding="utf-8")
     directory.mkdir(parents=True, exist_ok=True)
     raw = msgspec.json.format(msgspec.json.encode(results), indent=1)
     (directory / "results.json").write_bytes(raw + b"\n")

@@ -1,0 +1,35 @@
+"""What the documents name is there."""
+
+import re
+from pathlib import Path
+
+from chaos.scenarios import SCENARIOS
+
+ROOT = Path(__file__).parents[1]
+RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+TESTS = {
+    name
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+}
+
+
+def test_the_tests_that_show_it_exist() -> None:
+    named = re.findall(r"`(test_\w+)(…?)`", RELIABILITY)
+    assert len(named) > 50
+    for name, is_shortened in named:
+        assert name in TESTS or (is_shortened and any(one.startswith(name) for one in TESTS)), name
+
+
+def test_the_files_that_show_it_exist() -> None:
+    files = re.findall(r"`([a-z_/]+\.py)`", RELIABILITY)
+    assert len(files) > 20
+    for file in files:
+        assert (ROOT / "tests" / file).exists(), file
+
+
+def test_the_scenarios_that_show_it_exist() -> None:
+    lists = re.findall(r"scenarios? ((?:`\w+`(?:, )?)+)", RELIABILITY)
+    named = {name for one in lists for name in re.findall(r"`(\w+)`", one)}
+    assert len(named) > 15
+    assert named <= SCENARIOS.keys()
