@@ -74,14 +74,10 @@ def _decoded(frame: str) -> StatusUpdate:
     decoded = codec.decode_frame(frame)
     if isinstance(decoded, Rejected):
         raise TypeError(decoded.error)
-    decoding = codec.decoding_status_update(decoded[1])
-    while True:
-        try:
-            next(decoding)
-        except StopIteration as done:
-            if not isinstance(done.value, StatusUpdate):
-                raise TypeError("not an update") from done
-            return done.value
+    update = codec.decode_status_update(decoded[1])
+    if isinstance(update, Rejected):
+        raise TypeError(update.error)
+    return update
 
 
 def _delta(number: int, *, is_online: bool) -> StatusUpdate:

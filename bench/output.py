@@ -1,17 +1,16 @@
 """Writes the results: raw figures, tables, plots, and the document of a full run."""
 
-import re
 import subprocess
 from pathlib import Path
 
 import msgspec
 
+from bench.document import renew
 from bench.field import PEER_PYTHON, ROOT
 from bench.report import markdown
 from bench.results import Results
 
 _DOCUMENT = ROOT / "docs" / "performance.md"
-_MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
 
 
 def write(results: Results, directory: Path, *, into_documents: bool) -> None:
@@ -26,9 +25,7 @@ def write(results: Results, directory: Path, *, into_documents: bool) -> None:
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:
         _write_raw(results, _DOCUMENT.parent / _DOCUMENT.stem)
-        text = _DOCUMENT.read_text(encoding="utf-8")
-        tables = markdown(results).replace("\\", r"\\")
-        _DOCUMENT.write_text(_MARKED.sub(f"{tables}\n", text), encoding="utf-8")
+        renew(_DOCUMENT, markdown(results))
 
 
 def _write_raw(results: Results, directory: Path) -> None:

@@ -1,12 +1,13 @@
 """The results, for people and for programs."""
 
-import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from bench.document import renew
+from bench.field import PEER_PYTHON, ROOT
 from chaos.play import Result
 
 _HEAD = (
@@ -14,12 +15,8 @@ _HEAD = (
     *("faults", "time to recover", "seed", "verdict"),
 )
 
-PLOTTING_PYTHON = Path(__file__).parents[1] / ".venv-bench" / "bin" / "python"
-"""It has what draws plots; the product's environment has not."""
 
-
-_DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
-_MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+_DOCUMENT = ROOT / "docs" / "reliability.md"
 
 
 def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> None:
@@ -31,9 +28,7 @@ def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -
         into_documents: Whether to renew docs/reliability.md, too.
     """
     if into_documents:
-        text = _DOCUMENT.read_text(encoding="utf-8")
-        table = f"\n{markdown(results)}\n".replace("\\", r"\\")
-        _DOCUMENT.write_text(_MARKED.sub(table, text), encoding="utf-8")
+        renew(_DOCUMENT, f"\n{markdown(results)}")
     directory.mkdir(parents=True, exist_ok=True)
     raw = msgspec.json.format(msgspec.json.encode(results), indent=1)
     (directory / "results.json").write_bytes(raw + b"\n")
@@ -49,10 +44,10 @@ def draw(directory: Path) -> bool:
     Raises:
         subprocess.CalledProcessError: The results cannot be drawn.
     """
-    if not PLOTTING_PYTHON.exists():
+    if not PEER_PYTHON.exists():
         return False
     plots = Path(__file__).with_name("plots.py")
-    arguments = (PLOTTING_PYTHON, plots, directory / "results.json", directory)
+    arguments = (PEER_PYTHON, plots, directory / "results.json", directory)
     subprocess.run(arguments, check=True)  # noqa: S603 - our own
     return True
 

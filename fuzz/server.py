@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from broker.codec import decode_frame, decoding_status_update, string_field
+from broker.codec import decode_frame, decode_status_update, string_field
 from broker.messages import UNKNOWN_AGENT_NAME, AgentStatus, Fields, Rejected, StatusUpdate
 from fuzz.bodies import MAX_NAME_LENGTH
 from fuzz.json_oracle import Json, parse
@@ -25,7 +25,7 @@ def check(data: bytes) -> None:
         assert isinstance(fields, dict)
         assert message_type == fields["message_type"]
         _check_strings(raw, fields)
-    update = _decoded(raw)
+    update = decode_status_update(raw)
     if isinstance(update, StatusUpdate) and isinstance(fields, dict):
         _check_update(update, fields)
 
@@ -41,16 +41,6 @@ def _check_refused(text: str, rejected: Rejected) -> None:
 def _check_strings(raw: Fields, fields: dict[str, Json]) -> None:
     for name, value in fields.items():
         assert string_field(raw, name) == (value if isinstance(value, str) else None)
-
-
-def _decoded(raw: Fields) -> StatusUpdate | Rejected:
-    decoding = decoding_status_update(raw)
-    while True:
-        try:
-            next(decoding)
-        except StopIteration as stop:
-            update: StatusUpdate | Rejected = stop.value
-            return update
 
 
 def _check_update(update: StatusUpdate, fields: dict[str, Json]) -> None:

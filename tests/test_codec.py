@@ -17,6 +17,7 @@ from broker.codec import (
     decode_frame,
     decode_input,
     decode_metadata,
+    decode_status_update,
     decoding_status_update,
     encode_pong,
     encode_register_broker,
@@ -31,7 +32,6 @@ from broker.messages import (
     AgentStatus,
     ChatMessage,
     ClientDisconnected,
-    Fields,
     RegisterAgent,
     Rejected,
     RejectReason,
@@ -84,16 +84,6 @@ def status_update_or_rejected(text: str) -> StatusUpdate | Rejected:
     frame = decode_frame(text)
     assert not isinstance(frame, Rejected)
     return decode_status_update(frame[1])
-
-
-def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
-    decoding = decoding_status_update(fields)
-    while True:
-        try:
-            next(decoding)
-        except StopIteration as decoded:
-            update: StatusUpdate | Rejected = decoded.value
-            return update
 
 
 def assert_explains_itself(rejected: Rejected) -> None:

@@ -1,7 +1,6 @@
 """`python -m broker` and the `broker` command."""
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from typing import NoReturn, TextIO
@@ -29,7 +28,6 @@ def _run(arguments: list[str]) -> int:
         return 0
     if arguments in ([], ["run"]):
         # Where there are no options, as in a container, what parses them need not fill the memory.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as `run` does, but earlier
         from broker.run import run  # noqa: PLC0415 - slow, and the version does without it
 
         return run()

@@ -133,6 +133,17 @@ def decoding_status_update(fields: Fields) -> Generator[None, None, StatusUpdate
     return StatusUpdate(agents, is_full=is_full, skipped=len(entries) - usable)
 
 
+def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
+    """Decode an AGENT_STATUS_UPDATE at once; see `decoding_status_update`."""
+    decoding = decoding_status_update(fields)
+    while True:
+        try:
+            next(decoding)
+        except StopIteration as decoded:
+            update: StatusUpdate | Rejected = decoded.value
+            return update
+
+
 def string_field(fields: Fields, name: str) -> str | None:
     """Return a field's value when it is a string, else None."""
     try:

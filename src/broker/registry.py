@@ -52,13 +52,13 @@ class AgentRegistry:
 
     Not safe for concurrent use: one task owns it.
 
-    Args:
+    Attributes:
         max_agents: How many agents may be known. It may be more for as long as a full status
             update is applied in slices.
     """
 
     def __init__(self, max_agents: int) -> None:
-        self._max_agents = max_agents
+        self.max_agents = max_agents
         self._agents: dict[str, Agent] = {}
         self._online: list[Agent] = []
         self._offline: list[Agent] = []
@@ -153,7 +153,7 @@ class AgentRegistry:
             RegistryFullError: A full update names more agents than may be known. At once; nothing
                 of it is applied.
         """
-        if update.is_full and len(update.agents) > self._max_agents:
+        if update.is_full and len(update.agents) > self.max_agents:
             raise RegistryFullError
         return self._applying(update)
 
@@ -168,8 +168,8 @@ class AgentRegistry:
                 if agent.agent_id not in update.agents:
                     self._set_offline(agent)
             yield 0
-        while len(self._agents) > self._max_agents and self._offline:
-            for _ in range(min(len(self._agents) - self._max_agents, len(self._offline), _SLICE)):
+        while len(self._agents) > self.max_agents and self._offline:
+            for _ in range(min(len(self._agents) - self.max_agents, len(self._offline), _SLICE)):
                 self._forget_one()
             yield 0
 
@@ -188,10 +188,10 @@ class AgentRegistry:
         return True
 
     def _is_full(self) -> bool:
-        return len(self._online) >= self._max_agents
+        return len(self._online) >= self.max_agents
 
     def _add(self, agent_id: str) -> Agent:
-        if len(self._agents) >= self._max_agents and self._offline:
+        if len(self._agents) >= self.max_agents and self._offline:
             self._forget_one()
         agent = self._agents[agent_id] = Agent(agent_id, place=~len(self._offline))
         self._offline.append(agent)

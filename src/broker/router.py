@@ -72,7 +72,6 @@ class Router:
         self._input_queue = queues.input
         self._consumption = consumption
         self._postponed: deque[Mail] = deque()
-        self._max_agents = max_agents
         self._registry = AgentRegistry(max_agents)
         self._rejects = RejectLog()
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
@@ -137,7 +136,9 @@ class Router:
             applying = self._registry.applying(update)
         except RegistryFullError:
             # Half an update would be wrong about the other half. The registry stays as it is.
-            _log.error("status_update_refused", named=len(update.agents), allowed=self._max_agents)
+            _log.error(
+                "status_update_refused", named=len(update.agents), allowed=self._registry.max_agents
+            )
             return
         if len(update.agents) + self._registry.online_count <= _AT_ONCE:
             no_room = sum(applying)
@@ -163,7 +164,7 @@ class Router:
         if update.skipped:
             _log.warning("agent_status_skipped", entries=update.skipped)
         if no_room:
-            _log.warning("registry_full", entries=no_room, allowed=self._max_agents)
+            _log.warning("registry_full", entries=no_room, allowed=self._registry.max_agents)
 
     def _settle_chat(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         # Whatever else has arrived is newer than the update, and must come after it.

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
 from broker.observe.one_line import one_line
-from broker.settings import SettingsError, load_settings
 
 WRONG_USAGE = 2
 
@@ -21,9 +20,11 @@ def run(given: Mapping[str, str] = MappingProxyType({})) -> int:
     Returns:
         The exit code: the service's, or 2 for a wrong configuration.
     """
-    # A SIGTERM that comes before the service takes signals waits until then: loading the service
-    # takes a moment, and a container's first process would not even notice it.
+    # A SIGTERM that comes before the service takes signals waits until then: all that is loaded
+    # from here on takes a moment, and a container's first process would not even notice it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    from broker.settings import SettingsError, load_settings  # noqa: PLC0415 - see above
+
     try:
         settings = load_settings(given)
     except SettingsError as error:
