@@ -1,30 +1,21 @@
-"""The command line: `broker [run]` and `broker sandbox`.
+"""The command line: `broker [run]`, and what else can be done with a broker."""
 
-Settings are taken as text and handed on to `load_settings`, so that a value is judged in one place
-wherever it comes from.
-"""
-
-from collections.abc import Callable, Sequence
-from inspect import Parameter as SignatureParameter
-from inspect import Signature
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from cyclopts import (
     App,
     CoercionError,
     CycloptsError,
-    Group,
     Parameter,
     UnknownOptionError,
     UnusedCliTokensError,
     ValidationError,
 )
-from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, NameRenderer
 
 from broker import __version__
-from broker.run import complain
-from broker.run import run as run_broker
-from broker.settings.options import options
+from broker.commands.taking_settings import OPTIONS, taking_settings
+from broker.run import complain, run
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -45,17 +36,12 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _application() -> App:
-    # The default breaks long names in two, so that nobody could search for them.
-    columns = (
-        ColumnSpec(renderer=NameRenderer(), no_wrap=True),
-        ColumnSpec(renderer=DescriptionRenderer()),
-    )
     app = App(
         name="broker",
         version=__version__,
         help="Message broker and agent registry for multi-agent systems.",
         help_format="plaintext",
-        group_parameters=Group("Options", help_formatter=DefaultFormatter(column_specs=columns)),
+        group_parameters=OPTIONS,
         help_epilogue=(
             "Every option can be given as its environment variable or in a file named .env. "
             "Exit codes: 0 stopped gracefully, 1 stopped by a failure, 2 wrong usage or "
@@ -67,9 +53,9 @@ def _application() -> App:
         result_action="return_value",
     )
 
-    def run(**given: str) -> int:
+    def run_broker(given: Mapping[str, str]) -> int:
         """Run the broker until SIGINT or SIGTERM; the default command."""
-        return run_broker(given)
+        return run(given)
 
     def sandbox(
         *,
@@ -90,28 +76,11 @@ def _application() -> App:
 
         return play(agents=agents, messages=messages, seed=seed, malformed=malformed)
 
-    run.__signature__ = _signature_of_settings()  # type: ignore[attr-defined]  # inspect reads it
-    app.default(run)
-    app.command(run, name="run")
+    running = taking_settings(run_broker)
+    app.default(running)
+    app.command(running, name="run")
     app.command(sandbox, help_epilogue="")
     return app
-
-
-def _signature_of_settings() -> Signature:
-    parameters = []
-    for option in options():
-        default = "" if option.default is None else f" [default: {option.default}]"
-        text = f"{option.description} [variable: {option.variable}]{default}"
-        parameters.append(
-            SignatureParameter(
-                option.name,
-                SignatureParameter.KEYWORD_ONLY,
-                # The default is for load_settings to give, after environment and `.env`.
-                default=None,
-                annotation=Annotated[str | None, Parameter(help=text, metavar="TEXT")],
-            )
-        )
-    return Signature(parameters)
 
 
 def _within(least: float, most: float | None = None) -> Callable[[object, Any], None]:

@@ -137,5 +137,6 @@ def _environment(settings: Mapping[str, str]) -> Mapping[str, str]:
         **inherited,
         "BROKER_LOG_FORMAT": "json",
         "BROKER_SHUTDOWN_TIMEOUT": str(_SHUTDOWN_TIMEOUT),
+        "BROKER_HTTP_PORT": "off",  # there may be several on one machine
         **settings,
     }

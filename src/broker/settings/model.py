@@ -162,6 +162,16 @@ class Settings:
     broker_shutdown_timeout: float = setting(
         _SECONDS, default=25.0, description="Seconds a graceful stop may take."
     )
+    broker_http_host: str = setting(
+        values.host,
+        default="127.0.0.1",
+        description="Address to serve probes, metrics and the status page on; 0.0.0.0 = any.",
+    )
+    broker_http_port: int | None = setting(
+        values.port_or_off,  # type: ignore[arg-type]  # mypy takes T from the default alone
+        default=9780,
+        description="Port to serve them on; 0 = any free one, off = none.",
+    )
     broker_log_level: str = setting(
         values.one_of("debug", "info", "warning", "error", "critical"),
         default="info",

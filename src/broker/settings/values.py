@@ -126,6 +126,17 @@ def _port(text: str) -> int:
     return whole_number("be a port", 1, 65_535)(injected[1] if injected else text)
 
 
+def _port_or_off(text: str) -> int | None:
+    if text.lower() == "off":
+        return None
+    return 0 if text == "0" else _port(text)
+
+
+def _host(text: str) -> str:
+    (host,) = parse_hosts(text)
+    return host
+
+
 def _hosts(text: str) -> str:
     parse_hosts(text)
     return text
@@ -175,6 +186,8 @@ def _load_certificates(path: Path) -> None:
 
 hosts = must("be a host name or IP address, or several separated by commas", _hosts)
 port = must("be a port from 1 to 65535", _port)
+host = must("be one host name or IP address", _host)
+port_or_off = must("be a port from 1 to 65535, 0 for any free one, or off for none", _port_or_off)
 short_text = must("be 1 to 255 bytes of text without control characters", _short_text)
 queue_name = must(
     "be a queue name of 1 to 255 bytes without control characters, not starting with 'amq.'",

@@ -1,0 +1,68 @@
+"""Commands that take every setting as an option, besides their own.
+
+Settings are taken as text and handed on to `load_settings`, so that a value is judged in one place
+wherever it comes from.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, NameRenderer
+
+from broker.settings.options import options
+
+# The default breaks long names in two, so that nobody could search for them.
+_COLUMNS = (
+    ColumnSpec(renderer=NameRenderer(), no_wrap=True),
+    ColumnSpec(renderer=DescriptionRenderer()),
+)
+OPTIONS = cyclopts.Group("Options", help_formatter=DefaultFormatter(column_specs=_COLUMNS))
+"""A command's own options, with what else its help lists."""
+SETTINGS = cyclopts.Group("Settings", help_formatter=DefaultFormatter(column_specs=_COLUMNS))
+
+
+def taking_settings(command: Callable[..., int]) -> Callable[..., int]:
+    """Let the command line give a command settings.
+
+    Args:
+        command: Its first parameter takes the settings that are given, as text by field name; see
+            `load_settings`. The others are its own, and must not be named like a setting.
+
+    Returns:
+        The same without the first parameter, and with a keyword for each setting.
+    """
+    first, *own = signature(command).parameters.values()
+    own_signature = Signature(own)
+
+    @wraps(command)
+    def taking(*args: Any, **keywords: Any) -> int:
+        given = {name: keywords.pop(name) for name in set(keywords) - {one.name for one in own}}
+        bound = own_signature.bind(*args, **keywords)
+        return command(given, *bound.args, **bound.kwargs)
+
+    taking.__signature__ = Signature([*own, *_settings()])  # type: ignore[attr-defined]  # inspect reads it
+    taking.__annotations__ = {
+        name: kind for name, kind in command.__annotations__.items() if name != first.name
+    }
+    return taking
+
+
+def _settings() -> list[Parameter]:
+    parameters = []
+    for option in options():
+        default = "" if option.default is None else f" [default: {option.default}]"
+        text = f"{option.description} [variable: {option.variable}]{default}"
+        parameter = cyclopts.Parameter(help=text, metavar="TEXT", group=SETTINGS)
+        parameters.append(
+            Parameter(
+                option.name,
+                Parameter.KEYWORD_ONLY,
+                # The default is for load_settings to give, after environment and `.env`.
+                default=None,
+                annotation=Annotated[str | None, parameter],
+            )
+        )
+    return parameters
