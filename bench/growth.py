@@ -30,7 +30,7 @@ def growth(agents: int) -> Growth:
     registry = AgentRegistry(agents)
     registry.apply(update)
     slices = _slices(registry, update)
-    message = ChatMessage({}, _agent_id(0))
+    message = ChatMessage("TEXT", {}, _agent_id(0))
     toggled = [_delta(agents // 2, is_online=online) for online in (False, True)]
 
     def apply_two_deltas() -> None:

@@ -8,6 +8,7 @@ import structlog
 from broker.amqp import Delivery, Publishing, Settlement
 from broker.dispatch import Dispatcher, QueueNames
 from broker.messages import AgentStatus, RejectReason, ServerAvailable, StatusUpdate
+from broker.observe.tally import MessageTally
 from broker.registry import AgentRegistry
 
 MAX_BYTES = 1000
@@ -22,12 +23,14 @@ class Desk:
 
     def __init__(self, max_hops: int = 0) -> None:
         self.registry = AgentRegistry(max_agents=5)
+        self.tally = MessageTally()
         self.registered = 0
         self.wanted = 0
         self.advertised: list[ServerAvailable] = []
         self.dispatcher = Dispatcher(
             queues=QUEUES,
             registry=self.registry,
+            tally=self.tally,
             broker_id="broker_0001",
             max_message_bytes=MAX_BYTES,
             max_hops=max_hops,
@@ -333,3 +336,41 @@ def test_no_log_line_carries_a_payload(desk: Desk) -> None:
         desk.settle("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"a","x":"s3cr3t"}')
     assert [line["event"] for line in lines] == ["agent_registered", "agent_disconnected"]
     assert "s3cr3t" not in repr(lines)
+
+
+def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) -> None:
+    desk.settle("in", chat())
+    desk.online("bob")
+    desk.settle("in", chat(sender_id="bob"), redelivered=True)
+    desk.settle("in", chat(message_type="REPLY"))
+    desk.settle("in", b'{"message_type":"ERROR"}')
+    desk.settle("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}')
+    desk.settle("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"a"}')
+    desk.settle("advert", b'{"message_type":"SERVER_AVAILABLE"}')
+    desk.park("in", b"rubbish", redelivered=True)
+    tally = desk.tally
+    assert tally.received == {
+        ("in", "TEXT"): 2,
+        ("in", "REPLY"): 1,
+        ("in", "ERROR"): 1,
+        ("meta", "REGISTER_AGENT"): 1,
+        ("meta", "CLIENT_DISCONNECTED"): 1,
+        ("advert", "SERVER_AVAILABLE"): 1,
+        ("in", "unaccepted"): 1,
+    }
+    assert set(tally.outcomes.values()) == {1}, "each of them has happened once"
+    assert tally.redelivered == 2
+    assert tally.dead_lettered[RejectReason.INVALID_JSON] == 1
+    assert [(note.queue, note.reason) for note in tally.latest_dead_letters] == [
+        ("in", "invalid_json")
+    ]
+    assert desk.registry["bob"].routed == 1
+
+
+def test_what_no_queue_takes_is_counted_when_it_is_parked(desk: Desk) -> None:
+    desk.online("bob")
+    settlement = desk.settle("in", chat())
+    assert desk.tally.dead_lettered[RejectReason.UNROUTABLE] == 0
+    assert settlement.unroutable is not None
+    settlement.unroutable()
+    assert desk.tally.dead_lettered[RejectReason.UNROUTABLE] == 1

@@ -416,5 +416,26 @@ class RegistryMachine(RuleBasedStateMachine):
                 assert self.registry.choose(sender_id, always(0.0)) is None
 
 
+def test_the_first_agents_are_those_online() -> None:
+    registry = AgentRegistry(max_agents=10)
+    for name in "abcde":
+        registry.register(name, name)
+    for name in "bd":
+        registry.disconnect(name)
+    assert {agent.agent_id for agent in registry.first(3)} == set("ace")
+    assert {agent.agent_id for agent in registry.first(9)} == set("abcde")
+    assert len(registry.first(4)) == 4
+    assert registry.first(0) == []
+
+
+def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> None:
+    registry = AgentRegistry(max_agents=10)
+    registry.register("a", "A")
+    registry.count_routed("a")
+    registry.disconnect("a")
+    registry.count_routed("a")
+    assert registry["a"].routed == 2
+
+
 TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = settings(stateful_step_count=30, deadline=None)

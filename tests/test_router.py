@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -20,7 +21,8 @@ from broker.messages import (
     ServerAvailable,
     StatusUpdate,
 )
-from broker.router import BrokerRegistered, Mail, Router, ServerLost
+from broker.observe.tally import MessageTally
+from broker.router import BrokerRegistered, Mail, Router, ServerLost, SignOfLife
 from broker.wakeup import Gate
 from tests.autojump import autojump
 
@@ -38,6 +40,8 @@ class Rig:
         self.gate = gate
         self.batches: list[Sequence[Settlement]] = []
         self.wanted = 0
+        self.tally = MessageTally()
+        self.router: Router
         self.advertised: list[ServerAvailable] = []
 
     def want_status(self) -> None:
@@ -80,11 +84,13 @@ async def running(
         max_message_bytes=1000,
         max_hops=0,
         max_agents=max_agents,
+        tally=rig.tally,
         registry_ttl=registry_ttl,
         consumption=rig.gate,
         status_wanted=rig.want_status,
         server_available=rig.advertised.append,
     )
+    rig.router = router
     async with send, trio.open_nursery() as nursery:
         nursery.start_soon(router.run, receive)
         yield rig
@@ -290,6 +296,37 @@ async def test_chat_messages_do_not_wait_for_the_end_of_a_large_update(rig: Rig)
     assert said(settlement)["receiver_id"]
     assert logged_before == [[]]
     assert [line["event"] for line in lines] == ["registry_updated"]
+
+
+@autojump
+async def test_a_sign_of_life_does_not_wait_for_the_end_of_a_large_update(rig: Rig) -> None:
+    given = trio.Event()
+    with structlog.testing.capture_logs() as lines:
+        rig.mailbox.send_nowait(update(*map(str, range(100_000)), full=True))
+        await rig.mailbox.send(SignOfLife(given.set))
+        await given.wait()
+        assert lines == []
+    await rig.mail(SignOfLife(given.set))
+
+
+@autojump
+async def test_it_is_known_when_the_registry_was_updated(rig: Rig) -> None:
+    before = rig.router.updated_at
+    assert before is None
+    await trio.sleep(5)
+    await rig.mail(update("alice"))
+    assert rig.router.updated_at == trio.current_time()
+    await rig.mail(ServerLost())
+    await trio.sleep(5)
+    assert rig.router.updated_at == trio.current_time() - 5
+
+
+@autojump
+async def test_what_was_unusable_and_what_routing_took_is_counted(rig: Rig) -> None:
+    await rig.mail(msgspec.structs.replace(update("alice"), skipped=3))
+    await rig.deliver("in", chat(), chat(), chat())
+    assert rig.tally.statuses_skipped == 3
+    assert sum(rig.tally.routing_seconds.counts) == 3
 
 
 @autojump

@@ -31,7 +31,7 @@ def always(value: float) -> Callable[[], float]:
 
 
 def message_from(sender_id: str) -> ChatMessage:
-    return ChatMessage({}, sender_id)
+    return ChatMessage("TEXT", {}, sender_id)
 
 
 @given(

@@ -44,6 +44,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
             "websocket_url": "ws://central/ws",
             "rabbitmq_host": "one,two",
             "broker_shutdown_timeout": str(GRACE),
+            "broker_http_port": "off",
             "broker_name": "Test",
         }
     )
@@ -295,6 +296,20 @@ async def test_an_idle_broker_stops_at_once(stage: Stage) -> None:
     await wait_all_tasks_blocked()
     assert stage.served == [True]
     assert stage.node.events[-3:] == CLOSING
+
+
+@autojump
+async def test_what_was_dead_lettered_last_is_told_before_the_end(
+    stage: Stage, lines: list[EventDict]
+) -> None:
+    for _ in range(3):
+        stage.node.session.deliver("broker_input_queue", b"{")
+        await wait_all_tasks_blocked()
+    stage.stop.set()
+    await wait_all_tasks_blocked()
+    assert stage.served == [True]
+    told = [line["count"] for line in lines if line["event"] == "dead_lettered"]
+    assert told == [1, 2]
 
 
 @autojump

@@ -10,6 +10,7 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.handoff import Handoff
 from broker.dispatch import Dispatcher, QueueNames
 from broker.endpoints import parse_amqp_urls
+from broker.observe.tally import MessageTally
 from broker.registry import AgentRegistry
 
 
@@ -54,6 +55,7 @@ def _dispatcher() -> Dispatcher:
             dead_letter=DEAD_LETTER_QUEUE,
         ),
         registry=registry,
+        tally=MessageTally(),
         broker_id="one-loop",
         max_message_bytes=1 << 20,
         max_hops=0,

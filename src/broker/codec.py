@@ -292,7 +292,7 @@ def _input_message(message_type: str, fields: Fields) -> ChatMessage | AgentErro
         for name in _CHAT_STRINGS:
             _string(fields, name)
         sender_id = _string(fields, "sender_id")
-        return ChatMessage(fields, UNKNOWN_SENDER if sender_id is None else sender_id)
+        return ChatMessage(message_type, fields, UNKNOWN_SENDER if sender_id is None else sender_id)
     if message_type == "ERROR":
         return AgentError()
     raise _unsupported("TEXT, REPLY, SYSTEM and ERROR")

@@ -22,6 +22,7 @@ from broker.messages import (
     RejectReason,
     ServerAvailable,
 )
+from broker.observe.tally import MessageTally, Outcome
 from broker.registry import AgentRegistry, RegistryFullError
 from broker.routing import CannotRoute, RouteTo, route
 
@@ -36,6 +37,9 @@ _GROWN = Rejected(
 )
 _FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
+type Decide = Callable[[Delivery], tuple[Settlement, RejectReason | None]]
+"""Returns what comes of a delivery, and the reason when it is to be parked. Never raises."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -49,6 +53,14 @@ class QueueNames(msgspec.Struct, frozen=True):
     dead_letter: str
 
 
+class _Accepted(msgspec.Struct, frozen=True):
+    """A delivery that was understood, and what comes of it."""
+
+    message_type: str
+    outcome: Outcome
+    settlement: Settlement
+
+
 class Dispatcher:
     """Decides deliveries by the registry, and changes it by what they say.
 
@@ -59,6 +71,7 @@ class Dispatcher:
     Args:
         queues: Their names.
         registry: The agent registry.
+        tally: Counts what became of the deliveries.
         broker_id: See above.
         max_message_bytes: Larger bodies are parked.
         max_hops: How many messages may answer each other in a row; 0 means any number.
@@ -72,6 +85,7 @@ class Dispatcher:
         *,
         queues: QueueNames,
         registry: AgentRegistry,
+        tally: MessageTally,
         broker_id: str,
         max_message_bytes: int,
         max_hops: int,
@@ -82,13 +96,14 @@ class Dispatcher:
         self.broker_id = broker_id
         self._queues = queues
         self._registry = registry
+        self._tally = tally
         self._max_bytes = max_message_bytes
         self._max_hops = max_hops
         self._hops = HopCounter()
         self._agent_registered = agent_registered
         self._status_wanted = status_wanted
         self._server_available = server_available
-        self._decide: dict[str, Callable[[Delivery], Settlement | Rejected]] = {
+        self._decide: dict[str, Callable[[Delivery], _Accepted | Rejected]] = {
             queues.input: self._decide_input,
             queues.metadata: self._decide_metadata,
             queues.advertisement: self._decide_advertisement,
@@ -108,30 +123,36 @@ class Dispatcher:
         except Exception:  # noqa: BLE001 - its neighbours must be routed
             _log.exception("decision_failed", queue=delivery.queue)
             decision = _FAILED
+        if delivery.redelivered:
+            self._tally.redelivered += 1
         if isinstance(decision, Rejected):
+            self._tally.unaccepted(delivery.queue, decision.reason)
             return Settlement(delivery, self._parked(delivery, decision)), decision.reason
-        return decision, None
+        self._tally.accepted(delivery.queue, decision.message_type, decision.outcome)
+        return decision.settlement, None
 
-    def _decide_input(self, delivery: Delivery) -> Settlement | Rejected:
+    def _decide_input(self, delivery: Delivery) -> _Accepted | Rejected:
         message = codec.decode_input(delivery.body, self._max_bytes)
         match message:
             case ChatMessage():
                 if self._max_hops and (hops := self._hops.count(message)) > self._max_hops:
                     return _too_many_hops(hops, self._max_hops)
                 self._notice_sender(message)
-                return self._published(delivery, self._route(message))
+                return self._published(delivery, message.message_type, *self._route(message))
             case AgentError():
-                return self._published(delivery, delivery.body)
+                return self._published(delivery, "ERROR", Outcome.FORWARDED, delivery.body)
             case Rejected():
                 return message
 
-    def _route(self, message: ChatMessage) -> bytes:
+    def _route(self, message: ChatMessage) -> tuple[Outcome, bytes]:
         decision = route(message, self._registry, random)
         match decision:
             case RouteTo():
-                return codec.encode_routed(message, decision.receiver_id)
+                self._registry.count_routed(decision.receiver_id)
+                return Outcome.ROUTED, codec.encode_routed(message, decision.receiver_id)
             case CannotRoute():
-                return codec.encode_routing_failure(message, decision.reason, str(uuid4()))
+                failure = codec.encode_routing_failure(message, decision.reason, str(uuid4()))
+                return Outcome(decision.reason), failure
 
     def _notice_sender(self, message: ChatMessage) -> None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
@@ -142,7 +163,7 @@ class Dispatcher:
         ):
             self._status_wanted()
 
-    def _decide_metadata(self, delivery: Delivery) -> Settlement | Rejected:
+    def _decide_metadata(self, delivery: Delivery) -> _Accepted | Rejected:
         message = codec.decode_metadata(delivery.body, self._max_bytes)
         match message:
             case RegisterAgent():
@@ -152,39 +173,42 @@ class Dispatcher:
                     return _NO_ROOM
                 self._agent_registered()
                 _log.debug("agent_registered", agent_id=message.agent_id)
-                return self._published(delivery, codec.encode_register_response(message))
+                response = codec.encode_register_response(message)
+                return self._published(delivery, "REGISTER_AGENT", Outcome.REGISTERED, response)
             case ClientDisconnected():
                 self._registry.disconnect(message.agent_id)
                 _log.debug("agent_disconnected", agent_id=message.agent_id)
-                return Settlement(delivery)
+                return _Accepted("CLIENT_DISCONNECTED", Outcome.DISCONNECTED, Settlement(delivery))
             case Rejected():
                 return message
 
-    def _decide_advertisement(self, delivery: Delivery) -> Settlement | Rejected:
+    def _decide_advertisement(self, delivery: Delivery) -> _Accepted | Rejected:
         message = codec.decode_advertisement(delivery.body, self._max_bytes)
         match message:
             case ServerAvailable():
                 self._server_available(message)
-                return Settlement(delivery)
+                return _Accepted("SERVER_AVAILABLE", Outcome.ADVERTISED, Settlement(delivery))
             case Rejected():
                 return message
 
-    def _published(self, delivery: Delivery, body: bytes) -> Settlement | Rejected:
+    def _published(
+        self, delivery: Delivery, message_type: str, outcome: Outcome, body: bytes
+    ) -> _Accepted | Rejected:
         if len(body) > MAX_BODY_BYTES:
             # Routing adds a receiver, and an answer repeats ids. RabbitMQ would close the channel,
             # and the message would come again, for ever.
             return _GROWN
-        return Settlement(
-            delivery,
-            Publishing(
-                self._queues.output,
-                body,
-                self.broker_id,
-                delivery.headers,
-                delivery.correlation_id,
-            ),
-            unroutable=partial(self._parked, delivery, _UNROUTABLE),
+        publishing = Publishing(
+            self._queues.output, body, self.broker_id, delivery.headers, delivery.correlation_id
         )
+        settlement = Settlement(
+            delivery, publishing, unroutable=partial(self._parked_as_unroutable, delivery)
+        )
+        return _Accepted(message_type, outcome, settlement)
+
+    def _parked_as_unroutable(self, delivery: Delivery) -> Publishing:
+        self._tally.dead_letter(delivery.queue, _UNROUTABLE.reason)
+        return self._parked(delivery, _UNROUTABLE)
 
     def _parked(self, delivery: Delivery, rejected: Rejected) -> Publishing:
         return dead_letter(

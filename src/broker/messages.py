@@ -55,6 +55,7 @@ class Rejected(msgspec.Struct, frozen=True):
 class ChatMessage(msgspec.Struct, frozen=True):
     """A TEXT, REPLY or SYSTEM message that wants a receiver."""
 
+    message_type: str
     fields: Fields
     sender_id: str
 

@@ -32,12 +32,14 @@ class Agent(msgspec.Struct, gc=False, eq=False):
         place: Its index in the list of online agents, or `~index` in the list of the others.
         agent_name: Its name, for people.
         last_seen: When the server last heard of it, if the server says so.
+        routed: Messages routed to it.
     """
 
     agent_id: str
     place: int
     agent_name: str = ""
     last_seen: datetime | None = None
+    routed: int = 0
 
     @property
     def is_online(self) -> bool:
@@ -82,6 +84,11 @@ class AgentRegistry:
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
 
+    def first(self, count: int) -> list[Agent]:
+        """Return as many agents as are asked for, if there are, online ones first. O(count)."""
+        online = self._online[:count]
+        return online + self._offline[: count - len(online)]
+
     def is_online(self, agent_id: str) -> bool:
         """Return whether the agent is known and online."""
         agent = self._agents.get(agent_id)
@@ -106,6 +113,10 @@ class AgentRegistry:
         # One place fewer to choose from; places from the sender's on move up by one.
         place = int(random() * (count - 1))
         return self._online[place + (place >= sender.place)]
+
+    def count_routed(self, agent_id: str) -> None:
+        """Take note that a message is routed to a known agent. O(1)."""
+        self._agents[agent_id].routed += 1
 
     def register(self, agent_id: str, agent_name: str) -> None:
         """Add an agent, or rename a known one, and set it online. O(1).

@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from time import perf_counter
 
 import msgspec
 import structlog
@@ -15,9 +16,10 @@ import trio
 
 from broker.amqp import Deliveries
 from broker.cooperation import let_others_run
-from broker.dispatch import Dispatcher, QueueNames
+from broker.dispatch import Decide, Dispatcher, QueueNames
 from broker.freshness import RegistryFreshness
 from broker.messages import ServerAvailable, StatusUpdate
+from broker.observe.tally import MessageTally
 from broker.registry import AgentRegistry, RegistryFullError
 from broker.reject_log import RejectLog
 from broker.wakeup import Gate
@@ -38,11 +40,25 @@ class ServerLost(msgspec.Struct, frozen=True):
     """The session with the central server is over."""
 
 
-type Mail = Deliveries | StatusUpdate | BrokerRegistered | ServerLost
+class SignOfLife(msgspec.Struct, frozen=True):
+    """Somebody wants to know whether the router makes progress.
+
+    Attributes:
+        given: Called when it does; must not raise.
+    """
+
+    given: Callable[[], None]
+
+
+type Mail = Deliveries | StatusUpdate | BrokerRegistered | ServerLost | SignOfLife
 
 
 class Router:
     """Owns the registry. Made inside of `trio.run`: the registry ages from then on.
+
+    Attributes:
+        registry: The registry, for others in this thread to read.
+        updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
         queues: Their names.
@@ -50,10 +66,12 @@ class Router:
         max_message_bytes: Larger bodies are dead-lettered.
         max_hops: How many messages may answer each other in a row; 0 means any number.
         max_agents: How many agents may be known.
+        tally: Counts what became of the messages.
         registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
         consumption: Opened while messages may be taken from the input queue.
         status_wanted: Called when a message shows that the registry lacks an agent.
         server_available: Called when a server advertises itself.
+        traced: Given what decides deliveries, returns what does so and records it.
     """
 
     def __init__(
@@ -64,20 +82,25 @@ class Router:
         max_message_bytes: int,
         max_hops: int,
         max_agents: int,
+        tally: MessageTally,
         registry_ttl: float,
         consumption: Gate,
         status_wanted: Callable[[], None],
         server_available: Callable[[ServerAvailable], None],
+        traced: Callable[[Decide], Decide] | None = None,
     ) -> None:
         self._input_queue = queues.input
         self._consumption = consumption
         self._postponed: deque[Mail] = deque()
-        self._registry = AgentRegistry(max_agents)
+        self._tally = tally
+        self.registry = AgentRegistry(max_agents)
+        self.updated_at: float | None = None
         self._rejects = RejectLog()
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
         self._dispatcher = Dispatcher(
             queues=queues,
-            registry=self._registry,
+            registry=self.registry,
+            tally=tally,
             broker_id=broker_id,
             max_message_bytes=max_message_bytes,
             max_hops=max_hops,
@@ -85,6 +108,13 @@ class Router:
             status_wanted=status_wanted,
             server_available=server_available,
         )
+        decide = self._dispatcher.settle
+        self._decide: Decide = decide if traced is None else traced(decide)
+
+    @property
+    def broker_id(self) -> str:
+        """What the broker calls itself now."""
+        return self._dispatcher.broker_id
 
     async def run(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         """Deal with all mail, until cancelled. A status update is applied wholly or not at all."""
@@ -122,6 +152,8 @@ class Router:
                 self._freshness.server_connected()
             case ServerLost():
                 self._freshness.server_lost(trio.current_time())
+            case SignOfLife():
+                mail.given()
 
     def _update_consumption(self) -> None:
         is_fresh = self._freshness.is_fresh(trio.current_time())
@@ -133,14 +165,14 @@ class Router:
 
     async def _apply(self, update: StatusUpdate, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         try:
-            applying = self._registry.applying(update)
+            applying = self.registry.applying(update)
         except RegistryFullError:
             # Half an update would be wrong about the other half. The registry stays as it is.
             _log.error(
-                "status_update_refused", named=len(update.agents), allowed=self._registry.max_agents
+                "status_update_refused", named=len(update.agents), allowed=self.registry.max_agents
             )
             return
-        if len(update.agents) + self._registry.online_count <= _AT_ONCE:
+        if len(update.agents) + self.registry.online_count <= _AT_ONCE:
             no_room = sum(applying)
         else:
             no_room = 0
@@ -152,35 +184,43 @@ class Router:
                     await let_others_run()
                     self._settle_chat(mailbox)
         self._freshness.status_updated()
+        self.updated_at = trio.current_time()
+        self._tally.statuses_skipped += update.skipped
         # Agents come and go by the thousand; what an operator wants to see are the full updates.
         log = _log.info if update.is_full else _log.debug
         log(
             "registry_updated",
             full=update.is_full,
             named=len(update.agents),
-            online=self._registry.online_count,
-            known=self._registry.known_count,
+            online=self.registry.online_count,
+            known=self.registry.known_count,
         )
         if update.skipped:
             _log.warning("agent_status_skipped", entries=update.skipped)
         if no_room:
-            _log.warning("registry_full", entries=no_room, allowed=self._registry.max_agents)
+            _log.warning("registry_full", entries=no_room, allowed=self.registry.max_agents)
 
     def _settle_chat(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
         # Whatever else has arrived is newer than the update, and must come after it.
         with suppress(trio.WouldBlock, trio.EndOfChannel):
             while True:
                 mail = mailbox.receive_nowait()
-                if isinstance(mail, Deliveries) and mail.queue == self._input_queue:
-                    self._settle(mail)
-                else:
-                    self._postponed.append(mail)
+                match mail:
+                    case Deliveries(queue=self._input_queue):
+                        self._settle(mail)
+                    case SignOfLife():
+                        mail.given()
+                    case _:
+                        self._postponed.append(mail)
 
     def _settle(self, arrived: Deliveries) -> None:
+        started = perf_counter()
         settlements = []
         for delivery in arrived.deliveries:
-            settlement, reason = self._dispatcher.settle(delivery)
+            settlement, reason = self._decide(delivery)
             settlements.append(settlement)
             if reason is not None:
                 self._rejects.add(arrived.queue, reason)
         arrived.settle(settlements)
+        count = len(settlements)
+        self._tally.routing_seconds.observe((perf_counter() - started) / count, count)

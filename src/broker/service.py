@@ -14,11 +14,14 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker import __version__
-from broker.amqp import SessionParameters
+from broker.amqp import AmqpEndpoint, SessionParameters
 from broker.backoff import Backoff
 from broker.central import CentralLink, ServerAddress
 from broker.dispatch import QueueNames
 from broker.observe.logs import configure_logging
+from broker.observe.tally import MessageTally, PublishTally, ServerTally
+from broker.observe.traces import open_traces
+from broker.observe.vitals import Vitals
 from broker.router import Mail, Router
 from broker.settings import Settings
 from broker.supervisor import AmqpSupervisor
@@ -32,6 +35,8 @@ _MAILBOX_SIZE = 16
 """Mails, not messages: deliveries come in batches, and the prefetch bounds their number."""
 _CLOSING_TIME = 4.0
 """Seconds of the stop that are kept for closing connections, or half of it when it is short."""
+_EXPORT_TIME = 2.0
+"""Seconds, while connections close, that the last spans have to leave, or a quarter of the stop."""
 
 _LONGEST_AMQP_PAUSE = 10.0
 """Seconds. Messages wait meanwhile, and nobody tells the broker that RabbitMQ is back."""
@@ -131,36 +136,75 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
     broker_id = f"broker_{randrange(10_000):04}"
     _log.info("broker_starting", version=__version__, broker_id=broker_id, pid=os.getpid())
     consumption = Gate()
-    central = _central_link(settings, broker_id)
+    messages, publishings, from_server = MessageTally(), PublishTally(), ServerTally()
+    central = _central_link(settings, broker_id, from_server)
     queues = _queue_names(settings)
     supervisor = _supervisor(
-        settings, portal, queues=queues, broker_id=broker_id, consumption=consumption
+        settings,
+        portal,
+        queues=queues,
+        broker_id=broker_id,
+        consumption=consumption,
+        tally=publishings,
     )
+    traces = open_traces(os.environ, _current_endpoint(settings, supervisor))
     router = Router(
         queues=queues,
         broker_id=broker_id,
         max_message_bytes=settings.broker_max_message_bytes,
         max_hops=settings.broker_max_hops,
         max_agents=settings.broker_max_agents,
+        tally=messages,
         registry_ttl=settings.broker_registry_ttl,
         consumption=consumption,
         status_wanted=central.want_status,
         server_available=central.server_available,
+        traced=None if traces is None else traces.traced,
     )
     send, mailbox = trio.open_memory_channel[Mail](_MAILBOX_SIZE)
+    vitals = Vitals(
+        broker_name=settings.broker_name,
+        queues=queues,
+        prefetch=settings.broker_prefetch,
+        router=router,
+        mailbox=send,
+        amqp=supervisor,
+        portal=portal,
+        central=central,
+        consumption=consumption,
+        messages=messages,
+        publishings=publishings,
+        server=from_server,
+        stop_requested=stop_requested,
+    )
     # `send` stays open, so that the router outlives all who write to it.
     with send:
         async with trio.open_nursery() as nursery:
             routing = Supervised("router", partial(router.run, mailbox))
             linking = Supervised("central link", partial(central.run, send.clone()))
             consuming = Supervised("AMQP supervisor", partial(supervisor.run, send.clone()))
-            for task in (routing, linking, consuming):
+            observing = Supervised("HTTP endpoint", partial(_serve_http, settings, vitals))
+            for task in (routing, linking, consuming, observing):
                 nursery.start_soon(task.run)
             await stop_requested.wait()
             settled = await supervisor.drain()
+            nursery.start_soon(observing.stop)
+            if traces is not None:
+                export_time = min(_EXPORT_TIME, settings.broker_shutdown_timeout / 4)
+                nursery.start_soon(traces.close, export_time)
             for task in (linking, consuming, routing):
                 await task.stop()
     return settled
+
+
+async def _serve_http(settings: Settings, vitals: Vitals) -> None:
+    if settings.broker_http_port is None:
+        await trio.sleep_forever()
+    else:
+        # Who does without it saves the memory.
+        from broker.observe.http import serve_http  # noqa: PLC0415
+
+        await serve_http(vitals, settings.broker_http_host, settings.broker_http_port)
 
 
 class Supervised:
@@ -205,7 +249,12 @@ def _queue_names(settings: Settings) -> QueueNames:
     )
 
 
-def _central_link(settings: Settings, broker_id: str) -> CentralLink:
+def _current_endpoint(settings: Settings, supervisor: AmqpSupervisor) -> Callable[[], AmqpEndpoint]:
+    endpoints = {str(endpoint): endpoint for endpoint in settings.amqp_endpoints}
+    return lambda: endpoints[supervisor.connectivity.status().peer]
+
+
+def _central_link(settings: Settings, broker_id: str, tally: ServerTally) -> CentralLink:
     address = ServerAddress(
         url=settings.websocket_url,
         token=settings.broker_websocket_token,
@@ -219,6 +268,7 @@ def _central_link(settings: Settings, broker_id: str) -> CentralLink:
         silence=settings.broker_websocket_silence,
         follow_advertised_url=settings.broker_follow_advertised_url,
         backoff=Backoff(),
+        tally=tally,
     )
 
 
@@ -229,6 +279,7 @@ def _supervisor(
     queues: QueueNames,
     broker_id: str,
     consumption: Gate,
+    tally: PublishTally,
 ) -> AmqpSupervisor:
     tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
     shutdown_timeout = settings.broker_shutdown_timeout
@@ -247,6 +298,7 @@ def _supervisor(
             prefetch=settings.broker_prefetch,
             drain_timeout=drain_timeout,
             tls=tls,
+            tally=tally,
         )
         for endpoint in settings.amqp_endpoints
     ]

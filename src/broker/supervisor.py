@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from itertools import cycle
 
 import structlog
@@ -10,6 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Session, SessionLostError, SessionParameters, open_session
 from broker.backoff import Backoff
+from broker.observe.connectivity import Connectivity
 from broker.router import Mail
 from broker.wakeup import Gate
 
@@ -20,6 +22,9 @@ class AmqpSupervisor:
     """Keeps a session with RabbitMQ and consumes while it lives.
 
     Any trouble with a session ends it, and a new one is built from nothing.
+
+    Attributes:
+        connectivity: What is known of the connection.
 
     Args:
         portal: The asyncio event loop that hosts the AMQP side.
@@ -49,6 +54,23 @@ class AmqpSupervisor:
         self._draining = trio.Event()
         self._drained = trio.Event()
         self._holds_deliveries = False
+        self._session: Session | None = None
+        self.connectivity = Connectivity(str(sessions[0].endpoint))
+
+    @property
+    def consumed(self) -> AbstractSet[str]:
+        """The queues that have a consumer now."""
+        return frozenset() if self._session is None else self._session.consumed
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether RabbitMQ takes no messages because of an alarm."""
+        return self._session is not None and self._session.is_blocked
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are not acknowledged yet."""
+        return 0 if self._session is None else self._session.in_flight
 
     async def run(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
         """Keep a session until cancelled; on cancellation it is closed within three seconds.
@@ -59,6 +81,7 @@ class AmqpSupervisor:
         with mailbox:
             while not self._draining.is_set():
                 error, lifetime = await self._live(mailbox)
+                self.connectivity.lost(str(error))
                 pause = self._backoff.after(lifetime)
                 _log.warning("amqp_lost", error=str(error), retry_in_seconds=round(pause, 1))
                 with trio.move_on_after(pause):
@@ -83,10 +106,13 @@ class AmqpSupervisor:
         """Return why the session ended and how many seconds it was open."""
         parameters = next(self._sessions)
         opened_at = math.inf
+        self.connectivity.connecting(str(parameters.endpoint))
         _log.debug("amqp_connecting", endpoint=str(parameters.endpoint))
         try:
             async with open_session(self._portal, parameters) as session:
                 opened_at = trio.current_time()
+                self._session = session
+                self.connectivity.connected()
                 _log.info("amqp_connected", endpoint=str(parameters.endpoint))
                 if not self._draining.is_set():
                     self._holds_deliveries = True
@@ -98,6 +124,8 @@ class AmqpSupervisor:
             # Unless the loss spoils a graceful stop: what was held is back in its queue.
             self._holds_deliveries = self._holds_deliveries and self._draining.is_set()
             return error, max(0.0, trio.current_time() - opened_at)
+        finally:
+            self._session = None
         raise AssertionError("a session neither lasted nor was lost")
 
     async def _consume(self, session: Session, mailbox: trio.MemorySendChannel[Mail]) -> None:

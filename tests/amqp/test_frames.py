@@ -341,3 +341,35 @@ def test_in_the_handshake_aiormq_is_shown_nothing_but_what_arrived() -> None:
         assert loop.run_until_complete(reader.read()) == frame_in_pieces
     finally:
         loop.close()
+
+
+@dataclass
+class Taker:
+    """Takes bodies, and writes down all that it is shown."""
+
+    shown: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def take(self, frame_type: int, payload: bytes) -> bool:
+        self.shown.append((frame_type, payload))
+        if payload == b"broken":
+            raise KeyError("nothing announced it")
+        return frame_type == BODY
+
+
+def test_a_taker_is_shown_its_channel_alone_and_leaves_what_it_likes() -> None:
+    taker = Taker()
+    kept, taken, others = frame(METHOD, LEFT, b"m"), frame(BODY, LEFT, b"b"), frame(BODY, 3, b"o")
+
+    async def feed() -> bytes:
+        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        reader.add_taker(LEFT, taker)
+        reader.feed_data(kept + taken + others)
+        reader.feed_data(frame(BODY, LEFT, b"broken") + taken)
+        reader.feed_eof()
+        with pytest.raises(AmqpError, match="breaks AMQP 0-9-1"):
+            await reader.read()
+        return bytes(reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001 - read() raises
+
+    left = asyncio.run(feed())
+    assert taker.shown == [(METHOD, b"m"), (BODY, b"b"), (BODY, b"broken")]
+    assert left == kept + others

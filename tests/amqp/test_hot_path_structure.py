@@ -28,6 +28,7 @@ from broker.amqp.frames import FrameReader
 from broker.amqp.handoff import Handoff
 from broker.amqp.publisher import Publisher
 from broker.amqp.writer import FrameWriter
+from broker.observe.tally import PublishTally
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
 
 FEW, MANY = 10, 200
@@ -47,7 +48,7 @@ class HalfSession:
         tasks.create_task(self.rabbitmq.serve())
         writer = FrameWriter(self.rabbitmq.write_queue)
         tasks.create_task(writer.run())
-        publisher = Publisher(self.rabbitmq.publishing, writer, no_queue_is_missing)
+        publisher = Publisher(self.rabbitmq.publishing, writer, no_queue_is_missing, PublishTally())
         self.consumer = Consumer(
             QUEUE,
             self.rabbitmq.consuming,

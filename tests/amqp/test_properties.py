@@ -1,6 +1,7 @@
 """What is read of the AMQP properties of a message."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -8,7 +9,12 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from broker.amqp.properties import Properties, decode_properties
+from broker.amqp.properties import (
+    AllProperties,
+    Properties,
+    decode_all_properties,
+    decode_properties,
+)
 from chaos import raw_content
 
 ERROR = "the AMQP properties cannot be parsed"
@@ -67,6 +73,50 @@ def test_fails_exactly_where_pamqp_does_and_never_raises(data: bytes) -> None:
 def test_a_header_that_is_no_short_text_does_not_pass(value: object) -> None:
     properties = Basic.Properties(headers={"traceparent": value, "tracestate": "kept"})  # type: ignore[dict-item]
     assert decode_properties(marshalled(properties)).headers == {"tracestate": "kept"}
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=30), short_strings | st.integers(-(2**31), 2**31 - 1), max_size=5
+    ),
+    short_strings,
+)
+def test_all_headers_of_what_is_looked_at(headers: dict[str, Any], correlation_id: str) -> None:
+    data = marshalled(Basic.Properties(headers=headers, correlation_id=correlation_id))
+    assert decode_all_properties(data) == AllProperties(headers, correlation_id or None)
+
+
+@given(st.binary(max_size=200))
+@example(raw_content.header_table(b"h", raw_content.nested_table(15_000)))
+def test_both_ways_of_decoding_fail_alike(data: bytes) -> None:
+    assert decode_all_properties(data).error == decode_properties(data).error
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        ("0", 0),
+        ("1", 1),
+        ("007", 7),
+        ("999999", 999_999),
+        ("1000000", 0),
+        ("", 0),
+        ("-1", 0),
+        ("1\n", 0),
+        ("²", 0),
+        ("٣", 0),
+        ("1e3", 0),
+        (3, 0),
+        (True, 0),
+        (None, 0),
+        (["1"], 0),
+        ({"a": "1"}, 0),
+    ],
+)
+def test_the_count_of_replays(said: Any, count: int) -> None:
+    data = marshalled(Basic.Properties(headers={"x-broker-replays": said}))
+    # It does not pass to what comes of the message, unless that is a dead letter.
+    assert decode_properties(data) == Properties(replays=count)
 
 
 def test_what_was_decoded_before_is_decoded_alike() -> None:

@@ -1,15 +1,19 @@
 """Which publishing a confirm belongs to."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
+from structlog.typing import EventDict
 
 from broker.amqp import Publishing
 from broker.amqp.properties import Properties
 from broker.amqp.publisher import Outcome, Publisher
+from broker.observe.tally import PublishTally
 
 
 async def do_nothing(_: str) -> None:
@@ -22,10 +26,13 @@ class Told:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.outcomes: list[tuple[str, Outcome]] = []
+        self.tally = PublishTally()
         tune = SimpleNamespace(frame_max=131_072)
         channel = SimpleNamespace(number=1, connection=SimpleNamespace(connection_tune=tune))
         writer = SimpleNamespace(write=self.written.append)
-        self.publisher = Publisher(cast("Any", channel), cast("Any", writer), do_nothing)
+        self.publisher = Publisher(
+            cast("Any", channel), cast("Any", writer), do_nothing, self.tally
+        )
 
     def submit(self, name: str, app_id: str = "me") -> None:
         self.publisher.submit(
@@ -91,3 +98,113 @@ def test_message_ids_are_unique() -> None:
         assert len(ids) == 200
 
     in_event_loop(act)
+
+
+def test_only_what_is_confirmed_counts_as_published() -> None:
+    def act(told: Told) -> None:
+        for name in "abcd":
+            told.submit(name)
+        told.publisher.returned(Properties(message_id=told.message_id(2)))
+        told.publisher.confirmed(1, multiple=False, positive=True)
+        told.publisher.confirmed(2, multiple=False, positive=False)
+        told.publisher.confirmed(4, multiple=True, positive=True)
+        assert told.tally.confirmed == 2
+
+    in_event_loop(act)
+
+
+def test_one_confirm_at_a_time_is_measured() -> None:
+    def act(told: Told) -> None:
+        for name in "abc":
+            told.submit(name)
+        told.publisher.confirmed(3, multiple=False, positive=True)
+        assert sum(told.tally.confirm_seconds.counts) == 0, "it is the first that is measured"
+        told.publisher.confirmed(2, multiple=True, positive=True)
+        assert sum(told.tally.confirm_seconds.counts) == 1
+        told.submit("d")
+        told.publisher.confirmed(4, multiple=False, positive=True)
+        assert sum(told.tally.confirm_seconds.counts) == 2
+
+    in_event_loop(act)
+
+
+class StoppedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock moves only when it is put forward."""
+
+    now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class NotTaken:
+    """Publishings that RabbitMQ did not take, and what the log tells of them."""
+
+    def __init__(self, loop: StoppedLoop, lines: list[EventDict]) -> None:
+        self.lines = lines
+        self._loop = loop
+        self._publisher = Told().publisher
+
+    async def come(self, count: int, queue: str, outcome: Outcome) -> None:
+        for _ in range(count):
+            publishing = Publishing(queue, b"{}", "me")
+            self._loop.create_task(self._publisher.publish_again(publishing, outcome))
+        await self.turn()
+
+    async def pass_time(self, seconds: float) -> None:
+        self._loop.now += seconds
+        await self.turn()
+
+    @staticmethod
+    async def turn() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    @property
+    def tries(self) -> Counter[tuple[str, str]]:
+        told = Counter[tuple[str, str]]()
+        for line in self.lines:
+            told[line["event"], line["queue"]] += line["tries"]
+        return told
+
+
+def with_not_taken(act: Callable[[NotTaken], Awaitable[None]]) -> None:
+    loop = StoppedLoop()
+
+    async def run() -> None:
+        with structlog.testing.capture_logs() as lines:
+            await act(NotTaken(loop, lines))
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(run())
+
+
+def test_what_rabbitmq_did_not_take_is_told_at_once_and_does_not_flood_the_log() -> None:
+    async def act(publishings: NotTaken) -> None:
+        await publishings.come(1000, "full", Outcome.REFUSED)
+        assert [line["event"] for line in publishings.lines] == ["publishing_refused"]
+        await publishings.pass_time(0.9)
+        await publishings.come(1, "full", Outcome.REFUSED)
+        await publishings.come(10, "gone", Outcome.RETURNED)
+        assert len(publishings.lines) == 1
+        for _ in range(2):
+            await publishings.pass_time(2)
+            await publishings.come(1, "full", Outcome.REFUSED)
+        await publishings.pass_time(2)
+        assert publishings.tries == {
+            ("publishing_refused", "full"): 1003,
+            ("publishing_returned", "gone"): 10,
+        }
+        assert len(publishings.lines) <= 5
+
+    with_not_taken(act)
+
+
+def test_the_last_that_rabbitmq_did_not_take_are_told_too() -> None:
+    async def act(publishings: NotTaken) -> None:
+        await publishings.come(1, "full", Outcome.REFUSED)
+        await publishings.come(999, "full", Outcome.REFUSED)
+        await publishings.pass_time(1.1)
+        assert publishings.tries == {("publishing_refused", "full"): 1000}
+
+    with_not_taken(act)

@@ -26,6 +26,7 @@ from broker.amqp import (
     asyncio_session,
     open_session,
 )
+from broker.amqp.properties import FORWARDED_HEADERS
 from broker.sandbox.rabbitmq import RabbitmqNode
 from chaos import raw_content
 from chaos.proxy import Proxy, open_proxy
@@ -239,23 +240,32 @@ async def test_a_settlement_that_cannot_be_published_ends_the_session(
     assert await raw.ready(queues.input) == 1
 
 
+@pytest.mark.parametrize("header", FORWARDED_HEADERS)
 async def test_a_huge_forwarded_header_does_not_break_the_connection(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    *,
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    header: str,
 ) -> None:
     # As large as a content header may be: one that grows on the way would not fit any more.
+    huge = Basic.Properties(headers={header: "x" * 131_000})
+    longest = Basic.Properties(headers={header: "x" * 1024})
     inbox = Inbox(forwarded_to(queues.output))
     async with open_session(portal, parameters) as session:
-        await raw.publish(
-            queues.input,
-            b"huge",
-            properties=Basic.Properties(headers={"traceparent": "x" * 131_000}),
-        )
-        await raw.publish(queues.input, b"neighbour")
+        await raw.publish(queues.input, b"before")
+        await raw.publish(queues.input, b"huge", properties=huge)
+        await raw.publish(queues.input, b"longest", properties=longest)
         async with consuming(session, queues.input, inbox):
-            await inbox.holds(2)
+            await inbox.holds(3)
 
-    messages = await raw.take(queues.output, 2)
-    assert [message.body for message in messages] == [b"huge", b"neighbour"]
+    messages = await raw.take(queues.output, 3)
+    assert [(message.body, message.header.properties.headers or {}) for message in messages] == [
+        (b"before", {}),
+        (b"huge", {}),
+        (b"longest", longest.headers),
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 400])
@@ -705,6 +715,31 @@ async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_agai
 
     assert await raw.ready(queues.input) == 0
     assert await raw.ready(queues.output) == 4
+
+
+async def test_handing_over_is_finished_though_the_consumer_is_cancelled(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox(forwarded_to(queues.output))
+    handing_over, has_room = trio.Event(), trio.Event()
+
+    async def forward(arrived: Deliveries) -> None:
+        handing_over.set()
+        await has_room.wait()
+        await inbox.forward(arrived)
+
+    async with open_session(portal, parameters) as session:
+        await raw.publish(queues.input, b"1")
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(session.consume, queues.input, forward)
+                await handing_over.wait()
+                nursery.cancel_scope.cancel()
+                has_room.set()
+        assert inbox.bodies == [b"1"]
+        assert await raw.ready(queues.output) == 1
+
+    assert await raw.ready(queues.input) == 0
 
 
 async def test_a_forwarder_that_fails_is_the_callers_error(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.writer import FrameWriter
+from broker.observe.tally import PublishTally
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, Published, SkippingLoop
 
 OUTPUT, PARKED = "output", "parked"
@@ -113,7 +115,9 @@ class ConsumerUnderTest:
         async with asyncio.TaskGroup() as tasks:
             writer = FrameWriter(self.rabbitmq.write_queue)
             tasks.create_task(writer.run())
-            publisher = Publisher(self.rabbitmq.publishing, writer, self._ensure_queue)
+            publisher = Publisher(
+                self.rabbitmq.publishing, writer, self._ensure_queue, PublishTally()
+            )
             self._consumer = QueueConsumer(
                 QUEUE,
                 self.rabbitmq.consuming,
@@ -143,6 +147,7 @@ class SettlingMachine(RuleBasedStateMachine):
         self.unsettled: list[Delivery] = []
         self.acknowledgeable: set[int] = set()
         self.acknowledged: list[int] = []
+        self.told: list[int] = []
         self.first_publishings: list[bytes] = []
         self.with_second_choice: set[int] = set()
         self.came_back: set[tuple[str, bytes]] = set()
@@ -167,14 +172,19 @@ class SettlingMachine(RuleBasedStateMachine):
     def settlement(self, delivery: Delivery, data: st.DataObject) -> Settlement:
         if data.draw(st.booleans(), label="nothing to publish"):
             self.acknowledgeable.add(delivery.tag)
-            return Settlement(delivery)
+            return Settlement(delivery, settled=partial(self.told.append, delivery.tag))
         body = str(delivery.tag).encode()
         self.first_publishings.append(body)
         unroutable = None
         if data.draw(st.booleans(), label="second choice"):
             self.with_second_choice.add(delivery.tag)
             unroutable = lambda: Publishing(PARKED, body, "")  # noqa: E731
-        return Settlement(delivery, Publishing(OUTPUT, body, ""), unroutable)
+        return Settlement(
+            delivery,
+            Publishing(OUTPUT, body, ""),
+            unroutable,
+            settled=partial(self.told.append, delivery.tag),
+        )
 
     @property
     def unconfirmed(self) -> list[int]:
@@ -238,6 +248,11 @@ class SettlingMachine(RuleBasedStateMachine):
         )
         assert self.acknowledged == self.delivered[:run]
         assert self.consumer.complaints == []
+
+    @invariant()
+    def tells_once_what_is_settled(self) -> None:
+        if hasattr(self, "consumer"):
+            assert sorted(self.told) == sorted(self.acknowledgeable)
 
     @invariant()
     def publishes_first_what_was_settled_first(self) -> None:

@@ -15,6 +15,7 @@ from broker.central import CentralLink, ServerAddress
 from broker.central.session import CentralSession
 from broker.central.websocket import WebSocketError
 from broker.messages import ServerAvailable, StatusUpdate
+from broker.observe.tally import ServerTally
 from broker.router import BrokerRegistered, Mail, ServerLost
 from tests.autojump import autojump
 from tests.central.peers import Attempt, Network, Server, start
@@ -41,6 +42,7 @@ class Rig:
             silence=45,
             follow_advertised_url=follow,
             backoff=Backoff(initial=1, maximum=30, random=lambda: 1.0),
+            tally=ServerTally(),
         )
 
     async def run(self) -> None:

@@ -23,6 +23,7 @@ from broker.central.session import (
 )
 from broker.central.websocket import ServerAddress, WebSocketError, open_websocket
 from broker.messages import AgentStatus, Fields, Rejected, StatusUpdate
+from broker.observe.tally import ServerTally
 from broker.router import BrokerRegistered, Mail
 from broker.wakeup import Wakeup
 from tests.autojump import autojump
@@ -46,6 +47,8 @@ class Rig:
     def __init__(self) -> None:
         self.status_wanted = Wakeup()
         self.outbox = Outbox()
+        self.tally = ServerTally()
+        self.registrations = 0
         self.session: CentralSession | None = None
         self._send, self.mailbox = trio.open_memory_channel[Mail](math.inf)
 
@@ -59,8 +62,13 @@ class Rig:
                 broker_id="broker_0001",
                 broker_name="Broker",
                 silence=SILENCE,
+                registered=self._take_registration,
+                tally=self.tally,
             )
             await self.session.run()
+
+    def _take_registration(self) -> None:
+        self.registrations += 1
 
     async def mail(self) -> list[Mail]:
         """Return the mail that has come for the router."""

@@ -14,10 +14,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.observe import logs
 from broker.observe.logs import configure_logging
 
 HIDDEN = "Tr0ub4dor"
 URL = f"amqp://me:{HIDDEN}@rabbit:5672/v"
+OPENTELEMETRY = ("opentelemetry", "opentelemetry.trace", "opentelemetry.util")
 
 
 class Terminal(io.StringIO):
@@ -37,7 +39,7 @@ def logging_restored() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     named = {
         name: (logger.level, logger.propagate, logger.handlers[:])
-        for name in ("aiormq", "pamqp", "asyncio", "trio-websocket")
+        for name in ("aiormq", "pamqp", "asyncio", "trio-websocket", "urllib3", *OPENTELEMETRY)
         for logger in [logging.getLogger(name)]
     }
     # basicConfig(force=True) closes the handlers it finds, which are pytest's.
@@ -256,6 +258,28 @@ class TestBoth:
         _, lines = configured(style, "error")
         logging.getLogger("asyncio").warning("not so serious")
         assert lines() == []
+
+    def test_a_collector_that_is_away_does_not_flood_the_log(
+        self, style: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr(logs, "monotonic", lambda: now)
+        log, lines = configured(style)
+        logging.getLogger("opentelemetry.sdk").info("chatter")
+        logging.getLogger("opentelemetry.trace.span").critical("what an agent sent")
+        logging.getLogger("opentelemetry.util.re").critical("header %s", HIDDEN)
+        assert lines() == []
+        for _ in range(3):
+            logging.getLogger("opentelemetry.exporter").warning("transient error")
+            logging.getLogger("opentelemetry.sdk").error("queue full")
+        assert len(lines()) == 1
+        assert "transient error" in lines()[0]
+        log.info("somebody else")
+        logging.getLogger("some.library").warning("somebody else")
+        assert len(lines()) == 3
+        now += 60
+        logging.getLogger("opentelemetry.sdk").error("queue full")
+        assert "queue full" in lines()[3]
 
     @pytest.mark.parametrize("kind", ["broken", "closed", "absent"])
     def test_a_lost_stream_is_survived(

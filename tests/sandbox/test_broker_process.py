@@ -56,6 +56,24 @@ async def test_it_stops_gracefully(tmp_path: Path) -> None:
     assert not is_running(broker.pid)
 
 
+async def test_its_status_page_is_found(tmp_path: Path) -> None:
+    async with open_broker(tmp_path, {**NOWHERE, "BROKER_HTTP_PORT": "0"}) as broker:
+        await until_logged(broker.log, "http_listening")
+        page = broker.status_page()
+        assert page is not None
+        assert page.startswith("http://127.0.0.1:")
+        await broker.stop()
+
+
+async def test_without_a_status_page_none_is_found(tmp_path: Path) -> None:
+    async with open_broker(tmp_path, NOWHERE) as broker:
+        await until_logged(broker.log, "broker_starting")
+        with broker.log.open("a") as log:
+            log.write("a line of something else\n")
+        assert broker.status_page() is None
+        await broker.stop()
+
+
 async def test_one_that_does_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_process, "STOP_TIMEOUT", 0.1)
     async with open_broker(tmp_path, NOWHERE, (sys.executable, "-c", DEAF)) as broker:

@@ -101,6 +101,12 @@ def test_a_broker_in_trouble(broker: BrokerState, says: str) -> None:
     assert says in picture(broker=broker)[0]
 
 
+def test_the_status_page_is_named() -> None:
+    with_page = BrokerState(1, is_running=True, is_connected=True, uptime=0, page="http://here:1")
+    assert "status page: http://here:1" in picture(broker=with_page)[0]
+    assert "status page" not in picture()[0]
+
+
 def test_the_unexpected_is_shown() -> None:
     ledger = Ledger()
     ledger.record_unexpected("two moons")

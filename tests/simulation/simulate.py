@@ -196,6 +196,7 @@ def _settings() -> Settings:
             {
                 "websocket_url": "ws://central/ws",
                 "broker_shutdown_timeout": str(SHUTDOWN_TIMEOUT),
+                "broker_http_port": "off",
                 "broker_input_queue": INPUT,
                 "broker_output_queue": OUTPUT,
                 "broker_metadata_queue": METADATA,

@@ -4,10 +4,10 @@ The rest of the broker knows the names below and nothing else of this package.
 """
 
 from broker.amqp.asyncio_session import SessionParameters
-from broker.amqp.dead_letter import dead_letter
-from broker.amqp.delivery import Deliveries, Delivery, Publishing, Settlement
+from broker.amqp.dead_letter import Parked, dead_letter, read_dead_letter, replayed
+from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError
-from broker.amqp.publisher import UnroutableError
+from broker.amqp.publisher import Outcome, UnroutableError
 from broker.amqp.session import Session, SessionLostError, open_session
 from broker.endpoints import AmqpEndpoint
 
@@ -16,6 +16,9 @@ __all__ = [
     "AmqpError",
     "Deliveries",
     "Delivery",
+    "Got",
+    "Outcome",
+    "Parked",
     "Publishing",
     "Session",
     "SessionLostError",
@@ -24,4 +27,6 @@ __all__ = [
     "UnroutableError",
     "dead_letter",
     "open_session",
+    "read_dead_letter",
+    "replayed",
 ]

@@ -7,6 +7,8 @@ with any channel or connection ends the whole session; nothing is patched.
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import cast
 
 import anyio
@@ -16,13 +18,15 @@ from aiormq import Channel
 
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
-from broker.amqp.delivery import Publishing, Settlement
+from broker.amqp.delivery import Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError, describe, translated
-from broker.amqp.publisher import Publisher
+from broker.amqp.getter import QueueGetter
+from broker.amqp.publisher import Outcome, Publisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_queues
 from broker.amqp.writer import FrameWriter
 from broker.endpoints import AmqpEndpoint
 from broker.error_groups import first_error
+from broker.observe.tally import PublishTally
 
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
@@ -42,6 +46,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
         prefetch: Unacknowledged deliveries held at once, per consumer.
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
         tls: For endpoints with TLS.
+        tally: Counts what becomes of the publishings.
     """
 
     endpoint: AmqpEndpoint
@@ -50,12 +55,17 @@ class SessionParameters(msgspec.Struct, frozen=True):
     prefetch: int = 1000
     drain_timeout: float = 20.0
     tls: ssl.SSLContext | None = None
+    tally: PublishTally = msgspec.field(default_factory=PublishTally)
 
 
 class AsyncioSession:
     """Everything that is open while a session lives.
 
     Made anywhere; its methods run in the asyncio event loop.
+
+    Attributes:
+        is_blocked: Whether RabbitMQ takes no messages because of an alarm, as of a second ago at
+            most.
     """
 
     def __init__(self, parameters: SessionParameters) -> None:
@@ -64,7 +74,20 @@ class AsyncioSession:
         self._error: AmqpError | None = None
         self._connections: list[Connection] = []
         self._consumers: dict[str, QueueConsumer] = {}
+        self._getters: dict[str, QueueGetter] = {}
         self._recreations: dict[str, asyncio.Task[None]] = {}
+        self.is_blocked = False
+
+    @property
+    def consumed(self) -> AbstractSet[str]:
+        """The queues that are consumed now. Another thread may ask, too."""
+        consumers = tuple(self._consumers.items())
+        return {queue for queue, consumer in consumers if consumer.is_consuming}
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are not acknowledged yet. Another thread may ask, too."""
+        return sum(consumer.in_flight for consumer in tuple(self._consumers.values()))
 
     async def run(self, opened: Callable[[], None]) -> None:
         """Open the session, keep it open until it ends, close it.
@@ -117,6 +140,8 @@ class AsyncioSession:
         finally:
             ended.cancel()
             call.cancel()
+            # Nobody is left to hear what it raises; asyncio would log that as a bug.
+            call.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise self._error or AmqpError("the session has ended")
 
     async def consumer(self, queue: str) -> QueueConsumer:
@@ -148,13 +173,43 @@ class AsyncioSession:
         """
         await asyncio.gather(*map(self._publisher.publish, publishings))
 
+    async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[Outcome]:
+        """Publish, and return what RabbitMQ made of each, without another try.
+
+        Raises:
+            AmqpError: The session was lost; which of them arrived is not known.
+        """
+        loop = asyncio.get_running_loop()
+        outcomes: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in publishings]
+        for publishing, outcome in zip(publishings, outcomes, strict=True):
+            self._publisher.submit(publishing, partial(_set, outcome))
+        return await asyncio.gather(*outcomes)
+
+    async def get(self, queue: str, count: int) -> Sequence[Got]:
+        """Ask a queue for messages; see `QueueGetter.get`. One call for a queue at a time.
+
+        Raises:
+            AmqpError: RabbitMQ refused or did not answer in time.
+        """
+        with translated(f"reading {queue!r}"):
+            return await (await self._getter(queue)).get(count)
+
+    async def acknowledge(self, queue: str, messages: Sequence[Got]) -> None:
+        """Acknowledge what `get` returned; see `QueueGetter.acknowledge`.
+
+        Raises:
+            AmqpError: RabbitMQ did not answer in time.
+        """
+        with translated(f"removing messages from {queue!r}"):
+            await (await self._getter(queue)).acknowledge(messages)
+
     async def _open(self, opened: Callable[[], None]) -> None:
         await self._ensure_queues(self._parameters.queues)
         self._consuming = await self._connect("consume")
         self._publishing = await self._connect("publish")
         channel = await self._channel(self._publishing, publisher_confirms=True)
         writer = self._new_writer(self._publishing)
-        self._publisher = Publisher(channel, writer, self._recreate)
+        self._publisher = Publisher(channel, writer, self._recreate, self._parameters.tally)
         self._publishing.add_sink(channel.number, self._publisher)
         self._acknowledging = self._new_writer(self._consuming)
         self._tasks.create_task(self._watch_confirms())
@@ -207,6 +262,14 @@ class AsyncioSession:
         self._consuming.add_sink(channel.number, consumer)
         return consumer
 
+    async def _getter(self, queue: str) -> QueueGetter:
+        getter = self._getters.get(queue)
+        if getter is None:
+            channel = await self._channel(self._consuming, publisher_confirms=False)
+            getter = self._getters[queue] = QueueGetter(queue, channel, self._acknowledging)
+            self._consuming.add_taker(channel.number, getter)
+        return getter
+
     def _new_writer(self, connection: Connection) -> FrameWriter:
         writer = FrameWriter(connection.aiormq.write_queue)
         self._tasks.create_task(writer.run())
@@ -232,8 +295,14 @@ class AsyncioSession:
         publisher = self._publisher
         while True:
             await asyncio.sleep(_CONFIRM_CHECK_INTERVAL)
-            if await self._publishing.is_blocked():
+            self.is_blocked = await self._publishing.is_blocked()
+            if self.is_blocked:
                 # An alarm: RabbitMQ stopped reading, and takes its time.
                 publisher.last_progress = loop.time()
             elif publisher.unconfirmed and loop.time() - publisher.last_progress > CONFIRM_TIMEOUT:
                 raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
+
+
+def _set[T](future: "asyncio.Future[T]", result: T) -> None:
+    if not future.done():  # whoever waited may have been cancelled
+        future.set_result(result)

@@ -10,7 +10,7 @@ from aiormq.exceptions import InvalidFrameError
 from yarl import URL
 
 from broker.amqp.errors import describe, translated
-from broker.amqp.frames import FrameReader, FrameSink
+from broker.amqp.frames import FrameReader, FrameSink, FrameTaker
 from broker.endpoints import AmqpEndpoint
 
 CONNECT_TIMEOUT = 10.0
@@ -44,7 +44,11 @@ class Connection:
 
     def add_sink(self, channel: int, sink: FrameSink) -> None:
         """Hand the frequent frames of an open channel to a sink; see `broker.amqp.frames`."""
-        self._transport.add_sink(channel, sink)
+        self._transport.reader.add_sink(channel, sink)
+
+    def add_taker(self, channel: int, taker: FrameTaker) -> None:
+        """Show all frames of an open channel to somebody first; see `broker.amqp.frames`."""
+        self._transport.reader.add_taker(channel, taker)
 
     async def open(self) -> None:
         """Connect and log in.
@@ -134,10 +138,12 @@ class _Transport(TransportFactory):
         """What RabbitMQ said when it closed the connection; empty until then."""
         return self._reader.close_text if self._reader is not None else ""
 
-    def add_sink(self, channel: int, sink: FrameSink) -> None:
+    @property
+    def reader(self) -> FrameReader:
+        """The stream of frames that arrive."""
         if self._reader is None:
             raise RuntimeError("the connection is not open")
-        self._reader.add_sink(channel, sink)
+        return self._reader
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -58,6 +58,16 @@ class QueueConsumer:
             lambda _: cancelled(AmqpError(f"RabbitMQ cancelled the consumer of {queue!r}"))
         )
 
+    @property
+    def is_consuming(self) -> bool:
+        """Whether RabbitMQ has registered it."""
+        return self._consumer_tag is not None
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are not acknowledged yet."""
+        return len(self._window)
+
     async def start(self, deliver: Callable[[Delivery], None]) -> None:
         """Begin to consume.
 
@@ -94,7 +104,7 @@ class QueueConsumer:
         """Publish what came of deliveries, in the order given, and acknowledge them."""
         for settlement in settlements:
             if settlement.publishing is None:
-                self._mark_settled(settlement.delivery)
+                self._mark_settled(settlement)
             else:
                 self._publisher.submit(settlement.publishing, partial(self._published, settlement))
 
@@ -114,6 +124,8 @@ class QueueConsumer:
                     properties.headers,
                     properties.correlation_id,
                     properties.error,
+                    properties.replays,
+                    properties.message_id,
                 )
             )
 
@@ -125,7 +137,7 @@ class QueueConsumer:
 
     def _published(self, settlement: Settlement, outcome: Outcome) -> None:
         if outcome is Outcome.CONFIRMED:
-            self._mark_settled(settlement.delivery)
+            self._mark_settled(settlement)
         elif settlement.publishing is not None:
             # Once the session has ended the group takes no tasks, and RabbitMQ delivers again.
             with suppress(RuntimeError):
@@ -142,10 +154,12 @@ class QueueConsumer:
             if settlement.unroutable is None:
                 raise AmqpError(f"queue {publishing.queue!r} cannot be created") from error
             await self._publisher.publish(settlement.unroutable())
-        self._mark_settled(settlement.delivery)
+        self._mark_settled(settlement)
 
-    def _mark_settled(self, delivery: Delivery) -> None:
-        self._window.settle(delivery.tag)
+    def _mark_settled(self, settlement: Settlement) -> None:
+        if settlement.settled is not None:
+            settlement.settled()
+        self._window.settle(settlement.delivery.tag)
         if not self._acknowledging:
             # At the end of this turn of the event loop, for all that is settled in it.
             self._acknowledging = True

@@ -16,6 +16,8 @@ class Delivery(msgspec.Struct, frozen=True):
         headers: Those of `FORWARDED_HEADERS` that are present, and not too long.
         correlation_id: The AMQP property, if present.
         properties_error: Why the AMQP properties could not be parsed, if so.
+        replays: How often it came out of the dead-letter queue before.
+        message_id: The AMQP property, if present.
     """
 
     queue: str
@@ -25,10 +27,35 @@ class Delivery(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     correlation_id: str | None = None
     properties_error: str | None = None
+    replays: int = 0
+    message_id: str | None = None
 
     def __repr__(self) -> str:
         # Error messages quote values, and a body belongs into no log.
         return f"<Delivery {self.tag} of {self.queue!r}>"
+
+
+class Got(msgspec.Struct, frozen=True):
+    """One message that was asked for. Unless it is acknowledged, it returns to its queue.
+
+    Attributes:
+        tag: The delivery tag; it lives and dies with the session.
+        body: The body, untouched.
+        behind: How many messages were ready behind it.
+        headers: All AMQP headers, with values of any kind; whatever somebody chose to send.
+        correlation_id: The AMQP property, if present.
+        properties_error: Why the AMQP properties could not be parsed, if so.
+    """
+
+    tag: int
+    body: bytes
+    behind: int
+    headers: Mapping[str, object] = {}
+    correlation_id: str | None = None
+    properties_error: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Got {self.tag}>"
 
 
 class Publishing(msgspec.Struct, frozen=True):
@@ -56,12 +83,15 @@ class Settlement(msgspec.Struct, frozen=True):
     """What came of a delivery.
 
     The delivery is acknowledged once RabbitMQ confirmed the publishing, or at once when there is
-    none. `unroutable` is published in its place when RabbitMQ has no queue for it.
+    none. `unroutable` is published in its place when RabbitMQ has no queue for it. `settled` is
+    called, in the AMQP thread, when nothing but the acknowledgement is left to do; it must not
+    raise. When the session ends before, it is not called.
     """
 
     delivery: Delivery
     publishing: Publishing | None = None
     unroutable: Callable[[], Publishing] | None = None
+    settled: Callable[[], None] | None = None
 
 
 class Deliveries(msgspec.Struct, frozen=True):

@@ -71,6 +71,17 @@ class FrameSink(Protocol):
         """Take a confirm: `basic.ack`, or `basic.nack` when it is not positive."""
 
 
+class FrameTaker(Protocol):
+    """Is shown every frame of one channel first."""
+
+    def take(self, frame_type: int, payload: bytes) -> bool:
+        """Take a frame, or return False to leave it to aiormq.
+
+        Raises:
+            KeyError: The frame breaks AMQP; so do IndexError and `struct.error`.
+        """
+
+
 class _Content:
     """A message whose frames have not all arrived."""
 
@@ -108,6 +119,7 @@ class FrameReader(asyncio.StreamReader):
         self.close_text = ""
         self._event_loop = loop
         self._sinks: dict[int, FrameSink] = {}
+        self._takers: dict[int, FrameTaker] = {}
         self._contents: dict[int, _Content] = {}
         self._unparsed = b""
         self._shown_at = loop.time()
@@ -115,6 +127,10 @@ class FrameReader(asyncio.StreamReader):
     def add_sink(self, channel: int, sink: FrameSink) -> None:
         """Hand the frequent frames of a channel to a sink from now on."""
         self._sinks[channel] = sink
+
+    def add_taker(self, channel: int, taker: FrameTaker) -> None:
+        """Show all frames of a channel without a sink to somebody first, from now on."""
+        self._takers[channel] = taker
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes
         """Take what arrived from the network; called by asyncio."""
@@ -164,7 +180,7 @@ class FrameReader(asyncio.StreamReader):
         now = self._event_loop.time()
         if frames:
             super().feed_data(b"".join(frames))
-        elif self._sinks and now - self._shown_at > _HEARTBEAT_INTERVAL:
+        elif (self._sinks or self._takers) and now - self._shown_at > _HEARTBEAT_INTERVAL:
             # RabbitMQ sends no heartbeats while it sends other frames, and aiormq, which sees
             # none of these, would take the connection for dead. Before there are sinks it sees
             # all, and in the handshake expects no heartbeat.
@@ -177,6 +193,9 @@ class FrameReader(asyncio.StreamReader):
         """Take a frame, or return False to leave it to aiormq."""
         sink = self._sinks.get(channel)
         if sink is None:
+            taker = self._takers.get(channel)
+            if taker is not None:
+                return taker.take(frame_type, payload)
             if channel == 0 and frame_type == _METHOD and payload.startswith(_CLOSE):
                 self.close_text = payload[7 : 7 + payload[6]].decode(errors="replace")
             return False

@@ -1,9 +1,11 @@
 """The AMQP properties of a message that arrived: what of them the broker uses."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
+from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 FORWARDED_HEADERS = ("traceparent", "tracestate")
@@ -13,10 +15,18 @@ Nothing else does: a copied `user_id` would be refused, and `CC` or `BCC` would 
 to any queue.
 """
 
+REPLAYS_HEADER = "x-broker-replays"
+"""How often a message came out of the dead-letter queue. It passes from a delivery to its dead
+letter, and to nothing else."""
+
+MAX_REPLAYS = 999_999
+
 _MAX_HEADER_LENGTH = 1024
 """W3C asks for 512 characters of `tracestate`. All properties must fit into one frame."""
+_NUMBER = re.compile("[0-9]+")
 _CACHED_SIZE = 64
 _NO_HEADERS: Mapping[str, str] = {}
+_UNPARSABLE = "the AMQP properties cannot be parsed"
 
 
 class Properties(msgspec.Struct, frozen=True):
@@ -27,11 +37,27 @@ class Properties(msgspec.Struct, frozen=True):
         correlation_id: The property, if present.
         message_id: The property, if present.
         error: Why the properties could not be parsed, if so.
+        replays: What `REPLAYS_HEADER` says.
     """
 
     headers: Mapping[str, str] = _NO_HEADERS
     correlation_id: str | None = None
     message_id: str | None = None
+    error: str | None = None
+    replays: int = 0
+
+
+class AllProperties(msgspec.Struct, frozen=True):
+    """The AMQP properties of a message that is looked at.
+
+    Attributes:
+        headers: All of them, as pamqp decodes them: values of any kind, nested as they came.
+        correlation_id: The property, if present.
+        error: Why the properties could not be parsed, if so.
+    """
+
+    headers: Mapping[str, object] = {}
+    correlation_id: str | None = None
     error: str | None = None
 
 
@@ -48,24 +74,49 @@ def decode_properties(data: bytes) -> Properties:
     return _decode_cached(data) if len(data) <= _CACHED_SIZE else _decode(data)
 
 
+def decode_all_properties(data: bytes) -> AllProperties:
+    """Decode the same with all headers. Never raises."""
+    properties = _unmarshal(data)
+    if properties is None:
+        return AllProperties(error=_UNPARSABLE)
+    return AllProperties(properties.headers or {}, properties.correlation_id)
+
+
 def _decode(data: bytes) -> Properties:
-    header = ContentHeader()
-    try:
-        header.unmarshal(bytes(12) + data)
-    except Exception:  # noqa: BLE001 - among others RecursionError, OverflowError
-        return Properties(error="the AMQP properties cannot be parsed")
-    properties = header.properties
+    properties = _unmarshal(data)
+    if properties is None:
+        return Properties(error=_UNPARSABLE)
+    headers = properties.headers
     return Properties(
-        _forwarded(properties.headers), properties.correlation_id, properties.message_id
+        forwarded_headers(headers) if headers else _NO_HEADERS,
+        properties.correlation_id,
+        properties.message_id,
+        replays=count_replays(headers) if headers else 0,
     )
 
 
 _decode_cached = lru_cache(maxsize=1024)(_decode)
 
 
-def _forwarded(headers: Mapping[str, object] | None) -> Mapping[str, str]:
-    if not headers:
-        return _NO_HEADERS
+def _unmarshal(data: bytes) -> Basic.Properties | None:
+    header = ContentHeader()
+    try:
+        header.unmarshal(bytes(12) + data)
+    except Exception:  # noqa: BLE001 - among others RecursionError, OverflowError
+        return None
+    return header.properties
+
+
+def count_replays(headers: Mapping[str, object]) -> int:
+    """Return what `REPLAYS_HEADER` says: 0 when it is missing or no such number."""
+    match headers.get(REPLAYS_HEADER):
+        case str(text) if len(text) <= len(str(MAX_REPLAYS)) and _NUMBER.fullmatch(text):
+            return int(text)
+    return 0
+
+
+def forwarded_headers(headers: Mapping[str, object]) -> Mapping[str, str]:
+    """Return those of `FORWARDED_HEADERS` that are present and short texts."""
     return {
         name: value
         for name in FORWARDED_HEADERS

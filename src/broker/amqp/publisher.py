@@ -15,6 +15,7 @@ from broker.amqp.marshal import marshal_publishing
 from broker.amqp.properties import Properties
 from broker.amqp.writer import FrameWriter
 from broker.backoff import Backoff
+from broker.observe.tally import PublishTally
 
 _RETRY_INITIAL = 0.5
 _RETRY_MAX = 5.0
@@ -50,6 +51,7 @@ class Publisher:
         channel: A channel in confirm mode that nobody else publishes on.
         writer: The writer of its connection.
         ensure_queue: Creates a queue that went missing.
+        tally: Counts what became of the publishings.
     """
 
     def __init__(
@@ -57,12 +59,16 @@ class Publisher:
         channel: Channel,
         writer: FrameWriter,
         ensure_queue: Callable[[str], Awaitable[None]],
+        tally: PublishTally,
     ) -> None:
         self._channel = channel.number
         # Zero means that RabbitMQ has no limit; this is what it has by default.
         self._frame_max = channel.connection.connection_tune.frame_max or 131_072
         self._writer = writer
         self._ensure_queue = ensure_queue
+        self._tally = tally
+        self._measured = 0
+        self._measured_from = 0.0
         self._loop = asyncio.get_running_loop()
         # The message id tells which publishing RabbitMQ returned. A random prefix and the number
         # are unique, and cheap.
@@ -97,6 +103,8 @@ class Publisher:
         # give each later confirm to the wrong publishing.
         if not self._pending:
             self.last_progress = self._loop.time()
+        if not self._measured:
+            self._measured, self._measured_from = number, self._loop.time()
         self._last_number = number
         self._pending[number] = done
         self._writer.write(frames)
@@ -147,12 +155,16 @@ class Publisher:
             numbers = list(takewhile(tag.__ge__, pending))
         else:
             numbers = [tag] if tag in pending else []
+        if numbers and numbers[0] <= self._measured <= numbers[-1]:
+            self._tally.confirm_seconds.observe(self.last_progress - self._measured_from)
+            self._measured = 0
         for number in numbers:
             done = pending.pop(number)
             if number in self._returned:
                 self._returned.remove(number)
                 done(Outcome.RETURNED)
             else:
+                self._tally.confirmed += positive
                 done(Outcome.CONFIRMED if positive else Outcome.REFUSED)
 
     def delivered(
@@ -162,12 +174,15 @@ class Publisher:
 
     def _report(self, event: str, queue: str) -> None:
         # With a full prefetch held, a line for each message and try would flood the log.
+        if not self._unreported:
+            self._loop.call_at(self._next_report, self._log_unreported)
         self._unreported[event, queue] += 1
-        if self._loop.time() >= self._next_report:
-            self._next_report = self._loop.time() + _REPORT_INTERVAL
-            for (one, its_queue), count in self._unreported.items():
-                _log.warning(one, queue=its_queue, tries=count)
-            self._unreported.clear()
+
+    def _log_unreported(self) -> None:
+        for (event, queue), count in self._unreported.items():
+            _log.warning(event, queue=queue, tries=count)
+        self._unreported.clear()
+        self._next_report = self._loop.time() + _REPORT_INTERVAL
 
     async def _publish_once(self, publishing: Publishing) -> Outcome:
         submitted: asyncio.Future[Outcome] = self._loop.create_future()

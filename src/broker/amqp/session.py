@@ -7,6 +7,7 @@ AnyIO's portal, the stream of deliveries and settlements through one thread-safe
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -14,9 +15,10 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp.asyncio_session import AsyncioSession, SessionParameters
-from broker.amqp.delivery import Deliveries, Delivery, Publishing, Settlement
+from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError
 from broker.amqp.handoff import Handoff
+from broker.amqp.publisher import Outcome
 from broker.error_groups import first_error
 
 
@@ -74,6 +76,21 @@ class Session:
         self._token = trio.lowlevel.current_trio_token()
         self.opened = trio.Event()
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether RabbitMQ takes no messages because of an alarm, as of a second ago at most."""
+        return self._asyncio.is_blocked
+
+    @property
+    def consumed(self) -> AbstractSet[str]:
+        """The queues that RabbitMQ has a consumer of this session for."""
+        return self._asyncio.consumed
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are not acknowledged yet."""
+        return self._asyncio.in_flight
+
     async def run(self) -> None:
         """Host the other half until it has ended. Not cancelled but asked to end: see `end`.
 
@@ -98,6 +115,45 @@ class Session:
             AmqpError: The session was lost; which of them arrived is not known.
         """
         await self._call(self._asyncio.publish, publishings)
+
+    async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[Outcome]:
+        """Publish, and return what RabbitMQ made of each; for those who can say so to a person.
+
+        Unlike `publish` it does not try again, and creates no queue. Cancelling it ends the
+        session.
+
+        Raises:
+            AmqpError: The session was lost; which of them arrived is not known.
+        """
+        return await self._call(self._asyncio.publish_once, publishings)
+
+    async def get(self, queue: str, count: int) -> Sequence[Got]:
+        """Ask a queue for its oldest messages that nobody else holds.
+
+        What is not acknowledged is held until the session ends, and then returns to its place in
+        the queue. Cancelling it ends the session.
+
+        Args:
+            queue: The queue; only one call for it at a time.
+            count: How many at most.
+
+        Returns:
+            As many as were there, oldest first.
+
+        Raises:
+            AmqpError: There is no such queue, or the session was lost.
+        """
+        return await self._call(self._asyncio.get, queue, count)
+
+    async def acknowledge(self, queue: str, messages: Sequence[Got]) -> None:
+        """Remove messages that `get` returned; RabbitMQ has done it on return.
+
+        Cancelling it ends the session, and leaves open which of them are gone.
+
+        Raises:
+            AmqpError: The session was lost; likewise.
+        """
+        await self._call(self._asyncio.acknowledge, queue, messages)
 
     async def consume(
         self,

@@ -16,6 +16,8 @@ from broker.central.websocket import (
     open_websocket,
 )
 from broker.messages import ServerAvailable
+from broker.observe.connectivity import Connectivity
+from broker.observe.tally import ServerTally
 from broker.router import Mail, ServerLost
 from broker.wakeup import Wakeup
 
@@ -28,6 +30,9 @@ _log = structlog.get_logger(__name__)
 class CentralLink:
     """Keeps a session with the central server.
 
+    Attributes:
+        connectivity: What is known of the connection.
+
     Args:
         address: The server.
         broker_id: What the broker calls itself until the server names it.
@@ -35,6 +40,7 @@ class CentralLink:
         silence: Seconds without any frame after which a session counts as dead.
         follow_advertised_url: Whether to connect where a server says it is.
         backoff: The pauses between sessions.
+        tally: Counts what the server sends in vain.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class CentralLink:
         silence: float,
         follow_advertised_url: bool,
         backoff: Backoff,
+        tally: ServerTally,
     ) -> None:
         self._configured = self._address = address
         self._broker_id = broker_id
@@ -53,6 +60,8 @@ class CentralLink:
         self._silence = silence
         self._follow_advertised_url = follow_advertised_url
         self._backoff = backoff
+        self._tally = tally
+        self.connectivity = Connectivity(_without_secrets(address.url))
         self._outbox = Outbox()
         self._status_wanted = Wakeup()
         self._server_available = Wakeup()
@@ -66,7 +75,11 @@ class CentralLink:
         _log.info(
             "server_available",
             server_id=advertisement.server_id,
-            websocket_url=_without_secrets(advertisement.websocket_url),
+            websocket_url=(
+                None
+                if advertisement.websocket_url is None
+                else _without_secrets(advertisement.websocket_url)
+            ),
         )
         if self._follow_advertised_url:
             self._follow(advertisement.websocket_url)
@@ -93,6 +106,7 @@ class CentralLink:
                 while True:
                     started = trio.current_time()
                     error = await self._live()
+                    self.connectivity.lost(str(error))
                     pause = self._pause(error, trio.current_time() - started)
                     _log.warning("server_lost", error=str(error), retry_in_seconds=round(pause, 1))
                     self._server_available.clear()
@@ -102,6 +116,7 @@ class CentralLink:
 
     def _pause(self, error: Exception, lifetime: float) -> float:
         if isinstance(error, MessageTooBigError):
+            self._tally.too_big += 1
             return self._backoff.longest()
         return self._backoff.after(lifetime)
 
@@ -109,7 +124,9 @@ class CentralLink:
         address = self._address
         session: CentralSession | None = None
         try:
-            _log.debug("server_connecting", url=_without_secrets(address.url))
+            shown_url = _without_secrets(address.url)
+            self.connectivity.connecting(shown_url)
+            _log.debug("server_connecting", url=shown_url)
             async with open_websocket(address) as websocket:
                 session = CentralSession(
                     websocket,
@@ -118,6 +135,8 @@ class CentralLink:
                     broker_id=self._broker_id,
                     broker_name=self._broker_name,
                     silence=self._silence,
+                    registered=self.connectivity.connected,
+                    tally=self._tally,
                 )
                 await session.run()
         except WebSocketError as error:
@@ -144,10 +163,8 @@ def _is_websocket_url(url: str) -> bool:
         return False
 
 
-def _without_secrets(url: str | None) -> str | None:
+def _without_secrets(url: str) -> str:
     """Return a URL up to its path: a query may hold a ticket, and a login is none of the log's."""
-    if url is None:
-        return None
     try:
         parts = urlsplit(url)
     except ValueError:

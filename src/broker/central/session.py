@@ -1,5 +1,7 @@
 """One session with the central server: register, listen, answer."""
 
+from collections.abc import Callable
+
 import structlog
 import trio
 from trio_websocket import WebSocketConnection
@@ -9,6 +11,7 @@ from broker.central.outbox import Outbox
 from broker.central.websocket import WebSocketError
 from broker.cooperation import let_others_run
 from broker.messages import Fields, Rejected, RejectReason, StatusUpdate
+from broker.observe.tally import ServerTally
 from broker.router import BrokerRegistered
 from broker.wakeup import Wakeup
 
@@ -43,6 +46,8 @@ class CentralSession:
         broker_id: What the broker calls itself until the server names it.
         broker_name: The name it registers with.
         silence: Seconds without any frame after which the session counts as dead.
+        registered: Called when the server has accepted the broker.
+        tally: Counts what the server sends in vain.
     """
 
     def __init__(
@@ -54,12 +59,16 @@ class CentralSession:
         broker_id: str,
         broker_name: str,
         silence: float,
+        registered: Callable[[], None],
+        tally: ServerTally,
     ) -> None:
         self._websocket = websocket
         self._outbox = outbox
         self._status_wanted = status_wanted
         self._broker_name = broker_name
         self._silence = silence
+        self._tell_registered = registered
+        self._tally = tally
         self._send, self._unsent = trio.open_memory_channel[str](_UNSENT_MESSAGES)
         self._updates, self._undecoded = trio.open_memory_channel[Fields](_UNDECODED_UPDATES)
         self._undecoded_bytes = 0
@@ -117,6 +126,7 @@ class CentralSession:
                 else Rejected(RejectReason.NOT_AN_OBJECT, "a binary frame")
             )
             if isinstance(frame, Rejected):
+                self._tally.ignored[frame.reason.value] += 1
                 if self._is_news(frame.reason):
                     _log.warning("frame_ignored", reason=frame.reason.value, error=frame.error)
             else:
@@ -154,6 +164,7 @@ class CentralSession:
             self._undecoded_bytes -= _size(fields)
             update = await _decode_update(fields)
             if isinstance(update, Rejected):
+                self._tally.ignored[update.reason.value] += 1
                 _log.warning("status_update_ignored", error=update.error)
             else:
                 self._outbox.put(update)
@@ -169,9 +180,11 @@ class CentralSession:
             _log.warning("broker_id_too_long", max_bytes=_MAX_ID_BYTES)
         self._outbox.put(BrokerRegistered(self.broker_id))
         self._registered.set()
+        self._tell_registered()
         _log.info("registered", broker_id=self.broker_id)
 
     def _handle_unknown(self, message_type: str) -> None:
+        self._tally.ignored["unknown_type"] += 1
         if self._is_news(message_type[:_SHOWN_CHARACTERS]):
             _log.info("frame_type_unknown", message_type=message_type[:_SHOWN_CHARACTERS])
 

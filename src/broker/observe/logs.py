@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from time import monotonic
 from typing import TextIO, cast
 
 import structlog
@@ -25,8 +26,17 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 from broker.observe.one_line import one_line, redact
 
 # They log message bodies; their errors are reported by whoever translates them.
-_SILENT = ("aiormq", "pamqp")
-_AT_LEAST_WARNING = ("asyncio", "trio-websocket")
+_SILENT = (
+    "aiormq",
+    "pamqp",
+    "opentelemetry.trace",  # what strangers write into the headers of messages
+    "opentelemetry.util",  # what the operator wrote into OTEL_EXPORTER_OTLP_HEADERS: secrets
+)
+_AT_LEAST_WARNING = ("asyncio", "hypercorn", "opentelemetry", "trio-websocket", "urllib3")
+_SELDOM = "opentelemetry"
+"""A collector that is away makes it speak for each batch of spans."""
+_SELDOM_INTERVAL = 60.0
+"""Seconds between two of its lines."""
 
 
 def configure_logging(
@@ -119,6 +129,7 @@ def _configure_standard_library(least: int, rendering: list[Processor], lines: T
             processors=[ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    handler.addFilter(_Seldom(_SELDOM))
     logging.basicConfig(level=least, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     for name in _SILENT:
@@ -138,6 +149,23 @@ class _Handler(logging.StreamHandler[TextIO]):
             place = f"{record.pathname}:{record.lineno}"
             record.msg, record.args = f"an event that cannot be formatted, from {place}", ()
             return super().format(record)
+
+
+class _Seldom(logging.Filter):
+    """Lets a library say one thing in an interval, and everybody else speak."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._earliest = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):  # somebody else
+            return True
+        now = monotonic()
+        if now < self._earliest:
+            return False
+        self._earliest = now + _SELDOM_INTERVAL
+        return True
 
 
 class _Lines:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import trio
 
 from broker.sandbox import keeper
@@ -25,6 +26,16 @@ COMMAND = (sys.executable, "-P", "-m", "broker")
 _SHUTDOWN_TIMEOUT = 10
 _START_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 2 * keeper.GRACE
+
+
+class _Line(msgspec.Struct):
+    """A line of the broker's log."""
+
+    event: str
+    url: str | None = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
 
 
 class BrokerProcessError(Exception):
@@ -48,6 +59,15 @@ class BrokerProcess:
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
         return self._keeper.poll() is None
+
+    def status_page(self) -> str | None:
+        """Return the URL of its status page; None while there is none."""
+        for line in self.log.read_bytes().splitlines():
+            with suppress(msgspec.DecodeError):
+                logged = _decode_line(line)
+                if logged.event == "http_listening":
+                    return logged.url
+        return None
 
     async def wait(self) -> int:
         """Wait until it has ended.

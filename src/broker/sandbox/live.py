@@ -35,12 +35,14 @@ class BrokerState:
         is_running: Whether the process is there.
         is_connected: Whether it is registered with the central server.
         uptime: Seconds since it was started.
+        page: The URL of its status page, if it has one.
     """
 
     pid: int
     is_running: bool
     is_connected: bool
     uptime: float
+    page: str | None = None
 
 
 class RateMeter:
@@ -143,7 +145,10 @@ def _header(broker: BrokerState) -> RenderableType:
     line.add_column(justify="right")
     line.add_row(
         Text.assemble(
-            (" broker", "bold"), f"  pid {broker.pid}  up {minutes}:{seconds:02}  ", state
+            (" broker", "bold"),
+            f"  pid {broker.pid}  up {minutes}:{seconds:02}  ",
+            state,
+            f"  status page: {broker.page}" if broker.page else "",
         ),
         Text("Ctrl-C ends it ", style="dim"),
     )

@@ -123,7 +123,7 @@ async def perform(
             nursery.start_soon(agent.run, session)
         await advertise(session, server.url)
         await population.come_all()
-        settings = {"AMQP_URL": node.url, "WEBSOCKET_URL": server.url}
+        settings = {"AMQP_URL": node.url, "WEBSOCKET_URL": server.url, "BROKER_HTTP_PORT": "0"}
         async with open_broker(node.directory, settings) as broker, trio.open_nursery() as watchers:
             with trio.move_on_after(READY_TIMEOUT) as getting_ready:
                 watchers.start_soon(_watch_broker, broker, getting_ready, scenario)
@@ -132,7 +132,9 @@ async def perform(
                     await progress.wait()
             if not getting_ready.cancelled_caught:
                 interrupts.stop = scenario.stop
-                state = partial(_broker_state, broker, server, trio.current_time())
+                state = partial(
+                    _broker_state, broker, server, broker.status_page(), trio.current_time()
+                )
                 watchers.start_soon(_show, plan, console, agents, ledger, state)
                 if plan.messages is None:
                     await scenario.converse()
@@ -179,10 +181,13 @@ async def _show(
         await watch_progress(console, ledger, plan.messages)
 
 
-def _broker_state(broker: BrokerProcess, server: CentralServer, started: float) -> BrokerState:
+def _broker_state(
+    broker: BrokerProcess, server: CentralServer, page: str | None, started: float
+) -> BrokerState:
     return BrokerState(
         pid=broker.pid,
         is_running=broker.is_running,
         is_connected=server.session_count > 0,
         uptime=trio.current_time() - started,
+        page=page,
     )

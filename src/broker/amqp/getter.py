@@ -1,0 +1,125 @@
+"""The asyncio half of looking into a queue: `basic.get`, many at once, and single acknowledgements.
+
+Unlike a consumer it takes nothing that it has not asked for, and learns when the queue is empty.
+aiormq's own `basic_get` waits for each answer, and ends the connection at properties that it cannot
+decode; so the answers are taken out of the stream before it sees them.
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiormq import Channel
+from pamqp import commands, frame
+from pamqp.constants import FRAME_HEADER, FRAME_METHOD
+
+from broker.amqp.delivery import Got
+from broker.amqp.properties import AllProperties, decode_all_properties
+from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.writer import FrameWriter
+
+_GET_OK, _GET_EMPTY = (
+    struct.pack(">I", method.index) for method in (commands.Basic.GetOk, commands.Basic.GetEmpty)
+)
+_unpack_tag = struct.Struct(">Q").unpack_from
+_unpack_size = struct.Struct(">Q").unpack_from
+_unpack_behind = struct.Struct(">I").unpack
+
+
+class QueueGetter:
+    """Asks one queue for messages; the `FrameTaker` of its channel.
+
+    Args:
+        queue: The queue.
+        channel: A channel that nobody else uses.
+        writer: The writer of its connection.
+    """
+
+    def __init__(self, queue: str, channel: Channel, writer: FrameWriter) -> None:
+        self._channel = channel
+        self._writer = writer
+        self._request = frame.marshal(commands.Basic.Get(queue=queue), channel.number)
+        self._unanswered = 0
+        self._got: list[Got] = []
+        self._answer: _Answer | None = None
+        self._progressed = asyncio.Event()
+
+    async def get(self, count: int) -> Sequence[Got]:
+        """Ask for messages, and return those that were there.
+
+        Args:
+            count: How many to ask for. All of them are in memory at once.
+
+        Raises:
+            TimeoutError: RabbitMQ sent nothing for `RPC_TIMEOUT` seconds.
+        """
+        self._got = []
+        self._unanswered = count
+        self._writer.write(self._request * count)
+        while self._unanswered:
+            self._progressed.clear()
+            async with asyncio.timeout(RPC_TIMEOUT):
+                await self._progressed.wait()
+        return self._got
+
+    async def acknowledge(self, messages: Sequence[Got]) -> None:
+        """Acknowledge messages, each by itself, and return when RabbitMQ has dealt with that."""
+        self._writer.write(
+            b"".join(
+                frame.marshal(commands.Basic.Ack(message.tag), self._channel.number)
+                for message in messages
+            )
+        )
+        await self._writer.flushed()
+        # Nothing answers an acknowledgement, but what is asked behind it is answered after it.
+        await self._channel.basic_qos(timeout=RPC_TIMEOUT)
+
+    def take(self, frame_type: int, payload: bytes) -> bool:
+        """Take the frames of an answer."""
+        self._progressed.set()
+        if frame_type == FRAME_METHOD:
+            if payload.startswith(_GET_OK):
+                # Between the two are names that the sender chose, in bytes that may be anything.
+                (tag,), (behind,) = _unpack_tag(payload, 4), _unpack_behind(payload[-4:])
+                self._answer = _Answer(tag, behind)
+            elif payload.startswith(_GET_EMPTY):
+                self._unanswered -= 1
+            else:
+                return False
+            return True
+        if self._answer is None:
+            raise KeyError("a content that nothing announced")
+        if frame_type == FRAME_HEADER:
+            (self._answer.missing,) = _unpack_size(payload, 4)
+            self._answer.properties = decode_all_properties(payload[12:])
+        else:
+            self._answer.body.append(payload)
+            self._answer.missing -= len(payload)
+        if self._answer.missing <= 0:
+            self._got.append(self._answer.complete())
+            self._answer = None
+            self._unanswered -= 1
+        return True
+
+
+@dataclass(slots=True)
+class _Answer:
+    """A message whose frames have not all arrived."""
+
+    tag: int
+    behind: int
+    properties: AllProperties = field(default_factory=AllProperties)
+    missing: int = 0
+    body: list[bytes] = field(default_factory=list)
+
+    def complete(self) -> Got:
+        properties = self.properties
+        return Got(
+            self.tag,
+            b"".join(self.body),
+            self.behind,
+            properties.headers,
+            properties.correlation_id,
+            properties.error,
+        )

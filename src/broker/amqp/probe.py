@@ -1,0 +1,221 @@
+"""What a RabbitMQ node would let the broker do, asked without doing any of it.
+
+RabbitMQ looks at a right before it looks at the request. So each right is asked about with a
+request that cannot succeed: a declaration and a consumer with arguments that are not allowed, and a
+message to a queue that does not exist. It answers 403 without the right, and another refusal with
+it. No queue is made or changed, and no message is delivered, not even for a moment.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import uuid4
+
+import anyio
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    ProbableAuthenticationError,
+    PublishError,
+)
+from anyio.from_thread import BlockingPortal
+from pamqp.common import FieldTable
+
+from broker.amqp.connection import Connection
+from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.topology import RPC_TIMEOUT
+from broker.endpoints import AmqpEndpoint
+
+PROBE_TIMEOUT = 15.0
+"""Seconds that a probe may take, login included; closing comes on top, with two at most."""
+_BLOCKED_TIMEOUT = 2.0
+"""Seconds without an answer after a message: RabbitMQ reads no more from whom it blocks."""
+
+_NO_QUEUE: FieldTable = {"x-max-priority": -1}
+_NO_CONSUMER: FieldTable = {"x-priority": "none"}
+_INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
+
+
+class ProbeError(AmqpError):
+    """The node let nobody in.
+
+    Attributes:
+        stage: How far it came: `login`, `vhost`, or `amqp` for everything before and after.
+        cause: What the library raised.
+    """
+
+    def __init__(self, stage: Literal["amqp", "login", "vhost"], cause: BaseException) -> None:
+        is_late = isinstance(cause, TimeoutError)
+        super().__init__("no answer in time" if is_late else describe(cause))
+        self.stage: Literal["amqp", "login", "vhost"] = stage
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReport:
+    """What is known of a queue.
+
+    Attributes:
+        exists: Whether it does.
+        problem: Why it cannot be used, in RabbitMQ's words; None when it can.
+        may_configure: Whether it could be created.
+        may_consume: Whether it could be consumed; None when nobody wants to.
+        differs_in: The first property in which it differs from a durable queue without arguments,
+            as far as that is seen: `durable`, `auto_delete`, or an argument. Only who may configure
+            it sees that.
+    """
+
+    exists: bool
+    problem: str | None
+    may_configure: bool
+    may_consume: bool | None
+    differs_in: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node would let the broker do.
+
+    Attributes:
+        queues: By name.
+        may_publish: Whether it takes messages for queues from this user.
+        is_blocked: Whether it takes none from anybody at present, as there is an alarm.
+    """
+
+    queues: Mapping[str, QueueReport]
+    may_publish: bool
+    is_blocked: bool
+
+
+async def probe(
+    portal: BlockingPortal,
+    endpoint: AmqpEndpoint,
+    *,
+    name: str,
+    consumed: Sequence[str],
+    published: Sequence[str],
+    tls: ssl.SSLContext | None = None,
+) -> NodeReport:
+    """Log in to a node, and find out what it would let the broker do. Called in Trio.
+
+    It takes at most `PROBE_TIMEOUT` seconds and two for closing, whatever the node does. When
+    cancelled, the connection is closed all the same.
+
+    Args:
+        portal: The asyncio event loop that hosts it.
+        endpoint: The node.
+        name: Names the connection in RabbitMQ's own listings.
+        consumed: Queues that the broker consumes.
+        published: Queues that it publishes to.
+        tls: For an endpoint with TLS.
+
+    Raises:
+        ProbeError: It let nobody in.
+        AmqpError: The connection was lost, or it did not answer in time.
+    """
+    connection = Connection(endpoint, name=name, tls=tls)
+    return await portal.call_async(_probe, connection, consumed, published)
+
+
+async def _probe(
+    connection: Connection, consumed: Sequence[str], published: Sequence[str]
+) -> NodeReport:
+    try:
+        with translated("asking RabbitMQ"):
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                await _open(connection)
+                queues = {
+                    queue: await _report(connection, queue, is_consumed=queue in consumed)
+                    for queue in (*consumed, *published)
+                }
+                # Last, as RabbitMQ may read nothing more from this connection afterwards.
+                may_publish, is_blocked = await _try_publishing(connection)
+                return NodeReport(queues, may_publish, is_blocked)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
+
+
+async def _open(connection: Connection) -> None:
+    try:
+        await connection.open()
+    except AmqpError as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ProbableAuthenticationError):
+            raise ProbeError("login", cause) from error
+        # The code for a virtual host that does not exist, or that is not for this user.
+        stage: Literal["amqp", "vhost"] = "vhost" if "NOT_ALLOWED" in str(cause) else "amqp"
+        raise ProbeError(stage, cause) from error
+
+
+async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> QueueReport:
+    async def look(channel: AbstractChannel) -> None:
+        await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+
+    async def declare(channel: AbstractChannel) -> None:
+        await channel.queue_declare(queue, durable=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
+
+    async def consume(channel: AbstractChannel) -> None:
+        await channel.basic_consume(queue, _ignore, arguments=_NO_CONSUMER, timeout=RPC_TIMEOUT)
+
+    seen = await _refusal(connection, look)
+    exists = not isinstance(seen, ChannelNotFoundEntity)
+    declared = await _refusal(connection, declare)
+    consumable = await _refusal(connection, consume) if is_consumed else None
+    return QueueReport(
+        exists=exists,
+        problem=describe(seen) if seen is not None and exists else None,
+        may_configure=not isinstance(declared, ChannelAccessRefused),
+        may_consume=not isinstance(consumable, ChannelAccessRefused) if is_consumed else None,
+        differs_in=_difference(declared) if exists else None,
+    )
+
+
+def _difference(refusal: ChannelClosed | None) -> str | None:
+    text = "" if refusal is None else describe(refusal)
+    found = _INEQUIVALENT.search(text)
+    # That it has not the priorities which were asked for is no difference by itself.
+    return found[1] if found and not text.endswith("but current is none") else None
+
+
+async def _try_publishing(connection: Connection) -> tuple[bool, bool]:
+    """Return whether messages may be published, and whether they are blocked."""
+    channel = await connection.aiormq.channel(publisher_confirms=True, timeout=RPC_TIMEOUT)
+    nowhere = uuid4().hex
+    try:
+        async with asyncio.timeout(RPC_TIMEOUT):
+            await channel.basic_publish(b"", routing_key=nowhere, mandatory=True)
+    except PublishError:
+        pass  # it came back, as it should
+    except ChannelAccessRefused:
+        return False, False
+    except TimeoutError:
+        if not await connection.is_blocked():
+            raise
+    try:
+        await connection.aiormq.channel(publisher_confirms=False, timeout=_BLOCKED_TIMEOUT)
+    except TimeoutError:
+        if not await connection.is_blocked():
+            raise
+    return True, await connection.is_blocked()
+
+
+async def _refusal(
+    connection: Connection, request: Callable[[AbstractChannel], Awaitable[None]]
+) -> ChannelClosed | None:
+    """Make a request on a channel of its own, which a refusal closes."""
+    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
+    try:
+        await request(channel)
+    except ChannelClosed as refusal:
+        return refusal
+    return None
+
+
+async def _ignore(_: DeliveredMessage) -> None:
+    """Take no message: none can come."""

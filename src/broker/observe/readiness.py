@@ -1,0 +1,47 @@
+"""Readiness: whether the broker does its work now, and if not, why."""
+
+from broker.observe.status import Check
+from broker.observe.vitals import Vitals
+
+
+def readiness(vitals: Vitals) -> list[Check]:
+    """Return all conditions of readiness, as they are now."""
+    return [
+        Check("running", "a stop was requested" if vitals.stop_requested.is_set() else None),
+        Check("rabbitmq", _not_connected(vitals)),
+        Check("alarm", _blocked(vitals)),
+        Check("consumers", _not_consuming(vitals)),
+        Check("server", _not_registered(vitals)),
+        Check("registry", _not_fresh(vitals)),
+    ]
+
+
+def _not_connected(vitals: Vitals) -> str | None:
+    connectivity = vitals.amqp.connectivity
+    return None if connectivity.is_connected else connectivity.error or "not connected yet"
+
+
+def _blocked(vitals: Vitals) -> str | None:
+    if not vitals.amqp.is_blocked:
+        return None
+    return "RabbitMQ takes no messages: it is short of memory or disk space"
+
+
+def _not_consuming(vitals: Vitals) -> str | None:
+    queues = vitals.queues
+    wanted = (queues.input, queues.metadata, queues.advertisement)
+    missing = [queue for queue in wanted if queue not in vitals.amqp.consumed]
+    return f"RabbitMQ has no consumer of {', '.join(missing)}" if missing else None
+
+
+def _not_registered(vitals: Vitals) -> str | None:
+    connectivity = vitals.central.connectivity
+    return None if connectivity.is_connected else connectivity.error or "not registered yet"
+
+
+def _not_fresh(vitals: Vitals) -> str | None:
+    if vitals.consumption.is_open:
+        return None
+    if vitals.router.updated_at is None:
+        return "no status update yet, and no agent has registered"
+    return "the server has been gone for longer than BROKER_REGISTRY_TTL"

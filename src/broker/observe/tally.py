@@ -1,0 +1,103 @@
+"""What the broker counts, from its start on.
+
+Plain numbers, written where things happen and read by whoever asks. Each tally has one writer.
+"""
+
+from collections import Counter, deque
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from broker.messages import RejectReason
+from broker.observe.histogram import Histogram
+from broker.observe.status import DeadLetterNote
+
+UNACCEPTED = "unaccepted"
+"""Stands for the type of a message that is dead-lettered, whatever it says of itself."""
+
+_LATEST = 20
+_ROUTING_BOUNDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 0.1)
+_CONFIRM_BOUNDS = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
+
+
+class Outcome(StrEnum):
+    """What came of a message. These codes are stable."""
+
+    ROUTED = "routed"
+    NO_AGENT_ONLINE = "no_agent_online"
+    ONLY_SENDER_ONLINE = "only_sender_online"
+    FORWARDED = "forwarded"
+    REGISTERED = "registered"
+    DISCONNECTED = "disconnected"
+    ADVERTISED = "advertised"
+    DEAD_LETTERED = "dead_lettered"
+
+    # Enum's own is written in Python, and it is asked for with each message.
+    __hash__ = str.__hash__
+
+
+class MessageTally:
+    """What became of the messages; the router task writes it.
+
+    Attributes:
+        received: Messages by queue and message type.
+        redelivered: Those that RabbitMQ had delivered before.
+        outcomes: Messages by what came of them.
+        dead_lettered: Dead letters by reason. All reasons are there from the start, because what
+            turns out to be unroutable is counted in the AMQP thread.
+        latest_dead_letters: The last few.
+        statuses_skipped: Entries of status updates that were unusable.
+        routing_seconds: What a message takes from the mailbox to its settlement, on the average
+            of those that arrived together.
+    """
+
+    def __init__(self) -> None:
+        self.received: Counter[tuple[str, str]] = Counter()
+        self.redelivered = 0
+        self.outcomes = dict.fromkeys(Outcome, 0)
+        self.dead_lettered = dict.fromkeys(RejectReason, 0)
+        self.latest_dead_letters: deque[DeadLetterNote] = deque(maxlen=_LATEST)
+        self.statuses_skipped = 0
+        self.routing_seconds = Histogram(_ROUTING_BOUNDS)
+
+    def accepted(self, queue: str, message_type: str, outcome: Outcome) -> None:
+        """Count a message that was understood."""
+        self.received[queue, message_type] += 1
+        self.outcomes[outcome] += 1
+
+    def unaccepted(self, queue: str, reason: RejectReason) -> None:
+        """Count a message that is dead-lettered."""
+        self.received[queue, UNACCEPTED] += 1
+        self.outcomes[Outcome.DEAD_LETTERED] += 1
+        self.dead_letter(queue, reason)
+
+    def dead_letter(self, queue: str, reason: RejectReason) -> None:
+        """Count a dead letter."""
+        self.dead_lettered[reason] += 1
+        self.latest_dead_letters.append(DeadLetterNote(reason.value, queue, datetime.now(UTC)))
+
+
+class PublishTally:
+    """What became of the publishings; the AMQP thread writes it.
+
+    Attributes:
+        confirmed: Publishings that RabbitMQ confirmed.
+        confirm_seconds: From a publishing to its confirm; of those under way, one at a time is
+            measured.
+    """
+
+    def __init__(self) -> None:
+        self.confirmed = 0
+        self.confirm_seconds = Histogram(_CONFIRM_BOUNDS)
+
+
+class ServerTally:
+    """What the central server sent that is of no use; the link writes it.
+
+    Attributes:
+        ignored: Frames by why they were ignored: a reject reason, or `unknown_type`.
+        too_big: Sessions that a message over `BROKER_WEBSOCKET_MAX_BYTES` ended.
+    """
+
+    def __init__(self) -> None:
+        self.ignored: Counter[str] = Counter()
+        self.too_big = 0

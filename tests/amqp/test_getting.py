@@ -1,0 +1,63 @@
+"""Looking into a queue, and publishing once, through a real session."""
+
+import msgspec
+import pytest
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import Outcome, Publishing, SessionLostError, SessionParameters, open_session
+from tests.amqp.conftest import Queues
+from tests.amqp.inbox import APP_ID
+from tests.amqp.raw_amqp import RawRabbitmq
+
+PATIENCE = 30.0
+BODIES = [b"1", b"", b"3" * 300_000, b"4", b"5"]
+
+
+async def test_what_is_not_acknowledged_returns_to_its_place(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    await raw.declare(queues.input)
+    await raw.publish(queues.input, *BODIES)
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, parameters) as session:
+            first = await session.get(queues.input, 2)
+            others = await session.get(queues.input, 10)
+            assert [one.body for one in (*first, *others)] == BODIES
+            assert first[0].behind == 4
+            assert await session.get(queues.input, 1) == []
+            await session.acknowledge(queues.input, [others[0], others[2]])
+        while await raw.ready(queues.input) < 3:
+            await trio.sleep(0.05)
+    left = await raw.take(queues.input, 3)
+    assert [message.body for message in left] == [b"1", b"", b"4"]
+
+
+async def test_publishes_once_and_tells_what_came_of_it(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    full: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    await raw.declare(queues.parked, **full)
+    await raw.declare(queues.output)
+    missing = msgspec.structs.replace(parameters, queues=())
+    publishings = [
+        Publishing(queue, b"x", APP_ID) for queue in (queues.output, queues.parked, queues.input)
+    ]
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, missing) as session:
+            assert await session.publish_once([]) == []
+            outcomes = await session.publish_once(publishings)
+    assert outcomes == [Outcome.CONFIRMED, Outcome.REFUSED, Outcome.RETURNED]
+    [message] = await raw.take(queues.output, 1)
+    assert message.body == b"x"
+    with pytest.raises(Exception, match="no queue"):  # it was not created
+        await raw.ready(queues.input)
+
+
+async def test_a_queue_that_is_missing(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+) -> None:
+    missing = msgspec.structs.replace(parameters, queues=())
+    with trio.fail_after(PATIENCE), pytest.raises(SessionLostError, match="no queue 'input-"):
+        async with open_session(portal, missing) as session:
+            await session.get(queues.input, 5)

@@ -1,0 +1,39 @@
+"""What asks the broker over HTTP, as probes and Prometheus do."""
+
+from http.client import HTTPConnection
+
+import trio
+
+from tests.integration.rig import PATIENCE, Rig
+
+
+async def listening(rig: Rig, times: int = 1) -> int:
+    """Return the port on which the broker says it serves."""
+    line = (await rig.logged("http_listening", times))[-1]
+    return int(str(line["url"]).rpartition(":")[2])
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    """Return the status code and the body of an answer."""
+
+    def ask() -> tuple[int, str]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    return await trio.to_thread.run_sync(ask)
+
+
+async def until_answered(port: int, path: str, status: int, text: str = "") -> str:
+    """Ask until the answer has a status code and holds a text; return it."""
+    answer = (0, "")
+    with trio.move_on_after(PATIENCE):
+        while not (answer[0] == status and text in answer[1]):
+            await trio.sleep(0.05)
+            answer = await get(port, path)
+        return answer[1]
+    raise AssertionError(f"{path} answered {answer} instead of {status} with {text!r}")

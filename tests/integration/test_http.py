@@ -1,0 +1,214 @@
+"""Probes, metrics and status of the real process, in good times and bad ones."""
+
+import json
+import os
+import signal
+import socket
+
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from broker.sandbox.central_server import CentralServer, open_central_server
+from tests.integration.http_client import get, listening, until_answered
+from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+
+ANY_PORT = "0"
+NOBODY = "ws://127.0.0.1:9/ws"
+
+
+def samples(exposition: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+    }
+
+
+async def test_all_is_well(rig: Rig, server: CentralServer) -> None:
+    agents = bring_online(server)
+    async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT):
+        port = await listening(rig)
+        await until_answered(port, "/readyz", 200)
+        assert await get(port, "/livez?verbose") == (
+            200,
+            "[+]router ok\n[+]amqp ok\nlivez check passed\n",
+        )
+        assert (await get(port, "/readyz?verbose"))[1].splitlines() == [
+            *(
+                f"[+]{name} ok"
+                for name in ("running", "rabbitmq", "alarm", "consumers", "server", "registry")
+            ),
+            "readyz check passed",
+        ]
+
+        await rig.publish(rig.input, *(text(number, agents[0]) for number in range(9)), b"rubbish")
+        await rig.take(rig.output, 9)
+        await rig.take(rig.dead_letter, 1)
+
+        found = samples((await get(port, "/metrics"))[1])
+        assert (
+            found["broker_messages_received_total", (("queue", rig.input), ("type", "TEXT"))] == 9
+        )
+        assert found["broker_messages_routed_total", (("outcome", "routed"),)] == 9
+        assert found["broker_dead_lettered_total", (("reason", "invalid_json"),)] == 1
+        assert found["broker_messages_published_total", ()] == 10
+        assert found["broker_routing_seconds_count", ()] == 10
+        assert found["broker_publish_confirm_seconds_count", ()] >= 1
+        assert found["broker_agents", (("state", "online"),)] == 5
+        assert found["broker_connected", (("transport", "amqp"),)] == 1
+        assert found["broker_ready", ()] == 1
+        assert found["process_open_fds", ()] > 0
+
+        status = json.loads((await get(port, "/status"))[1])
+        assert (status["state"], status["ready"], status["broker_id"]) == (
+            "routing",
+            True,
+            "broker-1",
+        )
+        assert status["registry"]["online"] == 5
+        assert status["dead_letters"]["by_reason"] == {"invalid_json": 1}
+        (note,) = status["dead_letters"]["latest"]
+        assert (note["reason"], note["queue"]) == ("invalid_json", rig.input)
+
+        listed = json.loads((await get(port, "/agents?search=AGENT_&limit=2"))[1])
+        assert (listed["known"], listed["matching"], len(listed["agents"])) == (5, 5, 2)
+        everyone = json.loads((await get(port, "/agents"))[1])["agents"]
+        assert sum(agent["routed"] for agent in everyone) == 9
+        assert {agent["agent_id"] for agent in everyone if agent["routed"]} <= set(agents[1:])
+
+
+async def test_wrong_requests_get_an_answer_that_says_so(rig: Rig, server: CentralServer) -> None:
+    async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT):
+        port = await listening(rig)
+        for limit in ("0", "1001", "many", "-1", ""):
+            assert (await get(port, f"/agents?limit={limit}"))[0] == 400
+        assert (await get(port, "/nothing"))[0] == 404
+        for rubbish in (
+            b"\x00\xff" * 40_000,
+            b"GET / HTTP/1.1\r\nA" * 9_000,
+            b"PRI * HTTP/2.0\r\n",
+        ):
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            async with stream:
+                await stream.send_all(rubbish)
+        await until_answered(port, "/livez", 200)
+
+
+async def test_an_absent_server_is_no_reason_to_be_restarted_but_to_be_unready(rig: Rig) -> None:
+    async with rig.broker(NOBODY, BROKER_HTTP_PORT=ANY_PORT):
+        port = await listening(rig)
+        answer = await until_answered(port, "/readyz", 503, "[+]rabbitmq ok")
+        assert "[-]server " in answer
+        assert f"[-]consumers RabbitMQ has no consumer of {rig.input}\n" in answer
+        assert "[-]registry no status update yet" in answer
+        assert (await get(port, "/livez"))[0] == 200
+        assert json.loads((await get(port, "/status"))[1])["state"] == "paused"
+
+
+async def test_an_absent_server_leaves_the_broker_ready_until_the_registry_is_stale(
+    rig: Rig,
+) -> None:
+    async with open_central_server() as server:
+        bring_online(server)
+        async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT, BROKER_REGISTRY_TTL="1"):
+            port = await listening(rig)
+            await until_answered(port, "/readyz", 200)
+            server.accepting = False
+            server.drop_sessions()
+            await until_answered(port, "/readyz", 503, "[-]server ")
+            await until_answered(port, "/readyz", 503, "[-]registry the server has been gone")
+            server.accepting = True
+            await until_answered(port, "/readyz", 200)
+            found = samples((await get(port, "/metrics"))[1])
+            assert found["broker_reconnects_total", (("transport", "websocket"),)] >= 1
+
+
+async def test_an_outage_of_rabbitmq_shows(fragile_rig: Rig, server: CentralServer) -> None:
+    rig = fragile_rig
+    bring_online(server)
+    async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT):
+        port = await listening(rig)
+        await until_answered(port, "/readyz", 200)
+        await rig.node.kill()
+        try:
+            answer = await until_answered(port, "/readyz", 503, "[-]rabbitmq ")
+            assert "[+]server ok" in answer
+            assert (await get(port, "/livez"))[0] == 200
+            status = json.loads((await get(port, "/status"))[1])
+            assert status["connections"]["rabbitmq"]["state"] == "connecting"
+            assert status["connections"]["rabbitmq"]["error"]
+        finally:
+            await rig.node.start()
+        await until_answered(port, "/readyz", 200)
+
+
+async def test_an_alarm_and_a_stop_show_at_once(fragile_rig: Rig, server: CentralServer) -> None:
+    rig = fragile_rig
+    agents = bring_online(server)
+    server.accepting = False
+    async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT) as broker:
+        port = await listening(rig)
+        await until_answered(port, "/readyz", 503, "[+]rabbitmq ok")
+        await rig.publish(rig.input, text(1, agents[0]))
+        await rig.node.ctl("set_vm_memory_high_watermark", "0")
+        try:
+            # RabbitMQ blocks who publishes, and the broker does so once it may route.
+            server.accepting = True
+            await until_answered(port, "/readyz", 503, "[-]alarm RabbitMQ takes no messages")
+            metrics = (await get(port, "/metrics"))[1]
+            assert "broker_amqp_blocked 1.0\n" in metrics
+            assert "broker_in_flight_messages 1.0\n" in metrics
+
+            # The message cannot be settled now, so the stop takes its time.
+            os.kill(broker.pid, signal.SIGTERM)
+            await until_answered(port, "/readyz", 503, "[-]running a stop was requested")
+            assert json.loads((await get(port, "/status"))[1])["state"] == "stopping"
+        finally:
+            await rig.node.ctl("set_vm_memory_high_watermark", "0.9")
+        with trio.fail_after(PATIENCE):
+            assert await broker.wait() == 0
+    assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+
+
+async def test_a_taken_port_harms_nothing_and_is_served_once_it_is_free(
+    rig: Rig, server: CentralServer
+) -> None:
+    agents = bring_online(server)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with rig.broker(server.url, BROKER_HTTP_PORT=str(port)) as broker:
+            (line, *_) = await rig.logged("http_failed")
+            assert line["error"] == "Address already in use"
+            assert line["address"] == f"127.0.0.1:{port}"
+            await rig.publish(rig.input, text(1, agents[0]))
+            assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+            taken.close()
+            assert await listening(rig) == port
+            await until_answered(port, "/readyz", 200)
+            assert await terminate(broker, within=12) == 0
+
+
+async def test_who_does_not_read_does_not_hold_up_the_stop(rig: Rig, server: CentralServer) -> None:
+    bring_online(server, number=2_000)
+    async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT) as broker:
+        port = await listening(rig)
+        await until_answered(port, "/readyz", 200)
+        watching = await trio.open_tcp_stream("127.0.0.1", port)
+        await watching.send_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"event: status" in await until_received(watching, b"event: status")
+        deaf = trio.socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await deaf.connect(("127.0.0.1", port))
+        await deaf.send(b"GET /agents?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        await until_answered(port, "/livez", 200)
+        assert await terminate(broker, within=8) == 0
+        deaf.close()
+        await watching.aclose()
+
+
+async def until_received(stream: trio.SocketStream, wanted: bytes) -> bytes:
+    received = b""
+    with trio.fail_after(30):
+        while wanted not in received:
+            received += await stream.receive_some()
+    return received

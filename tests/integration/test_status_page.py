@@ -1,0 +1,120 @@
+"""What people see of a real broker: its status page in a real browser."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from playwright.sync_api import Browser, Page, expect
+
+from broker.messages import AgentStatus
+from broker.sandbox.broker_process import BrokerProcess
+from broker.sandbox.central_server import CentralServer, open_central_server
+from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.integration.rig import Rig, bring_online, open_rig, terminate, text
+from tests.observe.page.chromium import open_chromium, open_page
+
+
+class _Stage(NamedTuple):
+    """A running broker with all around it, and the portal into the Trio loop where they live."""
+
+    portal: BlockingPortal
+    server: CentralServer
+    rig: Rig
+    broker: BrokerProcess
+    url: str
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def _stage(node: RabbitmqNode, directory: Path) -> Iterator[_Stage]:
+    # Playwright takes the thread of the test, so everything else runs in another one.
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_central_server()) as server,
+        portal.wrap_async_context_manager(open_rig(node, directory)) as rig,
+        portal.wrap_async_context_manager(rig.broker(server.url, BROKER_HTTP_PORT="0")) as broker,
+    ):
+        [listening] = portal.call(rig.logged, "http_listening")
+        yield _Stage(portal, server, rig, broker, listening["url"])
+
+
+def _shows(page: Page, verdict: str) -> None:
+    expect(page.locator("#verdict-word")).to_have_text(verdict)
+
+
+def test_agents_and_rates_show(rabbitmq: RabbitmqNode, browser: Browser, tmp_path: Path) -> None:
+    with _stage(rabbitmq, tmp_path) as stage, open_page(browser, stage.url) as page:
+        _shows(page, "Routing, but no agent is online")
+
+        stage.portal.call(bring_online, stage.server, 3)
+        _shows(page, "Routing")
+        agents = page.locator("#agents tr")
+        expect(agents).to_have_count(3)
+        expect(agents.nth(0)).to_contain_text("Agent 0 agent_0 Online")
+        expect(page.locator("#online")).to_have_text("3")
+
+        gone = AgentStatus("agent_0", "Agent 0", is_online=False)
+        stage.portal.call(stage.server.update, gone)
+        expect(agents.nth(2)).to_contain_text("Agent 0 agent_0 Offline")
+        expect(page.locator("#online")).to_have_text("2")
+
+        expect(page.locator("#received-rate")).to_have_text("0")
+        bodies = [text(number, "agent_1") for number in range(300)]
+        stage.portal.call(partial(stage.rig.publish, stage.rig.input, *bodies, b"no JSON"))
+        expect(page.locator("#received-rate")).to_have_text(re.compile(r"[1-9]"))
+        expect(page.locator("#received-total")).to_have_text("301")
+        expect(agents.nth(1)).to_contain_text("100.0% (300)")
+        expect(page.locator("#latest tr")).to_contain_text("invalid_json")
+        expect(page.locator("#in-flight")).to_have_text("0")
+        expect(page.locator("#received-rate")).to_have_text("0")
+
+        page.locator("#search").fill("nt_1")
+        expect(page.locator("#agents-note")).to_have_text("Showing 1 of 1 matching")
+
+
+def test_an_outage_of_rabbitmq_shows(
+    fragile_node: RabbitmqNode, browser: Browser, tmp_path: Path
+) -> None:
+    with _stage(fragile_node, tmp_path) as stage, open_page(browser, stage.url) as page:
+        stage.portal.call(bring_online, stage.server, 3)
+        _shows(page, "Routing")
+
+        rabbitmq = page.get_by_role("region", name="RabbitMQ")
+        try:
+            stage.portal.call(fragile_node.stop)
+            _shows(page, "Paused: no connection to RabbitMQ")
+            expect(page.locator("#checks")).to_contain_text("Check that RabbitMQ runs")
+            expect(rabbitmq).to_contain_text("Connecting")
+        finally:
+            stage.portal.call(fragile_node.start)
+        _shows(page, "Routing")
+        expect(rabbitmq).to_contain_text("Connected")
+
+
+def test_the_loss_of_the_server_and_the_end_of_the_broker_show(
+    rabbitmq: RabbitmqNode, browser: Browser, tmp_path: Path
+) -> None:
+    with (
+        _stage(rabbitmq, tmp_path) as stage,
+        open_page(browser, stage.url, may_be_unreachable=True) as page,
+    ):
+        stage.portal.call(bring_online, stage.server, 3)
+        _shows(page, "Routing")
+
+        stage.server.accepting = False
+        stage.portal.call(stage.server.drop_sessions)
+        _shows(page, "Routing, but without the central server")
+
+        # Somebody who looks at it does not hold up the stop.
+        assert stage.portal.call(terminate, stage.broker, 12) == 0
+        _shows(page, "The broker does not answer")

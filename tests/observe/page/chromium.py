@@ -1,0 +1,86 @@
+"""A real browser for tests, and a page in it that may not complain."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_ARGUMENTS = (
+    "--no-sandbox",  # it runs as root in containers
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_PATIENCE = 30_000
+"""Milliseconds for what the page is expected to show."""
+_UNREACHABLE = re.compile(r"Failed to load resource: (net::ERR_|the server responded with .* 503)")
+
+
+@contextmanager
+def open_chromium() -> Iterator[Browser]:
+    """Run a headless Chromium with a profile of its own for the length of the context."""
+    executable = next(filter(None, map(shutil.which, _NAMES)), None)
+    if executable is None:
+        pytest.fail(
+            "the status page is tested in a real browser, and there is none: install Chromium "
+            "(Debian, Ubuntu: apt-get install chromium; macOS: brew install --cask google-chrome "
+            "and link google-chrome into a directory of PATH)"
+        )
+    with sync_playwright() as playwright:
+        expect.set_options(timeout=_PATIENCE)
+        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def open_page(
+    browser: Browser,
+    url: str,
+    *,
+    width: int = 1200,
+    colours: Literal["light", "dark"] = "light",
+    may_be_unreachable: bool = False,
+) -> Iterator[Page]:
+    """Visit a page; at the end of the context, fail if anything in it went wrong.
+
+    Args:
+        browser: The browser.
+        url: The page.
+        width: Of the window, in CSS pixels.
+        colours: What the visitor prefers.
+        may_be_unreachable: Whether the server may be away for a while: browsers say so in the
+            console, whatever the page does.
+    """
+    complaints: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        is_expected = may_be_unreachable and _UNREACHABLE.match(message.text)
+        if message.type in {"error", "warning"} and not is_expected:
+            complaints.append(message.text)
+
+    def failed(error: Error) -> None:
+        complaints.append(str(error))
+
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=colours, locale="en-GB"
+    )
+    try:
+        page = context.new_page()
+        page.on("console", heard)
+        page.on("pageerror", failed)
+        page.goto(url)
+        yield page
+    finally:
+        context.close()
+    assert not complaints, complaints
