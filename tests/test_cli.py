@@ -65,6 +65,19 @@ WRONG_TOGETHER: list[dict[str, str]] = [
 ]
 
 
+COMMANDS = {
+    "run": "Run the broker until SIGINT or SIGTERM",
+    "check": "Check RabbitMQ, the central server and the HTTP port",
+    "config": "Show every setting",
+    "status": "Show the status of a running broker",
+    "send": "Send a chat message",
+    "dead-letters": "Look at dead letters",
+    "asyncapi": "Print the contract",
+    "completion": "Print a script",
+    "sandbox": "Try the broker",
+}
+
+
 @pytest.fixture(autouse=True)
 def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave no variable and no `.env` from outside, and room for the help."""
@@ -116,6 +129,7 @@ def start(
         env=os.environ | dict(variables or {}),
         check=False,
         text=True,
+        errors="replace",
         timeout=60,
         **(streams or {"capture_output": True}),
     )
@@ -224,6 +238,17 @@ class TestSandbox:
         (["--broker-name", "a", "--broker-name", "b"], "multiple times"),
         (["--rabbitmq-port", "0"], "RABBITMQ_PORT must be a port"),
         (["run", "--rabbitmq-port", "x\ny"], r"RABBITMQ_PORT must be a port"),
+        (["statsu", "--url", HIDDEN], "unknown command 'statsu', did you mean status?"),
+        (["send", "text", "send"], "unexpected argument"),
+        (["send"], "requires an argument"),
+        (["check", HIDDEN], "unexpected argument"),
+        (["check", f"--no-such-option={HIDDEN}"], "--no-such-option"),
+        (["check", "--format", HIDDEN], "--format must be text or json"),
+        (["check", f"--register={HIDDEN}"], "--register must be without a value"),
+        (["dead-letters", HIDDEN], "unknown command, try broker dead-letters --help"),
+        (["dead-letters", "--amqp-url", HIDDEN, "list"], "try broker dead-letters --help"),
+        (["dead-letters", "list", HIDDEN], "unexpected argument"),
+        (["completion", HIDDEN], "must be bash or zsh or fish"),
     ],
 )
 def test_wrong_usage(
@@ -316,11 +341,37 @@ class TestHelp:
             assert option in text
         assert "RABBITMQ_HOST" not in text
 
-    def test_commands_are_listed(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_commands_are_listed_with_a_line_each(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert execute(["--help"]) == 0
+        lines = [line.strip("│ ").split() for line in capsys.readouterr().out.splitlines()]
+        listed = {words[0]: words[1:] for words in lines if words and words[0] in COMMANDS}
+        assert listed.keys() == COMMANDS.keys()
+        for command, words in listed.items():
+            assert " ".join(words).startswith(COMMANDS[command])
+            assert words[-1].endswith(".")
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_each_command_has_help(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute([command, "--help"]) == 0
         text = capsys.readouterr().out
-        assert "Run the broker until SIGINT or SIGTERM" in text
-        assert "sandbox" in text
+        assert text.startswith(f"Usage: broker {command}")
+        assert COMMANDS[command] in text
+
+    @pytest.mark.parametrize("command", ["check", "config", "status", "send"])
+    def test_settings_are_apart_from_a_commands_own_options(
+        self, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert execute([command, "--help"]) == 0
+        own, settings = capsys.readouterr().out.split("─ Settings ─")
+        assert "--format" in own
+        assert "--rabbitmq-host" in settings
+        assert "--format" not in settings
+
+    def test_check_tells_that_it_is_safe(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute(["check", "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert "safe beside a running broker" in text
+        assert "registers as 'BROKER_NAME (check)', or not at all with --no-register" in text
 
 
 class TestProcess:
@@ -351,8 +402,29 @@ class TestProcess:
         )
         assert process.stdout.endswith("loaded []\n")
 
+    @pytest.mark.parametrize("arguments", [["--rabbitmq-port=0"], ["--help"]])
+    def test_no_other_command_is_loaded(self, arguments: list[str]) -> None:
+        code = (
+            f"import sys; from broker.cli import execute; execute({arguments})\n"
+            "own = {'broker.commands', 'broker.commands.taking_settings'}\n"
+            "loaded = {name for name in sys.modules if name.startswith('broker.commands')}\n"
+            "print('loaded', sorted(loaded - own))"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert process.stdout.endswith("loaded []\n")
+
     @pytest.mark.parametrize(
-        ("arguments", "code"), [(["--version"], 0), (["--rabbitmq-port=0"], 2), (["--help"], 1)]
+        ("arguments", "code"),
+        [
+            (["--version"], 0),
+            (["--rabbitmq-port=0"], 2),
+            (["--help"], 1),
+            (["config", "--env"], 0),
+            (["completion", "bash"], 0),
+            (["asyncapi"], 0),
+        ],
     )
     def test_nobody_reads(self, arguments: list[str], code: int) -> None:
         reader, writer = os.pipe()
@@ -367,11 +439,74 @@ class TestProcess:
         finally:
             os.close(writer)
 
+    def test_what_the_terminal_cannot_show_is_escaped(self) -> None:
+        process = start(
+            "config", "--broker-name", "caf\u00e9 \u2013", variables={"PYTHONIOENCODING": "latin-1"}
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        assert r"\u2013" in process.stdout
+
     @pytest.mark.parametrize(("arguments", "code"), [("--version", 0), ("--rabbitmq-port=0", 2)])
     def test_streams_closed_before_the_start(self, arguments: str, code: int) -> None:
         line = f'exec "$0" -m broker {arguments} >&- 2>&-'
         process = subprocess.run(["sh", "-c", line, sys.executable], check=False, timeout=60)  # noqa: S607 - every POSIX system's
         assert process.returncode == code
+
+
+@pytest.fixture(scope="module")
+def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("completion") / "broker.bash"
+    script.write_text(start("completion", "bash").stdout)
+    return script
+
+
+class TestCompletion:
+    def test_is_a_bash_script(self, bash_script: Path) -> None:
+        process = subprocess.run(
+            ["bash", "-n", str(bash_script)],  # noqa: S607 - any bash
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        assert process.stderr == b""
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_names_every_command(self, shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute(["completion", shell]) == 0
+        script = capsys.readouterr().out
+        for command in (*COMMANDS, "replay"):
+            assert command in script
+        assert "--broker-prefetch" in script or "-l broker-prefetch" in script
+
+    @pytest.mark.parametrize(
+        ("line", "completed"),
+        [
+            ("broker che", "check"),
+            ("broker sta", "status"),
+            ("broker dead-letters re", "replay"),
+            ("broker --broker-pre", "--broker-prefetch"),
+            ("broker check --for", "--format"),
+            ("broker check --format j", "json"),
+            ("broker completion f", "fish"),
+        ],
+    )
+    def test_in_a_bash(self, line: str, completed: str, bash_script: Path) -> None:
+        # As bash itself calls the function when somebody presses the tab key.
+        code = """
+            source "$1"
+            [[ $(complete -p broker) == "complete -F _broker broker" ]] || exit 1
+            COMP_WORDS=($2) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _broker broker "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "${COMPREPLY[*]}"
+        """
+        process = subprocess.run(
+            ["bash", "--norc", "-c", code, "bash", str(bash_script), line],  # noqa: S607 - any bash
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (process.stdout.split(), process.stderr) == ([completed], "")
 
 
 class TestMain:

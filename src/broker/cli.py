@@ -1,13 +1,18 @@
 """The command line: `broker [run]`, and what else can be done with a broker."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from difflib import get_close_matches
+from io import TextIOWrapper
+from typing import Annotated, Any, NamedTuple
 
 from cyclopts import (
     App,
+    Argument,
     CoercionError,
     CycloptsError,
     Parameter,
+    UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
     ValidationError,
@@ -28,14 +33,19 @@ def execute(arguments: Sequence[str]) -> int:
         The process's exit code; 2 for wrong usage or configuration, after one line per problem
         on standard error.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What a terminal's encoding lacks, a dash or an agent's name, must not end a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app = application()
     try:
-        result = _application()(arguments)
+        result = app(arguments)
     except CycloptsError as error:
-        return complain(_usage_problem(error, arguments))
+        return complain(_usage_problem(error, arguments, list(app)))
     return result if isinstance(result, int) else 0  # help and version return nothing
 
 
-def _application() -> App:
+def application() -> App:
+    """Return the command line as cyclopts has it, to be called or completed."""
     app = App(
         name="broker",
         version=__version__,
@@ -79,8 +89,102 @@ def _application() -> App:
     running = taking_settings(run_broker)
     app.default(running)
     app.command(running, name="run")
+    letters = App(
+        name="dead-letters",
+        help="Look at dead letters, send them back, or remove them.",
+        help_epilogue="",
+    )
+    _add(app, _COMMANDS)
+    _add(letters, _DEAD_LETTER_COMMANDS)
+    app.command(letters)
     app.command(sandbox, help_epilogue="")
     return app
+
+
+class _Command(NamedTuple):
+    """A command in a module of its own, which is loaded when it is used.
+
+    Attributes:
+        name: What people type.
+        function: Where it is, below `broker.commands`.
+        help: What it does, in a line.
+        epilogue: What else its help says.
+    """
+
+    name: str
+    function: str
+    help: str
+    epilogue: str
+
+
+_COMMANDS = (
+    _Command(
+        "check",
+        "check:check",
+        "Check RabbitMQ, the central server and the HTTP port as configured.",
+        "It is safe beside a running broker: it takes no message, creates no queue and publishes "
+        "nothing that could reach one; RabbitMQ logs a refused request for each right it is asked "
+        "about. A server may allow one session for each name, so it registers as "
+        "'BROKER_NAME (check)', or not at all with --no-register. "
+        "Exit codes: 0 all holds, 1 something failed, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "config",
+        "config:config",
+        "Show every setting with its value and where it comes from.",
+        "Secrets are masked. Exit codes: 0 sound, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "status",
+        "status:status",
+        "Show the status of a running broker.",
+        "Exit codes: 0 ready, 1 not ready or not reachable, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "send",
+        "send:send",
+        "Send a chat message into the input queue.",
+        "Exit codes: 0 sent, 1 not sent, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "asyncapi",
+        "asyncapi:asyncapi",
+        "Print the contract with the broker's peers as an AsyncAPI document.",
+        "Queues and addresses are those of the environment or .env, or the defaults.",
+    ),
+    _Command(
+        "completion",
+        "completion:completion",
+        "Print a script that lets a shell complete the command line.",
+        "For bash: source <(broker completion bash). For zsh: broker completion zsh > "
+        "~/.zfunc/_broker, with ~/.zfunc in fpath. For fish: broker completion fish | source.",
+    ),
+)
+
+_DEAD_LETTER_COMMANDS = tuple(
+    _Command(
+        name,
+        f"dead_letters:{name}_letters",
+        text,
+        "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration.",
+    )
+    for name, text in (
+        ("list", "List what is in the dead-letter queue; changes nothing."),
+        ("show", "Show dead letters with their bodies and headers; changes nothing."),
+        ("replay", "Send dead letters back to the queues that they came from."),
+        ("purge", "Remove dead letters for good."),
+    )
+)
+
+
+def _add(app: App, commands: Sequence[_Command]) -> None:
+    for one in commands:
+        app.command(
+            f"broker.commands.{one.function}",
+            name=one.name,
+            help=one.help,
+            help_epilogue=one.epilogue,
+        )
 
 
 def _within(least: float, most: float | None = None) -> Callable[[object, Any], None]:
@@ -94,18 +198,30 @@ def _within(least: float, most: float | None = None) -> Callable[[object, Any], 
     return validate
 
 
-def _usage_problem(error: CycloptsError, arguments: Sequence[str]) -> str:
+def _usage_problem(error: CycloptsError, arguments: Sequence[str], commands: Sequence[str]) -> str:
     """Word a wrong usage without repeating values, as each may be a secret."""
+    if not error.command_chain and not arguments[0].startswith("-"):
+        meant = get_close_matches(arguments[0], commands, n=1)
+        advice = f"did you mean {meant[0]}?" if meant else "try --help"
+        return f"unknown command {arguments[0]!r}, {advice}"
     match error:
         case ValidationError(argument=argument) if argument is not None:
-            return f"{argument.name} {error.exception_message}"
+            problem = f"{argument.name} {error.exception_message}"
         case CoercionError(argument=argument) if argument is not None:
-            return f"{argument.name} must be a number"
-        case UnusedCliTokensError(unused_tokens=[token, *_]) if token == arguments[0]:
-            return f"unknown command {token!r}, try --help"
+            problem = f"{argument.name} must be {_expected(argument)}"
+        case UnknownCommandError(command_chain=chain):
+            problem = f"unknown command, try broker {' '.join(chain or ())} --help"
         case UnusedCliTokensError():
-            return "unexpected argument behind the options (values with spaces need quotes)"
+            problem = "unexpected argument behind the options (values with spaces need quotes)"
         case UnknownOptionError(token=token) if not (token.keyword or "").startswith("--"):
-            return "unknown option, try --help"
+            problem = "unknown option, try --help"
         case _:
-            return str(error)
+            problem = str(error)
+    return problem
+
+
+def _expected(argument: Argument) -> str:
+    if argument.hint is bool:
+        return "without a value"
+    choices = argument.get_choices(force=True)
+    return " or ".join(choices) if choices else "a number"

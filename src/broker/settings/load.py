@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from dotenv import dotenv_values
 
@@ -13,6 +14,8 @@ from broker.settings.model import Settings
 from broker.settings.options import options
 from broker.settings.secret_files import SUFFIX, read_secret
 from broker.settings.setting import Setting, settings_of
+
+type Level = Literal["command line", "environment", ".env"]
 
 
 class SettingsError(Exception):
@@ -25,6 +28,32 @@ class SettingsError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the value of a setting comes from.
+
+    Attributes:
+        level: Who gave it, or None when nobody did and it is the default.
+        file: The file that holds it, when that is what was given.
+    """
+
+    level: Level | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """The settings, and where each of them comes from.
+
+    Attributes:
+        settings: The validated settings.
+        origins: Their origins, by field name.
+    """
+
+    settings: Settings
+    origins: Mapping[str, Origin]
 
 
 def load_settings(overrides: Mapping[str, str] = MappingProxyType({})) -> Settings:
@@ -41,14 +70,20 @@ def load_settings(overrides: Mapping[str, str] = MappingProxyType({})) -> Settin
         SettingsError: Something is wrong; all problems are named.
         TypeError: An override is no setting.
     """
+    return load_with_origins(overrides).settings
+
+
+def load_with_origins(overrides: Mapping[str, str] = MappingProxyType({})) -> LoadedSettings:
+    """Load the settings as `load_settings` does, and tell where each of them comes from."""
     if unknown := overrides.keys() - {option.name for option in options()}:
         raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
-    levels = (overrides, _environment(), _dotenv())
+    levels: dict[Level, Mapping[str, str]] = {"command line": overrides, **surroundings()}
     values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
     problems: list[str] = []
     for one in settings_of(Settings):
         try:
-            text = _text(one, levels)
+            text, origins[one.name] = _given(one, levels)
             if text is not None:
                 values[one.name] = _value(one, text)
         except _ProblemError as problem:
@@ -58,15 +93,21 @@ def load_settings(overrides: Mapping[str, str] = MappingProxyType({})) -> Settin
     settings = Settings(**values)
     if problems := list(disagreements(settings)):
         raise SettingsError(problems)
-    return settings
+    return LoadedSettings(settings, origins)
+
+
+def surroundings() -> dict[Level, Mapping[str, str]]:
+    """Return all variables of the environment and of `.env`, their names in lower case.
+
+    Raises:
+        SettingsError: There is a `.env` that cannot be read.
+    """
+    environment = {name.lower(): value for name, value in os.environ.items()}
+    return {"environment": environment, ".env": _dotenv()}
 
 
 class _ProblemError(Exception):
     """One line, with the variable in front."""
-
-
-def _environment() -> Mapping[str, str]:
-    return {name.lower(): value for name, value in os.environ.items()}
 
 
 def _dotenv() -> Mapping[str, str]:
@@ -81,24 +122,24 @@ def _dotenv() -> Mapping[str, str]:
     return {name.lower(): value for name, value in given.items() if value is not None}
 
 
-def _text(one: Setting, levels: Sequence[Mapping[str, str]]) -> str | None:
+def _given(one: Setting, levels: Mapping[Level, Mapping[str, str]]) -> tuple[str | None, Origin]:
     """Return what the highest level gives for a setting, by itself or by its file."""
-    for level in levels:
-        text = level.get(one.name) or None
-        path = level.get(one.name + SUFFIX) or None if one.is_secret else None
+    for level, variables in levels.items():
+        text = variables.get(one.name) or None
+        path = variables.get(one.name + SUFFIX) or None if one.is_secret else None
         if path is None and text is None:
             continue
         if path is None:
-            return text
+            return text, Origin(level)
         if text is not None:
             raise _ProblemError(
                 f"{one.variable}{SUFFIX.upper()} must not be given together with {one.variable}"
             )
         try:
-            return read_secret(path)
+            return read_secret(path), Origin(level, path)
         except ValueError as error:
             raise _ProblemError(f"{one.variable}{SUFFIX.upper()} {error}") from None
-    return None
+    return None, Origin()
 
 
 def _value(one: Setting, text: str) -> object:

@@ -32,21 +32,22 @@ def options() -> Iterator[Option]:
     """Yield an option for every setting, and one more for the file of every secret."""
     for one in settings_of(Settings):
         if not one.is_secret:
-            yield Option(one.name, one.description, _written(one.default))
+            yield Option(one.name, one.description, written(one.default))
             continue
         file = one.name + SUFFIX
         warning = f"Arguments are visible to others: prefer the variable or {file.upper()}."
-        yield Option(one.name, f"{one.description} {warning}", _written(one.default))
+        yield Option(one.name, f"{one.description} {warning}", written(one.default))
         yield Option(file, f"File to read {one.variable} from.", None)
 
 
-def _written(default: object) -> str | None:
-    match default:
+def written(value: object) -> str | None:
+    """Return a setting's value as one would write it, None when there is none."""
+    match value:
         case None:
             return None
         case bool():
-            return str(default).lower()
+            return str(value).lower()
         case float():
-            return f"{default:g}"
+            return f"{value:g}"
         case _:
-            return str(default)
+            return str(value)

@@ -1,0 +1,1 @@
+"""What `broker check` looks at; one module a peer."""

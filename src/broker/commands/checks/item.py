@@ -1,0 +1,31 @@
+"""One line of a checklist."""
+
+import msgspec
+
+
+class Item(msgspec.Struct, frozen=True):
+    """What was looked at, and what was found.
+
+    Attributes:
+        subject: Where, for example `RabbitMQ rabbit-1:5672`.
+        name: What, in a few words.
+        ok: Whether it is as it must be.
+        found: What was found, in a line for a person.
+        advice: What to do about it; None when it is as it must be.
+    """
+
+    subject: str
+    name: str
+    ok: bool
+    found: str
+    advice: str | None = None
+
+
+def held(subject: str, name: str, found: str) -> Item:
+    """Return an item that is as it must be."""
+    return Item(subject, name, ok=True, found=found)
+
+
+def failed(subject: str, name: str, found: str, advice: str) -> Item:
+    """Return an item that is not."""
+    return Item(subject, name, ok=False, found=found, advice=advice)

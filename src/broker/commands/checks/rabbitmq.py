@@ -1,0 +1,220 @@
+"""RabbitMQ as it is configured: one node."""
+
+import re
+import shlex
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import AmqpError
+from broker.amqp.probe import NodeReport, ProbeError, QueueReport, probe
+from broker.commands.checks.item import Item, failed, held
+from broker.commands.checks.reach import (
+    Target,
+    address,
+    reach,
+    refusal_after_tls,
+    speaks_tls,
+    tls_wanted,
+)
+from broker.endpoints import AmqpEndpoint
+
+_DEFAULT_EXCHANGE = "amq.default"
+"""What the rights of the default exchange are granted on."""
+
+_FLAWS: Mapping[str | None, tuple[str, str]] = {
+    "durable": (
+        "it is not durable",
+        "delete it, for the broker to create one that outlives a restart of RabbitMQ",
+    ),
+    "auto_delete": (
+        "it deletes itself (auto-delete)",
+        "delete it, for the broker to create one that stays without consumers",
+    ),
+}
+"""Properties in which a queue must not differ: what is wrong, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the broker wants of a node.
+
+    Attributes:
+        name: What the connection is called in RabbitMQ's own listings.
+        consumed: Queues to consume.
+        published: Queues to publish to.
+        has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
+        tls: For endpoints with TLS.
+    """
+
+    name: str
+    consumed: tuple[str, ...]
+    published: tuple[str, ...]
+    has_url: bool
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    def setting(self, *names: str) -> str:
+        """Return which settings hold a part of the address: `RABBITMQ_` with each name."""
+        if self.has_url:
+            return "AMQP_URL"
+        return " and ".join(f"RABBITMQ_{name}" for name in names)
+
+
+async def check_rabbitmq(
+    portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+) -> list[Item]:
+    """Check one node, in half a minute at most, and without taking or leaving anything.
+
+    Args:
+        portal: The asyncio event loop that hosts the AMQP side.
+        endpoint: The node.
+        wanted: What the broker wants of it.
+
+    Returns:
+        The items, as far as it came.
+    """
+    target = Target(
+        subject=f"RabbitMQ {address(endpoint.host, endpoint.port)}",
+        host=endpoint.host,
+        port=endpoint.port,
+        settings=wanted.setting("HOST", "PORT"),
+        url_setting="AMQP_URL",
+        schemes=("amqp://", "amqps://"),
+        ca_setting="AMQP_CA_FILE",
+        certificate_setting="AMQP_CERT_FILE",
+        tls=wanted.tls if endpoint.tls else None,
+    )
+    reached = await reach(target)
+    if not reached[-1].ok:
+        return reached
+    try:
+        report = await probe(
+            portal,
+            endpoint,
+            name=wanted.name,
+            consumed=wanted.consumed,
+            published=wanted.published,
+            tls=wanted.tls,
+        )
+    except ProbeError as error:
+        return [*reached, *await _not_let_in(target, endpoint, wanted, error)]
+    except AmqpError as error:
+        advice = "see RabbitMQ's log, and try again"
+        return [*reached, failed(target.subject, "AMQP", str(error), advice)]
+    return [*reached, *_let_in(target.subject, endpoint), *_found(target, endpoint, wanted, report)]
+
+
+async def _not_let_in(
+    target: Target, endpoint: AmqpEndpoint, wanted: Wanted, error: ProbeError
+) -> list[Item]:
+    login, _ = _let_in(target.subject, endpoint)
+    match error.stage:
+        case "login":
+            settings = wanted.setting("USER", "PASSWORD")
+            found = f"RabbitMQ refuses user {endpoint.user!r} with this password"
+            advice = f"correct {settings}"
+            if endpoint.user == "guest":
+                advice += "; RabbitMQ lets guest in only from its own machine"
+            return [failed(target.subject, login.name, found, advice)]
+        case "vhost":
+            return [login, _no_vhost(target.subject, endpoint, wanted, str(error))]
+        case "amqp" if not endpoint.tls and await speaks_tls(target):
+            return [tls_wanted(target)]
+        case _:
+            refusal = await refusal_after_tls(target)
+            if refusal is not None:
+                return [refusal]
+            settings = wanted.setting("HOST", "PORT")
+            advice = f"{settings} must lead to RabbitMQ's port for AMQP, by default 5672 or 5671"
+            if isinstance(error.cause, TimeoutError):
+                advice = f"see whether RabbitMQ hangs there; {advice}"
+            return [failed(target.subject, "AMQP", f"it does not speak AMQP ({error})", advice)]
+
+
+def _no_vhost(subject: str, endpoint: AmqpEndpoint, wanted: Wanted, said: str) -> Item:
+    vhost, user = shlex.quote(endpoint.vhost), shlex.quote(endpoint.user)
+    setting = wanted.setting("VHOST")
+    if "not found" in said:
+        found = f"there is no virtual host {endpoint.vhost!r}"
+        advice = f"correct {setting}, or: rabbitmqctl add_vhost {vhost}"
+    elif "access to vhost" in said:
+        found = f"user {endpoint.user!r} has no access to virtual host {endpoint.vhost!r}"
+        advice = f"correct {setting}, or: {_grant(endpoint, wanted)}"
+    else:
+        found, advice = said, f"see RabbitMQ's log about {vhost} and {user}"
+    return failed(subject, "virtual host", found, advice)
+
+
+def _let_in(subject: str, endpoint: AmqpEndpoint) -> list[Item]:
+    return [
+        held(subject, "login", f"user {endpoint.user!r} may log in"),
+        held(subject, "virtual host", f"{endpoint.vhost!r} is there for that user"),
+    ]
+
+
+def _found(
+    target: Target, endpoint: AmqpEndpoint, wanted: Wanted, report: NodeReport
+) -> Iterator[Item]:
+    subject = target.subject
+    for queue, seen in report.queues.items():
+        yield _queue(subject, queue, seen)
+    lacking = list(_lacking(report))
+    if lacking:
+        found = f"user {endpoint.user!r} may not {', nor '.join(lacking)}"
+        # It replaces what the user has, so it names all that the broker needs.
+        advice = f"grant what the broker needs: {_grant(endpoint, wanted)}"
+        yield failed(subject, "permissions", found, advice)
+    else:
+        yield held(subject, "permissions", f"user {endpoint.user!r} may do all the broker needs")
+    if report.is_blocked:
+        found = "an alarm is on: RabbitMQ takes no messages"
+        advice = "free memory or disk space on it; rabbitmq-diagnostics alarms says which"
+        yield failed(subject, "alarms", found, advice)
+    elif report.may_publish:
+        yield held(subject, "alarms", "none, messages are taken")
+
+
+def _queue(subject: str, queue: str, seen: QueueReport) -> Item:
+    name = f"queue {queue}"
+    if not seen.exists:
+        if seen.may_configure:
+            return held(subject, name, "missing; the broker will create it")
+        return failed(subject, name, "missing", "create it, durable, or grant what is below")
+    if seen.problem is not None:
+        advice = "end the connection that has it for itself, or choose another queue"
+        return failed(subject, name, seen.problem, advice)
+    if seen.differs_in in _FLAWS:
+        return failed(subject, name, *_FLAWS[seen.differs_in])
+    if not seen.may_configure:
+        return held(subject, name, "exists (only who may configure it sees more)")
+    # The broker uses it as it is. Others may not, and declare it.
+    difference = (
+        f", with an {seen.differs_in} for which RabbitMQ refuses who declares it without"
+        if seen.differs_in
+        else ""
+    )
+    return held(subject, name, f"exists, durable{difference}")
+
+
+def _lacking(report: NodeReport) -> Iterator[str]:
+    unread = [name for name, seen in report.queues.items() if seen.may_consume is False]
+    if unread:
+        yield f"consume {' and '.join(unread)} (read)"
+    if not report.may_publish:
+        yield f"publish to queues (write on {_DEFAULT_EXCHANGE})"
+    uncreated = [
+        name for name, seen in report.queues.items() if not (seen.exists or seen.may_configure)
+    ]
+    if uncreated:
+        yield f"create {' and '.join(uncreated)} (configure)"
+
+
+def _grant(endpoint: AmqpEndpoint, wanted: Wanted) -> str:
+    """Return the command that gives a user the rights of a broker, and no more."""
+    rights = ((*wanted.consumed, *wanted.published), (_DEFAULT_EXCHANGE,), wanted.consumed)
+    patterns = (f"^({'|'.join(map(re.escape, names))})$" for names in rights)
+    return shlex.join(
+        ["rabbitmqctl", "set_permissions", "-p", endpoint.vhost, endpoint.user, *patterns]
+    )

@@ -1,0 +1,212 @@
+"""Whether a peer can be reached: its name, TCP and TLS, before anything is said."""
+
+import os
+import socket
+import ssl
+from dataclasses import dataclass, field
+
+import trio
+
+from broker.commands.checks.item import Item, failed, held
+from broker.error_groups import first_error
+from broker.tls import describe
+
+REACH_TIMEOUT = 7.0
+"""Seconds for name resolution, TCP and TLS together."""
+_TLS_TRIAL_TIMEOUT = 3.0
+
+# What OpenSSL says when the answer to its greeting is no TLS at all.
+_NO_TLS = {
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "PACKET_LENGTH_TOO_LONG",
+    "UNKNOWN_PROTOCOL",
+    "HTTP_REQUEST",
+    "UNEXPECTED_MESSAGE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A peer, and the settings that say where it is.
+
+    Attributes:
+        subject: What to call it.
+        host: A name or an address.
+        port: Its port.
+        tls: What to verify it with, None for a connection in the clear.
+        settings: The settings with host and port.
+        url_setting: The setting whose scheme chooses TLS.
+        schemes: That scheme without TLS, and with it.
+        ca_setting: The setting with the CA certificates.
+        certificate_setting: The setting with the broker's own certificate, if there is one.
+    """
+
+    subject: str
+    host: str
+    port: int
+    settings: str
+    url_setting: str
+    schemes: tuple[str, str]
+    ca_setting: str
+    certificate_setting: str | None = None
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return address(self.host, self.port)
+
+
+def address(host: str, port: int) -> str:
+    """Return host and port as one writes them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def reach(target: Target) -> list[Item]:
+    """Connect, shake hands if it is to be encrypted, and hang up.
+
+    Args:
+        target: Whom.
+
+    Returns:
+        An item for the connection, and one for TLS when it came so far. When the last one holds,
+        the peer can be talked to.
+    """
+    deadline = trio.current_time() + REACH_TIMEOUT
+    stream = await _connect(target, deadline)
+    if isinstance(stream, Item):
+        return [stream]
+    connected = held(target.subject, "connection", f"{target.address} answers")
+    if target.tls is None:
+        await trio.aclose_forcefully(stream)
+        return [connected]
+    return [connected, await _shake_hands(target, stream, target.tls, deadline)]
+
+
+async def speaks_tls(target: Target) -> bool:
+    """Return whether a peer that was to be talked to in the clear speaks TLS, whoever it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent to it
+    with trio.move_on_after(_TLS_TRIAL_TIMEOUT):
+        try:
+            stream = await trio.open_tcp_stream(target.host, target.port)
+            await _handshake(target, stream, context)
+        except (OSError, trio.BrokenResourceError):
+            return False
+        return True
+    return False
+
+
+async def refusal_after_tls(target: Target) -> Item | None:
+    """Return the item for a peer that refuses an encrypted connection once it stands, if it does.
+
+    With TLS 1.3 a server looks at a client's certificate, or at its lack, only then.
+    """
+    if target.tls is None:
+        return None
+    with trio.move_on_after(_TLS_TRIAL_TIMEOUT):
+        try:
+            stream = await trio.open_tcp_stream(target.host, target.port)
+            await _handshake(target, stream, target.tls, wait_for_alert=True)
+        except trio.BrokenResourceError as broken:
+            if isinstance(broken.__cause__, ssl.SSLError):
+                return _refused_by_peer(target, broken.__cause__)
+        except OSError:
+            pass  # it was there a moment ago; that item tells enough
+    return None
+
+
+def tls_wanted(target: Target) -> Item:
+    """Return the item for a peer that speaks TLS and was to be talked to in the clear."""
+    return failed(
+        target.subject,
+        "TLS",
+        f"{target.address} speaks TLS, and the connection is to be in the clear",
+        f"{target.url_setting} must begin with {target.schemes[1]}",
+    )
+
+
+async def _connect(target: Target, deadline: float) -> trio.SocketStream | Item:
+    def unreachable(found: str, advice: str) -> Item:
+        return failed(target.subject, "connection", found, advice)
+
+    try:
+        with trio.fail_at(deadline):
+            return await trio.open_tcp_stream(target.host, target.port)
+    except socket.gaierror as error:
+        return unreachable(
+            f"the name {target.host} cannot be resolved ({error.strerror})",
+            f"correct {target.settings}, or the name service",
+        )
+    except trio.TooSlowError:
+        return unreachable(
+            f"no answer from {target.address} within {REACH_TIMEOUT:g} s",
+            f"let the network and its firewalls through, or correct {target.settings}",
+        )
+    except OSError as error:
+        return unreachable(
+            f"{target.address} cannot be reached ({_reason(error)})",
+            f"start it there, or correct {target.settings}",
+        )
+
+
+async def _shake_hands(
+    target: Target, stream: trio.SocketStream, tls: ssl.SSLContext, deadline: float
+) -> Item:
+    def refused(found: str, advice: str) -> Item:
+        return failed(target.subject, "TLS", found, advice)
+
+    no_tls = f"{target.url_setting} must name the port with TLS, or begin with {target.schemes[0]}"
+    try:
+        with trio.fail_at(deadline):
+            await _handshake(target, stream, tls)
+    except trio.TooSlowError:
+        return refused("no answer to TLS in time", no_tls)
+    except trio.BrokenResourceError as broken:
+        error = broken.__cause__
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason, _, advice = describe(error, target.ca_setting).partition("; ")
+            return refused(reason, advice)
+        if isinstance(error, ssl.SSLError) and error.reason not in _NO_TLS | {None}:
+            reason = str(error.reason).lower().replace("_", " ")
+            return refused(
+                f"the handshake failed ({reason})", "see the peer's log and TLS settings"
+            )
+        return refused(f"{target.address} speaks no TLS", no_tls)
+    return held(target.subject, "TLS", f"the certificate is valid for {target.host}")
+
+
+def _refused_by_peer(target: Target, error: ssl.SSLError) -> Item:
+    reason = str(error.reason).lower().replace("_", " ")
+    advice = "see its log and its settings of TLS"
+    if target.certificate_setting is not None:
+        advice = (
+            f"if it wants its clients' certificates, {target.certificate_setting} must name one"
+        )
+    return failed(target.subject, "TLS", f"{target.address} refuses it ({reason})", advice)
+
+
+async def _handshake(
+    target: Target,
+    stream: trio.SocketStream,
+    context: ssl.SSLContext,
+    *,
+    wait_for_alert: bool = False,
+) -> None:
+    tls = trio.SSLStream(stream, context, server_hostname=target.host, https_compatible=True)
+    try:
+        await tls.do_handshake()
+        if wait_for_alert:
+            await tls.receive_some()
+    finally:
+        await trio.aclose_forcefully(tls)
+
+
+def _reason(error: OSError) -> str:
+    # Trio tries each address of a name, and puts what came of them below, in words of its own.
+    group = error.__cause__
+    first = first_error(group) if isinstance(group, BaseExceptionGroup) else error
+    number = getattr(first, "errno", None)
+    return os.strerror(number) if number else str(first)

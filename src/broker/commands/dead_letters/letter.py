@@ -1,0 +1,48 @@
+"""One message of the dead-letter queue, as far as it can be understood."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from broker.amqp import Got, Parked, read_dead_letter
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A message in the dead-letter queue.
+
+    Attributes:
+        number: Its position, from 1 for the oldest.
+        message: The message.
+        parked: What a broker says of it, None when it is no dead letter of a broker.
+        problem: Why it is none.
+    """
+
+    number: int
+    message: Got
+    parked: Parked | None
+    problem: str | None = None
+
+    def age(self, now: datetime) -> timedelta | None:
+        """Return for how long it has been parked; None when nobody knows."""
+        # Clocks of two machines differ.
+        return max(now - self.parked.at, timedelta()) if self.parked is not None else None
+
+
+def read_letter(number: int, message: Got) -> Letter:
+    """Understand a message. Never raises.
+
+    Args:
+        number: Its position.
+        message: The message; anybody may have put it there.
+    """
+    if message.properties_error is not None:
+        return Letter(number, message, None, message.properties_error)
+    try:
+        return Letter(number, message, read_dead_letter(message.headers))
+    except ValueError as error:
+        return Letter(number, message, None, str(error))
+
+
+def now() -> datetime:
+    """Return the time by which ages are told."""
+    return datetime.now(UTC)

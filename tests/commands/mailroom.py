@@ -1,0 +1,161 @@
+"""Queues of one's own, filled and emptied from outside, and commands run as people run them."""
+
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import trio
+from aiormq.abc import DeliveredMessage
+from anyio.from_thread import BlockingPortal
+from pamqp.commands import Basic
+from pamqp.common import FieldValue
+
+from broker.sandbox.broker_process import COMMAND
+from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.settings.options import options
+from tests.amqp.raw_amqp import RawRabbitmq
+
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+class Mailroom:
+    """The queues of one test."""
+
+    def __init__(self, node: RabbitmqNode, portal: BlockingPortal) -> None:
+        number = uuid4().hex[:8]
+        self.node = node
+        self.raw = RawRabbitmq(portal, node.url)
+        self.input = f"input-{number}"
+        self.metadata = f"metadata-{number}"
+        self.dead_letter = f"dead-letter-{number}"
+        self.settings = {
+            "AMQP_URL": node.url,
+            "BROKER_INPUT_QUEUE": self.input,
+            "BROKER_METADATA_QUEUE": self.metadata,
+            "BROKER_DEAD_LETTER_QUEUE": self.dead_letter,
+        }
+
+    async def open(self) -> None:
+        for queue in (self.input, self.metadata, self.dead_letter):
+            await self.raw.declare(queue)
+
+    async def park(
+        self,
+        *bodies: bytes,
+        age: timedelta = timedelta(),
+        **headers: FieldValue,
+    ) -> None:
+        """Put dead letters into the queue, with headers that differ from usual ones."""
+        usual: dict[str, FieldValue] = {
+            "x_broker_reason": "invalid_json",
+            "x_broker_error": "the body is no JSON",
+            "x_original_queue": self.input,
+            "x_broker_id": "broker-1",
+            "x_dead_lettered_at": (datetime.now(UTC) - age).isoformat(timespec="milliseconds"),
+        }
+        named = {name.replace("_", "-"): value for name, value in {**usual, **headers}.items()}
+        await self.put(named, *bodies)
+
+    async def put(self, headers: dict[str, FieldValue], *bodies: bytes) -> None:
+        properties = Basic.Properties(delivery_mode=2, headers=headers, correlation_id="c-1")
+        await self.raw.publish(self.dead_letter, *bodies, properties=properties)
+
+    async def take(self, queue: str) -> list[DeliveredMessage]:
+        """Take all that is ready in a queue."""
+        return await self.raw.take(queue, await self.raw.ready(queue))
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        known = {option.variable for option in options()}
+        inherited = {name: value for name, value in os.environ.items() if name not in known}
+        return {**inherited, **self.settings, **settings}
+
+    async def run(self, *arguments: str, **settings: str) -> Ran:
+        """Run a command to its end."""
+        with trio.fail_after(PATIENCE):
+            completed = await trio.run_process(
+                [*COMMAND, *arguments],
+                env=self.environment(**settings),
+                cwd=self.node.directory,
+                capture_stdout=True,
+                capture_stderr=True,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+        ran = Ran(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
+        assert "Traceback" not in ran.err
+        return ran
+
+    @asynccontextmanager
+    async def running(
+        self,
+        *arguments: str,
+        command: Sequence[str] = COMMAND,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> AsyncIterator[trio.Process]:
+        """Run a command beside the test, killed at the end of the context."""
+        process = await trio.lowlevel.open_process(
+            [*command, *arguments],
+            env=self.environment(),
+            cwd=self.node.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        try:
+            with trio.fail_after(PATIENCE):
+                yield process
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+    async def holds(self, queue: str, least: int) -> None:
+        """Wait until so many messages are ready in a queue."""
+        with trio.fail_after(PATIENCE):
+            while await self.raw.ready(queue) < least:
+                await trio.sleep(0.01)
+
+    async def list(self, *arguments: str) -> list[dict[str, Any]]:
+        ran = await self.run("dead-letters", "list", "--format", "json", *arguments)
+        assert (ran.code, ran.err) == (0, "")
+        found: list[dict[str, Any]] = ran.document
+        return found
+
+
+async def ended(process: trio.Process) -> Ran:
+    """Wait for the end of a process that says little."""
+    code = await process.wait()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = b"", b""
+    async for some in process.stdout:
+        out += some
+    async for some in process.stderr:
+        err += some
+    assert b"Traceback" not in err
+    return Ran(code, out.decode(), err.decode())
+
+
+def bodies(messages: Sequence[DeliveredMessage]) -> list[bytes]:
+    return [message.body for message in messages]
