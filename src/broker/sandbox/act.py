@@ -1,0 +1,155 @@
+"""A sample agent as a program of its own: `python -m broker.sandbox.act --agent Alice`.
+
+It takes the settings that a broker takes, asks whoever is there a question every other second,
+answers what it is asked, and says goodbye when it is stopped.
+"""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from re import ASCII, fullmatch
+from uuid import uuid4
+
+import msgspec
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
+from broker.codec import decode_input, string_field
+from broker.messages import MAX_BODY_BYTES, ChatMessage
+from broker.sandbox.attendance import AGENTS_QUEUE
+from broker.sandbox.interrupts import Interrupts
+from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
+from broker.sandbox.standalone import keep_session, run
+from broker.settings import Settings
+
+INTERVAL = 2.0
+"""Seconds between two questions; with each it says again that it is there."""
+_STOP_TIMEOUT = 5.0
+"""Seconds that it has for saying goodbye."""
+
+_log = structlog.get_logger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Be an agent until SIGINT or SIGTERM.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit code: 0 when stopped, 2 for wrong usage or configuration.
+    """
+    parser = ArgumentParser("python -m broker.sandbox.act", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--agent", required=True, help="its name; the id is the same in lower case")
+    name: str = parser.parse_args(arguments).agent
+    if not fullmatch(r"[\w-]{1,50}", name, ASCII):
+        parser.error("argument --agent: must be 1 to 50 letters, digits, '-' or '_'")
+    return run(partial(_act, name))
+
+
+async def _act(
+    name: str, settings: Settings, portal: BlockingPortal, interrupts: Interrupts
+) -> None:
+    agent = _Agent(name)
+    await keep_session(
+        settings,
+        portal,
+        partial(agent.converse, interrupts),
+        name=f"sandbox agent {name}",
+        queues=(INPUT_QUEUE, AGENTS_QUEUE, agent.queue),
+    )
+
+
+class _Agent:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._id = name.lower()
+        self.queue = agent_queue(self._id)
+
+    async def converse(self, interrupts: Interrupts, session: Session) -> None:
+        """Talk until a signal comes; a second one ends it at once."""
+        stopped = trio.Event()
+        with trio.CancelScope() as stopping:
+
+            def stop() -> None:
+                stopped.set()
+                stopping.deadline = trio.current_time() + _STOP_TIMEOUT
+
+            interrupts.stop = stop
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(session.consume, self.queue, self._forward)
+                    while not stopped.is_set():
+                        await session.publish([self._here(), self._question()])
+                        with trio.move_on_after(INTERVAL):
+                            await stopped.wait()
+                    # First, so that nothing more is sent here while the last of it is answered.
+                    await session.publish([self._goodbye()])
+                    nursery.cancel_scope.cancel()
+            finally:
+                interrupts.stop = None
+
+    async def _forward(self, arrived: Deliveries) -> None:
+        arrived.settle(list(map(self._settlement, arrived.deliveries)))
+        await trio.lowlevel.checkpoint()
+
+    def _settlement(self, delivery: Delivery) -> Settlement:
+        message = decode_input(delivery.body, MAX_BODY_BYTES)
+        if not isinstance(message, ChatMessage):
+            _log.warning("not_understood")
+            return Settlement(delivery)
+        message_type = string_field(message.fields, "message_type")
+        message_id = string_field(message.fields, "message_id")
+        _log.info(
+            "received",
+            message_type=message_type,
+            message_id=message_id,
+            sender_id=message.sender_id,
+        )
+        # Answering answers would never end.
+        is_question = message_type == "TEXT"
+        return Settlement(delivery, self._answer(message_id) if is_question else None)
+
+    def _here(self) -> Publishing:
+        return self._publishing(
+            AGENTS_QUEUE,
+            message_type="REGISTER_AGENT",
+            agent_id=self._id,
+            agent_name=self._name,
+            capabilities=["chat"],
+        )
+
+    def _goodbye(self) -> Publishing:
+        return self._publishing(AGENTS_QUEUE, message_type="CLIENT_DISCONNECTED", agent_id=self._id)
+
+    def _question(self) -> Publishing:
+        return self._chat(message_type="TEXT", text_payload="Is anybody there?")
+
+    def _answer(self, message_id: str | None) -> Publishing:
+        return self._chat(
+            message_type="REPLY",
+            text_payload=f"Yes, {self._name} is.",
+            in_reply_to_message_id=message_id,
+        )
+
+    def _chat(self, **fields: object) -> Publishing:
+        message_id = uuid4().hex
+        _log.info("sent", message_type=fields["message_type"], message_id=message_id)
+        return self._publishing(
+            INPUT_QUEUE,
+            message_id=message_id,
+            sender_id=self._id,
+            send_timestamp=datetime.now(UTC).isoformat(),
+            **fields,
+        )
+
+    def _publishing(self, queue: str, **message: object) -> Publishing:
+        return Publishing(queue, msgspec.json.encode(message), self._id)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

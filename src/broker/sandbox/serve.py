@@ -1,0 +1,104 @@
+"""The stand-in central server as a program of its own: `python -m broker.sandbox.serve`.
+
+It takes the settings that a broker takes, advertises `WEBSOCKET_URL`, and demands
+`BROKER_WEBSOCKET_TOKEN` when there is one.
+"""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import Session
+from broker.error_groups import first_error
+from broker.run import complain
+from broker.sandbox.attendance import AGENTS_QUEUE, Attendance
+from broker.sandbox.central_server import (
+    HEARTBEAT_INTERVAL,
+    HOST,
+    CentralServer,
+    by_contract,
+)
+from broker.sandbox.interrupts import Interrupts
+from broker.sandbox.server_queues import QUEUES, FromBroker, advertise, relay
+from broker.sandbox.standalone import keep_session, run
+from broker.settings import Settings
+
+DEFAULT_PORT = 8765
+_HIGHEST_PORT = 65_535
+
+_log = structlog.get_logger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit code: 0 when stopped, 2 for wrong usage or configuration, or an address that is
+        taken.
+    """
+    parser = ArgumentParser(
+        "python -m broker.sandbox.serve", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    if not 0 < given.port <= _HIGHEST_PORT:
+        parser.error(f"argument --port: must be a port from 1 to {_HIGHEST_PORT}")
+    code = 0
+    try:
+        code = run(partial(_serve, given.host, given.port))
+    except* OSError as errors:
+        error = first_error(errors)
+        code = complain(f"cannot listen on {given.host}:{given.port}: {error.strerror or error}")
+    return code
+
+
+async def _serve(
+    host: str, port: int, settings: Settings, portal: BlockingPortal, _: Interrupts
+) -> None:
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    server = CentralServer(port, token=settings.broker_websocket_token, answer=by_contract)
+    attendance = Attendance(server)
+    _log.info("server_listening", host=host, port=port)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+        nursery.start_soon(server.beat, HEARTBEAT_INTERVAL)
+        await keep_session(
+            settings,
+            portal,
+            partial(_work, attendance, settings.websocket_url),
+            name="sandbox server",
+            queues=(*QUEUES, AGENTS_QUEUE),
+        )
+
+
+async def _work(attendance: Attendance, websocket_url: str, session: Session) -> None:
+    await advertise(session, websocket_url)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(relay, session, _notice)
+        await nursery.start(attendance.take, session)
+        nursery.start_soon(attendance.miss, session)
+
+
+def _notice(message: FromBroker) -> None:
+    _log.info(
+        "from_broker",
+        message_type=message.message_type,
+        message_id=message.original_message_id or message.message_id,
+        receiver_id=message.receiver_id,
+        reason=message.reason,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

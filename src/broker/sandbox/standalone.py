@@ -1,0 +1,89 @@
+"""What makes a part of the sandbox a program of its own, as in a container."""
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import cycle
+
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from broker.amqp import Session, SessionLostError, SessionParameters, open_session
+from broker.backoff import Backoff
+from broker.observe.logs import configure_logging
+from broker.run import complain
+from broker.sandbox.interrupts import Interrupts
+from broker.settings import Settings, SettingsError, load_settings
+from broker.tls import client_context
+
+_LONGEST_PAUSE = 5.0
+"""Seconds between two tries to reach RabbitMQ."""
+_DRAIN_TIMEOUT = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+def run(main: Callable[[Settings, BlockingPortal, Interrupts], Awaitable[None]]) -> int:
+    """Run a program until SIGINT or SIGTERM, with the settings that a broker would have.
+
+    Args:
+        main: The program. It gets the settings, the event loop that hosts the AMQP side, and the
+            signals, which cancel it unless it says how else to stop.
+
+    Returns:
+        The exit code: 0 when it was stopped, 2 for a wrong configuration.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return complain(*error.problems)
+    configure_logging(settings.broker_log_level, settings.broker_log_format)
+    with start_blocking_portal("asyncio", name="amqp") as portal:
+        trio.run(_until_stopped, partial(main, settings, portal))
+    return 0
+
+
+async def _until_stopped(main: Callable[[Interrupts], Awaitable[None]]) -> None:
+    interrupts = Interrupts()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(interrupts.watch)
+        with interrupts.everything:
+            await main(interrupts)
+        nursery.cancel_scope.cancel()
+
+
+async def keep_session(
+    settings: Settings,
+    portal: BlockingPortal,
+    use: Callable[[Session], Awaitable[None]],
+    *,
+    name: str,
+    queues: Sequence[str],
+) -> None:
+    """Open a session with RabbitMQ and use it; when it is lost, open another and start again.
+
+    Args:
+        settings: They tell where RabbitMQ is.
+        portal: The event loop that hosts the AMQP side.
+        use: What is done with a session. When it returns, this returns.
+        name: Names the connections in RabbitMQ's own listings.
+        queues: Queues that must exist; those that do not are created.
+    """
+    tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    backoff = Backoff(maximum=_LONGEST_PAUSE)
+    for endpoint in cycle(settings.amqp_endpoints):
+        parameters = SessionParameters(
+            endpoint, name=name, queues=tuple(queues), drain_timeout=_DRAIN_TIMEOUT, tls=tls
+        )
+        opened_at = math.inf
+        try:
+            async with open_session(portal, parameters) as session:
+                opened_at = trio.current_time()
+                _log.info("amqp_connected", endpoint=str(endpoint))
+                await use(session)
+                return
+        except SessionLostError as error:
+            pause = backoff.after(trio.current_time() - opened_at)
+            _log.warning("amqp_lost", error=str(error), retry_in_seconds=round(pause, 1))
+        await trio.sleep(pause)

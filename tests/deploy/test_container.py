@@ -1,0 +1,211 @@
+"""Dockerfile and compose.yaml: what can be known of them without building anything."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.repository import DEFAULTS, ROOT, VARIABLES, read, settings_from
+from tests.sandbox.programs import free_port
+
+DOCKERFILE = [
+    line.strip().partition(" ")[::2]
+    for line in re.sub(
+        r"\\\n", " ", re.sub(r"^#.*\n", "", read("Dockerfile"), flags=re.MULTILINE)
+    ).splitlines()
+    if line.strip()
+]
+LAST_STAGE = DOCKERFILE[max(n for n, (word, _) in enumerate(DOCKERFILE) if word == "FROM") :]
+COMPOSE = yaml.safe_load(read("compose.yaml"))
+SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if name != "rabbitmq"}
+
+
+def one(instruction: str) -> str:
+    [argument] = [argument for word, argument in LAST_STAGE if word == instruction]
+    return argument
+
+
+def image_environment() -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in shlex.split(one("ENV")))
+
+
+def seconds(duration: str) -> int:
+    assert duration.endswith("s")
+    return int(duration[:-1])
+
+
+# Dockerfile.
+
+
+def test_what_is_copied_exists_and_is_not_ignored() -> None:
+    ignore = read(".dockerignore").splitlines()
+    assert "*" in ignore
+    sources = [
+        source
+        for word, argument in DOCKERFILE
+        if word == "COPY" and not argument.startswith("--from")
+        for source in argument.split()[:-1]
+    ]
+    assert {"pyproject.toml", "requirements/run.txt", "src"} <= set(sources)
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source}" in ignore, source
+
+
+def test_what_the_build_needs_is_copied() -> None:
+    copied = " ".join(argument for word, argument in DOCKERFILE if word == "COPY")
+    commands = " ".join(argument for word, argument in DOCKERFILE if word == "RUN")
+    files = re.findall(r"--requirement (\S+)", commands)
+    assert files
+    for file in files:
+        assert file in copied
+    project = read("pyproject.toml")
+    for name in ("README.md", "LICENSE"):
+        assert name in project
+        assert name in copied
+
+
+def test_all_that_is_installed_is_pinned_by_hash() -> None:
+    commands = [argument for word, argument in DOCKERFILE if word == "RUN"]
+    installs = re.findall(r"pip(?: --python \S+)? install ([^&]+)", " ".join(commands))
+    assert len(installs) == 3
+    for options in installs:
+        assert "--require-hashes" in options or "--no-deps /wheels/*.whl" in options
+
+
+def test_it_gets_signals_and_is_not_root() -> None:
+    assert json.loads(one("ENTRYPOINT")) == ["broker"]
+    assert 'broker = "broker.__main__:main"' in read("pyproject.toml")
+    assert one("STOPSIGNAL") == "SIGTERM"
+    user, group = one("USER").split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    order = [word for word, _ in LAST_STAGE]
+    assert not {"RUN", "COPY"} & set(order[order.index("USER") :])
+
+
+def test_it_finds_the_command_where_it_was_installed() -> None:
+    copied = next(argument for word, argument in LAST_STAGE if word == "COPY")
+    _, source, target = copied.split()
+    assert source == target  # its scripts name their interpreter by its path
+    assert image_environment()["PATH"].startswith(f"{target}/bin:")
+
+
+def test_the_settings_of_the_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = {
+        variable: value for variable, value in image_environment().items() if variable in VARIABLES
+    }
+    settings = settings_from(given, monkeypatch, tmp_path)
+    assert settings.broker_http_host == "0.0.0.0"  # noqa: S104 - a container has no other way
+    assert settings.broker_http_port == DEFAULTS.broker_http_port == int(one("EXPOSE"))
+    others = image_environment().keys() - VARIABLES
+    assert others == {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+
+
+def health(port: str) -> int:
+    _, _, command = one("HEALTHCHECK").partition("CMD ")
+    program, *arguments = json.loads(command)
+    assert program == "python"
+    environment = {"BROKER_HTTP_PORT": port, "http_proxy": "http://127.0.0.1:1"}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, check=False, timeout=60
+    ).returncode
+
+
+@contextmanager
+def serving(status: int) -> Iterator[int]:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/livez" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - likewise
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (503, 1), (404, 1)])
+def test_the_health_is_that_of_the_probe(status: int, exit_code: int) -> None:
+    with serving(status) as port:
+        assert health(str(port)) == exit_code
+
+
+@pytest.mark.parametrize("port", ["closed", "off"])
+def test_it_is_not_healthy_when_nobody_answers(port: str) -> None:
+    assert health(str(free_port()) if port == "closed" else port) == 1
+
+
+# compose.yaml.
+
+
+def test_each_part_is_read_only_and_has_no_privileges() -> None:
+    assert set(OURS) == {"server", "broker", "alice", "bob"}
+    for service in OURS.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["build"] == "."
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_of_each_part(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = {variable: str(value) for variable, value in OURS[name]["environment"].items()}
+    settings = settings_from(given, monkeypatch, tmp_path)
+    [endpoint] = settings.amqp_endpoints
+    assert endpoint.host in SERVICES
+    rabbitmq = SERVICES["rabbitmq"]["environment"]
+    assert endpoint.user == rabbitmq["RABBITMQ_DEFAULT_USER"]
+    assert endpoint.password == rabbitmq["RABBITMQ_DEFAULT_PASS"]
+    assert settings.websocket_url == "ws://server:8765/ws"
+
+
+def test_the_broker_is_given_the_time_that_a_stop_may_take() -> None:
+    broker = SERVICES["broker"]
+    timeout = float(broker["environment"]["BROKER_SHUTDOWN_TIMEOUT"])
+    assert seconds(broker["stop_grace_period"]) > timeout
+    assert timeout == DEFAULTS.broker_shutdown_timeout
+    assert "entrypoint" not in broker
+
+
+def test_the_ports_are_the_brokers_and_stay_on_this_machine() -> None:
+    assert SERVICES["broker"]["ports"] == ["127.0.0.1:9780:9780"]
+    for service in SERVICES.values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_the_other_parts_are_programs_that_take_these_options() -> None:
+    for name in ("server", "alice", "bob"):
+        python, minus_m, module, *options = OURS[name]["entrypoint"]
+        assert (python, minus_m) == ("python", "-m")
+        assert find_spec(module) is not None
+        options += OURS[name].get("command", [])
+        usage = subprocess.run(
+            [sys.executable, "-m", module, "--help"],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=60,
+        ).stdout
+        given = [option for option in options if option.startswith("--")]
+        assert given
+        assert all(f"{option} " in usage for option in given)
+        assert OURS[name]["healthcheck"] == {"disable": True}  # it would ask the broker's port
