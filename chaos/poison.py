@@ -275,6 +275,8 @@ def _odd_properties(victim: bytes) -> Iterator[tuple[str, bytes]]:
     yield "a timestamp of long ago", flags(FLAG_TIMESTAMP) + struct.pack(">Q", 0)
     yield "a traceparent that is no text", header_table(b"traceparent", b"I\0\0\0\x01")
     yield "a traceparent of 10,000 bytes", header_table(b"traceparent", long(b"x" * 10_000))
+    # Whoever passes it on, with properties of its own, has more than a frame may hold.
+    yield "a tracestate as large as a frame", header_table(b"tracestate", long(b"x" * 131_000))
     yield "a delivery with no properties", flags(0)
     yield "an ordinary one", PERSISTENT
     yield "no headers in headers", flags(FLAG_HEADERS) + struct.pack(">I", 0)

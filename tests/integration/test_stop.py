@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from broker.sandbox.central_server import CentralServer, open_central_server
-from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
 
 DEADLINE = 6
 SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}
@@ -58,6 +58,27 @@ async def test_under_load_nothing_is_lost_or_doubled(rig: Rig, server: CentralSe
     routed = ids(await rig.take(rig.output, 6_000, patience=0.5))
     assert waiting, "the stop came too late to show anything"
     assert routed + waiting == [f"m-{number}" for number in range(6_000)]
+
+
+async def test_the_broker_stays_until_all_that_it_took_is_settled(
+    rig: Rig, server: CentralServer
+) -> None:
+    agents = bring_online(server)
+    await rig.declare(rig.output, x_max_length=1, x_overflow="reject-publish")
+    await rig.publish(rig.output, text(0, agents[0]))
+    async with rig.broker(server.url, BROKER_SHUTDOWN_TIMEOUT="30") as broker:
+        await rig.logged("routing_started")
+        await rig.publish(rig.input, text(1, agents[0]))
+        await rig.logged("publishing_refused")
+        os.kill(broker.pid, signal.SIGTERM)
+        await rig.logged("stopping")
+        await trio.sleep(0.5)  # for a broker that would leave
+        assert server.session_count == 1
+        assert ids(await rig.take(rig.output, 2)) == ["m-0", "m-1"]
+        with trio.fail_after(PATIENCE):
+            assert await broker.wait() == 0
+    assert await rig.ready_count(rig.input) == 0
+    assert await rig.ready_count(rig.output) == 0
 
 
 async def test_server_gone(rig: Rig) -> None:

@@ -122,11 +122,13 @@ class Connection(asyncio.Transport):
 
     def block(self) -> None:
         self.is_blocked = True
+        self._node.blocked(self)
         self.send(0, commands.Connection.Blocked("low on memory"))
         self._loop.call_soon_threadsafe(self._flow, self._protocol.pause_writing)
 
     def unblock(self) -> None:
         self.is_blocked = False
+        self._node.unblocked(self)
         self.send(0, commands.Connection.Unblocked())
         self._loop.call_soon_threadsafe(self._flow, self._protocol.resume_writing)
         self._read()
@@ -159,7 +161,7 @@ class Connection(asyncio.Transport):
 
     def close_channel(self, channel: Channel, code: int, text: str) -> None:
         del self.channels[channel.number]
-        self._node.take_back(channel)
+        self._node.take_back(channel, is_lost=True)
         self.send(channel.number, commands.Channel.Close(code, text, 0, 0))
 
     def confirm_some(self, channel: Channel) -> None:

@@ -55,7 +55,7 @@ class Ledger:
     def __init__(self, trace: Trace) -> None:
         self.messages: dict[int, Message] = {}
         self.put_back = 0
-        """How many deliveries went back unsettled."""
+        """How many deliveries went back that the broker knows to be unsettled."""
         self._trace = trace
         self._last_tags: dict[str, int] = {}
         """By consumer: the last delivery for which something was published."""
@@ -110,9 +110,12 @@ class Ledger:
             self._trace.violation(f"{message} was acknowledged while {message.state.name}")
         message.state = State.ACKNOWLEDGED
 
-    def went_back(self, message: Message) -> None:
+    def went_back(self, message: Message, *, is_lost: bool) -> None:
+        # Once it was told of the confirm, the broker may have sent an acknowledgement, and nobody
+        # tells it that the channel was gone by then.
+        if not (is_lost and message.state is State.TAKEN):
+            self.put_back += 1
         message.state = State.READY
-        self.put_back += 1
 
     def check_nothing_lost(self, *, is_drained: bool) -> None:
         """Check at the end of a run, when nothing is connected any more."""

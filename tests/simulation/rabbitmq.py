@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import math
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from random import random
 
+import trio
+
+from broker.amqp.asyncio_session import CONFIRM_TIMEOUT
 from tests.simulation.amqp_connection import Channel, Connection, Stored, Unconfirmed
 from tests.simulation.guest_loop import GuestLoop
 from tests.simulation.ledger import Fate, Ledger, Message, State
@@ -115,6 +119,16 @@ class Rabbitmq:
         self._trace.note(f"{connection.name} connected")
         return connection
 
+    def blocked(self, connection: Connection) -> None:
+        self._trace.note(f"{connection.name} is blocked")
+        self._trace.blocked_from, self._trace.blocked_until = trio.current_time(), math.inf
+
+    def unblocked(self, connection: Connection) -> None:
+        self._trace.blocked_until = trio.current_time()
+        seconds = self._trace.blocked_until - self._trace.blocked_from
+        length = "long" if seconds > CONFIRM_TIMEOUT else "short"
+        self._trace.note(f"{connection.name} is no longer blocked, after a {length} alarm")
+
     def declares(self, queue: str, *, passive: bool) -> bool:
         if queue not in self.queues and not passive:
             self.queues[queue] = deque()
@@ -153,20 +167,27 @@ class Rabbitmq:
             self._ledger.acknowledged(stored.message)
             self._trace.note(f"{stored.message} acknowledged")
 
-    def take_back(self, channel: Channel) -> None:
-        """Put what a channel held back into its queue."""
+    def take_back(self, channel: Channel, *, is_lost: bool) -> None:
+        """Put what a channel held back into its queue.
+
+        Args:
+            channel: The channel.
+            is_lost: It was not the broker that closed it.
+        """
         for stored in reversed(channel.unacknowledged.values()):
             stored.is_redelivered = True
             self.queues[stored.queue].appendleft(stored)
-            self._ledger.went_back(stored.message)
+            self._ledger.went_back(stored.message, is_lost=is_lost)
             self._trace.note(f"{stored.message} put back")
         channel.unacknowledged.clear()
 
     def gone(self, connection: Connection, how: str) -> None:
         self.connections.remove(connection)
         self._trace.note(f"{connection.name} {how}")
+        if connection.is_blocked:
+            self.unblocked(connection)
         for channel in connection.channels.values():
-            self.take_back(channel)
+            self.take_back(channel, is_lost=how == "lost")
 
     def _check_copy(
         self, message: Message, queue: str, body: bytes, headers: Mapping[str, object]

@@ -15,6 +15,9 @@ type Event = Callable[[], None]
 _PAUSES = (0.0, 0.0, 0.001, 0.05, 1.0)
 _LONG_PAUSE = 40.0
 """Longer than any patience of the broker's with its peers."""
+_LONG_PAUSES = 0.01
+_LONG_PAUSES_IN_AN_ALARM = 0.1
+"""How many of the pauses are long: operators take their time to make room."""
 
 
 class Storm:
@@ -55,7 +58,8 @@ class Storm:
     async def rage(self, events: int) -> None:
         """Let so many things happen."""
         for _ in range(events):
-            await trio.sleep(choice(_PAUSES) if random() > 0.01 else _LONG_PAUSE)
+            long_pauses = _LONG_PAUSES_IN_AN_ALARM if self._rabbitmq.has_alarm else _LONG_PAUSES
+            await trio.sleep(choice(_PAUSES) if random() > long_pauses else _LONG_PAUSE)
             [event] = choices(list(self._events), list(self._events.values()))
             event()
             if self._trace.violations:

@@ -51,6 +51,7 @@ def test_the_storms_have_seen_everything() -> None:
         "hangs",
         " lost\n",
         "alarm: True",
+        "after a long alarm",
         "confirms nothing: True",
         "RabbitMQ is_down: True",
         "RabbitMQ is_silent: True",

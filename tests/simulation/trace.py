@@ -1,5 +1,6 @@
 """What happened in a run, in order, with the simulated time."""
 
+import math
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -7,11 +8,21 @@ from typing import Any
 import structlog
 import trio
 
+from broker.amqp.asyncio_session import CONFIRM_TIMEOUT
+
 
 class Trace:
-    """The story of a run, and the promises that the broker broke in it."""
+    """The story of a run, and the promises that the broker broke in it.
+
+    Attributes:
+        lines: What happened.
+        violations: The broken promises.
+        blocked_from: When RabbitMQ blocked a connection last.
+        blocked_until: When it read from that one again, or the connection was gone.
+    """
 
     def __init__(self) -> None:
+        self.blocked_from = self.blocked_until = -math.inf
         self.lines: list[str] = []
         self.violations: list[str] = []
 
@@ -23,10 +34,19 @@ class Trace:
         self.violations.append(what)
         self.note(f"VIOLATION: {what}")
 
+    @property
+    def was_blocked(self) -> bool:
+        """Whether the silence of RabbitMQ was an alarm, as far as the broker can have seen it."""
+        now = trio.current_time()
+        was_seen = min(now, self.blocked_until) - self.blocked_from > _UNSEEN
+        return was_seen and now - self.blocked_until < CONFIRM_TIMEOUT - _UNSEEN
+
 
 _BUGS = frozenset({"decision_failed", "session_failed", "settling_failed"})
 """Events of the log that no peer can cause."""
 _RANDOM = frozenset({"pid", "version"})
+_UNSEEN = 2.0
+"""Seconds of an alarm that the broker may miss, as it looks for one each second."""
 
 
 @contextmanager
@@ -40,6 +60,8 @@ def logged_to(trace: Trace) -> Iterator[None]:
         trace.note(f"    log {level}: {name} {fields}")
         if error or name in _BUGS:
             trace.violation(f"the broker failed: {name}")
+        if "confirmed nothing" in str(event.get("error")) and trace.was_blocked:
+            trace.violation("it took an alarm for silence")
         raise structlog.DropEvent
 
     # In place, as structlog's own capture_logs does it: bound loggers hold on to the list.
