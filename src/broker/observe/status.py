@@ -178,7 +178,7 @@ class AgentList(msgspec.Struct, frozen=True):
 
     Attributes:
         known: How many agents are known.
-        matching: How many of them match what was searched for.
+        matching: How many of the first 100,000 match what was searched for.
         agents: The first of those, online ones first.
     """
 
