@@ -64,18 +64,19 @@ class BrokerControl:
             open_broker(self._directory, {**self._settings, **settings}, command)
         )
 
-    async def logged(self, event: str, *, within: float = 30.0) -> None:
+    async def logged(self, event: str, *, times: int = 1, within: float = 30.0) -> None:
         """Wait until this life has logged an event.
 
         Args:
             event: Its name.
+            times: How often.
             within: Seconds until it is too late.
 
         Raises:
             ScenarioFailedError: It has not.
         """
         with trio.move_on_after(within):
-            while not self.has_logged(event):  # noqa: ASYNC110 - another process has no event
+            while self.times_logged(event) < times:  # noqa: ASYNC110 - another process has no event
                 await trio.sleep(_POLL_INTERVAL)
             return
         raise ScenarioFailedError(f"the broker has not logged {event!r} within {within:g} s")

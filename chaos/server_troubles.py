@@ -197,7 +197,7 @@ _WRONG_KEY = (
 _RULES = "does not follow the WebSocket protocol"
 _CLOSED = "closed with code"
 _TOO_BIG = "BROKER_WEBSOCKET_MAX_BYTES"
-_CODES = (*(1000, 1001, 1002, 1003, 1007, 1008), *(1010, 1011, 1012, 1013, 1014, 3000, 4000, 4999))
+_CODES = (*(1000, 1001, 1002, 1003, 1007, 1008), *(1010, 1011, 1012, 1013, 3000, 4000, 4999))
 
 CLOSINGS: Sequence[Trouble] = (
     *(Trouble(f"closes by {code}", _orderly(code), f"{_CLOSED} {code}") for code in _CODES),
@@ -259,6 +259,7 @@ BREACHES: tuple[Trouble, ...] = (
             ("a ping too large", frame(PING, b"?" * 126)),
             ("a code of one byte", frame(CLOSE, b"\x03")),
             ("a code that is none", closing(1006)),
+            ("a code younger than the library", closing(1014)),
             ("a closing reason that is not UTF-8", closing(1000, b"\xff")),
             ("HTTP within the WebSocket", b"HTTP/1.1 500 Oops\r\n\r\n"),
         )
