@@ -141,12 +141,14 @@ def test_an_empty_delta_changes_nothing() -> None:
     assert registry.online_count == 2
 
 
-def test_disconnecting_an_unknown_agent_does_not_make_it_known() -> None:
-    registry = AgentRegistry(max_agents=100)
+def test_an_unknown_agent_that_disconnects_becomes_known_if_there_is_room() -> None:
+    registry = AgentRegistry(max_agents=2)
 
-    registry.disconnect("a")
+    for agent_id in "abc":
+        registry.disconnect(agent_id)
 
-    assert registry.known_count == 0
+    assert known(registry) == {"a", "b"}
+    assert registry.online_count == 0
 
 
 def full_registry(*agent_ids: str) -> AgentRegistry:
@@ -310,6 +312,8 @@ class RegistryMachine(RuleBasedStateMachine):
         self.named: frozenset[str] = frozenset()
         self.may_leave: set[str] | None = None
         self.must_leave: set[str] = set()
+        self.came_or_left: set[str] = set()
+        self.renamed: set[str] = set()
         self.small_slices = mock.patch.object(registry_module, "_SLICE", self.slice_size)
         self.small_slices.start()
 
@@ -325,10 +329,13 @@ class RegistryMachine(RuleBasedStateMachine):
         return set(online_part(self.model))
 
     def believe(self, status: AgentStatus) -> None:
-        agent = self.model.setdefault(status.agent_id, Believed(""))
-        agent.agent_name = status.agent_name
-        agent.last_seen = status.last_seen
-        agent.is_online = status.is_online
+        agent = self.model.setdefault(status.agent_id, Believed("Unknown Agent"))
+        # What happened at a pause is later than the update.
+        if status.agent_id not in self.renamed:
+            agent.agent_name = status.agent_name
+        if status.agent_id not in self.came_or_left:
+            agent.last_seen = status.last_seen
+            agent.is_online = status.is_online
 
     @rule(
         agent_id=AGENT_IDS,
@@ -336,17 +343,17 @@ class RegistryMachine(RuleBasedStateMachine):
     )
     def register(self, agent_id: str, agent_name: str) -> None:
         self.registry.register(agent_id, agent_name)
-        agent = self.model.setdefault(agent_id, Believed(""))
+        agent = self.model.setdefault(agent_id, Believed("Unknown Agent"))
         agent.agent_name = agent_name
         agent.is_online = True
-        # It counts as registered before the update or after it.
-        self.must_leave.discard(agent_id)
+        self.renamed.add(agent_id)
+        self.came_or_left.add(agent_id)
 
     @rule(agent_id=AGENT_IDS)
     def disconnect(self, agent_id: str) -> None:
         self.registry.disconnect(agent_id)
-        if agent_id in self.model:
-            self.model[agent_id].is_online = False
+        self.model.setdefault(agent_id, Believed("Unknown Agent")).is_online = False
+        self.came_or_left.add(agent_id)
 
     @precondition(lambda self: self.online())
     @rule(number=st.integers(0, 7))
@@ -363,6 +370,8 @@ class RegistryMachine(RuleBasedStateMachine):
         self.named = frozenset(update.agents)
         self.may_leave = None
         self.must_leave = set()
+        self.came_or_left.clear()
+        self.renamed.clear()
 
     @precondition(lambda self: self.applying is not None)
     @rule()
@@ -377,6 +386,8 @@ class RegistryMachine(RuleBasedStateMachine):
         if self.may_leave is None:
             self.may_leave = self.online() - self.named if self.is_full else set()
             self.must_leave = self.may_leave.copy()
+        self.may_leave -= self.came_or_left
+        self.must_leave -= self.came_or_left
         paused = next(self.applying, None) is not None
         left = {agent_id for agent_id in self.online() if not self.registry.is_online(agent_id)}
         assert left <= self.may_leave

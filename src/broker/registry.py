@@ -4,6 +4,11 @@ Online agents live in one list and the others in a second, and each agent knows
 its place there. Whoever comes or goes is appended to one list, and the last
 agent of the other moves into the gap; choosing at random is one index. So
 none of them grows with the number of agents.
+
+Each of several brokers has a registry, and they hear of the same changes in different orders, and
+of some twice. So each change has a version and the latest one decides: whatever the order, the
+registries end equal. Such a map of last-writer-wins registers is one of the conflict-free
+replicated data types of Shapiro and others, 2011.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +17,8 @@ from itertools import batched
 
 import msgspec
 
-from broker.messages import AgentStatus, StatusUpdate
+from broker.messages import UNKNOWN_AGENT_NAME, AgentStatus, StatusUpdate
+from broker.versions import NEVER, Version, VersionClock
 
 _SLICE = 1_000
 """Agents applied between two pauses of `AgentRegistry.applying`: well below a millisecond."""
@@ -33,13 +39,18 @@ class Agent(msgspec.Struct, gc=False, eq=False):
         agent_name: Its name, for people.
         last_seen: When the server last heard of it, if the server says so.
         routed: Messages routed to it.
+        changed: The version of what made it come or go, if that is later than the latest full
+            update.
+        named: The version of its name, likewise.
     """
 
     agent_id: str
     place: int
-    agent_name: str = ""
+    agent_name: str = UNKNOWN_AGENT_NAME
     last_seen: datetime | None = None
     routed: int = 0
+    changed: Version = NEVER
+    named: Version = NEVER
 
     @property
     def is_online(self) -> bool:
@@ -57,10 +68,17 @@ class AgentRegistry:
     Attributes:
         max_agents: How many agents may be known. It may be more for as long as a full status
             update is applied in slices.
+        clock: Gives the versions of changes that are first known here.
+
+    Args:
+        max_agents: See above.
+        origin: Names this registry in versions; unique among all brokers.
     """
 
-    def __init__(self, max_agents: int) -> None:
+    def __init__(self, max_agents: int, origin: str = "") -> None:
         self.max_agents = max_agents
+        self.clock = VersionClock(origin)
+        self._full_update = NEVER
         self._agents: dict[str, Agent] = {}
         self._online: list[Agent] = []
         self._offline: list[Agent] = []
@@ -118,27 +136,62 @@ class AgentRegistry:
         """Take note that a message is routed to a known agent. O(1)."""
         self._agents[agent_id].routed += 1
 
-    def register(self, agent_id: str, agent_name: str) -> None:
+    def register(self, agent_id: str, agent_name: str, version: Version | None = None) -> Version:
         """Add an agent, or rename a known one, and set it online. O(1).
+
+        Args:
+            agent_id: The agent.
+            agent_name: Its name, for people.
+            version: When it registered, if another broker says so; what is known to be later
+                stays. None if it registers here and now.
+
+        Returns:
+            The version.
 
         Raises:
             RegistryFullError: It is unknown, and there is no room for it.
         """
+        version = self._version(version)
         agent = self._agents.get(agent_id)
         if agent is None:
+            if version <= self._full_update:
+                return version
             if self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
-        agent.agent_name = agent_name
-        self._set_online(agent)
+        if version > max(agent.named, self._full_update):
+            agent.named = version
+            agent.agent_name = agent_name
+        if version > max(agent.changed, self._full_update):
+            agent.changed = version
+            self._set_online(agent)
+        return version
 
-    def disconnect(self, agent_id: str) -> None:
-        """Set an agent offline; it stays known. Does nothing for an unknown one. O(1)."""
+    def disconnect(self, agent_id: str, version: Version | None = None) -> Version:
+        """Set an agent offline; it stays known. O(1).
+
+        An unknown one becomes known, if there is room: it may have registered with another broker
+        before, and the word of that come after.
+
+        Args:
+            agent_id: The agent.
+            version: As for `register`.
+
+        Returns:
+            The version.
+        """
+        version = self._version(version)
         agent = self._agents.get(agent_id)
-        if agent is not None:
+        if agent is None:
+            if version <= self._full_update or self.known_count >= self.max_agents:
+                return version
+            agent = self._add(agent_id)
+        if version > max(agent.changed, self._full_update):
+            agent.changed = version
             self._set_offline(agent)
+        return version
 
-    def apply(self, update: StatusUpdate) -> int:
+    def apply(self, update: StatusUpdate, version: Version | None = None) -> int:
         """Apply a status update. O(agents named), a full update O(agents known) more.
 
         Returns:
@@ -147,14 +200,18 @@ class AgentRegistry:
         Raises:
             RegistryFullError: As `applying`.
         """
-        return sum(self.applying(update))
+        return sum(self.applying(update, version))
 
-    def applying(self, update: StatusUpdate) -> Iterator[int]:
+    def applying(self, update: StatusUpdate, version: Version | None = None) -> Iterator[int]:
         """Apply a status update in slices, and pause after each.
 
         A caller in an event loop lets other tasks run at each pause, also those that use and
-        change this registry. Until the iterator is exhausted the update is applied only in
-        part: what happens to an agent at a pause counts as before the update or as after it.
+        change this registry. Until the iterator is exhausted the update is applied only in part.
+
+        Args:
+            update: The update.
+            version: When it was true; what is known to be later stays. None for the word of the
+                server here and now, which is the last about all that was heard of before.
 
         Yields:
             How many agents of the slice there was no room for. A full update needs none of those
@@ -166,17 +223,21 @@ class AgentRegistry:
         """
         if update.is_full and len(update.agents) > self.max_agents:
             raise RegistryFullError
-        return self._applying(update)
+        return self._applying(update, self._version(version))
 
-    def _applying(self, update: StatusUpdate) -> Iterator[int]:
+    def _applying(self, update: StatusUpdate, version: Version) -> Iterator[int]:
+        if version <= self._full_update:
+            return
+        if update.is_full:
+            self._full_update = version
         for statuses in batched(update.agents.values(), _SLICE, strict=False):
-            yield sum(not self._applied(status, update) for status in statuses)
+            yield sum(not self._applied(status, update, version) for status in statuses)
         if not update.is_full:
             return
         # A copy, because places change while agents leave, here and at the pauses.
         for agents in batched(tuple(self._online), _SLICE, strict=False):
             for agent in agents:
-                if agent.agent_id not in update.agents:
+                if agent.agent_id not in update.agents and agent.changed < version:
                     self._set_offline(agent)
             yield 0
         while len(self._agents) > self.max_agents and self._offline:
@@ -184,19 +245,29 @@ class AgentRegistry:
                 self._forget_one()
             yield 0
 
-    def _applied(self, status: AgentStatus, update: StatusUpdate) -> bool:
+    def _applied(self, status: AgentStatus, update: StatusUpdate, version: Version) -> bool:
         agent = self._agents.get(status.agent_id)
         if agent is None:
             if self._is_full() and not update.is_full:
                 return False
             agent = self._add(status.agent_id)
-        agent.agent_name = status.agent_name
-        agent.last_seen = status.last_seen
-        if status.is_online:
-            self._set_online(agent)
-        else:
-            self._set_offline(agent)
+        if agent.named < version:
+            agent.named = version
+            agent.agent_name = status.agent_name
+        if agent.changed < version:
+            agent.changed = version
+            agent.last_seen = status.last_seen
+            if status.is_online:
+                self._set_online(agent)
+            else:
+                self._set_offline(agent)
         return True
+
+    def _version(self, given: Version | None) -> Version:
+        if given is None:
+            return self.clock.next()
+        self.clock.observe(given)
+        return given
 
     def _is_full(self) -> bool:
         return len(self._online) >= self.max_agents
