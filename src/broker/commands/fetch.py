@@ -17,11 +17,11 @@ class FetchError(Exception):
     """There was no answer; the text says why, in a line."""
 
 
-async def fetch(url: str) -> tuple[int, bytes]:
+async def fetch(url: str | urllib.request.Request) -> tuple[int, bytes]:
     """Fetch a document.
 
     Args:
-        url: `http://` or `https://`.
+        url: `http://` or `https://`, or a request for more than a GET.
 
     Returns:
         The HTTP status and the body.
@@ -42,7 +42,7 @@ async def fetch(url: str) -> tuple[int, bytes]:
         raise FetchError(f"the answer is no HTTP ({type(error).__name__})") from error
 
 
-def _get(url: str) -> tuple[int, bytes]:
+def _get(url: str | urllib.request.Request) -> tuple[int, bytes]:
     try:
         with _opener.open(url, timeout=FETCH_TIMEOUT) as answer:
             return answer.status, answer.read(_MOST_BYTES)

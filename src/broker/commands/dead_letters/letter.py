@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from broker.amqp import Got, Parked, read_dead_letter
+from broker.amqp import Got, Parked, read_dead_letter, read_rabbitmqs_dead_letter
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -13,7 +13,7 @@ class Letter(msgspec.Struct, frozen=True):
     Attributes:
         number: Its position, from 1 for the oldest.
         message: The message.
-        parked: What a broker says of it, None when it is no dead letter of a broker.
+        parked: What a broker or RabbitMQ says of it, None when it is no dead letter of either.
         problem: Why it is none.
     """
 
@@ -40,7 +40,8 @@ def read_letter(number: int, message: Got) -> Letter:
     try:
         return Letter(number, message, read_dead_letter(message.headers))
     except ValueError as error:
-        return Letter(number, message, None, str(error))
+        parked = read_rabbitmqs_dead_letter(message.headers)
+        return Letter(number, message, parked, None if parked is not None else str(error))
 
 
 def now() -> datetime:

@@ -1,0 +1,207 @@
+"""Queues as an AMQP client sees and changes them, each request on a channel of its own."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
+from pamqp.common import FieldTable
+
+from broker.amqp.connection import Connection
+from broker.amqp.errors import describe, translated
+from broker.amqp.topology import RPC_TIMEOUT
+
+type QueueType = Literal["classic", "quorum"]
+
+_NO_TYPE = "?"
+"""A type that no queue can have: no queue is created by declaring it."""
+_INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
+_CURRENT_TYPE = re.compile(r"arg 'x-queue-type' .* but current is (?:'([a-z]+)'|none)$")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue that exists.
+
+    Attributes:
+        ready: Messages that nobody holds.
+        consumers: Consumers; a quorum queue counts each message that `basic.get` holds as one.
+        type: `classic`, `quorum`, another, or None when RabbitMQ does not tell.
+        differs_in: The first property besides its type, as far as it was seen, in which it is no
+            durable queue without arguments.
+    """
+
+    ready: int
+    consumers: int
+    type: str | None
+    differs_in: str | None
+
+
+async def look(connection: Connection, queue: str) -> QueueState | None:
+    """Return the state of a queue, or None when there is none. Changes nothing.
+
+    RabbitMQ tells the type in the refusal of a declaration with another. It logs that.
+
+    Args:
+        connection: A connection for requests that may be refused.
+        queue: The queue.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+    with translated(f"looking for queue {queue!r}"):
+        try:
+            async with _channel(connection) as channel:
+                answer = await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+        except ChannelNotFoundEntity:
+            return None
+        refusal = await _refusal(connection, queue, _NO_TYPE)
+        kind, differs_in = _told(refusal)
+        if kind is not None:
+            # RabbitMQ looks at some arguments only after the type.
+            _, differs_in = _told(await _refusal(connection, queue, kind))
+    return QueueState(answer.message_count or 0, answer.consumer_count or 0, kind, differs_in)
+
+
+def _told(refusal: ChannelClosed | None) -> tuple[str | None, str | None]:
+    """Return the type and the other difference that a refusal tells."""
+    text = describe(refusal) if isinstance(refusal, ChannelPreconditionFailed) else ""
+    current = _CURRENT_TYPE.search(text)
+    if current is not None:
+        return current[1] or "classic", None
+    found = _INEQUIVALENT.search(text)
+    return None, found[1] if found is not None and found[1] != "x-queue-type" else None
+
+
+async def _refusal(connection: Connection, queue: str, kind: str) -> ChannelClosed | None:
+    try:
+        async with _channel(connection) as channel:
+            await channel.queue_declare(
+                queue, durable=True, arguments=_arguments(kind), timeout=RPC_TIMEOUT
+            )
+    except (ChannelPreconditionFailed, ChannelAccessRefused) as refusal:
+        return refusal
+    return None
+
+
+def _arguments(kind: str) -> FieldTable:
+    return {"x-queue-type": kind}
+
+
+async def create(connection: Connection, queue: str, kind: QueueType) -> None:
+    """Declare a durable queue of a type; nothing changes when it exists like that.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+
+    async def declare(channel: AbstractChannel) -> None:
+        await channel.queue_declare(
+            queue, durable=True, arguments=_arguments(kind), timeout=RPC_TIMEOUT
+        )
+
+    await _request(connection, f"creating queue {queue!r}", declare)
+
+
+async def delete(connection: Connection, queue: str, kind: str) -> int | None:
+    """Delete a queue that is empty and not consumed.
+
+    RabbitMQ makes sure of that itself for a classic queue. For a quorum queue it cannot, so that
+    is looked at right before.
+
+    Args:
+        connection: A connection for requests that may be refused.
+        queue: The queue.
+        kind: Its type.
+
+    Returns:
+        How many messages went with it, as somebody published them in that moment; None when it was
+        not deleted, as it has messages or consumers.
+
+    Raises:
+        AmqpError: RabbitMQ refused otherwise, or did not answer in time.
+    """
+    is_checked = kind == "classic"
+    if not is_checked:
+        state = await look(connection, queue)
+        if state is not None and (state.ready or state.consumers):
+            return None
+    with translated(f"deleting queue {queue!r}"):
+        try:
+            async with _channel(connection) as channel:
+                answer = await channel.queue_delete(
+                    queue, if_unused=is_checked, if_empty=is_checked, timeout=RPC_TIMEOUT
+                )
+        except ChannelPreconditionFailed:
+            return None
+    return answer.message_count or 0
+
+
+async def has_exchange(connection: Connection, exchange: str) -> bool:
+    """Return whether there is an exchange.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+    with translated(f"looking for exchange {exchange!r}"):
+        try:
+            async with _channel(connection) as channel:
+                await channel.exchange_declare(exchange, passive=True, timeout=RPC_TIMEOUT)
+        except ChannelNotFoundEntity:
+            return False
+    return True
+
+
+async def lead_to(connection: Connection, exchange: str, queue: str) -> None:
+    """Let all that is published to a fanout exchange, created when missing, go to a queue.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+
+    async def bind(channel: AbstractChannel) -> None:
+        await channel.exchange_declare(
+            exchange, exchange_type="fanout", durable=True, timeout=RPC_TIMEOUT
+        )
+        await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
+
+    await _request(connection, f"binding {queue!r} to {exchange!r}", bind)
+
+
+async def remove_exchange(connection: Connection, exchange: str) -> None:
+    """Delete an exchange; nothing changes when there is none.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+
+    async def remove(channel: AbstractChannel) -> None:
+        await channel.exchange_delete(exchange, timeout=RPC_TIMEOUT)
+
+    await _request(connection, f"deleting exchange {exchange!r}", remove)
+
+
+async def _request(
+    connection: Connection, action: str, request: Callable[[AbstractChannel], Awaitable[None]]
+) -> None:
+    with translated(action):
+        async with _channel(connection) as channel:
+            await request(channel)
+
+
+@asynccontextmanager
+async def _channel(connection: Connection) -> AsyncIterator[AbstractChannel]:
+    """Open a channel for requests of which one may be refused, which closes the channel."""
+    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
+    yield channel
+    async with asyncio.timeout(RPC_TIMEOUT):
+        await channel.close()

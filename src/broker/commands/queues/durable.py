@@ -1,0 +1,36 @@
+"""The durable queues that a broker uses."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from broker.settings import Settings
+
+
+class DurableQueue(msgspec.Struct, frozen=True):
+    """A queue of the broker that outlives it.
+
+    Attributes:
+        name: Its name.
+        role: What the broker uses it for.
+        is_consumed: Whether the broker reads it.
+    """
+
+    name: str
+    role: str
+    is_consumed: bool
+
+
+def durable_queues(settings: Settings) -> Sequence[DurableQueue]:
+    """Return the durable queues that settings name.
+
+    Args:
+        settings: The settings.
+    """
+    return (
+        *(DurableQueue(name, "input", is_consumed=True) for name in settings.broker_input_queue),
+        DurableQueue(settings.broker_metadata_queue, "metadata", is_consumed=True),
+        DurableQueue(settings.broker_advertisement_queue, "advertisement", is_consumed=True),
+        *(DurableQueue(name, "output", is_consumed=False) for name in settings.broker_output_queue),
+        DurableQueue(settings.broker_dead_letter_queue, "dead letter", is_consumed=False),
+    )
