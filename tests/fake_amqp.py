@@ -86,6 +86,7 @@ class Node:
     Attributes:
         opened: The hosts of all attempts.
         refuses: Whether attempts fail.
+        down: Hosts of which they fail in any case.
         opening: Seconds that an attempt takes.
         sessions: All that were opened.
         closed: How many of them were closed.
@@ -95,6 +96,7 @@ class Node:
     def __init__(self) -> None:
         self.opened: list[str] = []
         self.refuses = False
+        self.down: set[str] = set()
         self.opening = 0.0
         self.sessions: list[FakeSession] = []
         self.closed = 0
@@ -110,7 +112,7 @@ class Node:
     ) -> AsyncIterator[FakeSession]:
         self.opened.append(parameters.endpoint.host)
         await trio.sleep(self.opening)
-        if self.refuses:
+        if self.refuses or parameters.endpoint.host in self.down:
             raise SessionLostError("connection refused")
         session = FakeSession(self.events)
         lost = None

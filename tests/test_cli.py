@@ -62,6 +62,7 @@ WRONG_TOGETHER: list[dict[str, str]] = [
     {"AMQP_URL": f"amqps://me:{HIDDEN}@rabbit/?cafile=x"},
     {"AMQP_URL": f"amqp://me:{HIDDEN}@rabbit:99999/"},
     {"BROKER_INPUT_QUEUE": "q", "BROKER_OUTPUT_QUEUE": "q"},
+    {"BROKER_INPUT_QUEUE": "a,a"},
 ]
 
 
@@ -72,6 +73,7 @@ COMMANDS = {
     "status": "Show the status of a running broker",
     "send": "Send a chat message",
     "dead-letters": "Look at dead letters",
+    "queues": "Look at the broker's durable queues",
     "asyncapi": "Print the contract",
     "completion": "Print a script",
     "sandbox": "Try the broker",

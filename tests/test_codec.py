@@ -17,11 +17,13 @@ from broker.codec import (
     decode_frame,
     decode_input,
     decode_metadata,
+    decode_registry_event,
     decode_status_update,
     decoding_status_update,
     encode_pong,
     encode_register_broker,
     encode_register_response,
+    encode_registry_event,
     encode_request_agent_status,
     encode_routed,
     encode_routing_failure,
@@ -33,12 +35,14 @@ from broker.messages import (
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
+    RegistryEvent,
     Rejected,
     RejectReason,
     ServerAvailable,
     StatusUpdate,
 )
 from broker.routing import FailureReason
+from broker.versions import Version
 
 MAX_BYTES = 1_048_576
 MARKER = "m4rk3r"
@@ -46,10 +50,25 @@ MARKER = "m4rk3r"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 type Decoded = (
-    ChatMessage | AgentError | RegisterAgent | ClientDisconnected | ServerAvailable | Rejected
+    ChatMessage
+    | AgentError
+    | RegisterAgent
+    | ClientDisconnected
+    | ServerAvailable
+    | RegistryEvent
+    | Rejected
 )
 type Decode = Callable[[bytes, int], Decoded]
-DECODERS: list[Decode] = [decode_input, decode_metadata, decode_advertisement]
+DECODERS: list[Decode] = [
+    decode_input,
+    decode_metadata,
+    decode_advertisement,
+    decode_registry_event,
+]
+
+# Surrogates have no UTF-8, and so no JSON.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 
 _decode_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -492,6 +511,49 @@ def test_servers_advertise_themselves(fields: str, expected: ServerAvailable) ->
     body = f'{{"message_type": "SERVER_AVAILABLE"{fields}}}'.encode()
 
     assert decode_advertisement(body, MAX_BYTES) == expected
+
+
+@given(
+    st.builds(
+        RegistryEvent,
+        st.one_of(
+            st.builds(RegisterAgent, IDS, TEXTS.filter(bool), st.none()),
+            st.builds(ClientDisconnected, IDS),
+            st.builds(ServerAvailable, st.none() | TEXTS, st.none() | TEXTS),
+        ),
+        st.builds(Version, st.integers(1, 2**53 - 1), IDS),
+    )
+)
+def test_what_brokers_tell_each_other_arrives_as_it_was(event: RegistryEvent) -> None:
+    assert decode_registry_event(encode_registry_event(event), MAX_BYTES) == event
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("agent_id", '""'),
+        ("agent_id", "null"),
+        ("changed_at", "null"),
+        ("changed_at", "0"),
+        ("changed_at", "-1"),
+        ("changed_at", "1.5"),
+        ("changed_at", str(2**53)),
+        ("changed_at", '"1"'),
+        ("origin", "null"),
+        ("origin", '""'),
+        ("origin", '"a\\u0000"'),
+        ("origin", "7"),
+    ],
+)
+def test_what_no_broker_tells_is_refused(name: str, value: str) -> None:
+    fields = {"agent_id": '"a"', "changed_at": "1", "origin": '"x"'} | {name: value}
+    members = "".join(f', "{name}": {value}' for name, value in fields.items())
+    for message_type in ("AGENT_REGISTERED", "AGENT_DISCONNECTED"):
+        body = f'{{"message_type": "{message_type}"{members}}}'.encode()
+        result = decode_registry_event(body, MAX_BYTES)
+        assert isinstance(result, Rejected)
+        assert result.reason is RejectReason.INVALID_FIELD
+        assert f"`{name}`" in result.error
 
 
 @pytest.mark.parametrize("name", ["server_id", "websocket_url"])

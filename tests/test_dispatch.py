@@ -1,9 +1,12 @@
 import json
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
+from zlib import crc32
 
 import pytest
 import structlog
+from msgspec import structs
 
 from broker.amqp import Delivery, Publishing, Settlement
 from broker.dispatch import Dispatcher, QueueNames
@@ -13,22 +16,33 @@ from broker.registry import AgentRegistry
 
 MAX_BYTES = 1000
 QUEUES = QueueNames(
-    input="in", output="out", metadata="meta", advertisement="advert", dead_letter="dead"
+    inputs=("in",),
+    outputs=("out",),
+    metadata="meta",
+    advertisement="advert",
+    dead_letter="dead",
+    registry_exchange="events",
 )
+SHARDED = structs.replace(QUEUES, inputs=("in-1", "in-2"), outputs=("out-1", "out-2", "out-3"))
+AGENT_REGISTERED = (
+    b'{"message_type":"AGENT_REGISTERED","agent_id":"a","agent_name":"A",'
+    b'"changed_at":1000000,"origin":"x"}'
+)
+ORIGIN = "this-broker"
 TRACE = {"traceparent": "00-abc-def-01"}
 
 
 class Desk:
     """A dispatcher, its registry, and a note of everything it called."""
 
-    def __init__(self, max_hops: int = 0) -> None:
-        self.registry = AgentRegistry(max_agents=5)
+    def __init__(self, max_hops: int = 0, queues: QueueNames = QUEUES) -> None:
+        self.registry = AgentRegistry(max_agents=5, origin=ORIGIN)
         self.tally = MessageTally()
         self.registered = 0
         self.wanted = 0
         self.advertised: list[ServerAvailable] = []
         self.dispatcher = Dispatcher(
-            queues=QUEUES,
+            queues=queues,
             registry=self.registry,
             tally=self.tally,
             broker_id="broker_0001",
@@ -113,6 +127,36 @@ def test_nobody_to_route_to(desk: Desk, online: list[str], reason: str) -> None:
         assert said(failure)["original_message_id"] == "m1"
         assert said(failure)["_client_id"] == "c1"
     assert said(failures[0])["message_id"] != said(failures[1])["message_id"]
+
+
+@pytest.mark.parametrize("queue", SHARDED.inputs)
+def test_all_messages_for_an_agent_go_to_one_of_several_queues(queue: str) -> None:
+    desk = Desk(queues=SHARDED)
+    agents = ("ann", "ben", "cho", "dan", "eve")
+    desk.online(*agents)
+    seen: dict[str, set[str]] = {}
+    for _ in range(200):
+        routed = desk.publish(queue, chat("nobody"))
+        seen.setdefault(said(routed)["receiver_id"], set()).add(routed.queue)
+    # Any number that was not of these would break with what other versions do.
+    assert seen == {name: {SHARDED.outputs[crc32(name.encode()) % 3]} for name in agents}
+    assert set.union(*seen.values()) == set(SHARDED.outputs)
+
+
+def test_what_is_not_addressed_to_an_agent_goes_to_the_first_queue() -> None:
+    desk = Desk(queues=SHARDED)
+    failures = [desk.publish(queue, chat()) for queue in SHARDED.inputs]
+    assert [failure.queue for failure in failures] == ["out-1", "out-1"]
+    desk.online("bob")
+    for receiver in ("bob", "ann", "ben", "cho", "dan", "eve"):
+        error = json.dumps({"message_type": "ERROR", "receiver_id": receiver}).encode()
+        assert desk.publish("in-2", error).queue == "out-1"
+        registration = {"message_type": "REGISTER_AGENT", "agent_id": receiver, "agent_name": "x"}
+        if receiver != "eve":  # the registry is full
+            assert desk.publish("meta", json.dumps(registration).encode()).queue == "out-1"
+    parked, _ = desk.park("in-2", b"{")
+    assert parked.queue == "dead"
+    assert parked.headers["x-original-queue"] == "in-2"
 
 
 @pytest.mark.parametrize("online", [[], ["alice"], ["alice", "bob"]])
@@ -262,11 +306,119 @@ def test_invalid_properties_are_parked_however_sound_the_body(desk: Desk) -> Non
     assert desk.wanted == 0, "nothing is believed of it"
 
 
+def announced(settlement: Settlement) -> dict[str, Any]:
+    announcement = settlement.announcement
+    assert announcement is not None
+    assert (announcement.exchange, announcement.queue) == ("events", "")
+    assert announcement.app_id == "broker_0001"
+    return dict(said(announcement))
+
+
+def test_what_is_learned_by_queue_is_told_to_the_other_brokers(desk: Desk) -> None:
+    register = b'{"message_type":"REGISTER_AGENT","agent_id":"a","agent_name":"Ada","_client_id":1}'
+    disconnect = b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"a"}'
+    advertise = b'{"message_type":"SERVER_AVAILABLE","server_id":"s","websocket_url":"ws://s"}'
+
+    registered = announced(desk.settle("meta", register))
+    disconnected = announced(desk.settle("meta", disconnect))
+    advertised = announced(desk.settle("advert", advertise))
+
+    times = [event.pop("changed_at") for event in (registered, disconnected, advertised)]
+    assert times == sorted(set(times))
+    assert registered == {
+        "message_type": "AGENT_REGISTERED",
+        "agent_id": "a",
+        "agent_name": "Ada",
+        "origin": ORIGIN,
+    }
+    assert disconnected == {
+        "message_type": "AGENT_DISCONNECTED",
+        "agent_id": "a",
+        "origin": ORIGIN,
+    }
+    assert advertised == {
+        "message_type": "SERVER_ADVERTISED",
+        "server_id": "s",
+        "websocket_url": "ws://s",
+        "origin": ORIGIN,
+    }
+
+
+def test_what_the_server_says_in_chat_is_told_to_nobody(desk: Desk) -> None:
+    desk.online("bob")
+    assert desk.settle("in", chat()).announcement is None
+    assert desk.settle("events", AGENT_REGISTERED).announcement is None
+
+
+def test_what_another_broker_learned_counts_as_if_learned_here(desk: Desk) -> None:
+    other = Desk()
+    for queue, body in (
+        ("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a","agent_name":"Ada"}'),
+        ("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"b"}'),
+        ("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"b"}'),
+        ("advert", b'{"message_type":"SERVER_AVAILABLE","websocket_url":"ws://s"}'),
+    ):
+        announcement = other.settle(queue, body).announcement
+        assert announcement is not None
+        for _ in range(2):  # a repetition does no harm
+            assert desk.settle("events", announcement.body).publishing is None
+            assert other.settle("events", announcement.body).publishing is None
+
+    for each in (desk, other):
+        assert {agent.agent_id: agent.is_online for agent in each.registry} == {
+            "a": True,
+            "b": False,
+        }
+        assert each.registry["a"].agent_name == "Ada"
+        assert each.advertised == [ServerAvailable(None, "ws://s")]
+    assert desk.registered > 0
+
+
+def test_an_advertisement_of_before_does_not_replace_a_later_one(desk: Desk) -> None:
+    event = b'{"message_type":"SERVER_ADVERTISED","server_id":"%d","changed_at":%d,"origin":"x"}'
+    for number in (2, 1, 3):
+        desk.settle("events", event % (number, number))
+    assert [server.server_id for server in desk.advertised] == ["2", "3"]
+
+
+def test_word_of_an_agent_for_which_there_is_no_room_is_dropped(desk: Desk) -> None:
+    desk.online("a1", "b", "c", "d", "e")
+    with structlog.testing.capture_logs() as lines:
+        assert desk.settle("events", AGENT_REGISTERED).publishing is None
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == [
+        "registry_event_not_of_now",
+        "registry_full",
+    ]
+
+
+def test_word_of_long_ago_is_told_once_in_a_while(desk: Desk) -> None:
+    with structlog.testing.capture_logs() as lines:
+        desk.settle("events", AGENT_REGISTERED)
+        desk.settle("events", AGENT_REGISTERED)
+    [line] = [line for line in lines if line["event"] == "registry_event_not_of_now"]
+    assert line["origin"] == "x"
+    assert line["age"] > 1e9
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message_type":"REGISTER_AGENT","agent_id":"a","changed_at":1,"origin":"x"}',
+        b'{"message_type":"AGENT_REGISTERED","agent_id":"a","changed_at":1}',
+        b'{"message_type":"AGENT_REGISTERED","agent_id":"a","origin":"x"}',
+    ],
+)
+def test_what_no_broker_says_is_parked(desk: Desk, body: bytes) -> None:
+    parked, _ = desk.park("events", body)
+    assert parked.headers["x-original-queue"] == "events"
+    assert "a" not in desk.registry
+
+
 def broken() -> None:
     raise RuntimeError("a bug that says s3cr3t")
 
 
-def broken_by(_: object) -> None:
+def broken_by(*_: object) -> None:
     broken()
 
 
@@ -274,8 +426,14 @@ def broken_by(_: object) -> None:
     ("hook", "broken_hook", "queue", "body"),
     [
         ("_status_wanted", broken, "in", chat("stranger")),
-        ("_agent_registered", broken, "meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}'),
-        ("_server_available", broken_by, "advert", b'{"message_type":"SERVER_AVAILABLE"}'),
+        (
+            "_replication.learned",
+            broken_by,
+            "meta",
+            b'{"message_type":"REGISTER_AGENT","agent_id":"a"}',
+        ),
+        ("_replication.learned", broken_by, "advert", b'{"message_type":"SERVER_AVAILABLE"}'),
+        ("_replication.heard", broken_by, "events", AGENT_REGISTERED),
     ],
 )
 def test_a_message_the_broker_fails_on_is_parked(
@@ -287,7 +445,10 @@ def test_a_message_the_broker_fails_on_is_parked(
     queue: str,
     body: bytes,
 ) -> None:
-    monkeypatch.setattr(desk.dispatcher, hook, broken_hook)
+    owner, _, name = hook.rpartition(".")
+    monkeypatch.setattr(
+        attrgetter(owner)(desk.dispatcher) if owner else desk.dispatcher, name, broken_hook
+    )
     with structlog.testing.capture_logs() as lines:
         parked, why = desk.park(queue, body)
     assert why is RejectReason.INTERNAL_ERROR
@@ -347,6 +508,7 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
     desk.settle("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}')
     desk.settle("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"a"}')
     desk.settle("advert", b'{"message_type":"SERVER_AVAILABLE"}')
+    desk.settle("events", AGENT_REGISTERED)
     desk.park("in", b"rubbish", redelivered=True)
     tally = desk.tally
     assert tally.received == {
@@ -356,6 +518,7 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
         ("meta", "REGISTER_AGENT"): 1,
         ("meta", "CLIENT_DISCONNECTED"): 1,
         ("advert", "SERVER_AVAILABLE"): 1,
+        ("events", "REGISTRY_EVENT"): 1,
         ("in", "unaccepted"): 1,
     }
     assert set(tally.outcomes.values()) == {1}, "each of them has happened once"

@@ -28,7 +28,12 @@ from tests.autojump import autojump
 
 TTL = 60.0
 QUEUES = QueueNames(
-    input="in", output="out", metadata="meta", advertisement="advert", dead_letter="dead"
+    inputs=("in", "in-2"),
+    outputs=("out",),
+    metadata="meta",
+    advertisement="advert",
+    dead_letter="dead",
+    registry_exchange="events",
 )
 
 
@@ -280,7 +285,10 @@ async def test_a_large_update_lets_others_run(rig: Rig) -> None:
 
 
 @autojump
-async def test_chat_messages_do_not_wait_for_the_end_of_a_large_update(rig: Rig) -> None:
+@pytest.mark.parametrize("queue", QUEUES.inputs)
+async def test_chat_messages_do_not_wait_for_the_end_of_a_large_update(
+    rig: Rig, queue: str
+) -> None:
     await rig.mail(update("alice"))
     logged_before: list[list[str]] = []
     with structlog.testing.capture_logs() as lines:
@@ -290,7 +298,7 @@ async def test_chat_messages_do_not_wait_for_the_end_of_a_large_update(rig: Rig)
             logged_before.append([line["event"] for line in lines])
 
         rig.mailbox.send_nowait(update(*map(str, range(100_000)), full=True))
-        await rig.mail(Deliveries("in", [Delivery("in", 1, chat())], settle))
+        await rig.mail(Deliveries(queue, [Delivery(queue, 1, chat())], settle))
         await trio.sleep(1)
     [[settlement]] = rig.batches
     assert said(settlement)["receiver_id"]

@@ -265,7 +265,7 @@ async def stage(settings: Settings, node: Node, network: Network, nursery: trio.
     alice = {"agent_id": "alice", "is_online": True}
     await server.send("AGENT_STATUS_UPDATE", agents=[alice], is_full_update=True)
     await wait_all_tasks_blocked()
-    assert len(node.session.consuming) == 3
+    assert len(node.session.consuming) == 4
     stage = Stage(node, server, stop, served)
     nursery.start_soon(stage.listen)
     return stage
@@ -284,7 +284,7 @@ async def test_the_stop_has_an_order(stage: Stage) -> None:
     assert stage.served == [True]
     assert stage.node.session.unsettled == 0
     assert events.count("settled") == 40
-    assert sum(event.endswith("not consumed any more") for event in events) == 3
+    assert sum(event.endswith("not consumed any more") for event in events) == 4
     assert events[-3:] == CLOSING
     stopped = events.index("broker_input_queue not consumed any more")
     assert "WebSocket closed" not in events[:stopped]
@@ -386,11 +386,13 @@ async def test_settling_may_take_the_time_that_closing_leaves(
         return node.open_session(_, given)
 
     monkeypatch.setattr("broker.supervisor.open_session", note)
-    await serve(replace(settings, broker_shutdown_timeout=grace), NO_PORTAL, stop)
+    changed = replace(settings, broker_shutdown_timeout=grace, broker_output_queue=("out", "2nd"))
+    await serve(changed, NO_PORTAL, stop)
     assert parameters[0].drain_timeout == drain
     assert set(parameters[0].queues) == {
         "broker_input_queue",
-        "broker_output_queue",
+        "out",
+        "2nd",
         "agent_metadata_queue",
         "server_advertisement_queue",
         "broker_dead_letter_queue",

@@ -85,6 +85,10 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"BROKER_NAME": "a\x1b[2J"}, "BROKER_NAME", r"not 'a\x1b[2J'"),
     ({"BROKER_INPUT_QUEUE": "amq.direct"}, "BROKER_INPUT_QUEUE", "'amq.'"),
     ({"BROKER_OUTPUT_QUEUE": "q" * 256}, "BROKER_OUTPUT_QUEUE", "1 to 255 bytes"),
+    ({"BROKER_INPUT_QUEUE": "a,,b"}, "BROKER_INPUT_QUEUE", "not 'a,,b'"),
+    ({"BROKER_INPUT_QUEUE": "a,"}, "BROKER_INPUT_QUEUE", "several separated by commas"),
+    ({"BROKER_OUTPUT_QUEUE": " , "}, "BROKER_OUTPUT_QUEUE", "each of 1 to 255 bytes"),
+    ({"BROKER_OUTPUT_QUEUE": "a,amq.b"}, "BROKER_OUTPUT_QUEUE", "'amq.'"),
     ({"BROKER_METADATA_QUEUE": "a\tb"}, "BROKER_METADATA_QUEUE", "control characters"),
     ({"BROKER_PREFETCH": "0"}, "BROKER_PREFETCH", "from 1 to 65535"),
     ({"BROKER_PREFETCH": "65536"}, "BROKER_PREFETCH", "from 1 to 65535"),
@@ -108,6 +112,18 @@ DISAGREEING: list[tuple[dict[str, str], str, str]] = [
         "different queues, not all 'q'",
     ),
     ({"BROKER_INPUT_QUEUE": "broker_output_queue"}, "BROKER_INPUT_QUEUE", "different queues"),
+    (
+        {"BROKER_INPUT_QUEUE": "a,b", "BROKER_OUTPUT_QUEUE": "c,b"},
+        "BROKER_INPUT_QUEUE and BROKER_OUTPUT_QUEUE",
+        "different queues, not all 'b'",
+    ),
+    (
+        {"BROKER_INPUT_QUEUE": "a,b,b", "BROKER_METADATA_QUEUE": "b"},
+        "BROKER_INPUT_QUEUE and BROKER_METADATA_QUEUE",
+        "different queues, not all 'b'",
+    ),
+    ({"BROKER_INPUT_QUEUE": "a,b, a"}, "BROKER_INPUT_QUEUE", "each queue once, not 'a' several"),
+    ({"BROKER_OUTPUT_QUEUE": "a,a,a"}, "BROKER_OUTPUT_QUEUE", "each queue once, not 'a' several"),
     ({"AMQP_CA_FILE": "ca.pem"}, "AMQP_CA_FILE", "amqps:// throughout"),
     (
         {"AMQP_CA_FILE": "ca.pem", "AMQP_URL": "amqps://a,amqp://b"},
@@ -185,8 +201,8 @@ def test_defaults() -> None:
     assert settings.websocket_url == "ws://localhost:8765/ws"
     assert settings.broker_websocket_token is None
     assert settings.broker_name == "BrokerService"
-    assert settings.broker_input_queue == "broker_input_queue"
-    assert settings.broker_output_queue == "broker_output_queue"
+    assert settings.broker_input_queue == ("broker_input_queue",)
+    assert settings.broker_output_queue == ("broker_output_queue",)
     assert settings.broker_metadata_queue == "agent_metadata_queue"
     assert settings.broker_advertisement_queue == "server_advertisement_queue"
     assert settings.broker_dead_letter_queue == "broker_dead_letter_queue"
@@ -198,6 +214,13 @@ def test_defaults() -> None:
     assert settings.broker_shutdown_timeout == 25
     assert settings.broker_follow_advertised_url is False
     assert (settings.broker_log_level, settings.broker_log_format) == ("info", "auto")
+
+
+def test_lists_of_queues() -> None:
+    given = {"broker_input_queue": "a, b ,c", "broker_output_queue": "z,y"}
+    settings = load_settings(given)
+    assert settings.broker_input_queue == ("a", "b", "c")
+    assert settings.broker_output_queue == ("z", "y")
 
 
 def test_settings_are_frozen() -> None:

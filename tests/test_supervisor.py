@@ -1,7 +1,8 @@
 """Session after session with RabbitMQ, whose part is played by hand."""
 
 import math
-from collections.abc import AsyncIterator, Iterator
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -27,22 +28,30 @@ from tests.fake_amqp import DRAIN_TIMEOUT, FakeSession, Node
 
 
 class Rig:
-    """A running supervisor."""
+    """A running supervisor. The second round of nodes begins with the second node, and so on."""
 
-    def __init__(self, node: Node, lines: list[EventDict]) -> None:
+    def __init__(
+        self, node: Node, lines: list[EventDict], gated_queues: Sequence[str] = ("in",)
+    ) -> None:
         self.node = node
         self.lines = lines
         self.gate = Gate()
         self.scope = trio.CancelScope()
+        self.rounds = 0
         self.send, self.mailbox = trio.open_memory_channel[Mail](math.inf)
         self.supervisor = AmqpSupervisor(
             cast("BlockingPortal", None),
             sessions=[parameters(host) for host in ("one", "two", "three")],
-            gated_queue="in",
+            gated_queues=gated_queues,
             other_queues=("meta", "advert"),
             consumption=self.gate,
             backoff=Backoff(initial=1, maximum=30, random=lambda: 1.0),
+            shuffle=self._rotate,
         )
+
+    def _rotate(self, nodes: list[SessionParameters]) -> None:
+        nodes[:] = nodes[self.rounds % 3 :] + nodes[: self.rounds % 3]
+        self.rounds += 1
 
     async def run(self) -> None:
         with self.scope:
@@ -104,6 +113,54 @@ async def test_the_gate_pauses_and_resumes_the_gated_queue_alone(running: Rig) -
 
 
 @autojump
+async def test_all_gated_queues_pause_and_resume_together(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node()
+    monkeypatch.setattr("broker.supervisor.open_session", node.open_session)
+    with structlog.testing.capture_logs() as lines:
+        rig = Rig(node, lines, gated_queues=("in-1", "in-2", "in-3"))
+        nursery.start_soon(rig.run)
+        await settled()
+        for _ in range(2):
+            assert sorted(node.session.consuming) == ["advert", "meta"]
+            rig.gate.open()
+            await settled()
+            assert node.session.consuming[2:] == ["in-1", "in-2", "in-3"]
+            for queue in ("in-3", "in-1"):
+                node.session.deliver(queue)
+                mail = await rig.mailbox.receive()
+                assert isinstance(mail, Deliveries)
+                assert mail.queue == queue
+                mail.settle([Settlement(delivery) for delivery in mail.deliveries])
+            rig.gate.close()
+            await settled()
+    for event in ("routing_started", "routing_paused"):
+        assert [line["queue"] for line in rig.events(event)] == ["in-1", "in-2", "in-3"] * 2
+
+
+@autojump
+async def test_no_gated_queue_resumes_while_another_holds_something(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node()
+    monkeypatch.setattr("broker.supervisor.open_session", node.open_session)
+    rig = Rig(node, [], gated_queues=("in-1", "in-2"))
+    nursery.start_soon(rig.run)
+    rig.gate.open()
+    await settled()
+    node.session.deliver("in-2")
+    rig.gate.close()
+    await settled()
+    rig.gate.open()
+    await settled()
+    assert sorted(node.session.consuming) == ["advert", "meta"]
+    await rig.settle()
+    await settled()
+    assert sorted(node.session.consuming) == ["advert", "in-1", "in-2", "meta"]
+
+
+@autojump
 async def test_a_gate_that_turns_quickly_is_obeyed(running: Rig) -> None:
     running.gate.open()
     running.gate.close()
@@ -145,15 +202,81 @@ async def test_deliveries_reach_the_mailbox(running: Rig) -> None:
 
 
 @autojump
-async def test_nodes_are_tried_in_turn_with_growing_pauses(rig: Rig, nursery: trio.Nursery) -> None:
+async def test_all_nodes_are_tried_at_once_and_then_comes_a_growing_pause(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
     rig.node.refuses = True
     nursery.start_soon(rig.run)
-    await trio.sleep(100)
-    assert rig.node.opened == ["one", "two", "three", "one", "two", "three", "one", "two"]
+    await trio.sleep(60)
+    first, second, third = ["one", "two", "three"], ["two", "three", "one"], ["three", "one", "two"]
+    assert rig.node.opened == [*first, *second, *third, *first, *second, *third]
     pauses = [line["retry_in_seconds"] for line in rig.events("amqp_lost")]
-    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert pauses == [0, 0, 1, 0, 0, 2, 0, 0, 4, 0, 0, 8, 0, 0, 16, 0, 0, 30]
+    endpoints = [line["endpoint"] for line in rig.events("amqp_lost")]
+    assert endpoints == [f"amqp://me@{host}:5672/%2F" for host in rig.node.opened]
     assert {line["error"] for line in rig.events("amqp_lost")} == {"connection refused"}
     assert "s3cr3t" not in repr(rig.lines)
+
+
+@autojump
+async def test_a_node_that_is_down_costs_no_pause(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.down = {"one", "two"}
+    started = trio.current_time()
+    nursery.start_soon(rig.run)
+    await settled()
+    assert rig.node.opened == ["one", "two", "three"]
+    assert trio.current_time() == started
+    assert rig.supervisor.connectivity.is_connected
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [0, 0]
+
+
+@autojump
+async def test_a_loss_begins_a_new_round(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.down = {"one", "three"}
+    nursery.start_soon(rig.run)
+    await settled()
+    rig.node.session.lose()
+    await settled()
+    assert rig.node.opened == ["one", "two"], "a pause comes first"
+    await trio.sleep(1)
+    await settled()
+    assert rig.node.opened == ["one", "two", "two"], "three was not tried in the first round"
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [0, 1]
+
+
+@autojump
+async def test_many_brokers_spread_over_all_nodes(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    random.seed(0)
+    node = Node()
+    monkeypatch.setattr("broker.supervisor.open_session", node.open_session)
+    send, _ = trio.open_memory_channel[Mail](0)
+    for _ in range(60):
+        supervisor = AmqpSupervisor(
+            cast("BlockingPortal", None),
+            sessions=[parameters(host) for host in ("one", "two", "three")],
+            gated_queues=(),
+            other_queues=(),
+            consumption=Gate(),
+            backoff=Backoff(),
+        )
+        nursery.start_soon(supervisor.run, send.clone())
+    await settled()
+    assert len(node.opened) == 60
+    assert all(node.opened.count(host) > 10 for host in ("one", "two", "three"))
+
+
+@autojump
+async def test_draining_ends_a_round(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.refuses = True
+    rig.node.opening = 5
+    nursery.start_soon(rig.run)
+    await trio.sleep(6)
+    assert await rig.supervisor.drain()
+    await trio.sleep(1000)
+    assert rig.node.opened == ["one", "two"]
+    assert [line.get("retry_in_seconds") for line in rig.events("amqp_lost")] == [0, None]
 
 
 @autojump
@@ -175,8 +298,9 @@ async def test_an_attempt_that_took_long_did_not_last(rig: Rig, nursery: trio.Nu
     rig.node.refuses = True
     rig.node.opening = 40
     nursery.start_soon(rig.run)
-    await trio.sleep(170)
-    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [1, 2, 4, 8]
+    await trio.sleep(500)
+    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_lost")]
+    assert pauses == [0, 0, 1, 0, 0, 2, 0, 0, 4, 0, 0, 8]
 
 
 @autojump

@@ -94,9 +94,16 @@ def application() -> App:
         help="Look at dead letters, send them back, or remove them.",
         help_epilogue="",
     )
+    queues = App(
+        name="queues",
+        help="Look at the broker's durable queues, give them another type, or a policy.",
+        help_epilogue="",
+    )
     _add(app, _COMMANDS)
     _add(letters, _DEAD_LETTER_COMMANDS)
+    _add(queues, _QUEUE_COMMANDS)
     app.command(letters)
+    app.command(queues)
     app.command(sandbox, help_epilogue="")
     return app
 
@@ -143,7 +150,7 @@ _COMMANDS = (
     _Command(
         "send",
         "send:send",
-        "Send a chat message into the input queue.",
+        "Send a chat message into the input queue, or the first of several.",
         "Exit codes: 0 sent, 1 not sent, 2 wrong usage or configuration.",
     ),
     _Command(
@@ -174,6 +181,38 @@ _DEAD_LETTER_COMMANDS = tuple(
         ("replay", "Send dead letters back to the queues that they came from."),
         ("purge", "Remove dead letters for good."),
     )
+)
+
+_QUEUE_EXIT_CODES = "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration."
+_QUEUE_COMMANDS = (
+    _Command(
+        "list",
+        "queues:list_queues",
+        "List the broker's durable queues; changes nothing.",
+        "RabbitMQ tells a queue's type only in a refusal, and logs one for each queue. "
+        + _QUEUE_EXIT_CODES,
+    ),
+    _Command(
+        "migrate",
+        "queues:migrate_queues",
+        "Make the broker's queues quorum queues, or classic ones again, with their messages.",
+        "RabbitMQ cannot change a queue's type, so each queue is emptied into NAME.migrating, "
+        "deleted, created anew and filled again. Stop the brokers, the central server and all "
+        "others who read or publish first. It refuses while it sees a consumer. It cannot see "
+        "publishers: what they publish without the mandatory flag between deletion and creation "
+        "is dropped by RabbitMQ. Nor can it see who holds messages of a classic queue without "
+        "consuming it, such as 'broker dead-letters': those messages would be lost. "
+        "Bindings to exchanges of your own must be made again. Interrupted at any point, it goes "
+        "on when it is run again: nothing is lost, and some messages may come twice. "
+        + _QUEUE_EXIT_CODES,
+    ),
+    _Command(
+        "policy",
+        "queues:queue_policy",
+        "Print, or apply, policies that park what is returned too often.",
+        "A queue follows one policy at a time, the one of the highest priority; these have 10. "
+        + _QUEUE_EXIT_CODES,
+    ),
 )
 
 

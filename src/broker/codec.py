@@ -23,12 +23,14 @@ from broker.messages import (
     ClientDisconnected,
     Fields,
     RegisterAgent,
+    RegistryEvent,
     Rejected,
     RejectReason,
     ServerAvailable,
     StatusUpdate,
 )
 from broker.routing import FailureReason
+from broker.versions import Version
 
 MAX_DEPTH = 128
 """Levels of arrays and objects a body may have: receivers recurse, and this many all can."""
@@ -39,6 +41,8 @@ _MAX_AGENT_NAME_LENGTH = 255
 
 _SLICE = 1_000
 """Entries of a status update that are decoded between two pauses: in about a millisecond."""
+
+_LARGEST_EXACT = 2**53
 
 _BROKER_SENDER = "BrokerService"
 _SERVER_RECEIVER = "Server"
@@ -98,6 +102,11 @@ def decode_metadata(body: bytes, max_bytes: int) -> RegisterAgent | ClientDiscon
 def decode_advertisement(body: bytes, max_bytes: int) -> ServerAvailable | Rejected:
     """Decode what a server says of itself. Arguments as for `decode_input`."""
     return _decode(body, max_bytes, _advertisement_message)
+
+
+def decode_registry_event(body: bytes, max_bytes: int) -> RegistryEvent | Rejected:
+    """Decode what another broker learned by queue. Arguments as for `decode_input`."""
+    return _decode(body, max_bytes, _registry_event)
 
 
 def decode_frame(text: str) -> tuple[str, Fields] | Rejected:
@@ -195,6 +204,26 @@ def encode_register_response(message: RegisterAgent) -> bytes:
         "message": "Agent registered successfully",
     }
     return _encode(_with_client_id(response, message.client_id))
+
+
+def encode_registry_event(event: RegistryEvent) -> bytes:
+    """Encode what this broker learned by queue, for the others."""
+    at, origin = event.version
+    return _encode({**_learned(event.change), "changed_at": at, "origin": origin})
+
+
+def _learned(change: RegisterAgent | ClientDisconnected | ServerAvailable) -> Mapping[str, object]:
+    match change:
+        case RegisterAgent(agent_id=agent_id, agent_name=name):
+            return {"message_type": "AGENT_REGISTERED", "agent_id": agent_id, "agent_name": name}
+        case ClientDisconnected(agent_id=agent_id):
+            return {"message_type": "AGENT_DISCONNECTED", "agent_id": agent_id}
+        case ServerAvailable(server_id=server_id, websocket_url=url):
+            return {
+                "message_type": "SERVER_ADVERTISED",
+                "server_id": server_id,
+                "websocket_url": url,
+            }
 
 
 def encode_register_broker(broker_name: str) -> str:
@@ -313,11 +342,54 @@ def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | Clie
 
 def _advertisement_message(message_type: str, fields: Fields) -> ServerAvailable:
     if message_type == "SERVER_AVAILABLE":
-        return ServerAvailable(
-            server_id=_string(fields, "server_id"),
-            websocket_url=_string(fields, "websocket_url"),
-        )
+        return _server(fields)
     raise _unsupported("SERVER_AVAILABLE")
+
+
+def _registry_event(message_type: str, fields: Fields) -> RegistryEvent:
+    change = _change(message_type, fields)
+    return RegistryEvent(change, Version(_changed_at(fields), _origin(fields)))
+
+
+def _change(
+    message_type: str, fields: Fields
+) -> RegisterAgent | ClientDisconnected | ServerAvailable:
+    match message_type:
+        case "AGENT_REGISTERED":
+            return RegisterAgent(_agent_id(fields), _agent_name(_string(fields, "agent_name")))
+        case "AGENT_DISCONNECTED":
+            return ClientDisconnected(_agent_id(fields))
+        case "SERVER_ADVERTISED":
+            return _server(fields)
+    raise _unsupported("AGENT_REGISTERED, AGENT_DISCONNECTED and SERVER_ADVERTISED")
+
+
+def _server(fields: Fields) -> ServerAvailable:
+    return ServerAvailable(
+        server_id=_string(fields, "server_id"), websocket_url=_string(fields, "websocket_url")
+    )
+
+
+def _changed_at(fields: Fields) -> int:
+    at = _field(fields, "changed_at", int)
+    # Numbers beyond that are not the same for all who read JSON.
+    if at is None or not 0 < at < _LARGEST_EXACT:
+        raise _RejectedError(
+            RejectReason.INVALID_FIELD,
+            "`changed_at` must be a whole number of microseconds since 1970",
+        )
+    return at
+
+
+def _origin(fields: Fields) -> str:
+    origin = _string(fields, "origin")
+    if origin is None or not _is_agent_id(origin):
+        raise _RejectedError(
+            RejectReason.INVALID_FIELD,
+            f"`origin` must be a string of 1 to {MAX_AGENT_ID_LENGTH} characters, "
+            "none of them a control character",
+        )
+    return origin
 
 
 def _unsupported(supported: str) -> _RejectedError:

@@ -24,7 +24,9 @@ from broker.messages import (
 )
 from broker.observe.tally import MessageTally, Outcome
 from broker.registry import AgentRegistry, RegistryFullError
+from broker.replication import Replication
 from broker.routing import CannotRoute, RouteTo, route
+from broker.sharding import shard_of
 
 _UNROUTABLE = Rejected(
     RejectReason.UNROUTABLE, "RabbitMQ found no output queue, even after the broker created it"
@@ -37,6 +39,9 @@ _GROWN = Rejected(
 )
 _FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
+_REGISTRY_EVENT = "REGISTRY_EVENT"
+"""Stands for the types of what brokers tell each other."""
+
 type Decide = Callable[[Delivery], tuple[Settlement, RejectReason | None]]
 """Returns what comes of a delivery, and the reason when it is to be parked. Never raises."""
 
@@ -44,13 +49,24 @@ _log = structlog.get_logger(__name__)
 
 
 class QueueNames(msgspec.Struct, frozen=True):
-    """The queues between agents, broker and server."""
+    """The queues between agents, broker and server.
 
-    input: str
-    output: str
+    Attributes:
+        inputs: Where chat messages come from, at least one.
+        outputs: Where what comes of them goes to, at least one. All messages for an agent go to the
+            same, and what is not addressed to an agent goes to the first.
+        metadata: Where registrations come from.
+        advertisement: Where the advertisements of servers come from.
+        dead_letter: Where messages are parked.
+        registry_exchange: A fanout exchange, consumed like a queue: what all brokers learned.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     metadata: str
     advertisement: str
     dead_letter: str
+    registry_exchange: str
 
 
 class _Accepted(msgspec.Struct, frozen=True):
@@ -100,13 +116,18 @@ class Dispatcher:
         self._max_bytes = max_message_bytes
         self._max_hops = max_hops
         self._hops = HopCounter()
-        self._agent_registered = agent_registered
         self._status_wanted = status_wanted
-        self._server_available = server_available
+        self._replication = Replication(
+            queues.registry_exchange,
+            registry,
+            agent_registered=agent_registered,
+            server_available=server_available,
+        )
         self._decide: dict[str, Callable[[Delivery], _Accepted | Rejected]] = {
-            queues.input: self._decide_input,
+            **dict.fromkeys(queues.inputs, self._decide_input),
             queues.metadata: self._decide_metadata,
             queues.advertisement: self._decide_advertisement,
+            queues.registry_exchange: self._decide_registry_event,
         }
 
     def settle(self, delivery: Delivery) -> tuple[Settlement, RejectReason | None]:
@@ -144,15 +165,16 @@ class Dispatcher:
             case Rejected():
                 return message
 
-    def _route(self, message: ChatMessage) -> tuple[Outcome, bytes]:
+    def _route(self, message: ChatMessage) -> tuple[Outcome, bytes, str]:
         decision = route(message, self._registry, random)
         match decision:
             case RouteTo():
                 self._registry.count_routed(decision.receiver_id)
-                return Outcome.ROUTED, codec.encode_routed(message, decision.receiver_id)
+                routed = codec.encode_routed(message, decision.receiver_id)
+                return Outcome.ROUTED, routed, shard_of(decision.receiver_id, self._queues.outputs)
             case CannotRoute():
                 failure = codec.encode_routing_failure(message, decision.reason, str(uuid4()))
-                return Outcome(decision.reason), failure
+                return Outcome(decision.reason), failure, self._queues.outputs[0]
 
     def _notice_sender(self, message: ChatMessage) -> None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
@@ -168,17 +190,19 @@ class Dispatcher:
         match message:
             case RegisterAgent():
                 try:
-                    self._registry.register(message.agent_id, message.agent_name)
+                    event = self._replication.learned(message, self.broker_id)
                 except RegistryFullError:
                     return _NO_ROOM
-                self._agent_registered()
                 _log.debug("agent_registered", agent_id=message.agent_id)
                 response = codec.encode_register_response(message)
-                return self._published(delivery, "REGISTER_AGENT", Outcome.REGISTERED, response)
+                return self._published(
+                    delivery, "REGISTER_AGENT", Outcome.REGISTERED, response, announcement=event
+                )
             case ClientDisconnected():
-                self._registry.disconnect(message.agent_id)
+                event = self._replication.learned(message, self.broker_id)
                 _log.debug("agent_disconnected", agent_id=message.agent_id)
-                return _Accepted("CLIENT_DISCONNECTED", Outcome.DISCONNECTED, Settlement(delivery))
+                settlement = Settlement(delivery, announcement=event)
+                return _Accepted("CLIENT_DISCONNECTED", Outcome.DISCONNECTED, settlement)
             case Rejected():
                 return message
 
@@ -186,23 +210,49 @@ class Dispatcher:
         message = codec.decode_advertisement(delivery.body, self._max_bytes)
         match message:
             case ServerAvailable():
-                self._server_available(message)
-                return _Accepted("SERVER_AVAILABLE", Outcome.ADVERTISED, Settlement(delivery))
+                event = self._replication.learned(message, self.broker_id)
+                settlement = Settlement(delivery, announcement=event)
+                return _Accepted("SERVER_AVAILABLE", Outcome.ADVERTISED, settlement)
             case Rejected():
                 return message
 
+    def _decide_registry_event(self, delivery: Delivery) -> _Accepted | Rejected:
+        event = codec.decode_registry_event(delivery.body, self._max_bytes)
+        if isinstance(event, Rejected):
+            return event
+        try:
+            self._replication.heard(event)
+        except RegistryFullError:
+            # Whoever learned it has room, or parked the registration.
+            _log.warning("registry_full", entries=1, allowed=self._registry.max_agents)
+        return _Accepted(_REGISTRY_EVENT, Outcome.REPLICATED, Settlement(delivery))
+
     def _published(
-        self, delivery: Delivery, message_type: str, outcome: Outcome, body: bytes
+        self,
+        delivery: Delivery,
+        message_type: str,
+        outcome: Outcome,
+        body: bytes,
+        queue: str | None = None,
+        *,
+        announcement: Publishing | None = None,
     ) -> _Accepted | Rejected:
         if len(body) > MAX_BODY_BYTES:
             # Routing adds a receiver, and an answer repeats ids. RabbitMQ would close the channel,
             # and the message would come again, for ever.
             return _GROWN
         publishing = Publishing(
-            self._queues.output, body, self.broker_id, delivery.headers, delivery.correlation_id
+            self._queues.outputs[0] if queue is None else queue,
+            body,
+            self.broker_id,
+            delivery.headers,
+            delivery.correlation_id,
         )
         settlement = Settlement(
-            delivery, publishing, unroutable=partial(self._parked_as_unroutable, delivery)
+            delivery,
+            publishing,
+            unroutable=partial(self._parked_as_unroutable, delivery),
+            announcement=announcement,
         )
         return _Accepted(message_type, outcome, settlement)
 

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from broker.versions import Version
+
 MAX_BODY_BYTES = 134_217_728
 """The largest body that RabbitMQ takes, unless it is configured to take less."""
 
@@ -83,6 +85,18 @@ class ServerAvailable(msgspec.Struct, frozen=True):
 
     server_id: str | None
     websocket_url: str | None
+
+
+class RegistryEvent(msgspec.Struct, frozen=True):
+    """What one of several brokers learned by queue, told to the others.
+
+    Attributes:
+        change: What it learned.
+        version: When and by whom.
+    """
+
+    change: RegisterAgent | ClientDisconnected | ServerAvailable
+    version: Version
 
 
 class AgentStatus(msgspec.Struct, frozen=True, gc=False):

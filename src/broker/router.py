@@ -5,6 +5,7 @@ one after the other, so the registry needs no lock and each decision sees a cons
 """
 
 import math
+import secrets
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -68,7 +69,7 @@ class Router:
         max_agents: How many agents may be known.
         tally: Counts what became of the messages.
         registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
-        consumption: Opened while messages may be taken from the input queue.
+        consumption: Opened while messages may be taken from the input queues.
         status_wanted: Called when a message shows that the registry lacks an agent.
         server_available: Called when a server advertises itself.
         traced: Given what decides deliveries, returns what does so and records it.
@@ -89,11 +90,11 @@ class Router:
         server_available: Callable[[ServerAvailable], None],
         traced: Callable[[Decide], Decide] | None = None,
     ) -> None:
-        self._input_queue = queues.input
+        self._input_queues = frozenset(queues.inputs)
         self._consumption = consumption
         self._postponed: deque[Mail] = deque()
         self._tally = tally
-        self.registry = AgentRegistry(max_agents)
+        self.registry = AgentRegistry(max_agents, origin=secrets.token_hex(8))
         self.updated_at: float | None = None
         self._rejects = RejectLog()
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
@@ -206,7 +207,7 @@ class Router:
             while True:
                 mail = mailbox.receive_nowait()
                 match mail:
-                    case Deliveries(queue=self._input_queue):
+                    case Deliveries() if mail.queue in self._input_queues:
                         self._settle(mail)
                     case SignOfLife():
                         mail.given()

@@ -241,11 +241,12 @@ class Supervised:
 
 def _queue_names(settings: Settings) -> QueueNames:
     return QueueNames(
-        input=settings.broker_input_queue,
-        output=settings.broker_output_queue,
+        inputs=settings.broker_input_queue,
+        outputs=settings.broker_output_queue,
         metadata=settings.broker_metadata_queue,
         advertisement=settings.broker_advertisement_queue,
         dead_letter=settings.broker_dead_letter_queue,
+        registry_exchange=settings.broker_registry_exchange,
     )
 
 
@@ -289,12 +290,13 @@ def _supervisor(
             endpoint=endpoint,
             name=f"{settings.broker_name} {broker_id}",
             queues=(
-                queues.input,
+                *queues.inputs,
                 queues.metadata,
                 queues.advertisement,
-                queues.output,
+                *queues.outputs,
                 queues.dead_letter,
             ),
+            fanouts=(queues.registry_exchange,),
             prefetch=settings.broker_prefetch,
             drain_timeout=drain_timeout,
             tls=tls,
@@ -305,8 +307,8 @@ def _supervisor(
     return AmqpSupervisor(
         portal,
         sessions=sessions,
-        gated_queue=queues.input,
-        other_queues=(queues.metadata, queues.advertisement),
+        gated_queues=queues.inputs,
+        other_queues=(queues.registry_exchange, queues.metadata, queues.advertisement),
         consumption=consumption,
         backoff=Backoff(maximum=_LONGEST_AMQP_PAUSE),
     )

@@ -1,9 +1,8 @@
 """The AMQP supervisor: session after session with RabbitMQ, and the consumers within."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import cycle
+from random import shuffle
 
 import structlog
 import trio
@@ -28,11 +27,14 @@ class AmqpSupervisor:
 
     Args:
         portal: The asyncio event loop that hosts the AMQP side.
-        sessions: How to open a session, one entry for each RabbitMQ node, tried in turn.
-        gated_queue: The queue that is consumed only while the gate is open.
+        sessions: How to open a session, one entry for each RabbitMQ node. In each round all of
+            them are tried, one right after the other, until one opens.
+        gated_queues: Queues that are consumed only while the gate is open, all or none.
         other_queues: Queues that are always consumed.
         consumption: The gate.
-        backoff: The pauses between sessions.
+        backoff: The pauses between rounds.
+        shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
+            prefers a node, spread over all of them.
     """
 
     def __init__(
@@ -40,17 +42,19 @@ class AmqpSupervisor:
         portal: BlockingPortal,
         *,
         sessions: Sequence[SessionParameters],
-        gated_queue: str,
+        gated_queues: Sequence[str],
         other_queues: Sequence[str],
         consumption: Gate,
         backoff: Backoff,
+        shuffle: Callable[[list[SessionParameters]], None] = shuffle,
     ) -> None:
         self._portal = portal
-        self._sessions = cycle(sessions)
-        self._gated_queue = gated_queue
+        self._sessions = sessions
+        self._gated_queues = gated_queues
         self._other_queues = other_queues
         self._consumption = consumption
         self._backoff = backoff
+        self._shuffle = shuffle
         self._draining = trio.Event()
         self._drained = trio.Event()
         self._holds_deliveries = False
@@ -80,10 +84,7 @@ class AmqpSupervisor:
         """
         with mailbox:
             while not self._draining.is_set():
-                error, lifetime = await self._live(mailbox)
-                self.connectivity.lost(str(error))
-                pause = self._backoff.after(lifetime)
-                _log.warning("amqp_lost", error=str(error), retry_in_seconds=round(pause, 1))
+                pause = await self._round(mailbox)
                 with trio.move_on_after(pause):
                     await self._draining.wait()
             self._drained.set()
@@ -102,10 +103,27 @@ class AmqpSupervisor:
             await self._drained.wait()
         return not self._holds_deliveries
 
-    async def _live(self, mailbox: trio.MemorySendChannel[Mail]) -> tuple[SessionLostError, float]:
-        """Return why the session ended and how many seconds it was open."""
-        parameters = next(self._sessions)
-        opened_at = math.inf
+    async def _round(self, mailbox: trio.MemorySendChannel[Mail]) -> float:
+        """Try the nodes until one opens and is lost again; return the pause before the next."""
+        untried = list(self._sessions)
+        self._shuffle(untried)
+        while True:
+            parameters = untried.pop(0)
+            error, lifetime = await self._live(parameters, mailbox)
+            is_over = lifetime is not None or not untried
+            pause = self._backoff.after(lifetime or 0.0) if is_over else 0.0
+            self.connectivity.lost(str(error))
+            # A broker that stops tries no more.
+            retry = {} if self._draining.is_set() else {"retry_in_seconds": round(pause, 1)}
+            _log.warning("amqp_lost", endpoint=str(parameters.endpoint), error=str(error), **retry)
+            if is_over or self._draining.is_set():
+                return pause
+
+    async def _live(
+        self, parameters: SessionParameters, mailbox: trio.MemorySendChannel[Mail]
+    ) -> tuple[SessionLostError, float | None]:
+        """Return why the session ended, and how many seconds it was open; None if it never was."""
+        opened_at = None
         self.connectivity.connecting(str(parameters.endpoint))
         _log.debug("amqp_connecting", endpoint=str(parameters.endpoint))
         try:
@@ -123,7 +141,7 @@ class AmqpSupervisor:
         except SessionLostError as error:
             # Unless the loss spoils a graceful stop: what was held is back in its queue.
             self._holds_deliveries = self._holds_deliveries and self._draining.is_set()
-            return error, max(0.0, trio.current_time() - opened_at)
+            return error, None if opened_at is None else trio.current_time() - opened_at
         finally:
             self._session = None
         raise AssertionError("a session neither lasted nor was lost")
@@ -140,9 +158,11 @@ class AmqpSupervisor:
     async def _consume_gated(self, session: Session, mailbox: trio.MemorySendChannel[Mail]) -> None:
         while True:
             await self._consumption.opened()
-            async with trio.open_nursery() as consumer:
-                await consumer.start(session.consume, self._gated_queue, mailbox.send)
-                _log.info("routing_started", queue=self._gated_queue)
+            async with trio.open_nursery() as consumers:
+                for queue in self._gated_queues:
+                    await consumers.start(session.consume, queue, mailbox.send)
+                    _log.info("routing_started", queue=queue)
                 await self._consumption.closed()
-                consumer.cancel_scope.cancel()
-            _log.warning("routing_paused", queue=self._gated_queue)
+                consumers.cancel_scope.cancel()
+            for queue in self._gated_queues:
+                _log.warning("routing_paused", queue=queue)

@@ -28,6 +28,7 @@ class Published:
     queue: str
     body: bytes
     header: ContentHeader
+    exchange: str = ""
 
 
 class FakeRabbitmq:
@@ -129,9 +130,14 @@ class FakeRabbitmq:
     def _take_published(self) -> None:
         if self._method is None or len(self._body) < self._header.body_size:
             return
-        assert self._method.mandatory
+        exchange = self._method.exchange or ""
+        assert self._method.mandatory == (not exchange)
         published = Published(
-            len(self.published) + 1, self._method.routing_key or "", self._body, self._header
+            len(self.published) + 1,
+            self._method.routing_key or "",
+            self._body,
+            self._header,
+            exchange,
         )
         self.published.append(published)
         self.unconfirmed[published.number] = published

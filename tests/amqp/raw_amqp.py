@@ -50,12 +50,21 @@ class RawRabbitmq:
         """Declare a durable queue."""
         await self._portal.call_async(self._declare, queue, arguments)
 
+    async def declare_fanout(self, exchange: str) -> None:
+        """Declare a durable fanout exchange."""
+        await self._portal.call_async(self._declare_fanout, exchange)
+
     async def delete(self, queue: str) -> None:
         await self._portal.call_async(self._delete, queue)
 
     async def ready(self, queue: str) -> int:
         """Count the messages that wait in a queue, which must exist."""
         return await self._portal.call_async(self._ready, queue)
+
+    async def _declare_fanout(self, exchange: str) -> None:
+        async with aiormq.connect(self._url) as connection:
+            channel = await connection.channel()
+            await channel.exchange_declare(exchange, exchange_type="fanout", durable=True)
 
     async def _publish(
         self, queue: str, bodies: Sequence[bytes], properties: Basic.Properties | None

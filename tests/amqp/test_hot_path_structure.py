@@ -52,6 +52,7 @@ class HalfSession:
         self.consumer = Consumer(
             QUEUE,
             self.rabbitmq.consuming,
+            consumed=QUEUE,
             writer=writer,
             publisher=publisher,
             tasks=tasks,

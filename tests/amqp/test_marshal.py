@@ -37,6 +37,7 @@ publishings = st.builds(
     # pamqp cuts names behind 128 bytes; the broker's own are shorter.
     headers=st.dictionaries(st.text(max_size=32), st.text(max_size=300), max_size=4),
     correlation_id=st.none() | texts,
+    exchange=st.sampled_from(["", "fanout"]),
 )
 
 
@@ -51,7 +52,11 @@ def test_a_publishing_is_what_pamqp_reads(publishing: Publishing, channel: int) 
     method, header, *bodies = (frame for _, frame in frames)
     assert isinstance(method, Basic.Publish)
     assert dict(method) == dict(
-        Basic.Publish(exchange="", routing_key=publishing.queue, mandatory=True)
+        Basic.Publish(
+            exchange=publishing.exchange,
+            routing_key=publishing.queue,
+            mandatory=not publishing.exchange,
+        )
     )
     assert isinstance(header, ContentHeader)
     assert header.body_size == len(publishing.body)

@@ -11,13 +11,14 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 import broker.amqp.connection
-from broker.amqp import AmqpError
+from broker.amqp import AmqpError, Publishing, SessionParameters, Settlement, open_session
 from broker.amqp import probe as probing
-from broker.amqp.probe import NodeReport, ProbeError, QueueReport, probe
+from broker.amqp.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
 from broker.endpoints import AmqpEndpoint, parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from chaos.proxy import open_proxy
 from tests.amqp.conftest import Queues
+from tests.amqp.inbox import Inbox
 from tests.amqp.raw_amqp import RawRabbitmq
 
 PATIENCE = 30.0
@@ -50,7 +51,12 @@ async def probe_queues(
             name="a probe",
             consumed=(queues.input,),
             published=(queues.output, queues.parked),
+            exchange=exchange_beside(queues),
         )
+
+
+def exchange_beside(queues: Queues) -> str:
+    return f"{queues.input}_events"
 
 
 async def existing(rabbitmq: RabbitmqNode) -> set[str]:
@@ -61,6 +67,7 @@ async def test_missing_queues_are_not_created(
     portal: BlockingPortal, endpoint: AmqpEndpoint, queues: Queues, rabbitmq: RabbitmqNode
 ) -> None:
     before = await existing(rabbitmq)
+    exchanges = await rabbitmq.ctl("list_exchanges", "name")
     report = await probe_queues(portal, endpoint, queues)
     missing = QueueReport(
         exists=False, problem=None, may_configure=True, may_consume=None, differs_in=None
@@ -71,10 +78,14 @@ async def test_missing_queues_are_not_created(
             queues.output: missing,
             queues.parked: missing,
         },
+        exchange=ExchangeReport(
+            exists=False, may_configure=True, may_publish=True, may_listen=True
+        ),
         may_publish=True,
         is_blocked=False,
     )
     assert await existing(rabbitmq) == before
+    assert await rabbitmq.ctl("list_exchanges", "name") == exchanges
 
 
 async def test_messages_stay_where_and_as_they_are(
@@ -199,6 +210,37 @@ async def test_each_right_is_seen_by_itself(
         differs_in=None,
     )
     assert report.may_publish == may_publish
+    assert report.exchange == ExchangeReport(
+        exists=False,
+        may_configure=may_configure,
+        may_publish=may_publish,
+        may_listen=may_configure and may_publish and may_consume,
+    )
+
+
+async def test_an_exchange_that_exists_carries_nothing(
+    portal: BlockingPortal,
+    endpoint: AmqpEndpoint,
+    queues: Queues,
+    rabbitmq: RabbitmqNode,
+    user: str,
+) -> None:
+    fanout = exchange_beside(queues)
+    parameters = SessionParameters(endpoint=endpoint, name="listening", fanouts=(fanout,))
+    inbox = Inbox(Settlement)
+    theirs = replace(endpoint, user=user, password=user)
+    async with open_session(portal, parameters) as session, trio.open_nursery() as nursery:
+        await nursery.start(session.consume, fanout, inbox.forward)
+        for permissions, may_publish in (((ALL, ALL, ALL), True), ((ALL, NOTHING, ALL), False)):
+            await rabbitmq.ctl("set_permissions", user, *permissions)
+            report = await probe_queues(portal, theirs, queues)
+            assert report.exchange.exists
+            assert report.exchange.may_publish == may_publish
+        await session.publish([Publishing("", b"the first", "a test", exchange=fanout)])
+        with trio.fail_after(PATIENCE):
+            await inbox.holds(1)
+        assert inbox.bodies == [b"the first"]
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

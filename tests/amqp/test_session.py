@@ -17,6 +17,7 @@ from pamqp.commands import Basic
 from broker.amqp import (
     AmqpError,
     Deliveries,
+    Delivery,
     Publishing,
     Session,
     SessionLostError,
@@ -158,6 +159,71 @@ async def test_several_queues_at_once(
         (queues.parked, b"2"),
     ]
     assert len(await raw.take(queues.output, 2)) == 2
+
+
+# --- what all listen to
+
+
+async def test_each_session_gets_a_copy_of_what_is_published_to_a_fanout_exchange(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+) -> None:
+    fanout = f"{queues.input}_events"
+    listening = msgspec.structs.replace(parameters, fanouts=(fanout,))
+    first, second = (Inbox(Settlement) for _ in range(2))
+    async with (
+        open_session(portal, listening) as one,
+        open_session(portal, listening) as other,
+        consuming(one, fanout, first),
+        consuming(other, fanout, second),
+    ):
+        assert fanout in one.consumed
+        for publisher, body in ((one, b"1"), (other, b"2")):
+            await publisher.publish([Publishing("", body, APP_ID, exchange=fanout)])
+        for inbox in (first, second):
+            with trio.fail_after(PATIENCE):
+                await inbox.holds(2)
+            assert sorted(inbox.bodies) == [b"1", b"2"]
+            assert {delivery.queue for delivery in inbox.deliveries} == {fanout}
+
+
+async def test_what_is_published_while_nobody_listens_is_for_nobody(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+) -> None:
+    fanout = f"{queues.input}_events"
+    listening = msgspec.structs.replace(parameters, fanouts=(fanout,))
+    inbox = Inbox(Settlement)
+    for body in (b"1", b"2"):
+        async with open_session(portal, listening) as session:
+            with trio.fail_after(PATIENCE):
+                await session.publish([Publishing("", body, APP_ID, exchange=fanout)])
+            async with consuming(session, fanout, inbox):
+                await session.publish([Publishing("", body * 2, APP_ID, exchange=fanout)])
+                await inbox.holds(int(body))
+    assert inbox.bodies == [b"11", b"22"]
+
+
+async def test_an_announcement_is_confirmed_before_its_delivery_is_acknowledged(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    fanout = f"{queues.input}_events"
+    listening = msgspec.structs.replace(parameters, fanouts=(fanout,))
+
+    def announced(delivery: Delivery) -> Settlement:
+        return Settlement(
+            delivery, announcement=Publishing("", delivery.body, APP_ID, exchange=fanout)
+        )
+
+    told, inbox = Inbox(Settlement), Inbox(announced)
+    async with (
+        open_session(portal, listening) as session,
+        consuming(session, fanout, told),
+        consuming(session, queues.input, inbox),
+    ):
+        await raw.publish(queues.input, *(str(number).encode() for number in range(50)))
+        with trio.fail_after(PATIENCE):
+            await told.holds(50)
+    assert told.bodies == inbox.bodies
+    assert await raw.ready(queues.input) == 0
 
 
 # --- what is published

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,7 +23,7 @@ from broker.amqp.writer import FrameWriter
 from broker.observe.tally import PublishTally
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, Published, SkippingLoop
 
-OUTPUT, PARKED = "output", "parked"
+OUTPUT, PARKED, EXCHANGE = "output", "parked", "exchange"
 # Longer than any pause between two tries.
 LONG_AGO = 60.0
 CALM_TURNS = 12
@@ -121,6 +122,7 @@ class ConsumerUnderTest:
             self._consumer = QueueConsumer(
                 QUEUE,
                 self.rabbitmq.consuming,
+                consumed=QUEUE,
                 writer=writer,
                 publisher=publisher,
                 tasks=tasks,
@@ -151,6 +153,7 @@ class SettlingMachine(RuleBasedStateMachine):
         self.first_publishings: list[bytes] = []
         self.with_second_choice: set[int] = set()
         self.came_back: set[tuple[str, bytes]] = set()
+        self.unconfirmed_parts: dict[int, int] = {}
 
     @rule(count=st.integers(1, 6))
     def deliver(self, count: int) -> None:
@@ -170,11 +173,27 @@ class SettlingMachine(RuleBasedStateMachine):
         self.consumer.settle([self.settlement(one, data) for one in chosen])
 
     def settlement(self, delivery: Delivery, data: st.DataObject) -> Settlement:
+        settlement = self.settlement_by_itself(delivery, data)
+        if data.draw(st.booleans(), label="announcement"):
+            body = str(delivery.tag).encode()
+            announcement = Publishing("", body, "", exchange=EXCHANGE)
+            settlement = msgspec.structs.replace(settlement, announcement=announcement)
+        if settlement.publishing is not None:
+            self.first_publishings.append(settlement.publishing.body)
+        self.unconfirmed_parts[delivery.tag] = sum(
+            part is not None for part in (settlement.announcement, settlement.publishing)
+        )
+        self.acknowledgeable_if_all_is_confirmed(delivery.tag)
+        return settlement
+
+    def acknowledgeable_if_all_is_confirmed(self, tag: int) -> None:
+        if not self.unconfirmed_parts[tag]:
+            self.acknowledgeable.add(tag)
+
+    def settlement_by_itself(self, delivery: Delivery, data: st.DataObject) -> Settlement:
         if data.draw(st.booleans(), label="nothing to publish"):
-            self.acknowledgeable.add(delivery.tag)
             return Settlement(delivery, settled=partial(self.told.append, delivery.tag))
         body = str(delivery.tag).encode()
-        self.first_publishings.append(body)
         unroutable = None
         if data.draw(st.booleans(), label="second choice"):
             self.with_second_choice.add(delivery.tag)
@@ -209,6 +228,8 @@ class SettlingMachine(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject) -> None:
         number = self.some_unconfirmed(data)
         published = self.rabbitmq.unconfirmed[number]
+        if published.exchange:
+            return  # it is not mandatory
         key = (published.queue, published.body)
         is_last_choice = (
             published.queue == PARKED or int(published.body) not in self.with_second_choice
@@ -227,7 +248,9 @@ class SettlingMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(self.unconfirmed), label="number")
 
     def taken(self, published: list[Published]) -> None:
-        self.acknowledgeable.update(int(one.body) for one in published)
+        for one in published:
+            self.unconfirmed_parts[int(one.body)] -= 1
+            self.acknowledgeable_if_all_is_confirmed(int(one.body))
         self.consumer.turn()
 
     @invariant()

@@ -20,9 +20,19 @@ from broker.central import session
 from broker.commands.asyncapi import asyncapi
 from broker.commands.asyncapi_document import asyncapi_document
 from broker.commands.asyncapi_messages import EXAMPLES
-from broker.messages import ChatMessage, RegisterAgent, Rejected, RejectReason, StatusUpdate
+from broker.messages import (
+    ChatMessage,
+    ClientDisconnected,
+    RegisterAgent,
+    RegistryEvent,
+    Rejected,
+    RejectReason,
+    ServerAvailable,
+    StatusUpdate,
+)
 from broker.routing import FailureReason
 from broker.settings import Settings
+from broker.versions import Version
 
 MAX_BYTES = 1_000_000
 DOCUMENT = asyncapi_document(Settings())
@@ -33,6 +43,7 @@ QUEUE_DECODERS: Mapping[str, Callable[[bytes, int], object]] = {
     "input": codec.decode_input,
     "metadata": codec.decode_metadata,
     "advertisement": codec.decode_advertisement,
+    "registry": codec.decode_registry_event,
 }
 RECEIVED = [
     (channel, name)
@@ -93,7 +104,7 @@ def test_each_type_that_the_code_knows_is_documented() -> None:
         and TYPE_NAME.fullmatch(node.value)
     }
     assert {"TEXT", "PONG", "AGENT_STATUS_UPDATE"} < known
-    assert types_on("input", "metadata", "advertisement", "output", "server") == known
+    assert types_on(*QUEUE_DECODERS, "output", "server") == known
 
 
 @pytest.mark.parametrize("channel", QUEUE_DECODERS)
@@ -204,6 +215,14 @@ SENT: Sequence[tuple[str, bytes | str]] = [
     ("RoutingFailure", codec.encode_routing_failure(chat(), FailureReason.NO_AGENT_ONLINE, "e")),
     ("RegisterAgentResponse", codec.encode_register_response(REGISTERED)),
     ("RegisterAgentResponse", codec.encode_register_response(RegisterAgent("alice", "Alice"))),
+    *(
+        (name, codec.encode_registry_event(RegistryEvent(change, Version(1, "a"))))
+        for name, change in (
+            ("AgentRegistered", REGISTERED),
+            ("AgentDisconnected", ClientDisconnected("alice")),
+            ("ServerAdvertised", ServerAvailable("s", "ws://s")),
+        )
+    ),
     ("RegisterBroker", codec.encode_register_broker("Broker")),
     ("Pong", codec.encode_pong("broker-1")),
     ("RequestAgentStatus", codec.encode_request_agent_status("broker-1")),
@@ -234,7 +253,8 @@ def test_everything_that_is_documented_is_written() -> None:
     }
     # Forwarded or parked as they came: nobody writes them.
     assert sent - {"AgentError", "DeadLetter"} == names
-    assert len([name for name in vars(codec) if name.startswith("encode_")]) == len(names)
+    encoders = [name for name in vars(codec) if name.startswith("encode_")]
+    assert len(encoders) == len(names) - 2  # one function writes the three registry events
 
 
 def test_dead_letters_have_the_documented_headers() -> None:
@@ -344,6 +364,22 @@ def test_the_command_line_names_them_too(
     monkeypatch.chdir(tmp_path)
     assert asyncapi(broker_output_queue="out") == 0
     assert json.loads(capsys.readouterr().out)["channels"]["output"]["address"] == "out"
+
+
+def test_several_queues_are_the_choices_of_one_channel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert asyncapi(broker_input_queue="i1,i2", broker_output_queue="o1,o2,o3") == 0
+    channels = json.loads(capsys.readouterr().out)["channels"]
+    for name, queues in {"input": ["i1", "i2"], "output": ["o1", "o2", "o3"]}.items():
+        channel = channels[name]
+        assert channel["address"] == "{queue}"
+        assert channel["parameters"]["queue"]["enum"] == queues
+        assert "name" not in channel["bindings"]["amqp"]["queue"]
+        assert channel["bindings"]["amqp"]["queue"]["durable"] is True
+    assert "CRC-32" in channels["output"]["parameters"]["queue"]["description"]
+    assert "parameters" not in channels["metadata"]
 
 
 def test_a_wrong_configuration(

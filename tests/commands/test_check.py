@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -95,6 +96,7 @@ def wanted() -> Wanted:
         name=NAME,
         consumed=(f"input.{number}", f"metadata-{number}"),
         published=(f"output-{number}",),
+        exchange=f"events.{number}",
         has_url=False,
     )
 
@@ -200,6 +202,7 @@ class TestRabbitmq:
             (f"queue {wanted.consumed[0]}", "exists, durable", True),
             (f"queue {wanted.consumed[1]}", "missing; the broker will create it", True),
             (f"queue {wanted.published[0]}", "missing; the broker will create it", True),
+            (f"exchange {wanted.exchange}", "missing; the broker will create it", True),
             ("permissions", "user 'guest' may do all the broker needs", True),
             ("alarms", "none, messages are taken", True),
         ]
@@ -396,6 +399,7 @@ class TestRabbitmq:
         failed = [item for item in items if not item.ok]
         assert [item.name for item in failed] == [
             *(f"queue {queue}" for queue in (*wanted.consumed, *wanted.published)),
+            f"exchange {wanted.exchange}",
             "permissions",
         ]
         lacking = failed[-1]
@@ -403,7 +407,11 @@ class TestRabbitmq:
         assert lacking.found == (
             f"user {user!r} may not consume {first} and {second} (read), nor "
             "publish to queues (write on amq.default), nor "
-            f"create {first} and {second} and {wanted.published[0]} (configure)"
+            f"publish to {wanted.exchange} (write), nor "
+            f"listen to {wanted.exchange} "
+            f"(read; configure, write and read on queues named {wanted.exchange}.*), nor "
+            f"create {first} and {second} and {wanted.published[0]} and {wanted.exchange} "
+            "(configure)"
         )
         assert lacking.advice is not None
         _, _, command = lacking.advice.partition(": ")
@@ -413,10 +421,11 @@ class TestRabbitmq:
         assert all(item.ok for item in await check_rabbitmq(portal, theirs, wanted))
         # And no more than that.
         listed = (await rabbitmq.ctl("list_user_permissions", user)).splitlines()[-1].split("\t")
+        always = rf"{re.escape(wanted.exchange)}(\..*)?"
         assert listed[1:] == [
-            f"^({first.replace('.', r'\.')}|{second}|{wanted.published[0]})$".replace("-", r"\-"),
-            r"^(amq\.default)$",
-            f"^({first.replace('.', r'\.')}|{second})$".replace("-", r"\-"),
+            f"^({'|'.join(map(re.escape, (first, second, *wanted.published)))}|{always})$",
+            rf"^(amq\.default|{always})$",
+            f"^({re.escape(first)}|{re.escape(second)}|{always})$",
         ]
 
     async def test_existing_queues_need_no_right_to_create_them(
@@ -431,7 +440,10 @@ class TestRabbitmq:
     ) -> None:
         for queue in (*wanted.consumed, *wanted.published):
             await raw.declare(queue)
-        await rabbitmq.ctl("set_permissions", user, "^$", ".*", ".*")
+        await raw.declare_fanout(wanted.exchange)
+        await rabbitmq.ctl(
+            "set_permissions", user, rf"^{re.escape(wanted.exchange)}\..*$", ".*", ".*"
+        )
         items = await check_rabbitmq(portal, replace(endpoint, user=user, password=user), wanted)
         assert all(item.ok for item in items)
         assert items[3].found == "exists (only who may configure it sees more)"
@@ -673,9 +685,12 @@ class TestAll:
                     "amqp_url": f"amqp://{HOST}:{endpoint.port},amqp://{HOST}:{closed_port()}",
                     "websocket_url": server.url,
                     "broker_http_port": "off",
+                    "broker_input_queue": "broker_input_queue,second",
+                    "broker_output_queue": "broker_output_queue,third",
                 }
             )
             items = await run_checks(settings, portal, register=True)
+        assert {"queue second", "queue third"} <= {item.name for item in items}
         subjects = list(dict.fromkeys(item.subject.split()[0] for item in items))
         assert subjects == ["RabbitMQ", "server", "HTTP"]
         [failure] = [item for item in items if not item.ok]

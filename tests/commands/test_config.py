@@ -44,7 +44,7 @@ def test_every_setting_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) 
     variables = [option.variable for option in options() if not option.name.endswith("d_file")]
     shown = [line.split()[0] for line in lines]
     assert shown == [name for name in variables if name in shown]
-    assert len(shown) == len(set(shown)) == 31
+    assert len(shown) == len(set(shown)) == 32
     assert re.sub(" +", " ", lines[0]) == "RABBITMQ_HOST localhost (default)"
 
 
@@ -91,6 +91,12 @@ def test_no_secret_is_shown(
     assert HIDDEN not in text
     assert "amqp://me:***@rabbit:5672/v, amqp://you:***@hare:1/%2F" in text
     assert "wss://server/ws?***" in text
+
+
+def test_a_list_is_shown_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = as_json(capsys, "--broker-input-queue", "a, b")
+    assert shown["BROKER_INPUT_QUEUE"]["value"] == "a,b"
+    assert shown["BROKER_OUTPUT_QUEUE"]["value"] == "broker_output_queue"
 
 
 def test_what_amqp_url_overrides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,6 +162,18 @@ async def test_what_no_broker_parked_does_not_count_to_the_limit(mailroom: Mailr
     assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"?", b"?", b"2"]
 
 
+async def test_a_replay_into_any_of_several_input_queues(mailroom: Mailroom) -> None:
+    other = f"{mailroom.input}_other"
+    await mailroom.raw.declare(other)
+    await mailroom.park(b"one")
+    await mailroom.park(b"two", x_original_queue=other)
+    queues = {"BROKER_INPUT_QUEUE": f"{mailroom.input},{other}"}
+    ran = await mailroom.run("dead-letters", "replay", **queues)
+    assert ran.out == "Replayed 2 messages.\n"
+    assert bodies(await mailroom.take(mailroom.input)) == [b"one"]
+    assert bodies(await mailroom.take(other)) == [b"two"]
+
+
 async def test_no_header_makes_a_replay_write_to_any_queue(mailroom: Mailroom) -> None:
     await mailroom.raw.declare("somebody-elses")
     await mailroom.park(b"1", x_original_queue="somebody-elses")

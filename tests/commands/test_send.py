@@ -62,6 +62,13 @@ async def test_many_messages(mailroom: Mailroom) -> None:
     assert len(set(ids)) == 1200
 
 
+async def test_the_first_of_several_queues(mailroom: Mailroom) -> None:
+    queues = {"BROKER_INPUT_QUEUE": f"{mailroom.input},{mailroom.metadata}_not_there"}
+    ran = await mailroom.run("send", "hello", "--format", "json", **queues)
+    assert (ran.code, ran.document["queue"]) == (0, mailroom.input)
+    assert await mailroom.raw.ready(mailroom.input) == 1
+
+
 async def test_a_queue_that_is_missing_is_not_made(mailroom: Mailroom) -> None:
     await mailroom.raw.delete(mailroom.input)
     ran = await mailroom.run("send", "hello")

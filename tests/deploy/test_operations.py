@@ -82,7 +82,7 @@ def test_each_variable_exists() -> None:
 def test_each_command_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = command.split()
     alternatives = [word for word in words if not word.startswith("-")]
-    path = alternatives[: 2 if alternatives[0] == "dead-letters" else 1]
+    path = alternatives[: 2 if alternatives[0] in {"dead-letters", "queues"} else 1]
     assert execute([*path, "--help"]) == 0
     help_text = capsys.readouterr().out
     assert f"broker {' '.join(path)}" in help_text
@@ -92,7 +92,7 @@ def test_each_command_exists(command: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_the_commands_are_many() -> None:
     assert {command.split()[0] for command in COMMANDS} == {
-        *("status", "check", "config", "dead-letters", "asyncapi"),
+        *("status", "check", "config", "dead-letters", "queues", "asyncapi"),
     }
 
 

@@ -36,6 +36,7 @@ class Rig:
         self.metadata = f"metadata_{number}"
         self.advertisement = f"advertisement_{number}"
         self.dead_letter = f"dead_letter_{number}"
+        self.registry_exchange = f"registry_events_{number}"
 
     @asynccontextmanager
     async def broker(self, websocket_url: str, **settings: str) -> AsyncIterator[BrokerProcess]:
@@ -48,6 +49,7 @@ class Rig:
             "BROKER_METADATA_QUEUE": self.metadata,
             "BROKER_ADVERTISEMENT_QUEUE": self.advertisement,
             "BROKER_DEAD_LETTER_QUEUE": self.dead_letter,
+            "BROKER_REGISTRY_EXCHANGE": self.registry_exchange,
             **settings,
         }
         async with open_broker(self.directory, given) as broker:

@@ -36,7 +36,12 @@ from broker.registry import AgentRegistry
 from tests.autojump import autojump
 
 QUEUES = QueueNames(
-    input="in", output="out", metadata="meta", advertisement="advert", dead_letter="dead"
+    inputs=("in",),
+    outputs=("out",),
+    metadata="meta",
+    advertisement="advert",
+    dead_letter="dead",
+    registry_exchange="events",
 )
 SERVER = AmqpEndpoint("rabbit-1", 5673, "me", "hidden", "/", tls=False)
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

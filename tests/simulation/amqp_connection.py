@@ -40,7 +40,8 @@ class Stored:
 
 @dataclass
 class Unconfirmed:
-    message: Message
+    message: Message | None
+    """What it came of; None for the word of that to other brokers."""
     delivery: int
     outcome: State
 
@@ -239,7 +240,7 @@ class Connection(asyncio.Transport):
                 for answer in self._answers(number, frame):
                     self.send(number, answer)
 
-    def _answers(self, number: int, frame: object) -> list[FrameTypes]:  # noqa: PLR0911 - a table
+    def _answers(self, number: int, frame: object) -> list[FrameTypes]:  # noqa: PLR0911, PLR0912 - a table
         channel = self.channels.get(number)
         match frame:
             case ProtocolHeader():
@@ -271,6 +272,10 @@ class Connection(asyncio.Transport):
                     return [commands.Queue.DeclareOk(frame.queue or "", 0, 0)]
                 del self.channels[number]
                 return [commands.Channel.Close(404, "NOT_FOUND - no queue", 50, 10)]
+            case commands.Exchange.Declare():
+                return [commands.Exchange.DeclareOk()]
+            case commands.Queue.Bind():
+                return [commands.Queue.BindOk()]
             case _:
                 return []  # answers to what was closed or cancelled, or for a channel that is gone
 
@@ -293,7 +298,10 @@ class Connection(asyncio.Transport):
         self, channel: Channel, method: Basic.Publish, header: ContentHeader, body: bytes
     ) -> None:
         queue = method.routing_key or ""
-        published = self._node.published(queue, body, header.properties.headers or {})
+        if method.exchange:
+            published = self._node.announced()
+        else:
+            published = self._node.published(queue, body, header.properties.headers or {})
         channel.unconfirmed[channel.last_publishing] = published
         if published.outcome is State.RETURNED:
             self._send_bytes(

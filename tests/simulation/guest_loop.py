@@ -102,10 +102,10 @@ class GuestLoop(asyncio.SelectorEventLoop):
         return self.call_soon(callback, *args, context=context)
 
     async def create_connection(  # type: ignore[override]
-        self, protocol_factory: Callable[[], asyncio.Protocol], *, host: str, **_: Any
+        self, protocol_factory: Callable[[], asyncio.Protocol], *, sock: str, **_: Any
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         protocol = protocol_factory()
-        transport = await self._dialer.connect(self, protocol, host)
+        transport = await self._dialer.connect(self, protocol, sock)
         protocol.connection_made(transport)
         return transport, protocol
 

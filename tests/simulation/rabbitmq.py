@@ -154,8 +154,15 @@ class Rabbitmq:
         self._trace.note(f"{message} published to {queue}: {outcome.name} {body!r}")
         return Unconfirmed(message, message.delivery, outcome)
 
+    def announced(self) -> Unconfirmed:
+        """Take what the broker tells other brokers, of whom there are none, or refuse it."""
+        outcome = State.HELD if random() < self.refusals else State.TAKEN
+        self._trace.note(f"announced: {outcome.name}")
+        return Unconfirmed(None, 0, outcome)
+
     def resolved(self, told: Unconfirmed) -> None:
-        self._ledger.resolved(told.message, told.delivery, told.outcome)
+        if told.message is not None:
+            self._ledger.resolved(told.message, told.delivery, told.outcome)
         self._trace.note(f"{told.message} told {told.outcome.name}")
 
     def acknowledged(self, channel: Channel, tag: int, *, multiple: bool) -> None:

@@ -7,6 +7,7 @@ the AMQP side and the clock are replaced.
 import asyncio
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, closing, contextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from aiormq.tools import Countdown
 from trio.testing import MockClock
 
 from broker import dispatch, registry, router, service
+from broker.amqp import connection as amqp_connection
 from broker.settings import Settings, load_settings
 from tests.central.peers import Network
 from tests.simulation.central_server import CentralServer
@@ -168,6 +170,11 @@ def _complain(trace: Trace, context: dict[str, Any]) -> None:
     trace.violation(f"asyncio complains: {context.get('message')} {context.get('exception')!r}")
 
 
+async def host_itself(host: str, _: int) -> str:
+    """Stand in for what connects a socket: the loop makes connections of host names."""
+    return host
+
+
 @contextmanager
 def _substituted(trace: Trace) -> Iterator[None]:
     with ExitStack() as stack:
@@ -181,7 +188,9 @@ def _substituted(trace: Trace) -> Iterator[None]:
             (router, "_AT_ONCE", 2),
             (registry, "_SLICE", 2),
             (service, "client_context", lambda *_: None),
+            (amqp_connection, "connect_socket", host_itself),
             (dispatch, "uuid4", lambda: UUID(int=getrandbits(128))),
+            (secrets, "token_hex", lambda size: f"{getrandbits(8 * size):0{2 * size}x}"),
             (Countdown, "_now", staticmethod(trio.current_time)),
         ):
             stack.enter_context(patch.object(target, name, substitute))

@@ -5,6 +5,7 @@ from typing import Any
 
 from broker.messages import StatusUpdate
 from broker.registry import Agent, AgentRegistry
+from broker.versions import Version
 from tests.simulation.trace import Trace
 
 
@@ -36,19 +37,21 @@ class WatchedRegistry(AgentRegistry):
             self._trace.violation(f"{chosen.agent_id} was chosen, but is not online")
         return chosen
 
-    def register(self, agent_id: str, *details: Any, **named: Any) -> None:
-        super().register(agent_id, *details, **named)
+    def register(self, agent_id: str, *details: Any, **named: Any) -> Version:
+        version = super().register(agent_id, *details, **named)
         self._truth.add(agent_id)
+        return version
 
-    def disconnect(self, agent_id: str) -> None:
-        super().disconnect(agent_id)
+    def disconnect(self, agent_id: str, *details: Any) -> Version:
+        version = super().disconnect(agent_id, *details)
         self._truth.discard(agent_id)
+        return version
 
-    def applying(self, update: StatusUpdate) -> Iterator[Any]:
+    def applying(self, update: StatusUpdate, *details: Any) -> Iterator[Any]:
         self._before = set(self._truth)
         if update.is_full:
             self._truth.clear()
         for status in update.agents.values():
             (self._truth.add if status.is_online else self._truth.discard)(status.agent_id)
-        yield from super().applying(update)
+        yield from super().applying(update, *details)
         self._before = None

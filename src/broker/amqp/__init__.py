@@ -7,8 +7,12 @@ from broker.amqp.asyncio_session import SessionParameters
 from broker.amqp.dead_letter import Parked, dead_letter, read_dead_letter, replayed
 from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError
+from broker.amqp.mover import Moved
 from broker.amqp.publisher import Outcome, UnroutableError
+from broker.amqp.queue_state import QueueState, QueueType
+from broker.amqp.queues import Queues
 from broker.amqp.session import Session, SessionLostError, open_session
+from broker.amqp.x_death import read_rabbitmqs_dead_letter
 from broker.endpoints import AmqpEndpoint
 
 __all__ = [
@@ -17,9 +21,13 @@ __all__ = [
     "Deliveries",
     "Delivery",
     "Got",
+    "Moved",
     "Outcome",
     "Parked",
     "Publishing",
+    "QueueState",
+    "QueueType",
+    "Queues",
     "Session",
     "SessionLostError",
     "SessionParameters",
@@ -28,5 +36,6 @@ __all__ = [
     "dead_letter",
     "open_session",
     "read_dead_letter",
+    "read_rabbitmqs_dead_letter",
     "replayed",
 ]

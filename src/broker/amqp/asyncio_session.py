@@ -21,8 +21,9 @@ from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.getter import QueueGetter
+from broker.amqp.mover import Mover
 from broker.amqp.publisher import Outcome, Publisher
-from broker.amqp.topology import RPC_TIMEOUT, ensure_queues
+from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
 from broker.amqp.writer import FrameWriter
 from broker.endpoints import AmqpEndpoint
 from broker.error_groups import first_error
@@ -43,6 +44,8 @@ class SessionParameters(msgspec.Struct, frozen=True):
         endpoint: The RabbitMQ node.
         name: Names the connections in RabbitMQ's own listings.
         queues: Queues that must exist; those that do not are created.
+        fanouts: Fanout exchanges, likewise. Each can be consumed like a queue of its name, and
+            gives then what is published to it from that moment on.
         prefetch: Unacknowledged deliveries held at once, per consumer.
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
         tls: For endpoints with TLS.
@@ -52,6 +55,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
     endpoint: AmqpEndpoint
     name: str
     queues: tuple[str, ...] = ()
+    fanouts: tuple[str, ...] = ()
     prefetch: int = 1000
     drain_timeout: float = 20.0
     tls: ssl.SSLContext | None = None
@@ -203,8 +207,19 @@ class AsyncioSession:
         with translated(f"removing messages from {queue!r}"):
             await (await self._getter(queue)).acknowledge(messages)
 
+    async def queue_tools(self) -> tuple[Mover, Connection]:
+        """Open what moves messages, and a connection for requests that may be refused.
+
+        Raises:
+            AmqpError: RabbitMQ refused or did not answer in time.
+        """
+        declaring, moving = await self._connect("declare"), await self._connect("move")
+        channel = await self._channel(moving, publisher_confirms=True)
+        user = self._parameters.endpoint.user
+        return Mover(moving, channel, self._new_writer(moving), user), declaring
+
     async def _open(self, opened: Callable[[], None]) -> None:
-        await self._ensure_queues(self._parameters.queues)
+        await self._ensure(self._parameters.queues, self._parameters.fanouts)
         self._consuming = await self._connect("consume")
         self._publishing = await self._connect("publish")
         channel = await self._channel(self._publishing, publisher_confirms=True)
@@ -228,11 +243,12 @@ class AsyncioSession:
         self._end_with(connection.aiormq.closing)
         return connection
 
-    async def _ensure_queues(self, queues: Sequence[str]) -> None:
+    async def _ensure(self, queues: Sequence[str], fanouts: Sequence[str] = ()) -> None:
         connection = self._new_connection("declare")
         try:
             await connection.open()
             await ensure_queues(connection, queues)
+            await ensure_fanouts(connection, fanouts)
         finally:
             with anyio.CancelScope(shield=True):
                 await connection.close()
@@ -242,7 +258,7 @@ class AsyncioSession:
         with translated(f"creating queue {queue!r}"):
             task = self._recreations.get(queue)
             if task is None:
-                task = self._tasks.create_task(self._ensure_queues([queue]))
+                task = self._tasks.create_task(self._ensure([queue]))
                 self._recreations[queue] = task
                 task.add_done_callback(lambda _: self._recreations.pop(queue))
             await asyncio.shield(task)
@@ -251,9 +267,11 @@ class AsyncioSession:
         channel = await self._channel(self._consuming, publisher_confirms=False)
         with translated(f"setting the prefetch of {queue!r}"):
             await channel.basic_qos(prefetch_count=self._parameters.prefetch, timeout=RPC_TIMEOUT)
+        is_fanout = queue in self._parameters.fanouts
         consumer = QueueConsumer(
             queue,
             channel,
+            consumed=await listen(channel, queue) if is_fanout else queue,
             writer=self._acknowledging,
             publisher=self._publisher,
             tasks=self._tasks,

@@ -1,9 +1,11 @@
 """aiormq connections: opened with a deadline, closed with a deadline."""
 
 import asyncio
+import socket
 import ssl
 from typing import Any
 
+import aiohappyeyeballs
 import aiormq
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import InvalidFrameError
@@ -22,6 +24,9 @@ _CLOSE_TIMEOUT = 1.0
 _ABORT_TIMEOUT = 0.5
 _TLS_SHUTDOWN_TIMEOUT = 1.0
 _READ_LIMIT = 1 << 18
+_ATTEMPT_DELAY = 0.25
+"""Seconds, as RFC 8305 recommends, after which the next address of a host is tried beside one that
+has not answered yet: one that swallows everything must not use up `CONNECT_TIMEOUT`."""
 
 
 class Connection:
@@ -105,6 +110,19 @@ class Connection:
         self._transport.abort()
 
 
+async def connect_socket(host: str, port: int) -> socket.socket:
+    """Return a connected socket to one of the addresses of a host.
+
+    asyncio does the same, but leaves sockets open when it is cancelled while it does.
+
+    Raises:
+        OSError: No address answers.
+    """
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_ATTEMPT_DELAY)
+
+
 class _Transport(TransportFactory):
     """Opens the TCP or TLS stream and keeps a handle to cut it."""
 
@@ -124,11 +142,12 @@ class _Transport(TransportFactory):
         reader = FrameReader(limit=_READ_LIMIT, loop=loop)
         self._reader = reader
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        connected = await connect_socket(self._endpoint.host, self._endpoint.port)
         self._transport, _ = await loop.create_connection(
             lambda: protocol,
-            host=self._endpoint.host,
-            port=self._endpoint.port,
+            sock=connected,
             ssl=self._tls,
+            server_hostname=self._endpoint.host if self._tls else None,
             ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT if self._tls else None,
         )
         return reader, asyncio.StreamWriter(self._transport, protocol, reader, loop)

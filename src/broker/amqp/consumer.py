@@ -1,9 +1,9 @@
 """The asyncio half of a consumer: deliveries out, settlements in, cumulative acknowledgements."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from aiormq import Channel
 
@@ -24,8 +24,9 @@ class QueueConsumer:
     called there.
 
     Args:
-        queue: The queue to consume.
+        queue: Where deliveries say that they came from.
         channel: The channel, without confirms, with its prefetch set.
+        consumed: The queue to consume.
         writer: The writer of its connection.
         publisher: Publishes what comes of the deliveries.
         tasks: The tasks of the session; a failure of one ends it.
@@ -37,12 +38,14 @@ class QueueConsumer:
         queue: str,
         channel: Channel,
         *,
+        consumed: str,
         writer: FrameWriter,
         publisher: Publisher,
         tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
     ) -> None:
         self._queue = queue
+        self._consumed = consumed
         self._channel = channel
         self._writer = writer
         self._publisher = publisher
@@ -50,6 +53,8 @@ class QueueConsumer:
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
         self._acknowledging = False
+        # With an announcement and a publishing, of which one is confirmed.
+        self._half_settled: set[int] = set()
         self._drained = asyncio.Event()
         self._drained.set()
         self._consumer_tag: str | None = None
@@ -80,7 +85,7 @@ class QueueConsumer:
         self._deliver = deliver
         with translated(f"consuming from {self._queue!r}"):
             answer = await self._channel.basic_consume(
-                self._queue, _left_to_aiormq, timeout=RPC_TIMEOUT
+                self._consumed, _left_to_aiormq, timeout=RPC_TIMEOUT
             )
         self._consumer_tag = answer.consumer_tag
 
@@ -103,10 +108,14 @@ class QueueConsumer:
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish what came of deliveries, in the order given, and acknowledge them."""
         for settlement in settlements:
-            if settlement.publishing is None:
-                self._mark_settled(settlement)
-            else:
+            if settlement.announcement is not None:
+                self._publisher.submit(
+                    settlement.announcement, partial(self._announced, settlement)
+                )
+            if settlement.publishing is not None:
                 self._publisher.submit(settlement.publishing, partial(self._published, settlement))
+            elif settlement.announcement is None:
+                self._mark_settled(settlement)
 
     def delivered(
         self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
@@ -135,15 +144,30 @@ class QueueConsumer:
     def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
         """Nothing is published on this channel."""
 
+    def _announced(self, settlement: Settlement, outcome: Outcome) -> None:
+        if outcome is Outcome.CONFIRMED:
+            self._one_is_confirmed(settlement)
+        elif settlement.announcement is not None:
+            self._start(self._announce_again(settlement, settlement.announcement, outcome))
+
     def _published(self, settlement: Settlement, outcome: Outcome) -> None:
         if outcome is Outcome.CONFIRMED:
-            self._mark_settled(settlement)
+            self._one_is_confirmed(settlement)
         elif settlement.publishing is not None:
-            # Once the session has ended the group takes no tasks, and RabbitMQ delivers again.
-            with suppress(RuntimeError):
-                self._tasks.create_task(
-                    self._publish_again(settlement, settlement.publishing, outcome)
-                )
+            self._start(self._publish_again(settlement, settlement.publishing, outcome))
+
+    def _start(self, task: Coroutine[Any, Any, None]) -> None:
+        try:
+            self._tasks.create_task(task)
+        except RuntimeError:
+            # The session has ended, its group takes no tasks, and RabbitMQ delivers again.
+            task.close()
+
+    async def _announce_again(
+        self, settlement: Settlement, announcement: Publishing, outcome: Outcome
+    ) -> None:
+        await self._publisher.publish_again(announcement, outcome)
+        self._one_is_confirmed(settlement)
 
     async def _publish_again(
         self, settlement: Settlement, publishing: Publishing, outcome: Outcome
@@ -154,6 +178,15 @@ class QueueConsumer:
             if settlement.unroutable is None:
                 raise AmqpError(f"queue {publishing.queue!r} cannot be created") from error
             await self._publisher.publish(settlement.unroutable())
+        self._one_is_confirmed(settlement)
+
+    def _one_is_confirmed(self, settlement: Settlement) -> None:
+        if settlement.announcement is not None and settlement.publishing is not None:
+            tag = settlement.delivery.tag
+            if tag not in self._half_settled:
+                self._half_settled.add(tag)
+                return
+            self._half_settled.remove(tag)
         self._mark_settled(settlement)
 
     def _mark_settled(self, settlement: Settlement) -> None:

@@ -59,14 +59,15 @@ class Got(msgspec.Struct, frozen=True):
 
 
 class Publishing(msgspec.Struct, frozen=True):
-    """One message to publish, persistent and mandatory, through the default exchange.
+    """One message to publish, persistent, to a queue or through a fanout exchange.
 
     Attributes:
-        queue: The queue it goes to.
+        queue: The queue it goes to, and must go to (`mandatory`); empty with an exchange.
         body: The body.
         app_id: Who publishes.
         headers: AMQP headers.
         correlation_id: The AMQP property.
+        exchange: The fanout exchange it goes through, to whoever listens; empty with a queue.
     """
 
     queue: str
@@ -74,24 +75,26 @@ class Publishing(msgspec.Struct, frozen=True):
     app_id: str
     headers: Mapping[str, str] = {}
     correlation_id: str | None = None
+    exchange: str = ""
 
     def __repr__(self) -> str:
-        return f"<Publishing to {self.queue!r}>"
+        return f"<Publishing to {self.exchange or self.queue!r}>"
 
 
 class Settlement(msgspec.Struct, frozen=True):
     """What came of a delivery.
 
-    The delivery is acknowledged once RabbitMQ confirmed the publishing, or at once when there is
-    none. `unroutable` is published in its place when RabbitMQ has no queue for it. `settled` is
-    called, in the AMQP thread, when nothing but the acknowledgement is left to do; it must not
-    raise. When the session ends before, it is not called.
+    The delivery is acknowledged once RabbitMQ confirmed the announcement and the publishing, as far
+    as there are any. `unroutable` is published in the place of the publishing when RabbitMQ has no
+    queue for it. `settled` is called, in the AMQP thread, when nothing but the acknowledgement is
+    left to do; it must not raise. When the session ends before, it is not called.
     """
 
     delivery: Delivery
     publishing: Publishing | None = None
     unroutable: Callable[[], Publishing] | None = None
     settled: Callable[[], None] | None = None
+    announcement: Publishing | None = None
 
 
 class Deliveries(msgspec.Struct, frozen=True):

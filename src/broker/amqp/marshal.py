@@ -28,7 +28,7 @@ _JSON = encode.short_string("application/json")
 def marshal_publishing(
     publishing: Publishing, message_id: str, *, channel: int, frame_max: int
 ) -> bytes:
-    """Return the frames of a persistent, mandatory `basic.publish` through the default exchange.
+    """Return the frames of a persistent `basic.publish`, mandatory unless through an exchange.
 
     Args:
         publishing: What to publish.
@@ -57,7 +57,8 @@ def marshal_publishing(
             _short_string(publishing.app_id),
         )
     )
-    parts = [_method(publishing.queue, channel), _frame(FRAME_HEADER, channel, header)]
+    method = _method(publishing.exchange, publishing.queue, channel)
+    parts = [method, _frame(FRAME_HEADER, channel, header)]
     room = frame_max - 8
     parts += [
         _frame(FRAME_BODY, channel, body[start : start + room])
@@ -72,8 +73,8 @@ def marshal_ack(tag: int, *, channel: int) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _method(queue: str, channel: int) -> bytes:
-    method = commands.Basic.Publish(exchange="", routing_key=queue, mandatory=True)
+def _method(exchange: str, queue: str, channel: int) -> bytes:
+    method = commands.Basic.Publish(exchange=exchange, routing_key=queue, mandatory=not exchange)
     return frame.marshal(method, channel)
 
 

@@ -1,16 +1,17 @@
 """What a RabbitMQ node would let the broker do, asked without doing any of it.
 
 RabbitMQ looks at a right before it looks at the request. So each right is asked about with a
-request that cannot succeed: a declaration and a consumer with arguments that are not allowed, and a
-message to a queue that does not exist. It answers 403 without the right, and another refusal with
-it. No queue is made or changed, and no message is delivered, not even for a moment.
+request that cannot succeed: a declaration and a consumer with arguments that are not allowed, a
+message to a queue that does not exist, or in the name of somebody else. It answers 403 without the
+right, and another refusal with it. No queue and no exchange is made or changed, and no message is
+delivered, not even for a moment.
 """
 
 import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from aiormq.exceptions import (
     PublishError,
 )
 from anyio.from_thread import BlockingPortal
+from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.amqp.connection import Connection
@@ -37,6 +39,7 @@ _BLOCKED_TIMEOUT = 2.0
 """Seconds without an answer after a message: RabbitMQ reads no more from whom it blocks."""
 
 _NO_QUEUE: FieldTable = {"x-max-priority": -1}
+_NO_EXCHANGE: FieldTable = {"alternate-exchange": 0}
 _NO_CONSUMER: FieldTable = {"x-priority": "none"}
 _INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
 
@@ -78,16 +81,36 @@ class QueueReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangeReport:
+    """What is known of a fanout exchange.
+
+    Attributes:
+        exists: Whether it does.
+        may_configure: Whether it could be created.
+        may_publish: Whether it takes messages from this user; during an alarm that is not known,
+            and taken for granted.
+        may_listen: Whether a queue could be made, bound to it and consumed.
+    """
+
+    exists: bool
+    may_configure: bool
+    may_publish: bool
+    may_listen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReport:
     """What a node would let the broker do.
 
     Attributes:
         queues: By name.
+        exchange: The exchange.
         may_publish: Whether it takes messages for queues from this user.
         is_blocked: Whether it takes none from anybody at present, as there is an alarm.
     """
 
     queues: Mapping[str, QueueReport]
+    exchange: ExchangeReport
     may_publish: bool
     is_blocked: bool
 
@@ -99,6 +122,7 @@ async def probe(
     name: str,
     consumed: Sequence[str],
     published: Sequence[str],
+    exchange: str,
     tls: ssl.SSLContext | None = None,
 ) -> NodeReport:
     """Log in to a node, and find out what it would let the broker do. Called in Trio.
@@ -112,6 +136,7 @@ async def probe(
         name: Names the connection in RabbitMQ's own listings.
         consumed: Queues that the broker consumes.
         published: Queues that it publishes to.
+        exchange: The fanout exchange that it publishes and listens to.
         tls: For an endpoint with TLS.
 
     Raises:
@@ -119,11 +144,11 @@ async def probe(
         AmqpError: The connection was lost, or it did not answer in time.
     """
     connection = Connection(endpoint, name=name, tls=tls)
-    return await portal.call_async(_probe, connection, consumed, published)
+    return await portal.call_async(_probe, connection, consumed, published, exchange)
 
 
 async def _probe(
-    connection: Connection, consumed: Sequence[str], published: Sequence[str]
+    connection: Connection, consumed: Sequence[str], published: Sequence[str], exchange: str
 ) -> NodeReport:
     try:
         with translated("asking RabbitMQ"):
@@ -133,9 +158,13 @@ async def _probe(
                     queue: await _report(connection, queue, is_consumed=queue in consumed)
                     for queue in (*consumed, *published)
                 }
+                listened = await _report_exchange(connection, exchange)
                 # Last, as RabbitMQ may read nothing more from this connection afterwards.
                 may_publish, is_blocked = await _try_publishing(connection)
-                return NodeReport(queues, may_publish, is_blocked)
+                if not is_blocked:
+                    may_announce = await _may_publish_to(connection, exchange)
+                    listened = replace(listened, may_publish=may_announce)
+                return NodeReport(queues, listened, may_publish, is_blocked)
     finally:
         with anyio.CancelScope(shield=True):
             await connection.close()
@@ -174,6 +203,53 @@ async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> Q
         may_consume=not isinstance(consumable, ChannelAccessRefused) if is_consumed else None,
         differs_in=_difference(declared) if exists else None,
     )
+
+
+async def _report_exchange(connection: Connection, exchange: str) -> ExchangeReport:
+    # Such names are those of the queues that brokers listen with; this one does not exist.
+    queue = f"{exchange}.{uuid4().hex}"
+
+    async def look(channel: AbstractChannel) -> None:
+        await channel.exchange_declare(exchange, passive=True, timeout=RPC_TIMEOUT)
+
+    async def declare(channel: AbstractChannel) -> None:
+        await channel.exchange_declare(
+            exchange,
+            exchange_type="fanout",
+            durable=True,
+            arguments=_NO_EXCHANGE,
+            timeout=RPC_TIMEOUT,
+        )
+
+    async def declare_queue(channel: AbstractChannel) -> None:
+        await channel.queue_declare(queue, exclusive=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
+
+    async def bind(channel: AbstractChannel) -> None:
+        await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
+
+    async def consume(channel: AbstractChannel) -> None:
+        await channel.basic_consume(queue, _ignore, arguments=_NO_CONSUMER, timeout=RPC_TIMEOUT)
+
+    async def may(request: Callable[[AbstractChannel], Awaitable[None]]) -> bool:
+        return not isinstance(await _refusal(connection, request), ChannelAccessRefused)
+
+    return ExchangeReport(
+        exists=not isinstance(await _refusal(connection, look), ChannelNotFoundEntity),
+        may_configure=await may(declare),
+        may_publish=True,
+        may_listen=await may(declare_queue) and await may(bind) and await may(consume),
+    )
+
+
+async def _may_publish_to(connection: Connection, exchange: str) -> bool:
+    async def publish(channel: AbstractChannel) -> None:
+        await channel.basic_publish(
+            b"", exchange=exchange, properties=Basic.Properties(user_id=f"not {exchange}")
+        )
+        # Without confirms nothing answers it; a request behind it hears of the refusal.
+        await channel.basic_qos(timeout=RPC_TIMEOUT)
+
+    return not isinstance(await _refusal(connection, publish), ChannelAccessRefused)
 
 
 def _difference(refusal: ChannelClosed | None) -> str | None:

@@ -139,7 +139,7 @@ class Publisher:
                 if outcome is Outcome.RETURNED:
                     raise UnroutableError(publishing.queue)
             else:
-                self._report("publishing_refused", publishing.queue)
+                self._report("publishing_refused", publishing.exchange or publishing.queue)
                 await asyncio.sleep(pauses.next())
                 outcome = await self._publish_once(publishing)
 

@@ -19,6 +19,7 @@ from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settleme
 from broker.amqp.errors import AmqpError
 from broker.amqp.handoff import Handoff
 from broker.amqp.publisher import Outcome
+from broker.amqp.queues import Queues
 from broker.error_groups import first_error
 
 
@@ -154,6 +155,16 @@ class Session:
             AmqpError: The session was lost; likewise.
         """
         await self._call(self._asyncio.acknowledge, queue, messages)
+
+    async def queues(self) -> Queues:
+        """Open what looks at queues, and can make, empty and remove them.
+
+        It lives as long as the session. Cancelling it, or a call of it, ends the session.
+
+        Raises:
+            AmqpError: RabbitMQ refused, or the session was lost.
+        """
+        return Queues(self._call, *await self._call(self._asyncio.queue_tools))
 
     async def consume(
         self,

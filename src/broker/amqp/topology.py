@@ -1,5 +1,6 @@
-"""Queues: used as they are where they exist, created where they are missing."""
+"""Queues and exchanges: used as they are where they exist, created where they are missing."""
 
+import secrets
 from collections.abc import Sequence
 
 import structlog
@@ -34,6 +35,41 @@ async def ensure_queues(connection: Connection, queues: Sequence[str]) -> None:
         with translated(f"looking for queue {queue!r}"):
             if not await _exists(connection, queue):
                 await _create(connection, queue)
+
+
+async def ensure_fanouts(connection: Connection, exchanges: Sequence[str]) -> None:
+    """Create the exchanges that do not exist: fanout, durable. Otherwise as `ensure_queues`.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+    for exchange in exchanges:
+        with translated(f"looking for exchange {exchange!r}"):
+            try:
+                await (await _channel(connection)).exchange_declare(
+                    exchange, passive=True, timeout=RPC_TIMEOUT
+                )
+            except ChannelNotFoundEntity:
+                await (await _channel(connection)).exchange_declare(
+                    exchange, exchange_type="fanout", durable=True, timeout=RPC_TIMEOUT
+                )
+                _log.info("exchange_created", exchange=exchange)
+
+
+async def listen(channel: AbstractChannel, exchange: str) -> str:
+    """Return a new queue that gets a copy of whatever is published to a fanout exchange.
+
+    It belongs to the channel's connection, and ends with it or with its consumer. Its name is new
+    each time: the queue of a connection that was lost stays until RabbitMQ has noticed that.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+    queue = f"{exchange}.{secrets.token_hex(6)}"
+    with translated(f"listening to exchange {exchange!r}"):
+        await channel.queue_declare(queue, exclusive=True, auto_delete=True, timeout=RPC_TIMEOUT)
+        await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
+    return queue
 
 
 async def _exists(connection: Connection, queue: str) -> bool:

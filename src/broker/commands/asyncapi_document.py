@@ -17,6 +17,12 @@ _JSON = "application/json"
 _SCHEMAS = "#/components/schemas/"
 _DEAD_LETTER = "DeadLetter"
 _WEBSOCKET = "server"
+_REGISTRY = "registry"
+_CHOICES = {
+    "input": "Any of them will do.",
+    "output": "What is addressed to an agent goes to number c % n of the n queues, counted from 0, "
+    "with c the CRC-32 of the receiver_id in UTF-8; all else goes to the first.",
+}
 
 type _Message = type[msgspec.Struct]
 
@@ -81,6 +87,20 @@ _OPERATIONS = (
     ),
     _Operation(
         "parkDeadLetters", "send", "deadLetter", "Park what the broker could not accept.", ()
+    ),
+    _Operation(
+        "tellBrokers",
+        "send",
+        _REGISTRY,
+        "Tell all brokers what one of them learned from a queue that they share.",
+        (messages.AgentRegistered, messages.AgentDisconnected, messages.ServerAdvertised),
+    ),
+    _Operation(
+        "learnFromBrokers",
+        "receive",
+        _REGISTRY,
+        "Learn what the others learned; the latest of what is said of an agent counts.",
+        (messages.AgentRegistered, messages.AgentDisconnected, messages.ServerAdvertised),
     ),
     _Operation(
         "registerBroker",
@@ -182,15 +202,14 @@ def _channels(settings: Settings) -> dict[str, Any]:
     rabbitmq = [name for name in _servers(settings) if name.startswith("rabbitmq")]
     queues = {
         "input": settings.broker_input_queue,
-        "metadata": settings.broker_metadata_queue,
-        "advertisement": settings.broker_advertisement_queue,
+        "metadata": (settings.broker_metadata_queue,),
+        "advertisement": (settings.broker_advertisement_queue,),
         "output": settings.broker_output_queue,
-        "deadLetter": settings.broker_dead_letter_queue,
+        "deadLetter": (settings.broker_dead_letter_queue,),
     }
-    channels = {
-        name: _channel(name, queue, rabbitmq, {"amqp": _queue(queue, vhost)})
-        for name, queue in queues.items()
-    }
+    channels = {name: _queue_channel(name, some, rabbitmq, vhost) for name, some in queues.items()}
+    exchange = settings.broker_registry_exchange
+    channels[_REGISTRY] = _channel(_REGISTRY, "", rabbitmq, {"amqp": _fanout(exchange, vhost)})
     path = urlsplit(settings.websocket_url).path or "/"
     channels[_WEBSOCKET] = _channel(
         _WEBSOCKET, path, ["central"], {"ws": {"method": "GET", "bindingVersion": "0.1.0"}}
@@ -211,12 +230,36 @@ def _channel(
     }
 
 
-def _queue(name: str, vhost: str | None) -> dict[str, Any]:
+def _queue_channel(
+    name: str, queues: Sequence[str], servers: Sequence[str], vhost: str | None
+) -> dict[str, Any]:
+    if len(queues) == 1:
+        return _channel(name, queues[0], servers, {"amqp": _queue(queues[0], vhost)})
+    channel = _channel(name, "{queue}", servers, {"amqp": _queue(None, vhost)})
+    parameter = {"description": _CHOICES[name], "enum": list(queues)}
+    return {**channel, "parameters": {"queue": parameter}}
+
+
+def _queue(name: str | None, vhost: str | None) -> dict[str, Any]:
     # Missing ones are created like this; a queue that is there is used as it is.
-    queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False}
+    queue: dict[str, Any] = {"durable": True, "exclusive": False, "autoDelete": False}
+    if name is not None:
+        queue = {"name": name, **queue}
     if vhost is not None:
         queue["vhost"] = vhost
     return {"is": "queue", "queue": queue, "bindingVersion": "0.3.0"}
+
+
+def _fanout(name: str, vhost: str | None) -> dict[str, Any]:
+    exchange: dict[str, Any] = {
+        "name": name,
+        "type": "fanout",
+        "durable": True,
+        "autoDelete": False,
+    }
+    if vhost is not None:
+        exchange["vhost"] = vhost
+    return {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}
 
 
 def _carried(channel: str) -> Sequence[str]:
@@ -241,7 +284,7 @@ def _operation(operation: _Operation) -> dict[str, Any]:
         "messages": _references(operation.channel, _names(operation.messages) or [_DEAD_LETTER]),
     }
     if operation.channel != _WEBSOCKET:
-        described["bindings"] = {"amqp": _amqp_operation(operation.action)}
+        described["bindings"] = {"amqp": _amqp_operation(operation.action, operation.channel)}
     if operation.reply_channel is not None:
         described["reply"] = {
             "channel": {"$ref": f"#/channels/{operation.reply_channel}"},
@@ -250,10 +293,15 @@ def _operation(operation: _Operation) -> dict[str, Any]:
     return described
 
 
-def _amqp_operation(action: str) -> dict[str, Any]:
+def _amqp_operation(action: str, channel: str) -> dict[str, Any]:
     if action == "receive":
         return {"ack": True, "bindingVersion": "0.3.0"}
-    return {"deliveryMode": 2, "mandatory": True, "timestamp": True, "bindingVersion": "0.3.0"}
+    return {
+        "deliveryMode": 2,
+        "mandatory": channel != _REGISTRY,
+        "timestamp": True,
+        "bindingVersion": "0.3.0",
+    }
 
 
 def _references(channel: str, names: Sequence[str]) -> list[dict[str, str]]:

@@ -94,6 +94,44 @@ class ServerAvailable(Struct):
     timestamp: Annotated[_Anything, Meta(description="Not interpreted.")] = UNSET
 
 
+class _RegistryEvent(Struct, kw_only=True):
+    changed_at: Annotated[
+        int,
+        Meta(
+            gt=0,
+            lt=2**53,
+            description="Microseconds since 1970, later than all that the broker had heard of.",
+        ),
+    ]
+    origin: Annotated[
+        _AgentId,
+        Meta(description="Which broker; new with each of its starts. Decides between equal times."),
+    ]
+
+
+class AgentRegistered(_RegistryEvent, kw_only=True):
+    """A broker has registered an agent, and tells the others."""
+
+    message_type: Literal["AGENT_REGISTERED"]
+    agent_id: _AgentId
+    agent_name: _Text = UNSET
+
+
+class AgentDisconnected(_RegistryEvent, kw_only=True):
+    """A broker has taken an agent offline, and tells the others."""
+
+    message_type: Literal["AGENT_DISCONNECTED"]
+    agent_id: _AgentId
+
+
+class ServerAdvertised(_RegistryEvent, kw_only=True):
+    """A server has advertised itself to a broker, which tells the others."""
+
+    message_type: Literal["SERVER_ADVERTISED"]
+    server_id: _Text = UNSET
+    websocket_url: _Text = UNSET
+
+
 class RoutedMessage(_Chat, kw_only=True):
     """The chat message with its receiver: without the server's own fields, else as it was."""
 
@@ -232,6 +270,7 @@ _CHAT: dict[str, object] = {
     "send_timestamp": "2026-01-01T12:00:00Z",
 }
 _ALICE = {"agent_id": "alice", "agent_name": "Alice"}
+_VERSION = {"changed_at": 1_767_268_800_000_000, "origin": "8f14e45fceea167a"}
 _NOON = "2026-01-01T12:00:00+00:00"
 
 EXAMPLES: dict[type[Struct], dict[str, object]] = {
@@ -244,6 +283,18 @@ EXAMPLES: dict[type[Struct], dict[str, object]] = {
         "server_id": "server-1",
         "websocket_url": "ws://server.example:8765/ws",
         "timestamp": _NOON,
+    },
+    AgentRegistered: {"message_type": "AGENT_REGISTERED", **_ALICE, **_VERSION},
+    AgentDisconnected: {
+        "message_type": "AGENT_DISCONNECTED",
+        "agent_id": "alice",
+        **_VERSION,
+    },
+    ServerAdvertised: {
+        "message_type": "SERVER_ADVERTISED",
+        "server_id": "server-1",
+        "websocket_url": "ws://server.example:8765/ws",
+        **_VERSION,
     },
     RoutedMessage: {**_CHAT, "receiver_id": "bob"},
     RoutingFailure: {

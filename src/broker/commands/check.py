@@ -92,11 +92,12 @@ async def run_checks(settings: Settings, portal: BlockingPortal, *, register: bo
     wanted = Wanted(
         name=name,
         consumed=(
-            settings.broker_input_queue,
+            *settings.broker_input_queue,
             settings.broker_metadata_queue,
             settings.broker_advertisement_queue,
         ),
-        published=(settings.broker_output_queue, settings.broker_dead_letter_queue),
+        published=(*settings.broker_output_queue, settings.broker_dead_letter_queue),
+        exchange=settings.broker_registry_exchange,
         has_url=settings.amqp_url is not None,
         tls=client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file),
     )

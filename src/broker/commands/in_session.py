@@ -85,7 +85,9 @@ async def _cancel_when_interrupted(
 async def _open_any(
     settings: Settings, portal: BlockingPortal, name: str
 ) -> AsyncIterator[Session]:
-    """Open a session with the first node that lets it be opened.
+    """Open a session with the first node that lets it be opened, tried in the order given.
+
+    A single session spreads no load, and so a command does the same each time.
 
     Raises:
         SessionLostError: No node did, or the session was lost.
@@ -111,6 +113,8 @@ async def _open_any(
 def _advice(settings: Settings, problem: str) -> str:
     if "no queue" in problem:
         return "a broker creates its queues when it starts; start one, or check the queue's name"
+    if "ACCESS_REFUSED" in problem:
+        return "give the user that right with rabbitmqctl set_permissions"
     where = "RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER, RABBITMQ_PASSWORD and RABBITMQ_VHOST"
     return f"see that RabbitMQ runs, and check {'AMQP_URL' if settings.amqp_url else where}"
 

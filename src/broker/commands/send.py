@@ -50,7 +50,7 @@ def send(
     count: Annotated[int, Parameter(validator=is_at_least_one)] = 1,
     format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
-    """Send a chat message into the input queue, and print its message_id.
+    """Send a chat message into the input queue, or the first of several; print its message_id.
 
     Args:
         given: The settings that the command line gives.
@@ -96,13 +96,13 @@ async def _send(
             sent += ids
             if format == "text" and ids:
                 write("".join(f"{one}\n" for one in ids))
-            problem = _problem(outcomes, settings.broker_input_queue)
+            problem = _problem(outcomes, _queue(settings))
             if problem is not None:
                 break
     finally:
         # Also when it is interrupted, or RabbitMQ goes away.
         if format == "json":
-            report = {"queue": settings.broker_input_queue, "message_ids": sent}
+            report = {"queue": _queue(settings), "message_ids": sent}
             write(f"{json.dumps(report, indent=2)}\n")
     return EXIT_OK if problem is None else fail(problem)
 
@@ -111,13 +111,17 @@ async def _publish(
     messages: Sequence[ChatMessage], settings: Settings, session: Session
 ) -> Sequence[Outcome]:
     publishings = [
-        Publishing(settings.broker_input_queue, _encode(message), settings.broker_name)
-        for message in messages
+        Publishing(_queue(settings), _encode(message), settings.broker_name) for message in messages
     ]
     # An interruption waits for what is under way, so that what was sent is printed.
     with trio.move_on_after(_PATIENCE, shield=True):
         return await session.publish_once(publishings)
     raise AmqpError("RabbitMQ takes no messages, as when its memory or disk is full")
+
+
+def _queue(settings: Settings) -> str:
+    # Whoever wants another one names it: --broker-input-queue.
+    return settings.broker_input_queue[0]
 
 
 def _problem(outcomes: Sequence[Outcome], queue: str) -> str | None:

@@ -90,6 +90,11 @@ class BrokerCollector(Collector):
         yield GaugeMetricFamily(
             "broker_prefetch", "Messages held at most, per consumer.", vitals.prefetch
         )
+        yield GaugeMetricFamily(
+            "broker_input_queues",
+            "Input queues, each with a consumer of its own.",
+            len(vitals.queues.inputs),
+        )
         yield _histogram(
             "broker_routing_seconds",
             "What a message takes from the mailbox to its decision.",

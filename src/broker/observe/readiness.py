@@ -29,8 +29,14 @@ def _blocked(vitals: Vitals) -> str | None:
 
 def _not_consuming(vitals: Vitals) -> str | None:
     queues = vitals.queues
-    wanted = (queues.input, queues.metadata, queues.advertisement)
-    missing = [queue for queue in wanted if queue not in vitals.amqp.consumed]
+    wanted = (
+        *queues.inputs,
+        queues.metadata,
+        queues.advertisement,
+        queues.registry_exchange,
+    )
+    consumed = vitals.amqp.consumed
+    missing = [queue for queue in wanted if queue not in consumed]
     return f"RabbitMQ has no consumer of {', '.join(missing)}" if missing else None
 
 

@@ -29,6 +29,7 @@ class Outcome(StrEnum):
     REGISTERED = "registered"
     DISCONNECTED = "disconnected"
     ADVERTISED = "advertised"
+    REPLICATED = "replicated"
     DEAD_LETTERED = "dead_lettered"
 
     # Enum's own is written in Python, and it is asked for with each message.

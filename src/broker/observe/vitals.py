@@ -54,8 +54,8 @@ class Vitals:
 
     @property
     def is_routing(self) -> bool:
-        """Whether messages are taken from the input queue."""
-        return self.queues.input in self.amqp.consumed
+        """Whether messages are taken from all input queues."""
+        return self.amqp.consumed >= frozenset(self.queues.inputs)
 
     @property
     def registry_age(self) -> float | None:

@@ -17,6 +17,7 @@ _QUEUES = (
     "broker_metadata_queue",
     "broker_advertisement_queue",
     "broker_dead_letter_queue",
+    "broker_registry_exchange",
 )
 _AMQP_TLS_FILES = ("amqp_ca_file", "amqp_cert_file", "amqp_key_file")
 
@@ -31,10 +32,15 @@ def disagreements(settings: Settings) -> Iterator[str]:
 def _shared_queues(settings: Settings) -> Iterator[str]:
     by_name = defaultdict(list)
     for field in _QUEUES:
-        by_name[getattr(settings, field)].append(field.upper())
+        named = getattr(settings, field)
+        for name in (named,) if isinstance(named, str) else named:
+            by_name[name].append(field.upper())
     for name, variables in by_name.items():
-        if len(variables) > 1:
-            yield f"{' and '.join(variables)} must be different queues, not all {name!r}"
+        different = list(dict.fromkeys(variables))
+        if len(different) > 1:
+            yield f"{' and '.join(different)} must be different queues, not all {name!r}"
+        elif len(variables) > 1:
+            yield f"{different[0]} must name each queue once, not {name!r} several times"
 
 
 def _tls_files_without_tls(settings: Settings) -> Iterator[str]:

@@ -23,7 +23,7 @@ class Settings:
     rabbitmq_host: str = setting(
         values.hosts,
         default="localhost",
-        description="RabbitMQ's host, or several separated by commas, tried in turn.",
+        description="RabbitMQ's host, or several separated by commas, tried in random order.",
     )
     rabbitmq_port: int = setting(
         values.port,
@@ -46,8 +46,8 @@ class Settings:
         values.amqp_urls,
         default=None,
         description=(
-            "amqp://user:password@host:port/vhost or amqps://..., or several separated by commas; "
-            "overrides every RABBITMQ_* variable."
+            "amqp://user:password@host:port/vhost or amqps://..., or several separated by commas, "
+            "tried in random order; overrides every RABBITMQ_* variable."
         ),
         is_secret=True,
     )
@@ -104,15 +104,18 @@ class Settings:
         default="BrokerService",
         description="Name to register with at the central server.",
     )
-    broker_input_queue: str = setting(
-        values.queue_name,
-        default="broker_input_queue",
-        description="Queue to consume chat messages from.",
+    broker_input_queue: tuple[str, ...] = setting(
+        values.queue_names,
+        default=("broker_input_queue",),
+        description="Queue to consume chat messages from, or several separated by commas.",
     )
-    broker_output_queue: str = setting(
-        values.queue_name,
-        default="broker_output_queue",
-        description="Queue to publish routed messages and answers to.",
+    broker_output_queue: tuple[str, ...] = setting(
+        values.queue_names,
+        default=("broker_output_queue",),
+        description=(
+            "Queue to publish routed messages and answers to, or several separated by commas, "
+            "the same list at every broker: all messages for an agent go to one of them."
+        ),
     )
     broker_metadata_queue: str = setting(
         values.queue_name,
@@ -128,6 +131,11 @@ class Settings:
         values.queue_name,
         default="broker_dead_letter_queue",
         description="Queue to publish unacceptable messages to.",
+    )
+    broker_registry_exchange: str = setting(
+        values.exchange_name,
+        default="broker_registry_events",
+        description="Fanout exchange through which brokers tell each other of agents.",
     )
     broker_prefetch: int = setting(
         values.whole_number("be a whole number from 1 to 65535 (AMQP's 16 bits)", 1, 65_535),
@@ -185,7 +193,7 @@ class Settings:
 
     @property
     def amqp_endpoints(self) -> tuple[AmqpEndpoint, ...]:
-        """The RabbitMQ nodes to try in turn, at least one."""
+        """The RabbitMQ nodes to choose from, at least one."""
         if self.amqp_url is not None:
             return parse_amqp_urls(self.amqp_url)
         return tuple(

@@ -49,5 +49,7 @@ def written(value: object) -> str | None:
             return str(value).lower()
         case float():
             return f"{value:g}"
+        case tuple():
+            return ",".join(value)
         case _:
             return str(value)

@@ -18,6 +18,7 @@ from broker.endpoints import (
 )
 
 _SHOWN_CHARACTERS = 60
+_EXCHANGE_NAME_BYTES = 240
 _KUBERNETES_PORT = re.compile(r"tcp://[^/@\s]+:(\d+)")
 _BEARER_TOKEN = re.compile(r"[!-~]+")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,20}")
@@ -154,6 +155,17 @@ def _queue_name(text: str) -> str:
     return _short_text(text)
 
 
+def _queue_names(text: str) -> tuple[str, ...]:
+    return tuple(_queue_name(entry.strip()) for entry in text.split(","))
+
+
+def _exchange_name(text: str) -> str:
+    # The queue of each broker has this name, and something random after it.
+    if len(text.encode()) > _EXCHANGE_NAME_BYTES:
+        raise ValueError
+    return _queue_name(text)
+
+
 def _switch(text: str) -> bool:
     if text.lower() not in _TRUE | _FALSE:
         raise ValueError
@@ -192,6 +204,15 @@ short_text = must("be 1 to 255 bytes of text without control characters", _short
 queue_name = must(
     "be a queue name of 1 to 255 bytes without control characters, not starting with 'amq.'",
     _queue_name,
+)
+queue_names = must(
+    "be a queue name, or several separated by commas, each of 1 to 255 bytes without control "
+    "characters and without 'amq.' in front",
+    _queue_names,
+)
+exchange_name = must(
+    "be an exchange name of 1 to 240 bytes without control characters, not starting with 'amq.'",
+    _exchange_name,
 )
 switch = must("be true or false", _switch)
 readable_file = _file("name a readable file", _read_a_byte)

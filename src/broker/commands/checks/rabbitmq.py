@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import AmqpError
-from broker.amqp.probe import NodeReport, ProbeError, QueueReport, probe
+from broker.amqp.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
 from broker.commands.checks.item import Item, failed, held
 from broker.commands.checks.reach import (
     Target,
@@ -45,6 +45,7 @@ class Wanted:
         name: What the connection is called in RabbitMQ's own listings.
         consumed: Queues to consume.
         published: Queues to publish to.
+        exchange: The fanout exchange to publish and listen to.
         has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
         tls: For endpoints with TLS.
     """
@@ -52,6 +53,7 @@ class Wanted:
     name: str
     consumed: tuple[str, ...]
     published: tuple[str, ...]
+    exchange: str
     has_url: bool
     tls: ssl.SSLContext | None = field(default=None, repr=False)
 
@@ -96,6 +98,7 @@ async def check_rabbitmq(
             name=wanted.name,
             consumed=wanted.consumed,
             published=wanted.published,
+            exchange=wanted.exchange,
             tls=wanted.tls,
         )
     except ProbeError as error:
@@ -160,7 +163,8 @@ def _found(
     subject = target.subject
     for queue, seen in report.queues.items():
         yield _queue(subject, queue, seen)
-    lacking = list(_lacking(report))
+    yield _exchange(subject, wanted.exchange, report.exchange)
+    lacking = list(_lacking(report, wanted.exchange))
     if lacking:
         found = f"user {endpoint.user!r} may not {', nor '.join(lacking)}"
         # It replaces what the user has, so it names all that the broker needs.
@@ -198,15 +202,30 @@ def _queue(subject: str, queue: str, seen: QueueReport) -> Item:
     return held(subject, name, f"exists, durable{difference}")
 
 
-def _lacking(report: NodeReport) -> Iterator[str]:
+def _exchange(subject: str, exchange: str, seen: ExchangeReport) -> Item:
+    name = f"exchange {exchange}"
+    if seen.exists:
+        return held(subject, name, "exists")
+    if seen.may_configure:
+        return held(subject, name, "missing; the broker will create it")
+    return failed(subject, name, "missing", "create it, fanout and durable, or grant what is below")
+
+
+def _lacking(report: NodeReport, exchange: str) -> Iterator[str]:
     unread = [name for name, seen in report.queues.items() if seen.may_consume is False]
     if unread:
         yield f"consume {' and '.join(unread)} (read)"
     if not report.may_publish:
         yield f"publish to queues (write on {_DEFAULT_EXCHANGE})"
+    if not report.exchange.may_publish:
+        yield f"publish to {exchange} (write)"
+    if not report.exchange.may_listen:
+        yield f"listen to {exchange} (read; configure, write and read on queues named {exchange}.*)"
     uncreated = [
         name for name, seen in report.queues.items() if not (seen.exists or seen.may_configure)
     ]
+    if not (report.exchange.exists or report.exchange.may_configure):
+        uncreated.append(exchange)
     if uncreated:
         yield f"create {' and '.join(uncreated)} (configure)"
 
@@ -214,7 +233,9 @@ def _lacking(report: NodeReport) -> Iterator[str]:
 def _grant(endpoint: AmqpEndpoint, wanted: Wanted) -> str:
     """Return the command that gives a user the rights of a broker, and no more."""
     rights = ((*wanted.consumed, *wanted.published), (_DEFAULT_EXCHANGE,), wanted.consumed)
-    patterns = (f"^({'|'.join(map(re.escape, names))})$" for names in rights)
+    # On the exchange, and on the queues with which brokers listen to it.
+    always = rf"{re.escape(wanted.exchange)}(\..*)?"
+    patterns = (f"^({'|'.join([*map(re.escape, names), always])})$" for names in rights)
     return shlex.join(
         ["rabbitmqctl", "set_permissions", "-p", endpoint.vhost, endpoint.user, *patterns]
     )

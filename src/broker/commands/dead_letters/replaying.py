@@ -73,7 +73,7 @@ async def _replay(
     tally = Tally()
     # A header names the queue, and anybody may have written it; so not each queue will do.
     queues = {
-        settings.broker_input_queue,
+        *settings.broker_input_queue,
         settings.broker_metadata_queue,
         settings.broker_advertisement_queue,
     }
