@@ -15,6 +15,11 @@ from bench.output import write
 from bench.plan import DEFAULT, FULL, QUICK
 from bench.report import markdown
 from bench.results import checked
+from bench.scale.model.answers import answers
+from bench.scale.output import write_scale
+from bench.scale.plan import SCALE, SCALE_QUICK
+from bench.scale.report import markdown as scale_markdown
+from bench.scale.session import measure_scale
 from bench.session import measure_all
 
 Section = Literal["throughput", "window", "sizes", "latency", "growth", "blocked"]
@@ -28,6 +33,7 @@ def bench(
     quick: Annotated[bool, Parameter(negative=())] = False,
     full: Annotated[bool, Parameter(negative=())] = False,
     only: Section | None = None,
+    scale: Annotated[bool, Parameter(negative=())] = False,
     output: Path = ROOT / "bench" / "results",
 ) -> int:
     """Measure, and print the results.
@@ -36,6 +42,9 @@ def bench(
         quick: Measure little, in less than two minutes; for a look, not for figures.
         full: Measure much, in a quarter of an hour, and put the results into docs/performance.md.
         only: Measure one section only. Latency takes the throughput along, for its rates.
+        scale: Measure instead how several brokers, queues and nodes share the work, ask the model
+            what is beyond this machine, and put both into docs/scaling.md; in ten minutes. With
+            --quick only look, in two, and leave the document alone.
         output: Where tables, plots and raw figures are written.
 
     Returns:
@@ -49,17 +58,33 @@ def bench(
     if not PEER_PYTHON.exists():
         console.print("The other libraries are missing: start it as ./scripts/bench", style="red")
         return 2
-    plan = QUICK if quick else FULL if full else DEFAULT
-    sections = plan.sections if only is None else (only,)
+    if scale and (full or only is not None):
+        console.print("--scale is a section of its own: of the others only --quick", style="red")
+        return 2
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
     )
+    if scale:
+        return _scale(console, progress, output / "scale", quick=quick)
+    plan = QUICK if quick else FULL if full else DEFAULT
+    sections = plan.sections if only is None else (only,)
     with progress:
         results = trio.run(measure_all, plan, sections, progress)
     write(results, output, into_documents=full and only is None)
     console.print(Markdown(markdown(results)))
     console.print(f"Written to {output}.")
     return 1 if any(run.problems for run in checked(results)) else 0
+
+
+def _scale(console: Console, progress: Progress, output: Path, *, quick: bool) -> int:
+    with progress:
+        results = trio.run(measure_scale, SCALE_QUICK if quick else SCALE, progress)
+        progress.add_task("the model", total=None)
+        model = answers(results)
+    write_scale(results, model, output, into_documents=not quick)
+    console.print(Markdown(scale_markdown(results, model)))
+    console.print(f"Written to {output}.")
+    return 1 if any(run.problems for run in results.runs) else 0
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _REPEATS = 5
 
 def growth(agents: int) -> Growth:
     """Measure with so many agents, half of whom go offline and come back."""
-    frame = _status_frame(agents)
+    frame = status_frame(agents)
     decode_seconds, update = _timed(lambda: _decoded(frame))
     registry = AgentRegistry(agents)
     registry.apply(update)
@@ -84,7 +84,8 @@ def _delta(number: int, *, is_online: bool) -> StatusUpdate:
     return _decoded(_frame([_entry(number, is_online=is_online)], is_full=False))
 
 
-def _status_frame(agents: int) -> str:
+def status_frame(agents: int) -> str:
+    """Return a full status update that names so many agents, as the server sends it."""
     return _frame([_entry(number, is_online=True) for number in range(agents)], is_full=True)
 
 

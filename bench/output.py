@@ -21,14 +21,20 @@ def write(results: Results, directory: Path, *, into_documents: bool) -> None:
         directory: Where to; made if need be.
         into_documents: Whether to renew docs/performance.md, too.
     """
-    _write_raw(results, directory)
+    write_raw(results, directory)
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:
-        _write_raw(results, _DOCUMENT.parent / _DOCUMENT.stem)
+        write_raw(results, _DOCUMENT.parent / _DOCUMENT.stem)
         renew(_DOCUMENT, markdown(results))
 
 
-def _write_raw(results: Results, directory: Path) -> None:
+def write_raw(results: object, directory: Path) -> None:
+    """Write the raw figures, and draw them.
+
+    Args:
+        results: What `bench.plots` draws.
+        directory: Where to; made if need be.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     raw = directory / "results.json"
     raw.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

@@ -1,6 +1,7 @@
 """What a process and its children use, from Linux's /proc."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -9,6 +10,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def cpu_seconds(pid: int) -> float:
     """Return the processor time of a process, its threads and all its children, in seconds."""
     return sum(map(_own_cpu_seconds, _tree(pid)))
+
+
+def machine_cpu_seconds() -> float:
+    """Return the processor time of everything on this machine, in seconds."""
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    with Path("/proc/stat").open(encoding="ascii") as stat:
+        user, nice, system, _, _, *rest = map(int, stat.readline().split()[1:9])
+    return (user + nice + system + sum(rest)) / _TICKS
 
 
 def peak_memory(pid: int) -> int:
@@ -22,11 +31,10 @@ def resident_memory(pid: int) -> int:
 
 
 def _tree(pid: int) -> list[int]:
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    children = list[int]()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
+            children += map(int, (task / "children").read_text().split())
     return [pid, *(one for child in children for one in _tree(child))]
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from itertools import batched, islice
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import pamqp.frame
 import trio
@@ -18,6 +18,9 @@ from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Connection, Queue
 from pamqp.constants import FRAME_BODY, FRAME_END_CHAR, FRAME_METHOD
 from pamqp.header import ContentHeader, ProtocolHeader
+
+if TYPE_CHECKING:
+    from pamqp.common import FieldTable
 
 _CHANNEL = 1
 _TIMEOUT = 60.0
@@ -76,16 +79,25 @@ class Wire:
         """Wait for RabbitMQ so long from now on."""
         self._socket.settimeout(seconds)
 
-    def make_anew(self, queue: str) -> None:
-        """Delete a durable queue with all that is in it, and create it."""
+    def make_anew(self, queue: str, queue_type: str = "classic") -> None:
+        """Delete a durable queue with all that is in it, and create it.
+
+        Args:
+            queue: Its name.
+            queue_type: What it is to be: classic or quorum.
+        """
         self._call(Queue.Delete(queue=queue))
-        self._call(Queue.Declare(queue=queue, durable=True))
+        # No argument for what is the default: that is how everybody else declares them.
+        arguments: FieldTable = {} if queue_type == "classic" else {"x-queue-type": queue_type}
+        self._call(Queue.Declare(queue=queue, durable=True, arguments=arguments))
 
     def ready(self, queue: str) -> int:
-        """Return how many messages wait in a durable queue."""
-        answer = self._call(Queue.Declare(queue=queue, durable=True))
-        assert isinstance(answer, Queue.DeclareOk)  # noqa: S101 - the protocol's order
-        return answer.message_count or 0
+        """Return how many messages wait in a queue that exists."""
+        return self._found(queue).message_count or 0
+
+    def consumers(self, queue: str) -> int:
+        """Return how many consumers a queue that exists has."""
+        return self._found(queue).consumer_count or 0
 
     def publish(self, queue: str, bodies: Iterable[bytes]) -> None:
         """Publish persistent messages, without waiting for confirms."""
@@ -128,6 +140,11 @@ class Wire:
                 ),
             )
         )
+
+    def _found(self, queue: str) -> Queue.DeclareOk:
+        answer = self._call(Queue.Declare(queue=queue, passive=True))
+        assert isinstance(answer, Queue.DeclareOk)  # noqa: S101 - the protocol's order
+        return answer
 
     def _call(self, method: Frame) -> Frame:
         self._send(method, _CHANNEL)

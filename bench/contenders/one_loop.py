@@ -48,11 +48,12 @@ def _dispatcher() -> Dispatcher:
         registry.register(agent_id, agent_id)
     return Dispatcher(
         queues=QueueNames(
-            input=INPUT_QUEUE,
-            output=OUTPUT_QUEUE,
+            inputs=(INPUT_QUEUE,),
+            outputs=(OUTPUT_QUEUE,),
             metadata="unused metadata",
             advertisement="unused advertisement",
             dead_letter=DEAD_LETTER_QUEUE,
+            registry_exchange="unused exchange",
         ),
         registry=registry,
         tally=MessageTally(),

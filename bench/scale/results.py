@@ -1,0 +1,125 @@
+"""What was measured, as it is kept in results.json."""
+
+from typing import Literal
+
+import msgspec
+
+type QueueType = Literal["classic", "quorum"]
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """One way to arrange brokers and queues.
+
+    Attributes:
+        nodes: Of RabbitMQ.
+        queue_type: Of the input and output queues.
+        brokers: How many share the work.
+        shards: Input queues; there are as many output queues.
+        prefetch: Of each broker, for each input queue.
+    """
+
+    nodes: int
+    queue_type: QueueType
+    brokers: int
+    shards: int = 1
+    prefetch: int = 1_000
+
+
+def title(layout: Layout) -> str:
+    """Return what a layout is, for people."""
+    parts = (
+        f"{layout.nodes} node{'s' * (layout.nodes > 1)}",
+        layout.queue_type,
+        f"{layout.brokers} broker{'s' * (layout.brokers > 1)}",
+        f"{layout.shards} shard{'s' * (layout.shards > 1)}",
+        f"prefetch {layout.prefetch:,}",
+    )
+    return ", ".join(parts)
+
+
+class ScaleRun(msgspec.Struct):
+    """One layout, once through preloaded queues.
+
+    Attributes:
+        layout: Which.
+        messages: How many there were.
+        seconds: From the first delivery to the last message in the output queues.
+        broker_cpu: Processor seconds of all brokers in that time.
+        node_cpu: The same of each RabbitMQ node.
+        machine_cpu: The same of everything on the machine.
+        work: What the Erlang processes of each node did, in reductions, by what they are for;
+            of the layouts only whose costs the model takes.
+        problems: What was wrong with what came out. A run with problems does not count.
+    """
+
+    layout: Layout
+    messages: int
+    seconds: float = 0.0
+    broker_cpu: float = 0.0
+    node_cpu: list[float] = []
+    machine_cpu: float = 0.0
+    work: list[dict[str, int]] = []
+    problems: list[str] = []
+
+    @property
+    def rate(self) -> float:
+        """Messages per second."""
+        return self.messages / self.seconds
+
+    def others_share(self, cores: int) -> float:
+        """Return the share of the cores that others took: the benchmark, and whoever else ran."""
+        others = self.machine_cpu - self.broker_cpu - sum(self.node_cpu)
+        return min(max(others / self.seconds / cores, 0.0), 0.95)
+
+    @property
+    def broker_microseconds(self) -> float:
+        """Processor time of the brokers per message."""
+        return self.broker_cpu / self.messages * 1e6
+
+    @property
+    def node_microseconds(self) -> float:
+        """Processor time of all RabbitMQ nodes per message."""
+        return sum(self.node_cpu) / self.messages * 1e6
+
+
+class Registry(msgspec.Struct):
+    """What a broker's registry costs.
+
+    Attributes:
+        agents: With how many that was measured.
+        bytes_per_agent: Memory that it keeps.
+        frame_bytes: What an agent takes in a status update.
+        delta_bytes: A status update that names one agent.
+        delta_microseconds: Processor time to apply that.
+    """
+
+    agents: int
+    bytes_per_agent: float
+    frame_bytes: float
+    delta_bytes: int
+    delta_microseconds: float
+
+
+class ScaleResults(msgspec.Struct):
+    """Everything that one call measured.
+
+    Attributes:
+        machine: Machine, versions and settings, by name.
+        cores: Of the machine.
+        runs: In the order in which they ran.
+        registry: What it costs; None when that was not measured.
+    """
+
+    machine: dict[str, str]
+    cores: int
+    runs: list[ScaleRun] = []
+    registry: Registry | None = None
+
+
+def sound_runs(results: ScaleResults) -> dict[Layout, list[ScaleRun]]:
+    """Return the runs without problems, by layout."""
+    by_layout: dict[Layout, list[ScaleRun]] = {}
+    for run in results.runs:
+        if not run.problems:
+            by_layout.setdefault(run.layout, []).append(run)
+    return by_layout
