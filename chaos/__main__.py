@@ -12,11 +12,11 @@ import trio
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from broker.sandbox.rabbitmq import open_rabbitmq_node
-from chaos.play import Result, play
+from chaos.play import Result
 from chaos.report import complaint, draw, line, write
-from chaos.scenario import Scenario
-from chaos.scenarios import SCENARIOS
+from chaos.scenario import ClusterScenario, Scenario
+from chaos.scenarios import ALL_SCENARIOS
+from chaos.theatre import open_theatre
 
 ROOT = Path(__file__).parents[1]
 _SEEDS = 1_000_000
@@ -47,13 +47,13 @@ def chaos(
         1 when a scenario failed, else 0; 2 when there is no such scenario.
     """
     console = Console(highlight=False, soft_wrap=True)
-    if unknown := [name for name in names if name not in SCENARIOS]:
+    if unknown := [name for name in names if name not in ALL_SCENARIOS]:
         console.print(f"no such scenario: {', '.join(unknown)}; try --list", style="red")
         return 2
-    chosen = [SCENARIOS[name] for name in names or SCENARIOS]
+    chosen = [ALL_SCENARIOS[name] for name in names or ALL_SCENARIOS]
     if list_:
         for scenario in chosen:
-            console.print(f"{scenario.name:20} {scenario.fault}: {scenario.promise}")
+            console.print(f"{scenario.name:23} {scenario.fault}: {scenario.promise}")
         return 0
     # aiormq reports each connection that it loses, and losing them is the purpose here.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
@@ -71,14 +71,16 @@ def chaos(
     return 1 if failed else 0
 
 
-def _at_random(scenarios: list[Scenario], seed: int) -> Iterator[tuple[Scenario, int]]:
+def _at_random(
+    scenarios: list[Scenario | ClusterScenario], seed: int
+) -> Iterator[tuple[Scenario | ClusterScenario, int]]:
     random = Random(seed)
     while True:
         yield random.choice(scenarios), random.randrange(_SEEDS)
 
 
 async def _play_all(
-    plan: Iterator[tuple[Scenario, int]],
+    plan: Iterator[tuple[Scenario | ClusterScenario, int]],
     minutes: float | None,
     is_long: bool,
     logs: Path,
@@ -86,13 +88,13 @@ async def _play_all(
 ) -> list[Result]:
     results: list[Result] = []
     deadline = None if minutes is None else trio.current_time() + 60 * minutes
-    async with open_rabbitmq_node() as node:
+    async with open_theatre() as theatre:
         for number, (scenario, seed) in enumerate(plan, 1):
             if deadline is not None and trio.current_time() >= deadline:
                 break
             directory = logs / f"{number}-{scenario.name}"
             with console.status(f"{scenario.name}, seed {seed}"):
-                result = await play(scenario, node, directory, seed=seed, is_long=is_long)
+                result = await theatre.play(scenario, directory, seed=seed, is_long=is_long)
             results.append(result)
             console.print(line(result))
     return results

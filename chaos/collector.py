@@ -1,6 +1,7 @@
 """Takes everything out of a queue as it comes, so that the queue is empty almost always."""
 
 import asyncio
+from collections.abc import Iterable
 
 import trio
 from aiormq.abc import AbstractConnection, DeliveredMessage
@@ -20,16 +21,16 @@ class Collector:
 
     Args:
         portal: An asyncio event loop.
-        url: The node.
-        queue: The queue.
+        urls: The node, or all nodes of a cluster; it goes to any that answers.
+        queue: The queue. What is on its way when a node dies is lost with it.
         collected: Where to put what comes.
     """
 
     def __init__(
-        self, portal: BlockingPortal, url: str, queue: str, collected: list[Taken]
+        self, portal: BlockingPortal, urls: Iterable[str], queue: str, collected: list[Taken]
     ) -> None:
         self._portal = portal
-        self._url = url
+        self._urls = tuple(urls)
         self._queue = queue
         self._collected = collected
         self._stopped = False
@@ -46,7 +47,7 @@ class Collector:
     async def _run(self) -> None:
         while not self._stopped:
             try:
-                connection = await connect(self._url)
+                connection = await connect(*self._urls)
                 try:
                     await self._collect(connection)
                 finally:

@@ -4,7 +4,7 @@ It goes to RabbitMQ directly, past the proxies, and shares no code with the brok
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import trio
 from aiormq.abc import AbstractChannel
@@ -34,7 +34,7 @@ class Load:
 
     Args:
         portal: An asyncio event loop.
-        url: The node.
+        urls: The node, or all nodes of a cluster; it goes to any that answers.
         queue: The input queue, which must exist.
         sent: Where to note what goes in; a load goes on where the one before ended.
         rate: Messages per second; None for as many as the window allows.
@@ -44,7 +44,7 @@ class Load:
     def __init__(
         self,
         portal: BlockingPortal,
-        url: str,
+        urls: Iterable[str],
         queue: str,
         *,
         sent: Sent,
@@ -53,7 +53,7 @@ class Load:
     ) -> None:
         self.sent = sent
         self._portal = portal
-        self._url = url
+        self._urls = tuple(urls)
         self._queue = queue
         self._rate = rate
         self._batch = window if rate is None else min(window, max(1, int(rate * _BATCH_INTERVAL)))
@@ -97,7 +97,7 @@ class Load:
     async def _run(self) -> None:
         while not self._stopped:
             try:
-                connection = await connect(self._url)
+                connection = await connect(*self._urls)
             except LOST:
                 await asyncio.sleep(_RECONNECT_PAUSE)
                 continue

@@ -2,8 +2,8 @@
 
 import shutil
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -11,11 +11,14 @@ import msgspec
 import trio
 
 from broker.error_groups import first_error
+from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
-from chaos.arena import Figures, open_arena
+from chaos.arena import Arena, open_arena
 from chaos.checker import Sent, Verdict
+from chaos.cluster_arena import ClusterArena, open_cluster_arena
 from chaos.failure import ScenarioFailedError
-from chaos.scenario import Scenario
+from chaos.ground import Figures, Ground
+from chaos.scenario import AnyScenario, ClusterScenario, Scenario
 from chaos.trend import Sample
 
 
@@ -77,15 +80,51 @@ async def play(
         seed: All that is random comes from it and the scenario's name.
         is_long: Whether to play the long form.
     """
+
+    def arena(random: Random) -> AbstractAsyncContextManager[Arena]:
+        return _arena_of(scenario, node, directory, random, is_long=is_long)
+
+    return await _play(scenario, arena, directory, seed=seed, is_long=is_long)
+
+
+async def play_on_cluster(
+    scenario: ClusterScenario,
+    cluster: RabbitmqCluster,
+    directory: Path,
+    *,
+    seed: int,
+    is_long: bool,
+) -> Result:
+    """Play a scenario on a cluster.
+
+    Args:
+        scenario: The scenario.
+        cluster: A running cluster, all of it; so it is left.
+        directory: As with `play`.
+        seed: As with `play`.
+        is_long: As with `play`.
+    """
+
+    def arena(random: Random) -> AbstractAsyncContextManager[ClusterArena]:
+        return open_cluster_arena(cluster, directory, random, is_long=is_long)
+
+    return await _play(scenario, arena, directory, seed=seed, is_long=is_long)
+
+
+async def _play[A: Ground](
+    scenario: AnyScenario[A],
+    open_its_arena: Callable[[Random], AbstractAsyncContextManager[A]],
+    directory: Path,
+    *,
+    seed: int,
+    is_long: bool,
+) -> Result:
     started = trio.current_time()
     await trio.Path(directory).mkdir(parents=True)
     random = Random(f"{seed} {scenario.name}")
     figures, sent, verdict = Figures(), Sent(), None
     try:
-        async with (
-            _node_for(scenario, node) as its_node,
-            open_arena(its_node, directory, random, is_long=is_long) as arena,
-        ):
+        async with open_its_arena(random) as arena:
             figures, sent = arena.figures, arena.sent
             allowed = await scenario.play(arena)
             verdict = await arena.finish(allowed)
@@ -116,12 +155,14 @@ async def play(
 
 
 @asynccontextmanager
-async def _node_for(scenario: Scenario, shared: RabbitmqNode) -> AsyncIterator[RabbitmqNode]:
-    if scenario.has_own_node:
-        async with open_rabbitmq_node() as node:
-            yield node
-    else:
-        yield shared
+async def _arena_of(
+    scenario: Scenario, shared: RabbitmqNode, directory: Path, random: Random, *, is_long: bool
+) -> AsyncIterator[Arena]:
+    async with AsyncExitStack() as stack:
+        node = shared
+        if scenario.has_own_node:
+            node = await stack.enter_async_context(open_rabbitmq_node())
+        yield await stack.enter_async_context(open_arena(node, directory, random, is_long=is_long))
 
 
 def _described(error: Exception, directory: Path) -> str:

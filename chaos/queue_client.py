@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from random import sample
 from typing import NamedTuple
 
 import aiormq
@@ -45,12 +46,12 @@ class QueueClient:
 
     Args:
         portal: An asyncio event loop.
-        url: The node.
+        urls: The node, or all nodes of a cluster; any that answers is asked.
     """
 
-    def __init__(self, portal: BlockingPortal, url: str) -> None:
+    def __init__(self, portal: BlockingPortal, *urls: str) -> None:
         self._portal = portal
-        self._url = url
+        self._urls = urls
 
     async def declare(self, queues: Sequence[str], **arguments: str | int) -> None:
         """Make durable queues: without arguments, as all peers do, or with an operator's.
@@ -167,7 +168,7 @@ class QueueClient:
     async def _with_channel[T](self, use: Callable[[AbstractChannel], Awaitable[T]]) -> T:
         async def call() -> T:
             try:
-                connection = await connect(self._url)
+                connection = await connect(*self._urls)
                 try:
                     return await use(await connection.channel(publisher_confirms=False))
                 finally:
@@ -191,14 +192,20 @@ def taken(message: DeliveredMessage) -> Taken:
     )
 
 
-async def connect(url: str) -> AbstractConnection:
-    """Connect in the asyncio event loop.
+async def connect(*urls: str) -> AbstractConnection:
+    """Connect in the asyncio event loop, to any node that answers.
 
     Raises:
-        OSError: The node is not there, or did not answer in time.
+        ConnectionError: None is there, or answered in time.
     """
-    async with asyncio.timeout(TIMEOUT):
-        return await aiormq.connect(url)
+    error: BaseException | None = None
+    for url in sample(urls, len(urls)):
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await aiormq.connect(url)
+        except LOST as this_error:
+            error = this_error
+    raise ConnectionError(f"no node answered: {error!r}") from error
 
 
 async def close(connection: AbstractConnection) -> None:

@@ -60,7 +60,7 @@ def markdown(results: Sequence[Result]) -> str:
 def line(result: Result) -> str:
     """Return a result in one line."""
     return (
-        f"{result.scenario:20} {_verdict(result):6} {result.confirmed:>9,} confirmed"
+        f"{result.scenario:23} {_verdict(result):6} {result.confirmed:>9,} confirmed"
         f" {_number(result.lost)} lost, {_number(result.unexpected)} unexpected,"
         f" {_number(result.duplicates)} duplicates, {result.faults} faults,"
         f" {_recovery(result) or 'no time'} to recover, {result.seconds:.0f} s, seed {result.seed}"

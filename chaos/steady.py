@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from chaos.arena import Arena
 from chaos.failure import ScenarioFailedError
+from chaos.ground import Ground
 
 _INTERVAL = 0.1
 
 
 @asynccontextmanager
-async def steady(arena: Arena, *, gap: float) -> AsyncIterator[None]:
+async def steady(arena: Ground, *, gap: float, interval: float = _INTERVAL) -> AsyncIterator[None]:
     """See that messages come out all the time while the block runs. There must be some to route.
 
     The longest gap counts as a time to recover.
@@ -20,12 +20,13 @@ async def steady(arena: Arena, *, gap: float) -> AsyncIterator[None]:
     Args:
         arena: The arena.
         gap: Seconds without a message that are too many.
+        interval: Seconds between two looks.
 
     Raises:
         ScenarioFailedError: There was such a gap; inside of an exception group.
     """
     async with trio.open_nursery() as nursery:
-        watch = _Watch(arena, gap)
+        watch = _Watch(arena, gap, interval)
         nursery.start_soon(watch.run)
         yield
         nursery.cancel_scope.cancel()
@@ -33,10 +34,11 @@ async def steady(arena: Arena, *, gap: float) -> AsyncIterator[None]:
 
 
 class _Watch:
-    def __init__(self, arena: Arena, gap: float) -> None:
+    def __init__(self, arena: Ground, gap: float, interval: float) -> None:
         self.longest = 0.0
         self._arena = arena
         self._gap = gap
+        self._interval = interval
 
     async def run(self) -> None:
         routed, since = -1, trio.current_time()
@@ -48,4 +50,4 @@ class _Watch:
                 raise ScenarioFailedError(f"no message was routed for {self.longest:.1f} s")
             if now_routed != routed:
                 routed, since = now_routed, asked_at
-            await trio.sleep(_INTERVAL)
+            await trio.sleep(self._interval)

@@ -23,7 +23,7 @@ async def test_what_was_in_a_queue_before_it_was_deleted_and_after(rabbitmq: Rab
     collected: list[Taken] = []
     with start_blocking_portal("asyncio") as portal, trio.fail_after(PATIENCE):
         client = QueueClient(portal, rabbitmq.url)
-        collector = Collector(portal, rabbitmq.url, queue, collected)
+        collector = Collector(portal, [rabbitmq.url], queue, collected)
         await client.declare([queue])
         await client.publish(queue, [Content(b"1"), Content(b"2", routing_key=b"anything")])
         assert not await client.delete_if_empty(queue)

@@ -10,7 +10,7 @@ from chaos.failure import ScenarioFailedError
 from chaos.play import Result, play
 from chaos.report import complaint, line, markdown
 from chaos.scenario import Scenario
-from chaos.scenarios import SCENARIOS
+from chaos.scenarios import ALL_SCENARIOS
 
 CHOSEN: list[float] = []
 
@@ -79,7 +79,7 @@ async def test_a_seed_repeats_what_is_random(rabbitmq: RabbitmqNode, tmp_path: P
 def test_the_list_of_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert app(["--list"], result_action="return_value") == 0
     listed = capsys.readouterr().out
-    for scenario in SCENARIOS.values():
+    for scenario in ALL_SCENARIOS.values():
         assert scenario.name in listed
         assert scenario.fault in listed
 

@@ -1,20 +1,39 @@
 """Every scenario in its short form, by another seed each time."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from random import randrange
 
 import pytest
 import trio
+from anyio.from_thread import start_blocking_portal
 
+from broker.sandbox.cluster import RabbitmqCluster, open_rabbitmq_cluster
 from broker.sandbox.rabbitmq import RabbitmqNode
-from chaos.play import play
+from chaos.play import Result, play, play_on_cluster
 from chaos.report import complaint
-from chaos.scenario import Scenario
-from chaos.scenarios import SCENARIOS
+from chaos.scenario import ClusterScenario, Scenario
+from chaos.scenarios import CLUSTER_SCENARIOS, SCENARIOS
 
 LIMIT = 300.0
 """Seconds; nothing here takes this long."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RabbitmqCluster]:
+    """One cluster for all, as each leaves it whole."""
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_rabbitmq_cluster()) as cluster,
+    ):
+        yield cluster
+
+
+def check(result: Result) -> None:
+    assert not result.problems, complaint(result)
+    assert result.confirmed > 0
+    assert result.faults > 0
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
@@ -34,6 +53,23 @@ async def test_scenario(
             seed=randrange(1_000_000),
             is_long=False,
         )
-    assert not result.problems, complaint(result)
-    assert result.confirmed > 0
-    assert result.faults > 0
+    check(result)
+
+
+@pytest.mark.parametrize("scenario", CLUSTER_SCENARIOS.values(), ids=CLUSTER_SCENARIOS)
+async def test_cluster_scenario(
+    scenario: ClusterScenario,
+    cluster: RabbitmqCluster,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, "aiormq")
+    with trio.fail_after(LIMIT):
+        result = await play_on_cluster(
+            scenario,
+            cluster,
+            tmp_path / scenario.name,
+            seed=randrange(1_000_000),
+            is_long=False,
+        )
+    check(result)

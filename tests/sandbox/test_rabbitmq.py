@@ -2,7 +2,6 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import aiormq
@@ -15,6 +14,12 @@ from broker.sandbox.rabbitmq import (
     RabbitmqNodeError,
     RabbitmqNotInstalledError,
     open_rabbitmq_node,
+)
+from tests.sandbox.processes import (
+    listening_addresses,
+    needs_proc,
+    processes_of,
+    wait_until_gone,
 )
 
 # Nothing here takes this long; it turns a hang into a failure.
@@ -41,49 +46,6 @@ async def main():
         await trio.sleep_forever()
 trio.run(main)
 """
-
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/environ").exists(), reason="looks at processes through /proc"
-)
-
-
-def processes_of(directory: Path) -> list[int]:
-    """Find the living processes whose home is the directory: all that a node consists of."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (process / "environ").read_bytes().split(b"\0")
-        except OSError:  # ended meanwhile
-            continue
-        if b"HOME=" + bytes(directory) in environment:
-            found.append(int(process.name))
-    return found
-
-
-def listening_addresses(processes: list[int]) -> dict[int, str]:
-    """Give port and hexadecimal address of all sockets on which the processes listen."""
-    inodes = set()
-    for process in processes:
-        for descriptor in Path(f"/proc/{process}/fd").iterdir():
-            try:
-                inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
-            except FileNotFoundError:  # closed meanwhile
-                continue
-    addresses = {}
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *rest = line.split()
-            if state == "0A" and rest[5] in inodes:
-                address, port = local.split(":")
-                addresses[int(port, 16)] = address
-    return addresses
-
-
-def wait_until_gone(directory: Path) -> None:
-    deadline = time.monotonic() + LIMIT
-    while directory.exists() or processes_of(directory):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def names_in(directory: Path) -> list[str]:

@@ -12,11 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 import trio
 
@@ -54,8 +54,8 @@ class RabbitmqNotInstalledError(RabbitmqNodeError):
     """RabbitMQ, or the Erlang it runs on, was not found on this machine."""
 
 
-class _NodeEndedError(RabbitmqNodeError):
-    """The node ended before it was ready, perhaps because somebody took one of its ports."""
+class NodeEndedError(RabbitmqNodeError):
+    """A node ended before it was ready, perhaps because somebody took one of its ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,27 @@ class Installation:
     ctl: str
     epmd: str
     search_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """How other nodes know a node. A lone one is a cluster of its own.
+
+    Attributes:
+        name: The node's name without the host; no other node on this machine has it.
+        cookie: The secret that the nodes share.
+        epmd_port: Where all of them are registered.
+        keeps_epmd: Whether this node runs the epmd, from its first start to its close.
+        config: Further lines of rabbitmq.conf.
+        advanced_config: The Erlang term that is advanced.config.
+    """
+
+    name: str
+    cookie: str
+    epmd_port: int
+    keeps_epmd: bool = True
+    config: str = ""
+    advanced_config: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +124,28 @@ class RabbitmqNode:
         port: Its AMQP port.
         url: Where and as whom to connect, as an ``amqp://`` URL.
         directory: Everything it writes, removed at the end.
+        name: What Erlang calls it, host included.
     """
 
-    def __init__(self, installation: Installation, *, startup_timeout: float) -> None:
+    def __init__(
+        self, installation: Installation, membership: Membership, *, startup_timeout: float
+    ) -> None:
         self.host: Final = HOST
-        self.port, distribution_port, self._epmd_port = _free_ports(3)
+        self.port, distribution_port = free_ports(2)
         self.url: Final = f"amqp://guest:guest@{HOST}:{self.port}/"
         self.directory: Final = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
         self._share: Final = keeper.share(str(self.directory))
         self._log: Final = self.directory / "node.log"
         self._installation: Final = installation
         self._startup_timeout: Final = startup_timeout
-        # Unique, because it also tells this node's answer from that of another on the same port.
-        self._name: Final = f"sandbox-{secrets.token_hex(6)}"
+        self._membership: Final = membership
+        self.name: Final = f"{membership.name}@localhost"
         self._environment: Final = _environment(
             self.directory,
-            name=self._name,
+            membership,
+            name=self.name,
             port=self.port,
             distribution_port=distribution_port,
-            epmd_port=self._epmd_port,
             search_path=installation.search_path,
         )
         self._epmd: _Kept | None = None
@@ -137,19 +161,20 @@ class RabbitmqNode:
                 with the tail of its log.
         """
         deadline = trio.current_time() + self._startup_timeout
-        if self._epmd is None:
+        if self._epmd is None and self._membership.keeps_epmd:
             self._epmd = await self._keep(
                 # In the foreground, or RabbitMQ would leave a daemon of its own behind.
-                self._installation.epmd, "-port", str(self._epmd_port), "-address", HOST
-            )  # fmt: skip
+                *(self._installation.epmd, "-port", str(self._membership.epmd_port)),
+                *("-address", HOST),
+            )
         if self._server is None or not self._server.running:
             self._server = await self._keep(self._installation.server)
         with trio.move_on_at(deadline):
-            while self._server.running and self._epmd.running:
+            while self._server.running and (self._epmd is None or self._epmd.running):
                 if await self.answers():
                     return
                 await trio.sleep(_POLL_INTERVAL)
-            raise _NodeEndedError(f"RabbitMQ ended while starting:\n{self.log_tail(30)}")
+            raise NodeEndedError(f"RabbitMQ ended while starting:\n{self.log_tail(30)}")
         raise RabbitmqNodeError(
             f"RabbitMQ was not ready after {self._startup_timeout:g} s:\n{self.log_tail(30)}"
         )
@@ -201,7 +226,7 @@ class RabbitmqNode:
                     # The cluster's name, by default made of the node's, is among the properties.
                     if (
                         frame[_FRAME_PREFIX_SIZE:].startswith(_CONNECTION_START)
-                        and self._name.encode() in frame
+                        and self._membership.name.encode() in frame
                     ):
                         return True
         return False
@@ -244,8 +269,8 @@ class RabbitmqNode:
         written = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(written[-lines:])
 
-    async def _close(self) -> None:
-        """Kill what runs and remove the directory."""
+    async def close(self) -> None:
+        """Kill what runs and remove the directory. For who made it: nothing works afterwards."""
         await self.kill()
         os.close(self._share)
         if self._epmd is not None:
@@ -279,20 +304,59 @@ async def open_rabbitmq_node(*, startup_timeout: float = 60) -> AsyncIterator[Ra
         RabbitmqNodeError: The node did not start. The text ends with the tail of its log.
     """
     installation = find_installation()
+
+    def node() -> RabbitmqNode:
+        [epmd_port] = free_ports(1)
+        membership = Membership(unique_name(), secrets.token_hex(16), epmd_port)
+        return RabbitmqNode(installation, membership, startup_timeout=startup_timeout)
+
+    async with started(node) as running:
+        yield running
+
+
+class Startable(Protocol):
+    """What needs free ports to start."""
+
+    async def start(self) -> None:
+        """Start it.
+
+        Raises:
+            NodeEndedError: Perhaps because somebody took one of its ports.
+        """
+
+    async def close(self) -> None:
+        """End it, whatever state it is in."""
+
+
+@asynccontextmanager
+async def started[T: Startable](make: Callable[[], T]) -> AsyncIterator[T]:
+    """Start something for the length of the context, with other ports when that fails at first.
+
+    The end is shielded from cancellation and bounded by `CLOSE_TIMEOUT`.
+
+    Args:
+        make: Makes it, with ports that are free at the moment.
+
+    Yields:
+        The first one that started.
+
+    Raises:
+        NodeEndedError: The last of `START_ATTEMPTS` did not start, either.
+    """
     for attempt in range(1, START_ATTEMPTS + 1):
-        node = RabbitmqNode(installation, startup_timeout=startup_timeout)
+        made = make()
         try:
             try:
-                await node.start()
-            except _NodeEndedError:
+                await made.start()
+            except NodeEndedError:
                 if attempt == START_ATTEMPTS:
                     raise
                 continue
-            yield node
+            yield made
             return
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await node._close()  # noqa: SLF001 - only the opener closes
+                await made.close()
 
 
 def find_installation() -> Installation:
@@ -316,7 +380,13 @@ def find_installation() -> Installation:
     return Installation(server, ctl, epmd, search_path)
 
 
-def _free_ports(count: int) -> list[int]:
+def unique_name() -> str:
+    """Return a name that also tells a node's answer from that of another on the same port."""
+    return f"sandbox-{secrets.token_hex(6)}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Return loopback ports, all different, that nobody listens on at the moment."""
     # All are held until all are known, so that they differ.
     holders = [socket.create_server((HOST, 0)) for _ in range(count)]
     ports: list[int] = [holder.getsockname()[1] for holder in holders]
@@ -327,26 +397,27 @@ def _free_ports(count: int) -> list[int]:
 
 def _environment(
     directory: Path,
+    membership: Membership,
     *,
     name: str,
     port: int,
     distribution_port: int,
-    epmd_port: int,
     search_path: str,
 ) -> Mapping[str, str]:
     """Write the node's configuration and give the environment in which its commands find it."""
     cookie = directory / ".erlang.cookie"
-    cookie.write_text(secrets.token_hex(16), encoding="ascii")
+    cookie.write_text(membership.cookie, encoding="ascii")
     cookie.chmod(0o400)
     config = directory / "rabbitmq.conf"
     config.write_text(
         f"listeners.tcp.1 = {HOST}:{port}\n"
         # The default may be more than what a small machine has free.
-        "disk_free_limit.absolute = 50MB\n",
+        "disk_free_limit.absolute = 50MB\n"
+        f"{membership.config}",
         encoding="ascii",
     )
     advanced_config = directory / "advanced.config"
-    advanced_config.write_text("[].\n", encoding="ascii")
+    advanced_config.write_text(f"{membership.advanced_config}.\n", encoding="ascii")
     plugins = directory / "enabled_plugins"
     plugins.write_text("[].\n", encoding="ascii")
     loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -361,12 +432,12 @@ def _environment(
         "PATH": search_path,
         "HOME": str(directory),  # where Erlang looks for the cookie
         "LC_ALL": "C.UTF-8",
-        "ERL_EPMD_PORT": str(epmd_port),
+        "ERL_EPMD_PORT": str(membership.epmd_port),
         "ERL_EPMD_ADDRESS": HOST,
         # Whatever starts a virtual machine here would otherwise start an epmd that outlives it.
         "ERL_FLAGS": "-start_epmd false",
         "ERL_CRASH_DUMP_BYTES": "0",
-        "RABBITMQ_NODENAME": f"{name}@localhost",
+        "RABBITMQ_NODENAME": name,
         "RABBITMQ_NODE_PORT": str(port),
         "RABBITMQ_DIST_PORT": str(distribution_port),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback,

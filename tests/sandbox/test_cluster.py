@@ -1,0 +1,117 @@
+"""A cluster starts in half a minute, so the tests share one, and each leaves it whole."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import trio
+from anyio.from_thread import start_blocking_portal
+
+from broker.sandbox.cluster import RabbitmqCluster, open_rabbitmq_cluster
+from broker.sandbox.rabbitmq import RabbitmqNode, RabbitmqNodeError
+from chaos.queue_client import QueueClient
+from chaos.raw_content import Content
+from tests.sandbox.processes import (
+    listening_addresses,
+    needs_proc,
+    processes_of,
+    wait_until_gone,
+)
+
+PATIENCE = 240.0
+"""Nothing here takes this long; it turns a hang into a failure."""
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
+OPENER = """
+import trio
+from broker.sandbox.cluster import open_rabbitmq_cluster
+async def main():
+    async with open_rabbitmq_cluster() as cluster:
+        print(*(node.directory for node in cluster.nodes), flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RabbitmqCluster]:
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_rabbitmq_cluster()) as cluster,
+    ):
+        yield cluster
+
+
+async def until_answering(node: RabbitmqNode, *, expected: bool) -> None:
+    while await node.answers() is not expected:
+        await trio.sleep(0.1)
+
+
+@needs_proc
+def test_listens_on_loopback_only(cluster: RabbitmqCluster) -> None:
+    processes = [process for node in cluster.nodes for process in processes_of(node.directory)]
+
+    addresses = listening_addresses(processes)
+
+    assert {node.port for node in cluster.nodes} < addresses.keys()
+    assert len(addresses) == 7  # AMQP and distribution of each, and one epmd
+    assert set(addresses.values()) <= LOOPBACK
+
+
+async def test_a_queue_outlives_its_leader_which_comes_back(cluster: RabbitmqCluster) -> None:
+    queue = uuid4().hex
+    with start_blocking_portal("asyncio") as portal, trio.fail_after(PATIENCE):
+        client = QueueClient(portal, *cluster.urls)
+        await client.declare([queue], **{"x-queue-type": "quorum"})
+        await client.publish(queue, [Content(b"kept")])
+        leader = await cluster.leader(queue)
+
+        await leader.kill()
+        while await cluster.leader(queue) is leader:
+            await trio.sleep(0.1)
+        while (await client.look(queue)).ready != 1:
+            await trio.sleep(0.1)
+
+        await leader.start()
+        await cluster.synchronized()
+        running = await leader.ctl("eval", "length(rabbit_nodes:all_running()).")
+        assert int(running) == len(cluster.nodes)
+        taken = await client.take_all(queue)
+        assert [message.body for message in taken] == [b"kept"]
+        await client.delete([queue])
+        with pytest.raises(RabbitmqNodeError, match="no node leads"):
+            await cluster.leader(queue)
+
+
+async def test_a_node_that_is_cut_off_takes_no_clients_until_it_is_reunited(
+    cluster: RabbitmqCluster,
+) -> None:
+    node, *others = cluster.nodes
+    with trio.fail_after(PATIENCE):
+        await cluster.cut_off(node)
+        await until_answering(node, expected=False)
+        assert await cluster.witness() in others
+        running = await others[0].ctl("eval", "length(rabbit_nodes:all_running()).")
+        assert int(running) == len(others)
+
+        await cluster.reunite(node)
+        await until_answering(node, expected=True)
+        await cluster.synchronized()
+        running = await node.ctl("eval", "length(rabbit_nodes:all_running()).")
+        assert int(running) == len(cluster.nodes)
+
+
+@needs_proc
+def test_nothing_survives_an_opener_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", OPENER], stdout=subprocess.PIPE) as opener:
+        assert opener.stdout is not None
+        directories = [Path(name) for name in opener.stdout.readline().decode().split()]
+        assert len(directories) == 3
+        assert all(len(processes_of(directory)) >= 2 for directory in directories)
+
+        opener.kill()
+
+    for directory in directories:
+        wait_until_gone(directory)
