@@ -61,8 +61,10 @@ def chaos(
     plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
     results = trio.run(_play_all, plan, minutes, long, logs, console)
-    write(results, output, into_documents=long and not names and minutes is None)
-    if any(result.samples for result in results) and not draw(output):
+    is_complete = long and not names and minutes is None
+    write(results, output, into_documents=is_complete)
+    watched = any(result.samples for result in results)
+    if watched and not draw(output, into_documents=is_complete):
         console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
     failed = [result for result in results if result.problems]
     for result in failed:

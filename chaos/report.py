@@ -17,6 +17,7 @@ _HEAD = (
 
 
 _DOCUMENT = ROOT / "docs" / "reliability.md"
+_PLOTS = ROOT / "docs" / "reliability"
 
 
 def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> None:
@@ -35,11 +36,12 @@ def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
 
 
-def draw(directory: Path) -> bool:
+def draw(directory: Path, *, into_documents: bool) -> bool:
     """Draw what scenarios have watched over time, and return whether there is what it takes.
 
     Args:
-        directory: Where the results were written.
+        directory: Where the results were written, and the plots are to go.
+        into_documents: Whether the plots are to go into docs/reliability instead.
 
     Raises:
         subprocess.CalledProcessError: The results cannot be drawn.
@@ -47,7 +49,9 @@ def draw(directory: Path) -> bool:
     if not PEER_PYTHON.exists():
         return False
     plots = Path(__file__).with_name("plots.py")
-    arguments = (PEER_PYTHON, plots, directory / "results.json", directory)
+    drawn = _PLOTS if into_documents else directory
+    drawn.mkdir(exist_ok=True)
+    arguments = (PEER_PYTHON, plots, directory / "results.json", drawn)
     subprocess.run(arguments, check=True)  # noqa: S603 - our own
     return True
 
