@@ -180,6 +180,7 @@ async def test_a_taken_port_harms_nothing_and_is_served_once_it_is_free(
             (line, *_) = await rig.logged("http_failed")
             assert line["error"] == "Address already in use"
             assert line["address"] == f"127.0.0.1:{port}"
+            await rig.logged("routing_started")
             await rig.publish(rig.input, text(1, agents[0]))
             assert ids(await rig.take(rig.output, 1)) == ["m-1"]
             taken.close()

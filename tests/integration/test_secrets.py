@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
 from chaos import raw_content
+from chaos.proxy import Proxy, Toward, open_proxy
 from tests.amqp.raw_amqp import RawRabbitmq
 from tests.integration.rig import Rig, bring_online, terminate, text
 
@@ -59,17 +61,24 @@ def login(rabbitmq: RabbitmqNode) -> Iterator[str]:
         portal.call(rabbitmq.ctl, "delete_user", USER)
 
 
-def amqp_urls(rig: Rig, login: str) -> str:
-    """Nobody there, no TLS there, a wrong password, and at last the right one."""
+def amqp_urls(rig: Rig, login: str, way_in: Proxy) -> str:
+    """Nobody there, no TLS there, a wrong password, and the right one."""
     here = f"127.0.0.1:{rig.node.port}"
     return ",".join(
         (
             f"amqp://{login}@127.0.0.1:9/",
             f"amqps://{login}@{here}/",
             f"amqp://guest:{CANARY}-wrong-password@{here}/",
-            f"amqp://{login}@{here}/",
+            f"amqp://{login}@127.0.0.1:{way_in.port}/",
         )
     )
+
+
+async def every_node_was_tried(way_in: Proxy) -> None:
+    """Wait until the only good node, which must refuse, has been tried twice: so all were."""
+    with trio.fail_after(PATIENCE):
+        while way_in.connections < 2:
+            await trio.sleep(0.05)
 
 
 POISON = [
@@ -140,18 +149,24 @@ async def test_a_life_full_of_trouble(
         await RawRabbitmq(portal, rig.node.url).publish_content(rig.input, PROPERTIES_POISON)
     await rig.publish(rig.metadata, *METADATA_POISON)
 
-    async with open_central_server(token=TOKEN) as server:
+    async with (
+        open_central_server(token=TOKEN) as server,
+        open_proxy(rig.node.port, random=Random(1)) as way_in,
+    ):
         bring_online(server)
         server.accepting = False
+        way_in.reset_after(8, toward=Toward.SERVER)
         async with rig.broker(
             server.url,
-            AMQP_URL=amqp_urls(rig, login),
+            AMQP_URL=amqp_urls(rig, login, way_in),
             BROKER_WEBSOCKET_TOKEN_FILE=str(token_file),
             BROKER_LOG_LEVEL=level,
             BROKER_LOG_FORMAT=style,
             BROKER_MAX_MESSAGE_BYTES="1000000",
             PYTHONASYNCIODEBUG="1",
         ) as broker:
+            await every_node_was_tried(way_in)
+            way_in.heal()
             # What is refused on the metadata queue shows that RabbitMQ has been reached.
             parked = await rig.take(rig.dead_letter, len(METADATA_POISON))
             assert len(parked) == len(METADATA_POISON)
