@@ -41,7 +41,6 @@ class Agent(msgspec.Struct, gc=False, eq=False):
         routed: Messages routed to it.
         changed: The version of what made it come or go, if that is later than the latest full
             update.
-        named: The version of its name, likewise.
     """
 
     agent_id: str
@@ -50,7 +49,6 @@ class Agent(msgspec.Struct, gc=False, eq=False):
     last_seen: datetime | None = None
     routed: int = 0
     changed: Version = NEVER
-    named: Version = NEVER
 
     @property
     def is_online(self) -> bool:
@@ -79,6 +77,8 @@ class AgentRegistry:
         self.max_agents = max_agents
         self.clock = VersionClock(origin)
         self._full_update = NEVER
+        # The versions of those names that are older than the agent's coming or going.
+        self._named: dict[str, Version] = {}
         self._agents: dict[str, Agent] = {}
         self._online: list[Agent] = []
         self._offline: list[Agent] = []
@@ -159,12 +159,14 @@ class AgentRegistry:
             if self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
-        if version > max(agent.named, self._full_update):
-            agent.named = version
-            agent.agent_name = agent_name
         if version > max(agent.changed, self._full_update):
             agent.changed = version
+            agent.agent_name = agent_name
+            self._named.pop(agent_id, None)
             self._set_online(agent)
+        elif version > max(self._named.get(agent_id, agent.changed), self._full_update):
+            agent.agent_name = agent_name
+            self._named[agent_id] = version
         return version
 
     def disconnect(self, agent_id: str, version: Version | None = None) -> Version:
@@ -187,6 +189,7 @@ class AgentRegistry:
                 return version
             agent = self._add(agent_id)
         if version > max(agent.changed, self._full_update):
+            self._named.setdefault(agent_id, agent.changed)
             agent.changed = version
             self._set_offline(agent)
         return version
@@ -251,16 +254,18 @@ class AgentRegistry:
             if self._is_full() and not update.is_full:
                 return False
             agent = self._add(status.agent_id)
-        if agent.named < version:
-            agent.named = version
-            agent.agent_name = status.agent_name
         if agent.changed < version:
             agent.changed = version
+            agent.agent_name = status.agent_name
             agent.last_seen = status.last_seen
+            self._named.pop(status.agent_id, None)
             if status.is_online:
                 self._set_online(agent)
             else:
                 self._set_offline(agent)
+        elif self._named.get(status.agent_id, agent.changed) < version:
+            agent.agent_name = status.agent_name
+            self._named[status.agent_id] = version
         return True
 
     def _version(self, given: Version | None) -> Version:
@@ -284,6 +289,7 @@ class AgentRegistry:
         agent = self._offline[0]
         self._set_online(agent)
         self._online.pop()
+        self._named.pop(agent.agent_id, None)
         del self._agents[agent.agent_id]
 
     def _set_online(self, agent: Agent) -> None:

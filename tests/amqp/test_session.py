@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -27,6 +28,7 @@ from broker.amqp import (
     asyncio_session,
     open_session,
 )
+from broker.amqp.connection import HEARTBEAT
 from broker.amqp.properties import FORWARDED_HEADERS
 from broker.sandbox.rabbitmq import RabbitmqNode
 from chaos import raw_content
@@ -491,6 +493,17 @@ async def test_creates_missing_queues_as_peers_do(
         for queue in (queues.input, queues.output, queues.parked):
             assert await raw.ready(queue) == 0  # it exists
             await raw.declare(queue)  # and RabbitMQ refuses a declaration that differs
+
+
+async def test_both_sides_promise_signs_of_life(
+    portal: BlockingPortal, parameters: SessionParameters, rabbitmq: RabbitmqNode
+) -> None:
+    """Without them, a peer that vanished is noticed by TCP alone, after minutes."""
+    named = msgspec.structs.replace(parameters, name=f"alive {uuid4().hex}")
+    async with open_session(portal, named):
+        listed = await rabbitmq.ctl("list_connections", "timeout", "client_properties")
+    promised = [line.split("\t")[0] for line in listed.splitlines() if named.name in line]
+    assert promised == [str(HEARTBEAT)] * 2
 
 
 # --- sessions that cannot be opened
