@@ -5,7 +5,6 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from broker.sandbox.cluster import open_rabbitmq_cluster
 from rich.progress import Progress
 
 from bench.machine import describe
@@ -17,6 +16,7 @@ from bench.scale.site import Site, process_id, without_status
 from bench.setting import AGENTS
 from broker.messages import AgentStatus
 from broker.sandbox.central_server import open_central_server
+from broker.sandbox.cluster import open_rabbitmq_cluster
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 
 _AGENTS = 100_000
