@@ -117,9 +117,10 @@ def brokers(axes: Axes, results: Results) -> None:
         axes.plot(count, measured, marker="o", color=f"C{number}", label=where)
         axes.plot(count, modelled, "--", color=f"C{number}", label=f"{where}, model")
     axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("brokers, on the same cores")
     axes.set_ylabel("messages/s")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def costs(axes: Axes, results: Results) -> None:
