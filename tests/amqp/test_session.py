@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -892,6 +892,27 @@ async def test_a_black_hole_does_not_hold_up_the_end(
     async with open_proxy(parameters.endpoint.port) as proxy:
         await lost(partial(close_in_a_black_hole, proxy))
     assert trio.current_time() < closing_by
+
+
+async def test_much_that_is_unsent_does_not_hold_up_the_end(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+) -> None:
+    """More than all buffers between here and there hold; the farewell would come behind it."""
+    closing_by = math.inf
+    large = Publishing(queues.output, bytes(64 * 2**20), APP_ID)
+
+    async def close_with_full_buffers(proxy: Proxy) -> None:
+        nonlocal closing_by
+        async with open_session(portal, through(proxy, parameters)) as session:
+            proxy.stall()
+            with trio.move_on_after(1.0):
+                await session.publish([large])
+            closing_by = trio.current_time() + CLOSING
+
+    async with open_proxy(parameters.endpoint.port) as proxy:
+        with suppress(SessionLostError):
+            await close_with_full_buffers(proxy)
+    assert trio.current_time() < closing_by < math.inf
 
 
 async def test_a_black_hole_does_not_hold_up_the_end_while_opening(
