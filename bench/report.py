@@ -1,9 +1,10 @@
 """The results as Markdown, for the terminal and for documents."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from bench.field import CONTENDERS
+from bench.markdown import section, table
 from bench.results import PERCENTILES, HoldUp, Latency, Results, Run, checked, sound, typical
 from bench.targets import Target, targets
 
@@ -17,20 +18,20 @@ def markdown(results: Results) -> str:
 
 def _lines(results: Results) -> Iterator[str]:
     if results.throughput:
-        yield from _section("Throughput", _throughput(results.throughput))
+        yield from section("Throughput", _throughput(results.throughput))
         yield ""
         yield (
             "300-byte messages; median of the runs and, in brackets, the slowest and the fastest. "
             "Slow contenders get fewer messages. Memory is the process's peak."
         )
     if results.latency:
-        yield from _section("Latency", _latency(results))
+        yield from section("Latency", _latency(results))
     if results.window:
-        yield from _section("Prefetch", _window(results))
+        yield from section("Prefetch", _window(results))
     if results.sizes:
-        yield from _section("Message size", _sizes(results))
+        yield from section("Message size", _sizes(results))
     if results.growth:
-        yield from _section("Number of agents", _growth(results))
+        yield from section("Number of agents", _growth(results))
     if results.hold_up:
         yield from ("", _hold_up(results.hold_up))
     for blocked in results.blocked:
@@ -41,26 +42,14 @@ def _lines(results: Results) -> Iterator[str]:
             f"went from {blocked.before_bytes / _MIB:.1f} to {blocked.peak_bytes / _MIB:.1f} MiB "
             f"at most; it routed again {blocked.resumed_after:.1f} s after the alarm."
         )
-    yield from _section("Targets", _targets(targets(results)))
+    yield from section("Targets", _targets(targets(results)))
     yield from _problems(results)
-    yield from _section("Machine", _table(("", ""), results.machine.items()))
-
-
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    yield from ("", f"### {title}", "")
-    yield from lines
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+    yield from section("Machine", table(("", ""), results.machine.items()))
 
 
 def _throughput(runs: list[Run]) -> Iterator[str]:
     first = [run.rate for run in sound(runs, contender=CONTENDERS[0].name)]
-    return _table(
+    return table(
         ("", "messages/s", "broker is", "CPU/message", "memory", "messages", "runs"),
         (
             (contender.title, *_throughput_row(mine, first), f"{len(mine)} of {len(all_mine)}")
@@ -90,7 +79,7 @@ def _rates(runs: list[Run]) -> str:
 
 
 def _window(results: Results) -> Iterator[str]:
-    return _table(
+    return table(
         ("prefetch", "messages/s", "CPU/message", "memory"),
         (
             (
@@ -106,7 +95,7 @@ def _window(results: Results) -> Iterator[str]:
 
 
 def _sizes(results: Results) -> Iterator[str]:
-    return _table(
+    return table(
         ("bytes", "contender", "messages/s", "MiB/s", "messages"),
         (
             (
@@ -122,7 +111,7 @@ def _sizes(results: Results) -> Iterator[str]:
 
 
 def _latency(results: Results) -> Iterator[str]:
-    return _table(
+    return table(
         ("load", "messages/s", "contender", "p50", "p99", "p99.9", "worst"),
         (
             (
@@ -137,7 +126,7 @@ def _latency(results: Results) -> Iterator[str]:
 
 
 def _growth(results: Results) -> Iterator[str]:
-    return _table(
+    return table(
         (
             *("agents", "decision", "delta of 1", "full update"),
             *("longest slice", "decoding it", "memory an agent"),
@@ -169,7 +158,7 @@ def _hold_up(measured: list[HoldUp]) -> str:
 
 
 def _targets(judged: list[Target]) -> Iterator[str]:
-    return _table(
+    return table(
         ("", "wanted", "measured", ""),
         (
             (target.name, target.wanted, target.figure, "met" if target.met else "**missed**")

@@ -1,13 +1,14 @@
 """The results, for people and for programs."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from bench.document import renew
 from bench.field import PEER_PYTHON, ROOT
+from bench.markdown import table
 from chaos.play import Result
 
 _HEAD = (
@@ -58,7 +59,7 @@ def draw(directory: Path, *, into_documents: bool) -> bool:
 
 def markdown(results: Sequence[Result]) -> str:
     """Return the table."""
-    return "\n".join(_table(results)) + "\n"
+    return "\n".join(table(_HEAD, map(_row, results))) + "\n"
 
 
 def line(result: Result) -> str:
@@ -83,23 +84,19 @@ def complaint(result: Result) -> str:
     )
 
 
-def _table(results: Sequence[Result]) -> Iterator[str]:
-    yield f"| {' | '.join(_HEAD)} |"
-    yield f"|{'---|' * len(_HEAD)}"
-    for result in results:
-        row = (
-            result.scenario,
-            result.fault,
-            f"{result.confirmed:,}",
-            _number(result.lost),
-            _number(result.unexpected),
-            _number(result.duplicates),
-            f"{result.faults:,}",
-            _recovery(result),
-            str(result.seed),
-            _verdict(result),
-        )
-        yield f"| {' | '.join(row)} |"
+def _row(result: Result) -> Sequence[str]:
+    return (
+        result.scenario,
+        result.fault,
+        f"{result.confirmed:,}",
+        _number(result.lost),
+        _number(result.unexpected),
+        _number(result.duplicates),
+        f"{result.faults:,}",
+        _recovery(result),
+        str(result.seed),
+        _verdict(result),
+    )
 
 
 def _number(figure: int | None) -> str:

@@ -1,8 +1,9 @@
 """What was measured and what the model says, as Markdown."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
+from bench.markdown import section, table
 from bench.scale.model.answers import Answers
 from bench.scale.model.calibration import Calibration
 from bench.scale.model.sizing import LOAD, MOST_NODES, ROUND_TRIP, Capacity
@@ -24,7 +25,7 @@ def markdown(results: ScaleResults, model: Answers) -> str:
 
 
 def _lines(results: ScaleResults, model: Answers) -> Iterator[str]:
-    yield from _section("Measured", _measured(results))
+    yield from section("Measured", _measured(results))
     yield ""
     yield (
         f"300-byte messages; median of the runs and, in brackets, the slowest and the fastest. "
@@ -32,7 +33,7 @@ def _lines(results: ScaleResults, model: Answers) -> Iterator[str]:
         "to other machines, the rate is not. *Cores busy* are those of brokers and nodes; *with "
         "others* adds what else the machine did, the benchmark's own looking included."
     )
-    yield from _section("What a message costs", _costs(model))
+    yield from section("What a message costs", _costs(model))
     yield ""
     yield (
         "Processor time per message. That of the nodes is divided as Erlang counts the work of "
@@ -41,19 +42,19 @@ def _lines(results: ScaleResults, model: Answers) -> Iterator[str]:
         "and fitted, once for each row: *wait* is what else is in the round trip of a small "
         "window, and *efficiency* is the share of the cores that gets used at most."
     )
-    yield from _section("The model beside the measurements", _predictions(model))
+    yield from section("The model beside the measurements", _predictions(model))
     yield ""
     yield _accuracy(model)
     if model.saturated:
-        yield from _section("What one part can do", _parts(model))
-        yield from _section("What a cluster can do", _capacities(model))
+        yield from section("What one part can do", _parts(model))
+        yield from section("What a cluster can do", _capacities(model))
         yield ""
         yield (
             f"Quorum queues, with publishers and a server that take part, {ROUND_TRIP * 1e3:g} ms "
             "between two machines and back, each broker on a core of its own. *bound* is what "
             "no arrangement of the work can exceed."
         )
-        yield from _section("What it takes", _sizes(model))
+        yield from section("What it takes", _sizes(model))
         yield ""
         yield (
             f"Every part works at {LOAD:.0%} of its capacity at most. A cluster has {MOST_NODES} "
@@ -61,7 +62,7 @@ def _lines(results: ScaleResults, model: Answers) -> Iterator[str]:
             "a server of its own."
         )
     if results.registry is not None:
-        yield from _section("What agents take", _registry(results.registry))
+        yield from section("What agents take", _registry(results.registry))
         yield ""
         yield (
             f"Measured with {results.registry.agents:,} agents; each changes its status every "
@@ -71,23 +72,11 @@ def _lines(results: ScaleResults, model: Answers) -> Iterator[str]:
     yield from ("", f"Wrong runs: {len(wrong)} of {len(results.runs)}.")
     for run in wrong:
         yield from ("", f"A run with {title(run.layout)} was wrong: {'; '.join(run.problems)}.")
-    yield from _section("Machine", _table(("", ""), results.machine.items()))
-
-
-def _section(name: str, lines: Iterable[str]) -> Iterator[str]:
-    yield from ("", f"### {name}", "")
-    yield from lines
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+    yield from section("Machine", table(("", ""), results.machine.items()))
 
 
 def _measured(results: ScaleResults) -> Iterator[str]:
-    return _table(
+    return table(
         (
             *("nodes", "queues", "brokers", "in/out queues", "prefetch", "messages/s"),
             *("CPU of brokers", "CPU of RabbitMQ", "cores busy", "with others", "runs"),
@@ -121,7 +110,7 @@ def _measured_row(runs: list[ScaleRun], cores: int) -> Sequence[str]:
 
 
 def _costs(model: Answers) -> Iterator[str]:
-    return _table(
+    return table(
         (
             *("nodes", "queues", "broker", "its connection", "input queue: take"),
             *("output queue: put", "each replica", "log, each member", "wait", "efficiency"),
@@ -149,7 +138,7 @@ def _microseconds(seconds: float) -> str:
 
 
 def _predictions(model: Answers) -> Iterator[str]:
-    return _table(
+    return table(
         ("nodes", "queues", "brokers", "in/out queues", "prefetch", "measured", "model", "error"),
         (
             (
@@ -178,7 +167,7 @@ def _accuracy(model: Answers) -> str:
 
 
 def _parts(model: Answers) -> Iterator[str]:
-    return _table(
+    return table(
         (
             *("nodes", "queues", "a broker, one core", "an input queue", "an output queue"),
             *("a core of a node", "the log of a node"),
@@ -202,7 +191,7 @@ def _rate(cost: float) -> str:
 
 
 def _capacities(model: Answers) -> Iterator[str]:
-    return _table(
+    return table(
         (
             *("nodes", "cores each", "in/out queues", "brokers", "messages/s", "bound"),
             *("nodes busy", "brokers busy"),
@@ -229,7 +218,7 @@ def _capacity_row(one: Capacity) -> Sequence[str]:
 
 
 def _sizes(model: Answers) -> Iterator[str]:
-    return _table(
+    return table(
         (
             *("messages/s", "clusters", "nodes in each", "cores of a node", "brokers in each"),
             *("in/out queues in each", "a cluster at its limit"),
@@ -250,7 +239,7 @@ def _sizes(model: Answers) -> Iterator[str]:
 
 
 def _registry(registry: Registry) -> Iterator[str]:
-    return _table(
+    return table(
         (
             *("agents", "brokers", "memory of a broker", "a full update", "the same to all"),
             *("changes to all", "CPU of a broker for them"),

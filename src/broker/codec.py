@@ -331,12 +331,12 @@ def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | Clie
     if message_type == "REGISTER_AGENT":
         _field(fields, "capabilities", tuple[str, ...])
         return RegisterAgent(
-            agent_id=_agent_id(fields),
+            agent_id=_id(fields, "agent_id"),
             agent_name=_agent_name(_string(fields, "agent_name")),
             client_id=fields.get("_client_id"),
         )
     if message_type == "CLIENT_DISCONNECTED":
-        return ClientDisconnected(_agent_id(fields))
+        return ClientDisconnected(_id(fields, "agent_id"))
     raise _unsupported("REGISTER_AGENT and CLIENT_DISCONNECTED")
 
 
@@ -348,7 +348,7 @@ def _advertisement_message(message_type: str, fields: Fields) -> ServerAvailable
 
 def _registry_event(message_type: str, fields: Fields) -> RegistryEvent:
     change = _change(message_type, fields)
-    return RegistryEvent(change, Version(_changed_at(fields), _origin(fields)))
+    return RegistryEvent(change, Version(_changed_at(fields), _id(fields, "origin")))
 
 
 def _change(
@@ -356,9 +356,11 @@ def _change(
 ) -> RegisterAgent | ClientDisconnected | ServerAvailable:
     match message_type:
         case "AGENT_REGISTERED":
-            return RegisterAgent(_agent_id(fields), _agent_name(_string(fields, "agent_name")))
+            return RegisterAgent(
+                _id(fields, "agent_id"), _agent_name(_string(fields, "agent_name"))
+            )
         case "AGENT_DISCONNECTED":
-            return ClientDisconnected(_agent_id(fields))
+            return ClientDisconnected(_id(fields, "agent_id"))
         case "SERVER_ADVERTISED":
             return _server(fields)
     raise _unsupported("AGENT_REGISTERED, AGENT_DISCONNECTED and SERVER_ADVERTISED")
@@ -379,17 +381,6 @@ def _changed_at(fields: Fields) -> int:
             "`changed_at` must be a whole number of microseconds since 1970",
         )
     return at
-
-
-def _origin(fields: Fields) -> str:
-    origin = _string(fields, "origin")
-    if origin is None or not _is_agent_id(origin):
-        raise _RejectedError(
-            RejectReason.INVALID_FIELD,
-            f"`origin` must be a string of 1 to {MAX_AGENT_ID_LENGTH} characters, "
-            "none of them a control character",
-        )
-    return origin
 
 
 def _unsupported(supported: str) -> _RejectedError:
@@ -421,22 +412,22 @@ def _field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
         raise _RejectedError(RejectReason.INVALID_FIELD, f"`{name}`: {error}") from error
 
 
-def _agent_id(fields: Fields) -> str:
-    agent_id = _string(fields, "agent_id")
-    if agent_id is None or not _is_agent_id(agent_id):
+def _id(fields: Fields, name: str) -> str:
+    text = _string(fields, name)
+    if text is None or not _is_id(text):
         raise _RejectedError(
             RejectReason.INVALID_FIELD,
-            f"`agent_id` must be a string of 1 to {MAX_AGENT_ID_LENGTH} characters, "
+            f"`{name}` must be a string of 1 to {MAX_AGENT_ID_LENGTH} characters, "
             "none of them a control character",
         )
-    return agent_id
+    return text
 
 
 def _agent_name(text: str | None) -> str:
     return text[:_MAX_AGENT_NAME_LENGTH] if text else UNKNOWN_AGENT_NAME
 
 
-def _is_agent_id(text: str) -> bool:
+def _is_id(text: str) -> bool:
     return 0 < len(text) <= MAX_AGENT_ID_LENGTH and (
         text.isprintable() or not _CONTROL_CHARACTERS.search(text)
     )
@@ -471,7 +462,7 @@ def _agent_statuses(raws: Sequence[msgspec.Raw]) -> list[AgentStatus]:
         entries = _decode_entries(b"[%b]" % b",".join(raws))
     except msgspec.ValidationError:
         entries = [entry for raw in raws if (entry := _usable_entry(raw)) is not None]
-    return [_agent_status(entry) for entry in entries if _is_agent_id(entry.agent_id)]
+    return [_agent_status(entry) for entry in entries if _is_id(entry.agent_id)]
 
 
 def _usable_entry(raw: msgspec.Raw) -> _AgentEntry | None:
