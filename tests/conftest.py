@@ -1,9 +1,12 @@
 from collections.abc import Iterator
+from uuid import uuid4
 
 import hypothesis
 import pytest
+import trio
 from anyio.from_thread import start_blocking_portal
 
+from broker.sandbox.cluster import RabbitmqCluster, open_rabbitmq_cluster
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 
 # How long an example takes is no property of the code on a machine with other work to do.
@@ -32,3 +35,22 @@ def fragile_node() -> Iterator[RabbitmqNode]:
         portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
     ):
         yield node
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RabbitmqCluster]:
+    """One cluster for all tests of a module, as each leaves it whole."""
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_rabbitmq_cluster()) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def user(rabbitmq: RabbitmqNode) -> Iterator[str]:
+    """A user of a module's tests without any right, whose password is its name."""
+    name = f"user-{uuid4().hex[:8]}"
+    trio.run(rabbitmq.ctl, "add_user", name, name)
+    yield name
+    trio.run(rabbitmq.ctl, "delete_user", name)

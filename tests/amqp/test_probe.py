@@ -1,9 +1,8 @@
 """The probe against a real node: what it finds, and that it leaves everything as it was."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import aiormq
 import pytest
@@ -30,15 +29,6 @@ NOTHING = "^$"
 def endpoint(rabbitmq: RabbitmqNode) -> AmqpEndpoint:
     (endpoint,) = parse_amqp_urls(rabbitmq.url)
     return endpoint
-
-
-@pytest.fixture(scope="module")
-def user(rabbitmq: RabbitmqNode) -> Iterator[str]:
-    """A user of these tests, whose password is its name."""
-    name = f"user-{uuid4().hex[:8]}"
-    trio.run(rabbitmq.ctl, "add_user", name, name)
-    yield name
-    trio.run(rabbitmq.ctl, "delete_user", name)
 
 
 async def probe_queues(

@@ -1,15 +1,13 @@
 """Every scenario in its short form, by another seed each time."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from random import randrange
 
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.cluster import RabbitmqCluster, open_rabbitmq_cluster
+from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode
 from chaos.play import Result, play, play_on_cluster
 from chaos.report import complaint
@@ -18,16 +16,6 @@ from chaos.scenarios import CLUSTER_SCENARIOS, SCENARIOS
 
 LIMIT = 300.0
 """Seconds; nothing here takes this long."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RabbitmqCluster]:
-    """One cluster for all, as each leaves it whole."""
-    with (
-        start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(open_rabbitmq_cluster()) as cluster,
-    ):
-        yield cluster
 
 
 def check(result: Result) -> None:

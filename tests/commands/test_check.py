@@ -14,7 +14,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -46,12 +45,11 @@ from broker.settings.options import options
 from broker.tls import client_context
 from chaos.proxy import open_proxy
 from tests.amqp.raw_amqp import RawRabbitmq
+from tests.certificates import refused_certificate
 
 HOST = "127.0.0.1"
 PATIENCE = 60.0
 HIDDEN = "Tr0ub4dor"
-LONG_AGO = datetime.now(UTC) - timedelta(days=2)
-YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 NAME = "B (check)"
 
 
@@ -77,15 +75,6 @@ def endpoint(rabbitmq: RabbitmqNode) -> AmqpEndpoint:
 @pytest.fixture
 def raw(portal: BlockingPortal, rabbitmq: RabbitmqNode) -> RawRabbitmq:
     return RawRabbitmq(portal, rabbitmq.url)
-
-
-@pytest.fixture(scope="module")
-def user(rabbitmq: RabbitmqNode) -> Iterator[str]:
-    """A user of these tests without any right, whose password is its name."""
-    name = f"user-{uuid4().hex[:8]}"
-    trio.run(rabbitmq.ctl, "add_user", name, name)
-    yield name
-    trio.run(rabbitmq.ctl, "delete_user", name)
 
 
 @pytest.fixture
@@ -131,16 +120,6 @@ def closed_port() -> int:
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-def refused_certificate(what: str, authority: trustme.CA) -> trustme.LeafCert:
-    match what:
-        case "expired":
-            return authority.issue_cert(HOST, not_before=LONG_AGO, not_after=YESTERDAY)
-        case "another host":
-            return authority.issue_cert("rabbitmq.example")
-        case _:
-            return trustme.CA().issue_cert(HOST)
 
 
 class NoNames(trio.abc.HostnameResolver):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 from pamqp.common import FieldValue
 
 from broker.sandbox.central_server import CentralServer, open_central_server
@@ -19,14 +18,6 @@ from tests.integration.rig import Rig, bring_online, open_rig, text
 
 MANY = 230
 """More than two windows."""
-
-
-@pytest.fixture
-async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
-    with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(rabbitmq, portal)
-        await mailroom.open()
-        yield mailroom
 
 
 async def test_a_list_tells_all_there_is_to_say(mailroom: Mailroom) -> None:

@@ -4,29 +4,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.commands.mailroom import Mailroom, bodies, ended
 
 MANY = 6_000
 WINDOW = 100
 FULL = Path("/dev/full")
 LETTERS = [b"%d" % number for number in range(MANY)]
-
-
-@pytest.fixture
-async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
-    with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(rabbitmq, portal)
-        await mailroom.open()
-        yield mailroom
 
 
 async def all_there(mailroom: Mailroom) -> tuple[list[bytes], list[bytes]]:

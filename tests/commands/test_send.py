@@ -2,26 +2,16 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.commands.mailroom import Mailroom
 from tests.integration.rig import bring_online, open_rig
-
-
-@pytest.fixture
-async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
-    with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(rabbitmq, portal)
-        await mailroom.open()
-        yield mailroom
 
 
 async def test_one_message(mailroom: Mailroom) -> None:

@@ -1,6 +1,5 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -8,22 +7,13 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.broker_process import open_broker
+from tests.integration.http_client import ask
 from tests.sandbox.programs import free_port
 
 PATIENCE = 60.0
 NOWHERE = {"AMQP_URL": "amqp://127.0.0.1:1/", "WEBSOCKET_URL": "ws://127.0.0.1:1/ws"}
 
 type Get = Callable[[str], tuple[int, str]]
-
-
-def ask(port: int, path: str) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    finally:
-        connection.close()
 
 
 @asynccontextmanager

@@ -13,19 +13,20 @@ async def listening(rig: Rig, times: int = 1) -> int:
     return int(str(line["url"]).rpartition(":")[2])
 
 
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Return the status code and the body of an answer; blocks."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
 async def get(port: int, path: str) -> tuple[int, str]:
     """Return the status code and the body of an answer."""
-
-    def ask() -> tuple[int, str]:
-        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    return await trio.to_thread.run_sync(ask)
+    return await trio.to_thread.run_sync(ask, port, path)
 
 
 async def until_answered(port: int, path: str, status: int, text: str = "") -> str:

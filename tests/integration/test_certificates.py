@@ -4,7 +4,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,11 +12,10 @@ import trio
 import trustme
 
 from broker.sandbox.central_server import CentralServer
+from tests.certificates import refused_certificate
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 
 HOST = "127.0.0.1"
-LONG_AGO = datetime.now(UTC) - timedelta(days=2)
-YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
 
 @dataclass
@@ -122,16 +120,6 @@ REFUSED = {
     "expired": ("certificate has expired", "clock"),
     "another host": ("IP address mismatch", "connect by a name"),
 }
-
-
-def refused_certificate(what: str, authority: trustme.CA) -> trustme.LeafCert:
-    match what:
-        case "expired":
-            return authority.issue_cert(HOST, not_before=LONG_AGO, not_after=YESTERDAY)
-        case "another host":
-            return authority.issue_cert("rabbitmq.example")
-        case _:
-            return trustme.CA().issue_cert(HOST)
 
 
 @pytest.mark.parametrize("what", REFUSED)

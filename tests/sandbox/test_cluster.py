@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,7 +9,7 @@ import pytest
 import trio
 from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.cluster import RabbitmqCluster, open_rabbitmq_cluster
+from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode, RabbitmqNodeError
 from chaos.queue_client import QueueClient
 from chaos.raw_content import Content
@@ -33,15 +32,6 @@ async def main():
         await trio.sleep_forever()
 trio.run(main)
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RabbitmqCluster]:
-    with (
-        start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(open_rabbitmq_cluster()) as cluster,
-    ):
-        yield cluster
 
 
 async def until_answering(node: RabbitmqNode, *, expected: bool) -> None:

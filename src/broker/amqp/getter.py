@@ -8,14 +8,14 @@ decode; so the answers are taken out of the stream before it sees them.
 import asyncio
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from aiormq import Channel
 from pamqp import commands, frame
-from pamqp.constants import FRAME_HEADER, FRAME_METHOD
+from pamqp.constants import FRAME_METHOD
 
+from broker.amqp.content import Content
 from broker.amqp.delivery import Got
-from broker.amqp.properties import AllProperties, decode_all_properties
+from broker.amqp.properties import decode_all_properties
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.writer import FrameWriter
 
@@ -23,7 +23,6 @@ _GET_OK, _GET_EMPTY = (
     struct.pack(">I", method.index) for method in (commands.Basic.GetOk, commands.Basic.GetEmpty)
 )
 _unpack_tag = struct.Struct(">Q").unpack_from
-_unpack_size = struct.Struct(">Q").unpack_from
 _unpack_behind = struct.Struct(">I").unpack
 
 
@@ -42,7 +41,8 @@ class QueueGetter:
         self._request = frame.marshal(commands.Basic.Get(queue=queue), channel.number)
         self._unanswered = 0
         self._got: list[Got] = []
-        self._answer: _Answer | None = None
+        self._tag = self._behind = 0
+        self._content: Content | None = None
         self._progressed = asyncio.Event()
 
     async def get(self, count: int) -> Sequence[Got]:
@@ -82,43 +82,27 @@ class QueueGetter:
             if payload.startswith(_GET_OK):
                 # Between the two are names that the sender chose, in bytes that may be anything.
                 (tag,), (behind,) = _unpack_tag(payload, 4), _unpack_behind(payload[-4:])
-                self._answer = _Answer(tag, behind)
+                self._tag, self._behind, self._content = tag, behind, Content()
             elif payload.startswith(_GET_EMPTY):
                 self._unanswered -= 1
             else:
                 return False
             return True
-        if self._answer is None:
+        content = self._content
+        if content is None:
             raise KeyError("a content that nothing announced")
-        if frame_type == FRAME_HEADER:
-            (self._answer.missing,) = _unpack_size(payload, 4)
-            self._answer.properties = decode_all_properties(payload[12:])
-        else:
-            self._answer.body.append(payload)
-            self._answer.missing -= len(payload)
-        if self._answer.missing <= 0:
-            self._got.append(self._answer.complete())
-            self._answer = None
+        if content.take(frame_type, payload):
+            self._got.append(self._complete(content))
+            self._content = None
             self._unanswered -= 1
         return True
 
-
-@dataclass(slots=True)
-class _Answer:
-    """A message whose frames have not all arrived."""
-
-    tag: int
-    behind: int
-    properties: AllProperties = field(default_factory=AllProperties)
-    missing: int = 0
-    body: list[bytes] = field(default_factory=list)
-
-    def complete(self) -> Got:
-        properties = self.properties
+    def _complete(self, content: Content) -> Got:
+        properties = decode_all_properties(content.properties)
         return Got(
-            self.tag,
-            b"".join(self.body),
-            self.behind,
+            self._tag,
+            content.body,
+            self._behind,
             properties.headers,
             properties.correlation_id,
             properties.error,

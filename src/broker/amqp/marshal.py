@@ -58,6 +58,21 @@ def marshal_publishing(
         )
     )
     method = _method(publishing.exchange, publishing.queue, channel)
+    return marshal_content(method, header, body, channel=channel, frame_max=frame_max)
+
+
+def marshal_content(
+    method: bytes, header: bytes, body: bytes, *, channel: int, frame_max: int
+) -> bytes:
+    """Return the frames of a method that has a content.
+
+    Args:
+        method: The frame of the method.
+        header: The payload of the header's frame.
+        body: The body.
+        channel: The channel's number.
+        frame_max: The largest frame that RabbitMQ takes, in bytes.
+    """
     parts = [method, _frame(FRAME_HEADER, channel, header)]
     room = frame_max - 8
     parts += [

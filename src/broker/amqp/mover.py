@@ -10,15 +10,16 @@ import asyncio
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiormq import Channel
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelLockedResource
 from pamqp import commands
-from pamqp.constants import FRAME_HEADER, FRAME_METHOD
+from pamqp.constants import FRAME_METHOD
 
 from broker.amqp.connection import Connection
+from broker.amqp.content import Content
 from broker.amqp.errors import AmqpError, translated
 from broker.amqp.marshal import marshal_ack
 from broker.amqp.properties import Properties
@@ -183,23 +184,14 @@ class _RawPublisher:
         """Nothing is consumed on this channel."""
 
 
-@dataclass(slots=True)
-class _Incoming:
-    """A delivery whose frames have not all arrived."""
-
-    tag: int
-    properties: bytes = b""
-    missing: int = 0
-    body: list[bytes] = field(default_factory=list)
-
-
 class _Reader:
     """Consumes a queue; the `FrameTaker` of its channel."""
 
     def __init__(self, channel: AbstractChannel) -> None:
         self.channel = channel
         self._consumer_tag: str | None = None
-        self._incoming: _Incoming | None = None
+        self._tag = 0
+        self._content: Content | None = None
         self._complete: list[RawMessage] = []
         self._progressed = asyncio.Event()
 
@@ -234,21 +226,14 @@ class _Reader:
                 return False
             # The consumer's tag stands before, names that the sender chose behind it.
             (tag,) = _unpack_number(payload, 5 + payload[4])
-            self._incoming = _Incoming(tag)
+            self._tag, self._content = tag, Content()
             return True
-        incoming = self._incoming
-        if incoming is None:
+        content = self._content
+        if content is None:
             raise KeyError("a content that nothing announced")
-        if frame_type == FRAME_HEADER:
-            (incoming.missing,) = _unpack_number(payload, 4)
-            incoming.properties = payload[12:]
-        else:
-            incoming.body.append(payload)
-            incoming.missing -= len(payload)
-        if incoming.missing <= 0:
-            body = b"".join(incoming.body)
-            self._complete.append(RawMessage(incoming.tag, incoming.properties, body))
-            self._incoming = None
+        if content.take(frame_type, payload):
+            self._complete.append(RawMessage(self._tag, content.properties, content.body))
+            self._content = None
         return True
 
 

@@ -8,7 +8,6 @@ delivered, not even for a moment.
 """
 
 import asyncio
-import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from pamqp.common import FieldTable
 
 from broker.amqp.connection import Connection
 from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.queue_state import INEQUIVALENT
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.endpoints import AmqpEndpoint
 
@@ -41,7 +41,6 @@ _BLOCKED_TIMEOUT = 2.0
 _NO_QUEUE: FieldTable = {"x-max-priority": -1}
 _NO_EXCHANGE: FieldTable = {"alternate-exchange": 0}
 _NO_CONSUMER: FieldTable = {"x-priority": "none"}
-_INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
 
 
 class ProbeError(AmqpError):
@@ -254,7 +253,7 @@ async def _may_publish_to(connection: Connection, exchange: str) -> bool:
 
 def _difference(refusal: ChannelClosed | None) -> str | None:
     text = "" if refusal is None else describe(refusal)
-    found = _INEQUIVALENT.search(text)
+    found = INEQUIVALENT.search(text)
     # That it has not the priorities which were asked for is no difference by itself.
     return found[1] if found and not text.endswith("but current is none") else None
 

@@ -24,7 +24,8 @@ type QueueType = Literal["classic", "quorum"]
 
 _NO_TYPE = "?"
 """A type that no queue can have: no queue is created by declaring it."""
-_INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
+INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
+"""How RabbitMQ tells the first property in which a declaration differs from what exists."""
 _CURRENT_TYPE = re.compile(r"arg 'x-queue-type' .* but current is (?:'([a-z]+)'|none)$")
 
 
@@ -78,7 +79,7 @@ def _told(refusal: ChannelClosed | None) -> tuple[str | None, str | None]:
     current = _CURRENT_TYPE.search(text)
     if current is not None:
         return current[1] or "classic", None
-    found = _INEQUIVALENT.search(text)
+    found = INEQUIVALENT.search(text)
     return None, found[1] if found is not None and found[1] != "x-queue-type" else None
 
 

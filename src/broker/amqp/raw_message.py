@@ -4,9 +4,9 @@ import struct
 
 import msgspec
 from pamqp import commands, frame
-from pamqp.constants import FRAME_BODY, FRAME_END_CHAR, FRAME_HEADER
 
-_pack_frame = struct.Struct(">BHI").pack
+from broker.amqp.marshal import marshal_content
+
 _pack_header = struct.Struct(">HHQ").pack
 _BASIC = 60
 _USER_ID = 1 << 4
@@ -57,16 +57,12 @@ def marshal_raw(
         frame_max: The largest frame that RabbitMQ takes, in bytes.
     """
     method = commands.Basic.Publish(exchange=exchange, routing_key="", mandatory=True)
-    room = frame_max - 8
-    return b"".join(
-        (
-            frame.marshal(method, channel),
-            _frame(FRAME_HEADER, channel, _pack_header(_BASIC, 0, len(body)) + properties),
-            *(
-                _frame(FRAME_BODY, channel, body[start : start + room])
-                for start in range(0, len(body), room)
-            ),
-        )
+    return marshal_content(
+        frame.marshal(method, channel),
+        _pack_header(_BASIC, 0, len(body)) + properties,
+        body,
+        channel=channel,
+        frame_max=frame_max,
     )
 
 
@@ -101,7 +97,3 @@ def _size(properties: bytes, start: int, size: int) -> int:
             (length,) = struct.unpack_from(">I", properties, start)
             return 4 + int(length)
     return size
-
-
-def _frame(frame_type: int, channel: int, payload: bytes) -> bytes:
-    return b"".join((_pack_frame(frame_type, channel, len(payload)), payload, FRAME_END_CHAR))

@@ -14,6 +14,7 @@ from broker.commands.checks.http_port import check_http_port
 from broker.commands.checks.item import Item
 from broker.commands.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.commands.checks.server import check_server
+from broker.commands.durable_queues import durable_queues
 from broker.commands.output import Format, console, print_json
 from broker.commands.taking_settings import taking_settings
 from broker.observe.logs import configure_logging
@@ -89,14 +90,11 @@ async def run_checks(settings: Settings, portal: BlockingPortal, *, register: bo
         register: Whether to register at the server.
     """
     name = f"{settings.broker_name} (check)"
+    queues = durable_queues(settings)
     wanted = Wanted(
         name=name,
-        consumed=(
-            *settings.broker_input_queue,
-            settings.broker_metadata_queue,
-            settings.broker_advertisement_queue,
-        ),
-        published=(*settings.broker_output_queue, settings.broker_dead_letter_queue),
+        consumed=tuple(queue.name for queue in queues if queue.is_consumed),
+        published=tuple(queue.name for queue in queues if not queue.is_consumed),
         exchange=settings.broker_registry_exchange,
         has_url=settings.amqp_url is not None,
         tls=client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file),

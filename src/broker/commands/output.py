@@ -21,8 +21,16 @@ def print_json(value: Any) -> None:
     Args:
         value: Anything that msgspec encodes.
     """
-    document = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    print_text(f"{document.decode()}\n")
+    print_text(json_document(value))
+
+
+def json_document(value: Any) -> str:
+    """Return a value as one JSON document, indented, with a line's end.
+
+    Args:
+        value: Anything that msgspec encodes.
+    """
+    return f"{msgspec.json.format(msgspec.json.encode(value), indent=2).decode()}\n"
 
 
 def print_text(text: str) -> None:

@@ -14,6 +14,7 @@ from broker.commands.dead_letters.letter import Letter, now
 from broker.commands.dead_letters.progress import progress
 from broker.commands.dead_letters.selection import Selection
 from broker.commands.dead_letters.window import windows
+from broker.commands.durable_queues import durable_queues
 from broker.commands.in_session import EXIT_FAILED, EXIT_OK, fail, run_in_session, write
 from broker.settings import Settings
 
@@ -72,11 +73,7 @@ async def _replay(
     matches = selection.matching(now())
     tally = Tally()
     # A header names the queue, and anybody may have written it; so not each queue will do.
-    queues = {
-        *settings.broker_input_queue,
-        settings.broker_metadata_queue,
-        settings.broker_advertisement_queue,
-    }
+    queues = {queue.name for queue in durable_queues(settings) if queue.is_consumed}
 
     def is_wanted(letter: Letter) -> bool:
         if not matches(letter):

@@ -6,8 +6,9 @@ from functools import partial
 import msgspec
 
 from broker.amqp import Queues, Session
+from broker.commands.durable_queues import DurableQueue, durable_queues
 from broker.commands.in_session import EXIT_OK, run_in_session, write
-from broker.commands.queues.durable import DurableQueue, durable_queues
+from broker.commands.output import json_document
 from broker.commands.queues.migration import temporary_queue
 from broker.observe.one_line import one_line
 from broker.settings import Settings
@@ -58,7 +59,7 @@ async def _list(
     queues = await session.queues()
     items = [await _item(queues, queue) for queue in durable_queues(settings)]
     if format == "json":
-        write(f"{msgspec.json.format(msgspec.json.encode(items), indent=2).decode()}\n")
+        write(json_document(items))
     else:
         write(_table(items))
     return EXIT_OK

@@ -1,16 +1,15 @@
 """`broker queues migrate`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import msgspec
 import trio
 
 from broker.amqp import AmqpError, Queues, QueueType, Session
+from broker.commands.durable_queues import durable_queues
 from broker.commands.in_session import EXIT_FAILED, EXIT_OK, fail, run_in_session, write
-from broker.commands.queues.durable import durable_queues
+from broker.commands.output import json_document
 from broker.commands.queues.migration import (
     Seen,
     Step,
@@ -141,7 +140,7 @@ async def _migrate_all(
     finally:
         # Also when it is interrupted, or RabbitMQ goes away.
         if format == "json":
-            _print_json({"dry_run": False, "queues": done})
+            write(json_document({"dry_run": False, "queues": done}))
         if not is_complete:
             fail("unfinished; nothing is lost: run the same command again to go on")
     return EXIT_OK if is_complete else EXIT_FAILED
@@ -219,7 +218,7 @@ async def _delete(queues: Queues, name: str) -> None:
 def _print_plan(seen: Mapping[str, Seen], wanted: QueueType, format: str) -> None:  # noqa: A002
     plan = [_plan(name, one, wanted) for name, one in seen.items()]
     if format == "json":
-        _print_json({"dry_run": True, "queues": plan})
+        write(json_document({"dry_run": True, "queues": plan}))
         return
     for one in plan:
         write(f"{one_line(one['queue'])}: {one['would']}\n")
@@ -265,7 +264,3 @@ def _sentence(progress: Progress) -> str:
 
 def _counted(count: int) -> str:
     return "1 message" if count == 1 else f"{count} messages"
-
-
-def _print_json(value: Mapping[str, bool | Sequence[Any]]) -> None:
-    write(f"{msgspec.json.format(msgspec.json.encode(value), indent=2).decode()}\n")

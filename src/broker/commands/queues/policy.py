@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from broker.commands.queues.durable import durable_queues
+from broker.commands.durable_queues import durable_queues
 from broker.settings import Settings
 
 _PRIORITY = 10
