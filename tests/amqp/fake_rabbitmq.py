@@ -5,6 +5,7 @@ It answers requests at once, and confirms, refuses or returns what is published 
 
 import asyncio
 from dataclasses import dataclass
+from typing import cast
 
 import aiormq
 import pamqp.frame
@@ -16,6 +17,7 @@ from pamqp.frame import FrameTypes
 from pamqp.header import ContentHeader
 
 from broker.amqp.frames import FrameReader, FrameSink
+from broker.amqp.writer import FrameWriter
 
 QUEUE = "input"
 
@@ -31,6 +33,23 @@ class Published:
     exchange: str = ""
 
 
+class Stream:
+    """What a frame writer sees of a connection: an `asyncio.StreamWriter` with a slow reader."""
+
+    def __init__(self) -> None:
+        self.unread = asyncio.Queue[bytes]()
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, frames: bytes) -> None:
+        if frames:
+            self.unread.put_nowait(frames)
+
+    async def drain(self) -> None:
+        await self.unread.join()
+
+
 class FakeRabbitmq:
     """One connection with two channels. Made in the event loop that serves it."""
 
@@ -43,7 +62,8 @@ class FakeRabbitmq:
         self._connection.connected.set()
         self.consuming = Channel(self._connection, 1, publisher_confirms=False)
         self.publishing = Channel(self._connection, 2, publisher_confirms=True)
-        self.write_queue = self._connection.write_queue
+        self._stream = Stream()
+        self.writer = FrameWriter(cast("asyncio.StreamWriter", self._stream))
         self._reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
         self.acknowledgements: list[tuple[int, bool]] = []
         self.published: list[Published] = []
@@ -60,16 +80,29 @@ class FakeRabbitmq:
         self._reader.add_sink(channel.number, sink)
 
     async def serve(self) -> None:
-        """Deal with what aiormq writes, until cancelled."""
+        """Deal with what is written, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._serve_aiormq())
+            tasks.create_task(self._serve_writer())
+
+    async def _serve_aiormq(self) -> None:
         while True:
             written = await self._connection.write_queue.get()
-            rest = written.payload
-            while rest:
-                size, channel, frame = pamqp.frame.unmarshal(rest)
-                self._deal_with(channel, frame)
-                rest = rest[size:]
+            self._read(written.payload)
             written.drain()
-            self.events += 1
+
+    async def _serve_writer(self) -> None:
+        while True:
+            self._read(await self._stream.unread.get())
+            self._stream.unread.task_done()
+
+    def _read(self, written: bytes) -> None:
+        rest = written
+        while rest:
+            size, channel, frame = pamqp.frame.unmarshal(rest)
+            self._deal_with(channel, frame)
+            rest = rest[size:]
+        self.events += 1
 
     def deliver(self, body: bytes) -> int:
         """Deliver one message and return its tag."""

@@ -27,7 +27,6 @@ from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.frames import FrameReader
 from broker.amqp.handoff import Handoff
 from broker.amqp.publisher import Publisher
-from broker.amqp.writer import FrameWriter
 from broker.observe.tally import PublishTally
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
 
@@ -46,8 +45,7 @@ class HalfSession:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.rabbitmq = FakeRabbitmq()
         tasks.create_task(self.rabbitmq.serve())
-        writer = FrameWriter(self.rabbitmq.write_queue)
-        tasks.create_task(writer.run())
+        writer = self.rabbitmq.writer
         publisher = Publisher(self.rabbitmq.publishing, writer, no_queue_is_missing, PublishTally())
         self.consumer = Consumer(
             QUEUE,

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -35,10 +36,15 @@ class Told:
         )
 
     def submit(self, name: str, app_id: str = "me") -> None:
+        self.submit_all(name, app_id=app_id)
+
+    def submit_all(self, *names: str, app_id: str = "me") -> None:
         self.publisher.submit(
-            Publishing("q", name.encode(), app_id),
-            lambda outcome: self.outcomes.append((name, outcome)),
+            (Publishing("q", name.encode(), app_id), partial(self._tell, name)) for name in names
         )
+
+    def _tell(self, name: str, outcome: Outcome) -> None:
+        self.outcomes.append((name, outcome))
 
     def message_id(self, number: int) -> str:
         # Behind the content type, the delivery mode and its own length.
@@ -84,6 +90,27 @@ def test_what_could_not_be_written_takes_no_number() -> None:
         told.submit("b")
         told.publisher.confirmed(1, multiple=False, positive=True)
         assert told.outcomes == [("a", Outcome.CONFIRMED)]
+
+    in_event_loop(act)
+
+
+def test_what_was_submitted_before_one_that_cannot_be_written_is_written() -> None:
+    def act(told: Told) -> None:
+        fine, broken = Publishing("q", b"fine", "me"), Publishing("q", b"broken", "x" * 256)
+        with pytest.raises(TypeError):
+            told.publisher.submit((one, lambda _: None) for one in (fine, broken))
+        assert told.publisher.unconfirmed == 1
+        assert b"fine" in b"".join(told.written)
+
+    in_event_loop(act)
+
+
+def test_what_is_submitted_together_is_written_together() -> None:
+    def act(told: Told) -> None:
+        told.submit_all("a", "b")
+        assert len(told.written) == 1
+        told.publisher.confirmed(2, multiple=True, positive=True)
+        assert told.outcomes == [("a", Outcome.CONFIRMED), ("b", Outcome.CONFIRMED)]
 
     in_event_loop(act)
 

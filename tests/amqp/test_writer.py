@@ -1,62 +1,88 @@
-"""The one writer: everything in order, together what came together, and known when written."""
+"""The way to the socket: at once and in order, and known when the system has taken it."""
 
 import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
-from aiormq.abc import ChannelFrame
+import pytest
 
+from broker.amqp.errors import AmqpError
 from broker.amqp.writer import FrameWriter
 
-
-def test_writes_in_order_and_together_what_came_together() -> None:
-    async def act() -> list[bytes]:
-        queue = asyncio.Queue[ChannelFrame](1)
-        writer = FrameWriter(queue)
-        await writer.flushed()  # nothing was to be written
-        running = asyncio.create_task(writer.run())
-        writes = []
-
-        writer.write(b"1")
-        writer.write(b"2")
-        first = await queue.get()
-        writes.append(first.payload)
-        # The socket takes no more: the rest waits, and is written at once.
-        writer.write(b"3")
-        writer.write(b"4")
-        await asyncio.sleep(0)
-        assert queue.empty()
-        first.drain()
-        second = await queue.get()
-        writes.append(second.payload)
-
-        flushed = asyncio.create_task(writer.flushed())
-        await asyncio.sleep(0)
-        assert not flushed.done()
-        second.drain()
-        await flushed
-
-        running.cancel()
-        await asyncio.wait([running])
-        return writes
-
-    assert asyncio.run(act()) == [b"12", b"34"]
+MUCH = bytes(1 << 24)
+"""More than fits into the buffers of a socket."""
 
 
-def test_is_not_flushed_while_something_came_after_the_last_write() -> None:
+class Connected:
+    """A connection whose peer reads only when it is told to."""
+
+    def __init__(self, stream: asyncio.StreamWriter, peer: socket.socket) -> None:
+        self._stream = stream
+        self._peer = peer
+        self.writer = FrameWriter(stream)
+
+    async def read(self, size: int) -> bytes:
+        loop = asyncio.get_running_loop()
+        read = bytearray()
+        while len(read) < size:
+            read += await loop.sock_recv(self._peer, size - len(read))
+        return bytes(read)
+
+    async def lose(self) -> None:
+        self._peer.close()
+        await self._stream.wait_closed()
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Connected]:
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
+    _, stream = await asyncio.open_connection(sock=ours)
+    with peer:
+        yield Connected(stream, peer)
+        stream.transport.abort()
+
+
+def test_writes_at_once_and_in_order() -> None:
     async def act() -> None:
-        queue = asyncio.Queue[ChannelFrame](1)
-        writer = FrameWriter(queue)
-        running = asyncio.create_task(writer.run())
-        writer.write(b"1")
-        first = await queue.get()
-        writer.write(b"2")
-        flushed = asyncio.create_task(writer.flushed())
-        first.drain()
-        second = await queue.get()
-        await asyncio.sleep(0)
-        assert not flushed.done()
-        second.drain()
-        await flushed
-        running.cancel()
-        await asyncio.wait([running])
+        async with connected() as connection:
+            connection.writer.write(b"1")
+            connection.writer.write(b"2")
+            assert await connection.read(2) == b"12"
+            await connection.writer.flushed()
 
     asyncio.run(act())
+
+
+def test_is_not_flushed_while_the_peer_takes_nothing() -> None:
+    async def act() -> None:
+        async with connected() as connection:
+            connection.writer.write(MUCH)
+            connection.writer.write(b"last")
+            flushed = asyncio.create_task(connection.writer.flushed())
+            await asyncio.sleep(0)
+            assert not flushed.done()
+            assert await connection.read(len(MUCH) + 4) == MUCH + b"last"
+            await flushed
+
+    asyncio.run(act())
+
+
+def test_a_lost_connection_is_left_alone_and_said_when_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def act() -> None:
+        async with connected() as connection:
+            connection.writer.write(MUCH)
+            flushed = asyncio.create_task(connection.writer.flushed())
+            await asyncio.sleep(0)
+            with suppress(ConnectionError):
+                await connection.lose()
+            with pytest.raises(AmqpError, match="writing to RabbitMQ"):
+                await flushed
+            for _ in range(10):
+                connection.writer.write(b"nobody reads this")
+
+    asyncio.run(act())
+    assert not caplog.records  # asyncio would complain of the fifth

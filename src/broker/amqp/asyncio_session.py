@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from itertools import starmap
 from typing import cast
 
 import anyio
@@ -24,7 +25,6 @@ from broker.amqp.getter import QueueGetter
 from broker.amqp.mover import Mover
 from broker.amqp.publisher import Outcome, Publisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
-from broker.amqp.writer import FrameWriter
 from broker.endpoints import AmqpEndpoint
 from broker.error_groups import first_error
 from broker.observe.tally import PublishTally
@@ -175,7 +175,9 @@ class AsyncioSession:
             UnroutableError: There is no queue for one of them.
             AmqpError: The session was lost; which of them arrived is not known.
         """
-        await asyncio.gather(*map(self._publisher.publish, publishings))
+        outcomes = await self.publish_once(publishings)
+        again = zip(publishings, outcomes, strict=True)
+        await asyncio.gather(*starmap(self._publisher.publish_again, again))
 
     async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[Outcome]:
         """Publish, and return what RabbitMQ made of each, without another try.
@@ -185,8 +187,10 @@ class AsyncioSession:
         """
         loop = asyncio.get_running_loop()
         outcomes: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in publishings]
-        for publishing, outcome in zip(publishings, outcomes, strict=True):
-            self._publisher.submit(publishing, partial(_set, outcome))
+        self._publisher.submit(
+            (publishing, partial(_set, outcome))
+            for publishing, outcome in zip(publishings, outcomes, strict=True)
+        )
         return await asyncio.gather(*outcomes)
 
     async def get(self, queue: str, count: int) -> Sequence[Got]:
@@ -216,17 +220,17 @@ class AsyncioSession:
         declaring, moving = await self._connect("declare"), await self._connect("move")
         channel = await self._channel(moving, publisher_confirms=True)
         user = self._parameters.endpoint.user
-        return Mover(moving, channel, self._new_writer(moving), user), declaring
+        return Mover(moving, channel, user), declaring
 
     async def _open(self, opened: Callable[[], None]) -> None:
         await self._ensure(self._parameters.queues, self._parameters.fanouts)
         self._consuming = await self._connect("consume")
         self._publishing = await self._connect("publish")
         channel = await self._channel(self._publishing, publisher_confirms=True)
-        writer = self._new_writer(self._publishing)
-        self._publisher = Publisher(channel, writer, self._recreate, self._parameters.tally)
+        self._publisher = Publisher(
+            channel, self._publishing.writer, self._recreate, self._parameters.tally
+        )
         self._publishing.add_sink(channel.number, self._publisher)
-        self._acknowledging = self._new_writer(self._consuming)
         self._tasks.create_task(self._watch_confirms())
         opened()
 
@@ -272,7 +276,7 @@ class AsyncioSession:
             queue,
             channel,
             consumed=await listen(channel, queue) if is_fanout else queue,
-            writer=self._acknowledging,
+            writer=self._consuming.writer,
             publisher=self._publisher,
             tasks=self._tasks,
             cancelled=self.fail,
@@ -284,14 +288,9 @@ class AsyncioSession:
         getter = self._getters.get(queue)
         if getter is None:
             channel = await self._channel(self._consuming, publisher_confirms=False)
-            getter = self._getters[queue] = QueueGetter(queue, channel, self._acknowledging)
+            getter = self._getters[queue] = QueueGetter(queue, channel, self._consuming.writer)
             self._consuming.add_taker(channel.number, getter)
         return getter
-
-    def _new_writer(self, connection: Connection) -> FrameWriter:
-        writer = FrameWriter(connection.aiormq.write_queue)
-        self._tasks.create_task(writer.run())
-        return writer
 
     async def _channel(self, connection: Connection, *, publisher_confirms: bool) -> Channel:
         with translated("opening a channel"):

@@ -13,6 +13,7 @@ from yarl import URL
 
 from broker.amqp.errors import describe, translated
 from broker.amqp.frames import FrameReader, FrameSink, FrameTaker
+from broker.amqp.writer import FrameWriter
 from broker.endpoints import AmqpEndpoint
 
 CONNECT_TIMEOUT = 10.0
@@ -46,6 +47,11 @@ class Connection:
         if self._connection is None:
             raise RuntimeError("the connection is not open")
         return self._connection
+
+    @property
+    def writer(self) -> FrameWriter:
+        """The way to the socket of the open connection for frames that aiormq need not see."""
+        return self._transport.writer
 
     def add_sink(self, channel: int, sink: FrameSink) -> None:
         """Hand the frequent frames of an open channel to a sink; see `broker.amqp.frames`."""
@@ -131,6 +137,7 @@ class _Transport(TransportFactory):
         self._tls = tls
         self._transport: asyncio.Transport | None = None
         self._reader: FrameReader | None = None
+        self._writer: FrameWriter | None = None
 
     async def create(
         self,
@@ -150,7 +157,9 @@ class _Transport(TransportFactory):
             server_hostname=self._endpoint.host if self._tls else None,
             ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT if self._tls else None,
         )
-        return reader, asyncio.StreamWriter(self._transport, protocol, reader, loop)
+        stream = asyncio.StreamWriter(self._transport, protocol, reader, loop)
+        self._writer = FrameWriter(stream)
+        return reader, stream
 
     @property
     def close_text(self) -> str:
@@ -163,6 +172,13 @@ class _Transport(TransportFactory):
         if self._reader is None:
             raise RuntimeError("the connection is not open")
         return self._reader
+
+    @property
+    def writer(self) -> FrameWriter:
+        """Where frames leave."""
+        if self._writer is None:
+            raise RuntimeError("the connection is not open")
+        return self._writer
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -1,7 +1,7 @@
 """The asyncio half of a consumer: deliveries out, settlements in, cumulative acknowledgements."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -107,13 +107,16 @@ class QueueConsumer:
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish what came of deliveries, in the order given, and acknowledge them."""
+        self._publisher.submit(self._publishings(settlements))
+
+    def _publishings(
+        self, settlements: Sequence[Settlement]
+    ) -> Iterator[tuple[Publishing, Callable[[Outcome], None]]]:
         for settlement in settlements:
             if settlement.announcement is not None:
-                self._publisher.submit(
-                    settlement.announcement, partial(self._announced, settlement)
-                )
+                yield settlement.announcement, partial(self._announced, settlement)
             if settlement.publishing is not None:
-                self._publisher.submit(settlement.publishing, partial(self._published, settlement))
+                yield settlement.publishing, partial(self._published, settlement)
             elif settlement.announcement is None:
                 self._mark_settled(settlement)
 

@@ -9,12 +9,14 @@ import time
 from functools import lru_cache
 
 from pamqp import commands, encode, frame
-from pamqp.constants import FRAME_BODY, FRAME_END_CHAR, FRAME_HEADER
+from pamqp.constants import FRAME_BODY, FRAME_END, FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
 
 from broker.amqp.delivery import Publishing
 
 _pack_frame = struct.Struct(">BHI").pack
 _pack_header = struct.Struct(">HHQH").pack
+_pack_ack = struct.Struct(">BHIIQ?B").pack
+_ACK_SIZE = 13
 _pack_timestamp = struct.Struct(">Q").pack
 _PERSISTENT = b"\x02"
 _BASIC = 60
@@ -84,7 +86,9 @@ def marshal_content(
 
 def marshal_ack(tag: int, *, channel: int) -> bytes:
     """Return the frame that acknowledges all deliveries up to a tag."""
-    return frame.marshal(commands.Basic.Ack(delivery_tag=tag, multiple=True), channel)
+    # By hand: for a lone message pamqp's way takes a twentieth of all its time.
+    method = commands.Basic.Ack.index
+    return _pack_ack(FRAME_METHOD, channel, _ACK_SIZE, method, tag, True, FRAME_END)
 
 
 @lru_cache(maxsize=64)

@@ -55,16 +55,13 @@ class Mover:
     Args:
         connection: A connection for this alone.
         channel: A channel of it in confirm mode that nobody else publishes on.
-        writer: The writer of the connection.
         user: Who is logged in.
     """
 
-    def __init__(
-        self, connection: Connection, channel: Channel, writer: FrameWriter, user: str
-    ) -> None:
+    def __init__(self, connection: Connection, channel: Channel, user: str) -> None:
         self._connection = connection
-        self._publisher = _RawPublisher(channel, writer)
-        self._writer = writer
+        self._writer = connection.writer
+        self._publisher = _RawPublisher(channel, self._writer)
         self._user = user
         self._reader: _Reader | None = None
         connection.add_sink(channel.number, self._publisher)
@@ -157,11 +154,14 @@ class _RawPublisher:
         self._pending.update(range(self._last_number + 1, self._last_number + 1 + len(messages)))
         self._last_number += len(messages)
         self._settled.clear()
-        for properties, body in messages:
-            frames = marshal_raw(
-                exchange, properties, body, channel=self._channel, frame_max=self._frame_max
+        self._writer.write(
+            b"".join(
+                marshal_raw(
+                    exchange, properties, body, channel=self._channel, frame_max=self._frame_max
+                )
+                for properties, body in messages
             )
-            self._writer.write(frames)
+        )
         await self._settled.wait()
         if self._problem is not None:
             raise AmqpError(self._problem)

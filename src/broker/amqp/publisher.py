@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
 from itertools import takewhile
 
@@ -85,13 +85,22 @@ class Publisher:
         """How many publishings wait for their confirm now."""
         return len(self._pending)
 
-    def submit(self, publishing: Publishing, done: Callable[[Outcome], None]) -> None:
-        """Publish once. Does not wait.
+    def submit(self, publishings: Iterable[tuple[Publishing, Callable[[Outcome], None]]]) -> None:
+        """Publish each once, all with one write. Does not wait.
 
         Args:
-            publishing: What to publish. Publishings reach RabbitMQ in the order of the calls.
-            done: Called with what RabbitMQ made of it, unless the session ends before.
+            publishings: What to publish, in this order; and what is called with what RabbitMQ made
+                of it, unless the session ends before.
         """
+        frames: list[bytes] = []
+        try:
+            for publishing, done in publishings:
+                frames.append(self._numbered(publishing, done))
+        finally:
+            # What has a number is written, whatever came of the next one.
+            self._writer.write(b"".join(frames))
+
+    def _numbered(self, publishing: Publishing, done: Callable[[Outcome], None]) -> bytes:
         number = self._last_number + 1
         frames = marshal_publishing(
             publishing,
@@ -107,7 +116,7 @@ class Publisher:
             self._measured, self._measured_from = number, self._loop.time()
         self._last_number = number
         self._pending[number] = done
-        self._writer.write(frames)
+        return frames
 
     async def publish(self, publishing: Publishing) -> None:
         """Publish, and return when RabbitMQ confirmed that a queue has the message.
@@ -191,5 +200,5 @@ class Publisher:
             if not submitted.done():
                 submitted.set_result(outcome)
 
-        self.submit(publishing, done)
+        self.submit([(publishing, done)])
         return await submitted
