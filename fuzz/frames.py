@@ -79,3 +79,6 @@ class _Sink:
 
     def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
         self._taken.append((self._channel, "confirmed", tag, multiple, positive))
+
+    def flush(self) -> None:
+        """How the stream came in pieces is no part of what it said."""

@@ -1,7 +1,6 @@
 """RabbitMQ and the sessions with it, played by hand."""
 
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -29,14 +28,14 @@ class FakeSession:
         self._events = events
         self._lost = trio.Event()
         self._news = trio.lowlevel.ParkingLot()
-        self._queues: dict[str, trio.MemorySendChannel[Delivery]] = {}
+        self._queues: dict[str, Callable[[Deliveries], None]] = {}
 
     def lose(self) -> None:
         self._lost.set()
 
     def deliver(self, queue: str, body: bytes = b"{}") -> None:
         self.unsettled += 1
-        self._queues[queue].send_nowait(Delivery(queue, 1, body))
+        self._queues[queue](Deliveries(queue, [Delivery(queue, 1, body)], self._settle))
 
     async def run(self) -> None:
         await self._lost.wait()
@@ -45,30 +44,22 @@ class FakeSession:
     async def consume(
         self,
         queue: str,
-        forward: Callable[[Deliveries], Awaitable[None]],
+        take: Callable[[Deliveries], None],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        self._queues[queue], receive = trio.open_memory_channel[Delivery](math.inf)
         with trio.CancelScope(shield=True):
             await trio.lowlevel.checkpoint()
         self.consuming.append(queue)
         self.consumed.append(queue)
+        self._queues[queue] = take
         task_status.started()
-
-        async def forward_arrived() -> None:
-            async for delivery in receive:
-                with trio.CancelScope(shield=True):
-                    await forward(Deliveries(queue, [delivery], self._settle))
-
         try:
-            await forward_arrived()
+            await trio.sleep_forever()
         finally:
             with trio.move_on_after(DRAIN_TIMEOUT, shield=True) as drain:
                 self.consuming.remove(queue)
                 self._events.append(f"{queue} not consumed any more")
-                self._queues[queue].close()
-                await forward_arrived()
                 while self.unsettled and not self._lost.is_set():
                     await self._news.park()
             if drain.cancelled_caught:

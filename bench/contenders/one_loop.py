@@ -2,12 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bench.setting import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 from broker.amqp import Delivery, SessionParameters
 from broker.amqp.asyncio_session import AsyncioSession
-from broker.amqp.handoff import Handoff
 from broker.dispatch import Dispatcher, QueueNames
 from broker.endpoints import parse_amqp_urls
 from broker.observe.tally import MessageTally
@@ -26,7 +25,6 @@ async def main(url: str, prefetch: int) -> None:
             prefetch=prefetch,
         )
     )
-    loop = asyncio.get_running_loop()
     opened = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(session.run(opened.set))
@@ -36,10 +34,7 @@ async def main(url: str, prefetch: int) -> None:
         def arrived(deliveries: Sequence[Delivery]) -> None:
             consumer.settle([dispatcher.settle(delivery)[0] for delivery in deliveries])
 
-        def soon(hand_over: Callable[[], None]) -> None:
-            loop.call_soon(hand_over)
-
-        await consumer.start(Handoff(soon, arrived).put)
+        await consumer.start(arrived)
 
 
 def _dispatcher() -> Dispatcher:

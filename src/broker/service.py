@@ -18,11 +18,12 @@ from broker.amqp import AmqpEndpoint, SessionParameters
 from broker.backoff import Backoff
 from broker.central import CentralLink, ServerAddress
 from broker.dispatch import QueueNames
+from broker.mailbox import Mailbox
 from broker.observe.logs import configure_logging
 from broker.observe.tally import MessageTally, PublishTally, ServerTally
 from broker.observe.traces import open_traces
 from broker.observe.vitals import Vitals
-from broker.router import Mail, Router
+from broker.router import Router
 from broker.settings import Settings
 from broker.supervisor import AmqpSupervisor
 from broker.tls import client_context
@@ -31,7 +32,6 @@ from broker.wakeup import Gate
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 
-_MAILBOX_SIZE = 16
 """Mails, not messages: deliveries come in batches, and the prefetch bounds their number."""
 _CLOSING_TIME = 4.0
 """Seconds of the stop that are kept for closing connections, or half of it when it is short."""
@@ -161,13 +161,13 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         server_available=central.server_available,
         traced=None if traces is None else traces.traced,
     )
-    send, mailbox = trio.open_memory_channel[Mail](_MAILBOX_SIZE)
+    mailbox = Mailbox()
     vitals = Vitals(
         broker_name=settings.broker_name,
         queues=queues,
         prefetch=settings.broker_prefetch,
         router=router,
-        mailbox=send,
+        mailbox=mailbox,
         amqp=supervisor,
         portal=portal,
         central=central,
@@ -177,23 +177,21 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         server=from_server,
         stop_requested=stop_requested,
     )
-    # `send` stays open, so that the router outlives all who write to it.
-    with send:
-        async with trio.open_nursery() as nursery:
-            routing = Supervised("router", partial(router.run, mailbox))
-            linking = Supervised("central link", partial(central.run, send.clone()))
-            consuming = Supervised("AMQP supervisor", partial(supervisor.run, send.clone()))
-            observing = Supervised("HTTP endpoint", partial(_serve_http, settings, vitals))
-            for task in (routing, linking, consuming, observing):
-                nursery.start_soon(task.run)
-            await stop_requested.wait()
-            settled = await supervisor.drain()
-            nursery.start_soon(observing.stop)
-            if traces is not None:
-                export_time = min(_EXPORT_TIME, settings.broker_shutdown_timeout / 4)
-                nursery.start_soon(traces.close, export_time)
-            for task in (linking, consuming, routing):
-                await task.stop()
+    async with trio.open_nursery() as nursery:
+        routing = Supervised("router", partial(router.run, mailbox))
+        linking = Supervised("central link", partial(central.run, mailbox))
+        consuming = Supervised("AMQP supervisor", partial(supervisor.run, mailbox))
+        observing = Supervised("HTTP endpoint", partial(_serve_http, settings, vitals))
+        for task in (routing, linking, consuming, observing):
+            nursery.start_soon(task.run)
+        await stop_requested.wait()
+        settled = await supervisor.drain()
+        nursery.start_soon(observing.stop)
+        if traces is not None:
+            export_time = min(_EXPORT_TIME, settings.broker_shutdown_timeout / 4)
+            nursery.start_soon(traces.close, export_time)
+        for task in (linking, consuming, routing):
+            await task.stop()
     return settled
 
 

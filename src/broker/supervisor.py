@@ -10,8 +10,8 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Session, SessionLostError, SessionParameters, open_session
 from broker.backoff import Backoff
+from broker.mailbox import Mailbox
 from broker.observe.connectivity import Connectivity
-from broker.router import Mail
 from broker.wakeup import Gate
 
 _log = structlog.get_logger(__name__)
@@ -76,19 +76,18 @@ class AmqpSupervisor:
         """How many deliveries are not acknowledged yet."""
         return 0 if self._session is None else self._session.in_flight
 
-    async def run(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
+    async def run(self, mailbox: Mailbox) -> None:
         """Keep a session until cancelled; on cancellation it is closed within three seconds.
 
         Args:
             mailbox: Where deliveries go.
         """
-        with mailbox:
-            while not self._draining.is_set():
-                pause = await self._round(mailbox)
-                with trio.move_on_after(pause):
-                    await self._draining.wait()
-            self._drained.set()
-            await trio.sleep_forever()
+        while not self._draining.is_set():
+            pause = await self._round(mailbox)
+            with trio.move_on_after(pause):
+                await self._draining.wait()
+        self._drained.set()
+        await trio.sleep_forever()
 
     async def drain(self) -> bool:
         """Stop consuming, and wait until all that was taken is settled and acknowledged.
@@ -103,7 +102,7 @@ class AmqpSupervisor:
             await self._drained.wait()
         return not self._holds_deliveries
 
-    async def _round(self, mailbox: trio.MemorySendChannel[Mail]) -> float:
+    async def _round(self, mailbox: Mailbox) -> float:
         """Try the nodes until one opens and is lost again; return the pause before the next."""
         untried = list(self._sessions)
         self._shuffle(untried)
@@ -120,7 +119,7 @@ class AmqpSupervisor:
                 return pause
 
     async def _live(
-        self, parameters: SessionParameters, mailbox: trio.MemorySendChannel[Mail]
+        self, parameters: SessionParameters, mailbox: Mailbox
     ) -> tuple[SessionLostError, float | None]:
         """Return why the session ended, and how many seconds it was open; None if it never was."""
         opened_at = None
@@ -146,21 +145,21 @@ class AmqpSupervisor:
             self._session = None
         raise AssertionError("a session neither lasted nor was lost")
 
-    async def _consume(self, session: Session, mailbox: trio.MemorySendChannel[Mail]) -> None:
+    async def _consume(self, session: Session, mailbox: Mailbox) -> None:
         async with trio.open_nursery() as consumers:
             for queue in self._other_queues:
-                consumers.start_soon(session.consume, queue, mailbox.send)
+                consumers.start_soon(session.consume, queue, mailbox.deliver)
             consumers.start_soon(self._consume_gated, session, mailbox)
             await self._draining.wait()
             # Each consumer hands over what it has, and ends when all of that is acknowledged.
             consumers.cancel_scope.cancel()
 
-    async def _consume_gated(self, session: Session, mailbox: trio.MemorySendChannel[Mail]) -> None:
+    async def _consume_gated(self, session: Session, mailbox: Mailbox) -> None:
         while True:
             await self._consumption.opened()
             async with trio.open_nursery() as consumers:
                 for queue in self._gated_queues:
-                    await consumers.start(session.consume, queue, mailbox.send)
+                    await consumers.start(session.consume, queue, mailbox.deliver)
                     _log.info("routing_started", queue=queue)
                 await self._consumption.closed()
                 consumers.cancel_scope.cancel()

@@ -26,14 +26,13 @@ class Inbox:
     def bodies(self) -> list[bytes]:
         return [delivery.body for delivery in self.deliveries]
 
-    async def forward(self, arrived: Deliveries) -> None:
+    def take(self, arrived: Deliveries) -> None:
         self.deliveries += arrived.deliveries
         self.settle = arrived.settle
         if self._settlement is not None:
             arrived.settle([self._settlement(delivery) for delivery in arrived.deliveries])
         self._arrived.set()
         self._arrived = trio.Event()
-        await trio.lowlevel.checkpoint()
 
     async def holds(self, count: int) -> None:
         while len(self.deliveries) < count:

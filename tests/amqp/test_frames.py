@@ -33,6 +33,7 @@ class Sink:
     """Writes down what it takes."""
 
     events: list[tuple[object, ...]] = field(default_factory=list)
+    flushed: list[int] = field(default_factory=list)
 
     def delivered(
         self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
@@ -44,6 +45,9 @@ class Sink:
 
     def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
         self.events.append(("confirmed", tag, multiple, positive))
+
+    def flush(self) -> None:
+        self.flushed.append(len(self.events))
 
 
 def read(*chunks: bytes) -> tuple[list[tuple[object, ...]], bytes]:
@@ -299,6 +303,21 @@ def test_remembers_why_rabbitmq_closed_the_connection() -> None:
         return [before, reader.close_text]
 
     assert asyncio.run(close_texts()) == ["", "NOT_ALLOWED - ü"]
+
+
+def test_a_sink_hands_on_what_arrived_together_once_and_before_aiormq_sees_the_rest() -> None:
+    sink = Sink()
+    cancelled = marshal(Basic.CancelOk("consumer"), TAKEN)
+
+    async def feed() -> bytes:
+        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        reader.add_sink(TAKEN, sink)
+        reader.feed_data(marshal(Basic.Ack(1), TAKEN) + marshal(Basic.Ack(2), TAKEN) + cancelled)
+        reader.feed_data(marshal(Basic.Ack(3), TAKEN))
+        return await reader.readexactly(len(cancelled))
+
+    assert asyncio.run(feed()) == cancelled
+    assert sink.flushed == [2, 3]
 
 
 def shown_over_time(loop: SkippingLoop, feed: Callable[[FrameReader, int], None]) -> bytes:

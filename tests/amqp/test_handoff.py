@@ -20,7 +20,7 @@ def test_nothing_is_lost_and_one_wake_up_is_under_way(steps: list[bool]) -> None
 
     for number, is_put in enumerate(steps):
         if is_put:
-            handoff.put(number)
+            handoff.put([number])
         elif wake_ups:
             wake_ups.pop()()
         assert len(wake_ups) <= 1
@@ -40,10 +40,10 @@ def test_what_is_put_while_a_batch_is_taken_is_handed_over() -> None:
     def deliver(items: Sequence[int]) -> None:
         received.extend(items)
         if received == [1]:
-            handoff.put(2)
+            handoff.put([2])
 
     handoff = Handoff[int](wake_ups.append, deliver)
-    handoff.put(1)
+    handoff.put([1])
     wake_ups.pop()()
     wake_ups.pop()()
 
@@ -55,7 +55,7 @@ def test_a_late_wake_up_with_nothing_to_hand_over_delivers_nothing() -> None:
     wake_ups: list[Callable[[], None]] = []
     batches: list[Sequence[int]] = []
     handoff = Handoff[int](wake_ups.append, batches.append)
-    handoff.put(1)
+    handoff.put([1])
     wake_ups[0]()
     wake_ups[0]()
 
@@ -77,7 +77,7 @@ async def test_from_one_thread_to_another(portal: BlockingPortal) -> None:
 
     def put_all() -> None:
         for number in range(count):
-            handoff.put(number)
+            handoff.put([number])
 
     with trio.fail_after(PATIENCE):
         await portal.call_async(put_all)

@@ -25,7 +25,6 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.frames import FrameReader
-from broker.amqp.handoff import Handoff
 from broker.amqp.publisher import Publisher
 from broker.observe.tally import PublishTally
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
@@ -138,9 +137,6 @@ def cost(count: int) -> Cost:
     loop = CountingLoop()
     batches: list[Sequence[Delivery]] = []
 
-    def soon(hand_over: Callable[[], None]) -> None:
-        loop.call_soon(hand_over)
-
     async def settle_all() -> Cost:
         async with half_session() as half:
 
@@ -148,7 +144,7 @@ def cost(count: int) -> Cost:
                 batches.append(deliveries)
                 half.consumer.settle([published(delivery) for delivery in deliveries])
 
-            await half.consumer.start(Handoff(soon, arrived).put)
+            await half.consumer.start(arrived)
             before, futures, created = half.rabbitmq.events, loop.futures, loop.tasks
             half.deliver(count)
             await half.written(before + 1)
@@ -237,18 +233,17 @@ async def test_a_batch_wakes_each_thread_once(
     batches: list[Sequence[Delivery]] = []
     settled = trio.Event()
 
-    async def forward(arrived: Deliveries) -> None:
+    def take(arrived: Deliveries) -> None:
         batches.append(arrived.deliveries)
         arrived.settle([published(delivery) for delivery in arrived.deliveries])
         settled.set()
-        await trio.lowlevel.checkpoint()
 
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
             parameters = SessionParameters(endpoint, name="test")
             session = await stack.enter_async_context(open_session(portal, parameters))
             nursery = await stack.enter_async_context(trio.open_nursery())
-            await nursery.start(session.consume, QUEUE, forward)
+            await nursery.start(session.consume, QUEUE, take)
             half = sessions[0].half
             loop = await portal.call_async(asyncio.get_running_loop)
             border = Border(monkeypatch)

@@ -220,7 +220,7 @@ async def test_an_exchange_that_exists_carries_nothing(
     inbox = Inbox(Settlement)
     theirs = replace(endpoint, user=user, password=user)
     async with open_session(portal, parameters) as session, trio.open_nursery() as nursery:
-        await nursery.start(session.consume, fanout, inbox.forward)
+        await nursery.start(session.consume, fanout, inbox.take)
         for permissions, may_publish in (((ALL, ALL, ALL), True), ((ALL, NOTHING, ALL), False)):
             await rabbitmq.ctl("set_permissions", user, *permissions)
             report = await probe_queues(portal, theirs, queues)

@@ -49,7 +49,7 @@ async def consuming(session: Session, queue: str, inbox: Inbox) -> AsyncIterator
     """Consume for the length of the block, and stop as a consumer is stopped."""
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            await nursery.start(session.consume, queue, inbox.forward)
+            await nursery.start(session.consume, queue, inbox.take)
             yield
             nursery.cancel_scope.cancel()
 
@@ -295,14 +295,14 @@ async def test_passes_on_only_headers_of_the_allow_list(
 async def test_a_settlement_that_cannot_be_published_ends_the_session(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    async def forward(arrived: Deliveries) -> None:
+    def take(arrived: Deliveries) -> None:
         unsendable = Publishing(queues.output, b"", app_id="x" * 300)
         arrived.settle([Settlement(one, unsendable) for one in arrived.deliveries])
 
     async def use() -> None:
         async with open_session(portal, parameters) as session:
             await raw.publish(queues.input, b"a")
-            await session.consume(queues.input, forward)
+            await session.consume(queues.input, take)
 
     assert "settling failed" in str(await lost(use))
     assert await raw.ready(queues.input) == 1
@@ -405,7 +405,7 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
 
     async def consume() -> None:
         async with open_session(portal, parameters) as session:
-            await session.consume(queues.input, Inbox(forwarded_to(queues.output)).forward)
+            await session.consume(queues.input, Inbox(forwarded_to(queues.output)).take)
 
     assert str(await lost(consume)) == f"queue {queues.output!r} cannot be created"
     assert (await raw.take(queues.input, 1))[0].redelivered
@@ -648,7 +648,7 @@ async def test_a_queue_that_is_gone_cannot_be_consumed(
     async def consume() -> None:
         async with open_session(portal, parameters) as session:
             await raw.delete(queues.input)
-            await session.consume(queues.input, Inbox().forward)
+            await session.consume(queues.input, Inbox().take)
 
     assert "no queue" in str(await lost(consume))
 
@@ -796,44 +796,19 @@ async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_agai
     assert await raw.ready(queues.output) == 4
 
 
-async def test_handing_over_is_finished_though_the_consumer_is_cancelled(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
-) -> None:
-    inbox = Inbox(forwarded_to(queues.output))
-    handing_over, has_room = trio.Event(), trio.Event()
-
-    async def forward(arrived: Deliveries) -> None:
-        handing_over.set()
-        await has_room.wait()
-        await inbox.forward(arrived)
-
-    async with open_session(portal, parameters) as session:
-        await raw.publish(queues.input, b"1")
-        with trio.fail_after(PATIENCE):
-            async with trio.open_nursery() as nursery:
-                await nursery.start(session.consume, queues.input, forward)
-                await handing_over.wait()
-                nursery.cancel_scope.cancel()
-                has_room.set()
-        assert inbox.bodies == [b"1"]
-        assert await raw.ready(queues.output) == 1
-
-    assert await raw.ready(queues.input) == 0
-
-
-async def test_a_forwarder_that_fails_is_the_callers_error(
+async def test_one_who_fails_to_take_is_the_callers_error(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     class BugError(Exception):
         pass
 
-    async def forward(_: Deliveries) -> None:
+    def take(_: Deliveries) -> None:
         raise BugError
 
     with pytest.RaisesGroup(BugError, flatten_subgroups=True), trio.fail_after(PATIENCE):
         async with open_session(portal, parameters) as session:
             await raw.publish(queues.input, b"1")
-            await session.consume(queues.input, forward)
+            await session.consume(queues.input, take)
 
     assert await raw.ready(queues.input) == 1
 

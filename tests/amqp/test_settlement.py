@@ -128,7 +128,7 @@ class ConsumerUnderTest:
             )
             self.rabbitmq.attach(self.rabbitmq.publishing, publisher)
             self.rabbitmq.attach(self.rabbitmq.consuming, self._consumer)
-            await self._consumer.start(self.handed_out.append)
+            await self._consumer.start(self.handed_out.extend)
             opened.set()
             await asyncio.get_running_loop().create_future()
 

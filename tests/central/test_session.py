@@ -1,7 +1,6 @@
 """What the broker says in a session, what it understands, and when it gives up."""
 
 import json
-import math
 from collections.abc import Generator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,9 +21,9 @@ from broker.central.session import (
     CentralSession,
 )
 from broker.central.websocket import ServerAddress, WebSocketError, open_websocket
+from broker.mailbox import BrokerRegistered, Mail, Mailbox
 from broker.messages import AgentStatus, Fields, Rejected, StatusUpdate
 from broker.observe.tally import ServerTally
-from broker.router import BrokerRegistered, Mail
 from broker.wakeup import Wakeup
 from tests.autojump import autojump
 from tests.central.peers import Attempt, MemoryStream, Network, start
@@ -50,7 +49,7 @@ class Rig:
         self.tally = ServerTally()
         self.registrations = 0
         self.session: CentralSession | None = None
-        self._send, self.mailbox = trio.open_memory_channel[Mail](math.inf)
+        self.mailbox = Mailbox(room=1000)
 
     async def run(self) -> None:
         address = ServerAddress("ws://central/ws", token="t0ps3cr3t")  # noqa: S106 - a test's
@@ -73,13 +72,15 @@ class Rig:
     async def mail(self) -> list[Mail]:
         """Return the mail that has come for the router."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.outbox.forward, self._send)
+            nursery.start_soon(self.outbox.forward, self.mailbox)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-        mails = []
-        while self.mailbox.statistics().current_buffer_used:
-            mails.append(self.mailbox.receive_nowait())
-        return mails
+        mails: list[Mail] = []
+        while True:
+            try:
+                mails.append(self.mailbox.receive_nowait())
+            except trio.WouldBlock:
+                return mails
 
 
 @pytest.fixture
@@ -191,12 +192,11 @@ async def test_a_large_update_delays_no_pong(
     agents = [{"agent_id": str(number), "is_online": True} for number in range(5000)]
     await server.send("AGENT_STATUS_UPDATE", agents=agents)
     await server.send("PING")
-    forwarded, mailbox = trio.open_memory_channel[Mail](2)
-    nursery.start_soon(rig.outbox.forward, forwarded)
+    nursery.start_soon(rig.outbox.forward, rig.mailbox)
     with trio.fail_after(10):
         assert (await server.receive())["message_type"] == "PONG"
         answered = True
-        _, update = await mailbox.receive(), await mailbox.receive()
+        _, update = await rig.mailbox.receive(), await rig.mailbox.receive()
     assert isinstance(update, StatusUpdate)
     assert len(update.agents) == 5000
 
@@ -205,8 +205,7 @@ async def test_a_large_update_delays_no_pong(
 async def test_a_busy_router_delays_no_pong(
     rig: Rig, network: Network, nursery: trio.Nursery
 ) -> None:
-    full, _ = trio.open_memory_channel[Mail](0)
-    nursery.start_soon(rig.outbox.forward, full)
+    nursery.start_soon(rig.outbox.forward, Mailbox(room=1))
     start(nursery, rig.run)
     server = await network.serve(nursery)
     await server.register()

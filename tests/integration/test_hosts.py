@@ -13,7 +13,7 @@ from yarl import URL
 from broker.amqp import AmqpEndpoint, SessionParameters, connection
 from broker.backoff import Backoff
 from broker.endpoints import parse_amqp_urls
-from broker.router import Mail
+from broker.mailbox import Mailbox
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.supervisor import AmqpSupervisor
@@ -46,7 +46,6 @@ async def test_the_next_node_is_tried_at_once(
 ) -> None:
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT", CONNECT_TIMEOUT)
     (there,) = parse_amqp_urls(rabbitmq.url)
-    send, _ = trio.open_memory_channel[Mail](0)
     with (
         structlog.testing.capture_logs() as lines,
         start_blocking_portal("asyncio") as portal,
@@ -68,7 +67,7 @@ async def test_the_next_node_is_tried_at_once(
         )
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(supervisor.run, send)
+                nursery.start_soon(supervisor.run, Mailbox())
                 while not supervisor.connectivity.is_connected:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()

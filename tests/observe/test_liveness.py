@@ -9,30 +9,31 @@ from typing import Any, cast
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from broker.mailbox import Mailbox, SignOfLife
 from broker.observe import liveness as module
 from broker.observe.liveness import liveness
 from broker.observe.status import Check
 from broker.observe.vitals import Vitals
-from broker.router import Mail, SignOfLife
 
 
 @asynccontextmanager
-async def router(*, answers: bool) -> AsyncIterator[trio.MemorySendChannel[Mail]]:
-    send, mailbox = trio.open_memory_channel[Mail](0)
+async def router(*, answers: bool) -> AsyncIterator[Mailbox]:
+    mailbox = Mailbox()
 
     async def run() -> None:
-        async for mail in mailbox:
+        while True:
+            mail = await mailbox.receive()
             assert isinstance(mail, SignOfLife)
             mail.given()
 
     async with trio.open_nursery() as nursery:
         if answers:
             nursery.start_soon(run)
-        yield send
+        yield mailbox
         nursery.cancel_scope.cancel()
 
 
-def vitals(mailbox: trio.MemorySendChannel[Mail], portal: BlockingPortal) -> Vitals:
+def vitals(mailbox: Mailbox, portal: BlockingPortal) -> Vitals:
     return cast("Vitals", cast("Any", SimpleNamespace(mailbox=mailbox, portal=portal)))
 
 

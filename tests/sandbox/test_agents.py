@@ -111,11 +111,10 @@ async def consume(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    async def forward(arrived: Deliveries) -> None:
+    def settle(arrived: Deliveries) -> None:
         arrived.settle([Settlement(delivery, decide(delivery)) for delivery in arrived.deliveries])
-        await trio.lowlevel.checkpoint()
 
-    await session.consume(queue, forward, task_status=task_status)
+    await session.consume(queue, settle, task_status=task_status)
 
 
 async def take(session: Session, queue: str, number: int) -> list[Delivery]:

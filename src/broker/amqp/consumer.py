@@ -58,7 +58,8 @@ class QueueConsumer:
         self._drained = asyncio.Event()
         self._drained.set()
         self._consumer_tag: str | None = None
-        self._deliver: Callable[[Delivery], None] | None = None
+        self._arrived: list[Delivery] = []
+        self._deliver: Callable[[list[Delivery]], None] | None = None
         channel.on_consumer_cancel_callbacks.add(
             lambda _: cancelled(AmqpError(f"RabbitMQ cancelled the consumer of {queue!r}"))
         )
@@ -73,11 +74,11 @@ class QueueConsumer:
         """How many deliveries are not acknowledged yet."""
         return len(self._window)
 
-    async def start(self, deliver: Callable[[Delivery], None]) -> None:
+    async def start(self, deliver: Callable[[list[Delivery]], None]) -> None:
         """Begin to consume.
 
         Args:
-            deliver: Takes each delivery; must not raise.
+            deliver: Takes the deliveries that arrived together; must not raise.
 
         Raises:
             AmqpError: RabbitMQ refused or did not answer in time.
@@ -123,23 +124,29 @@ class QueueConsumer:
     def delivered(
         self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
     ) -> None:
-        """Hand out a delivery."""
+        """Take a delivery, to hand it out with what arrived together with it."""
         self._window.add(tag)
         self._drained.clear()
-        if self._deliver is not None:
-            self._deliver(
-                Delivery(
-                    self._queue,
-                    tag,
-                    body,
-                    redelivered,
-                    properties.headers,
-                    properties.correlation_id,
-                    properties.error,
-                    properties.replays,
-                    properties.message_id,
-                )
+        self._arrived.append(
+            Delivery(
+                self._queue,
+                tag,
+                body,
+                redelivered,
+                properties.headers,
+                properties.correlation_id,
+                properties.error,
+                properties.replays,
+                properties.message_id,
             )
+        )
+
+    def flush(self) -> None:
+        """Hand out what arrived together."""
+        if self._arrived:
+            arrived, self._arrived = self._arrived, []
+            if self._deliver is not None:
+                self._deliver(arrived)
 
     def returned(self, properties: Properties) -> None:
         """Nothing is published on this channel."""

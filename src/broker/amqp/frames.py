@@ -70,6 +70,9 @@ class FrameSink(Protocol):
     def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
         """Take a confirm: `basic.ack`, or `basic.nack` when it is not positive."""
 
+    def flush(self) -> None:
+        """Hand on what was collected; called when all that arrived together has been taken."""
+
 
 class FrameTaker(Protocol):
     """Is shown every frame of one channel first."""
@@ -169,6 +172,8 @@ class FrameReader(asyncio.StreamReader):
             shown.append(unparsed[position:end])
             position = end
         self._unparsed = unparsed[position:]
+        for sink in self._sinks.values():
+            sink.flush()
         self._show(shown)
 
     def _give_up(self, cause: Exception | None) -> None:

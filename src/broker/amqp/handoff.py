@@ -8,9 +8,9 @@ class Handoff[T]:
     """Collects items in one thread and hands them over together in another.
 
     Waking the other thread costs far more than an item, so there is at most one wake-up under way:
-    what is put meanwhile goes along with it. Appending and taking from a deque is atomic, and the
-    flag is lowered *before* the deque is emptied: an item put after that finds the flag down and
-    asks for a wake-up of its own, so none is left behind.
+    what is put meanwhile goes along with it. Extending a deque by a list and taking from it are
+    atomic, and the flag is lowered *before* the deque is emptied: what is put after that finds the
+    flag down and asks for a wake-up of its own, so nothing is left behind.
 
     Args:
         schedule: Runs a function soon in the receiving thread. Called in the sending one.
@@ -27,9 +27,9 @@ class Handoff[T]:
         self._items: deque[T] = deque()
         self._scheduled = False
 
-    def put(self, item: T) -> None:
-        """Hand over one item, in the order of the calls. Does not wait."""
-        self._items.append(item)
+    def put(self, items: list[T]) -> None:
+        """Hand over items, in the order of the calls. Does not wait."""
+        self._items.extend(items)
         if not self._scheduled:
             self._scheduled = True
             self._schedule(self._hand_over)

@@ -86,7 +86,7 @@ def marshal_content(
 
 def marshal_ack(tag: int, *, channel: int) -> bytes:
     """Return the frame that acknowledges all deliveries up to a tag."""
-    # By hand: for a lone message pamqp's way takes a twentieth of all its time.
+    # By hand: pamqp takes a twentieth of the CPU time of a message that comes alone.
     method = commands.Basic.Ack.index
     return _pack_ack(FRAME_METHOD, channel, _ACK_SIZE, method, tag, True, FRAME_END)
 

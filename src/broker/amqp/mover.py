@@ -183,6 +183,9 @@ class _RawPublisher:
     ) -> None:
         """Nothing is consumed on this channel."""
 
+    def flush(self) -> None:
+        """Nothing is collected here."""
+
 
 class _Reader:
     """Consumes a queue; the `FrameTaker` of its channel."""

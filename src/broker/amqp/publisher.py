@@ -181,6 +181,9 @@ class Publisher:
     ) -> None:
         """Nothing is consumed on this channel."""
 
+    def flush(self) -> None:
+        """Nothing is collected here."""
+
     def _report(self, event: str, queue: str) -> None:
         # With a full prefetch held, a line for each message and try would flood the log.
         if not self._unreported:

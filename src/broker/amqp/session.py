@@ -5,7 +5,6 @@ AnyIO's portal, the stream of deliveries and settlements through one thread-safe
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
@@ -169,63 +168,57 @@ class Session:
     async def consume(
         self,
         queue: str,
-        forward: Callable[[Deliveries], Awaitable[None]],
+        take: Callable[[Deliveries], None],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Consume a queue until cancelled, and forward what arrives.
+        """Consume a queue until cancelled.
 
-        When cancelled it stops consuming, forwards what had arrived before, and waits until all of
-        it is settled and acknowledged; if that takes longer than the session's `drain_timeout`,
-        the session ends. The queue may be consumed again afterwards.
+        When cancelled it stops consuming, and waits until all that arrived is settled and
+        acknowledged; if that takes longer than the session's `drain_timeout`, the session ends.
+        The queue may be consumed again afterwards.
 
         Args:
             queue: The queue.
-            forward: Takes what arrived together. It is never cancelled. What it raises is raised
-                here at once, and what is not settled stays so until the session ends.
+            take: Takes what arrived together, in Trio's thread but in no task, and does not wait:
+                RabbitMQ sends no more than the prefetch before some are settled. What it raises is
+                raised here, and nothing more is taken.
             task_status: Started once RabbitMQ has registered the consumer.
 
         Raises:
             AmqpError: The session was lost.
         """
-        send, receive = trio.open_memory_channel[Sequence[Delivery]](math.inf)
-        # Unbounded but for the prefetch: RabbitMQ sends no more until some are acknowledged.
+        failure: Exception | None = None
+        failed = trio.Event()
+
+        def settle(settlements: Sequence[Settlement]) -> None:
+            self._loop.call_soon_threadsafe(self._asyncio.settle, consumer, settlements)
 
         def arrived(deliveries: Sequence[Delivery]) -> None:
-            # With nobody left to take them they stay unsettled, and return to their queue.
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                send.send_nowait(deliveries)
+            nonlocal failure
+            if failure is None:
+                try:
+                    take(Deliveries(queue, deliveries, settle))
+                except Exception as error:  # noqa: BLE001 - raised by the task, which has a caller
+                    failure = error
+                    failed.set()
 
-        with receive:
-            with trio.CancelScope(shield=True):
-                consumer = await self._call(self._asyncio.consumer, queue)
-                await self._call(consumer.start, Handoff(self._wake_soon, arrived).put)
-            task_status.started()
-
-            def settle(settlements: Sequence[Settlement]) -> None:
-                self._loop.call_soon_threadsafe(self._asyncio.settle, consumer, settlements)
-
-            async def forward_arrived() -> None:
-                async for deliveries in receive:
-                    with trio.CancelScope(shield=True):
-                        await forward(Deliveries(queue, deliveries, settle))
-
-            try:
-                await forward_arrived()
-            except trio.Cancelled:
-                with trio.move_on_after(self._drain_timeout, shield=True) as drain:
-                    await self._call(consumer.stop)
-                    send.close()
-                    await forward_arrived()
-                    await self._call(consumer.drained)
-                if drain.cancelled_caught:
-                    self.end()
-                    raise AmqpError(f"deliveries of {queue!r} were not settled in time") from None
-                raise
-
-    def _wake_soon(self, hand_over: Callable[[], None]) -> None:
-        # At the end of this turn of the asyncio loop, so that all that arrived in it goes along.
-        self._loop.call_soon(self._wake, hand_over)
+        with trio.CancelScope(shield=True):
+            consumer = await self._call(self._asyncio.consumer, queue)
+            await self._call(consumer.start, Handoff(self._wake, arrived).put)
+        task_status.started()
+        try:
+            await failed.wait()
+        except trio.Cancelled:
+            with trio.move_on_after(self._drain_timeout, shield=True) as drain:
+                await self._call(consumer.stop)
+                await self._call(consumer.drained)
+            if drain.cancelled_caught:
+                self.end()
+                raise AmqpError(f"deliveries of {queue!r} were not settled in time") from failure
+            raise
+        if failure is not None:
+            raise failure
 
     def _wake(self, hand_over: Callable[[], None]) -> None:
         # Nobody is left to take anything once Trio has finished.

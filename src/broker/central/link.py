@@ -15,10 +15,10 @@ from broker.central.websocket import (
     WebSocketError,
     open_websocket,
 )
+from broker.mailbox import Mailbox, ServerLost
 from broker.messages import ServerAvailable
 from broker.observe.connectivity import Connectivity
 from broker.observe.tally import ServerTally
-from broker.router import Mail, ServerLost
 from broker.wakeup import Wakeup
 
 _LEAST_INTERVAL = 1.0
@@ -94,25 +94,24 @@ class CentralLink:
         else:
             self._address = replace(self._configured, url=url)
 
-    async def run(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
+    async def run(self, mailbox: Mailbox) -> None:
         """Keep a session until cancelled. On cancellation it is closed within a second.
 
         Args:
             mailbox: The router's.
         """
-        with mailbox:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._outbox.forward, mailbox)
-                while True:
-                    started = trio.current_time()
-                    error = await self._live()
-                    self.connectivity.lost(str(error))
-                    pause = self._pause(error, trio.current_time() - started)
-                    _log.warning("server_lost", error=str(error), retry_in_seconds=round(pause, 1))
-                    self._server_available.clear()
-                    with trio.move_on_after(pause):
-                        await self._server_available.wait()
-                        await trio.sleep_until(started + _LEAST_INTERVAL)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._outbox.forward, mailbox)
+            while True:
+                started = trio.current_time()
+                error = await self._live()
+                self.connectivity.lost(str(error))
+                pause = self._pause(error, trio.current_time() - started)
+                _log.warning("server_lost", error=str(error), retry_in_seconds=round(pause, 1))
+                self._server_available.clear()
+                with trio.move_on_after(pause):
+                    await self._server_available.wait()
+                    await trio.sleep_until(started + _LEAST_INTERVAL)
 
     def _pause(self, error: Exception, lifetime: float) -> float:
         if isinstance(error, MessageTooBigError):

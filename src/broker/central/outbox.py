@@ -2,10 +2,8 @@
 
 from collections import deque
 
-import trio
-
+from broker.mailbox import BrokerRegistered, Mailbox, ServerLost
 from broker.messages import StatusUpdate
-from broker.router import BrokerRegistered, Mail, ServerLost
 from broker.wakeup import Wakeup
 
 
@@ -29,7 +27,7 @@ class Outbox:
             self._mail.append(mail)
         self._changed.set()
 
-    async def forward(self, mailbox: trio.MemorySendChannel[Mail]) -> None:
+    async def forward(self, mailbox: Mailbox) -> None:
         """Forward mail until cancelled."""
         while True:
             await self._changed.wait()

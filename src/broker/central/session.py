@@ -10,9 +10,9 @@ from broker import codec
 from broker.central.outbox import Outbox
 from broker.central.websocket import WebSocketError
 from broker.cooperation import let_others_run
+from broker.mailbox import BrokerRegistered
 from broker.messages import Fields, Rejected, RejectReason, StatusUpdate
 from broker.observe.tally import ServerTally
-from broker.router import BrokerRegistered
 from broker.wakeup import Wakeup
 
 REGISTER_TIMEOUT = 10.0

@@ -6,9 +6,9 @@ from functools import partial
 import trio
 
 from broker.amqp.liveness import answer_of
+from broker.mailbox import SignOfLife
 from broker.observe.status import Check
 from broker.observe.vitals import Vitals
-from broker.router import SignOfLife
 
 DEADLINE = 3.0
 """Seconds in which each part must show a sign of life. A probe should wait a little longer."""

@@ -8,8 +8,9 @@ from anyio.from_thread import BlockingPortal
 
 from broker.central import CentralLink
 from broker.dispatch import QueueNames
+from broker.mailbox import Mailbox
 from broker.observe.tally import MessageTally, PublishTally, ServerTally
-from broker.router import Mail, Router
+from broker.router import Router
 from broker.supervisor import AmqpSupervisor
 from broker.wakeup import Gate
 
@@ -40,7 +41,7 @@ class Vitals:
     queues: QueueNames
     prefetch: int
     router: Router
-    mailbox: trio.MemorySendChannel[Mail]
+    mailbox: Mailbox
     amqp: AmqpSupervisor
     portal: BlockingPortal
     central: CentralLink

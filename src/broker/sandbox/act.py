@@ -82,7 +82,7 @@ class _Agent:
             interrupts.stop = stop
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(session.consume, self.queue, self._forward)
+                    await nursery.start(session.consume, self.queue, self._take)
                     while not stopped.is_set():
                         await session.publish([self._here(), self._question()])
                         with trio.move_on_after(INTERVAL):
@@ -93,9 +93,8 @@ class _Agent:
             finally:
                 interrupts.stop = None
 
-    async def _forward(self, arrived: Deliveries) -> None:
+    def _take(self, arrived: Deliveries) -> None:
         arrived.settle(list(map(self._settlement, arrived.deliveries)))
-        await trio.lowlevel.checkpoint()
 
     def _settlement(self, delivery: Delivery) -> Settlement:
         message = decode_input(delivery.body, MAX_BODY_BYTES)

@@ -78,17 +78,16 @@ class Agent:
         while True:
             await self.online.opened()
             async with trio.open_nursery() as nursery:
-                await nursery.start(session.consume, self.queue, self._forward)
+                await nursery.start(session.consume, self.queue, self._take)
                 await self.online.closed()
                 nursery.cancel_scope.cancel()
 
-    async def _forward(self, arrived: Deliveries) -> None:
+    def _take(self, arrived: Deliveries) -> None:
         # A REPLY is confirmed before the TEXT that it answers is acknowledged.
         arrived.settle(
             [Settlement(delivery, self._reply(delivery)) for delivery in arrived.deliveries]
         )
         self._progressed()
-        await trio.lowlevel.checkpoint()
 
     def _reply(self, delivery: Delivery) -> Publishing | None:
         try:

@@ -48,7 +48,7 @@ class Attendance:
         Raises:
             AmqpError: The session was lost.
         """
-        await session.consume(AGENTS_QUEUE, self._forward, task_status=task_status)
+        await session.consume(AGENTS_QUEUE, self._take, task_status=task_status)
 
     async def miss(self, session: Session) -> None:
         """Notice who has fallen silent, until cancelled. Cancelling it ends the session.
@@ -66,9 +66,8 @@ class Attendance:
                 self._leave(agent_id)
                 await disconnect_agent(session, agent_id)
 
-    async def _forward(self, arrived: Deliveries) -> None:
+    def _take(self, arrived: Deliveries) -> None:
         arrived.settle([self._settlement(delivery) for delivery in arrived.deliveries])
-        await trio.lowlevel.checkpoint()
 
     def _settlement(self, delivery: Delivery) -> Settlement:
         match decode_metadata(delivery.body, MAX_BODY_BYTES):

@@ -53,9 +53,9 @@ class Bookkeeper:
         Raises:
             AmqpError: The session was lost.
         """
-        await session.consume(DEAD_LETTER_QUEUE, self._forward, task_status=task_status)
+        await session.consume(DEAD_LETTER_QUEUE, self._take, task_status=task_status)
 
-    async def _forward(self, arrived: Deliveries) -> None:
+    def _take(self, arrived: Deliveries) -> None:
         for delivery in arrived.deliveries:
             found = _ID.search(delivery.body)
             if found is None:
@@ -64,4 +64,3 @@ class Bookkeeper:
                 self._ledger.record_dead_lettered(found[1].decode())
         arrived.settle([Settlement(delivery) for delivery in arrived.deliveries])
         self._progressed()
-        await trio.lowlevel.checkpoint()

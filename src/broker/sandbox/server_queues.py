@@ -136,11 +136,10 @@ async def relay(
         AmqpError: The session was lost.
     """
 
-    async def forward(arrived: Deliveries) -> None:
+    def settle(arrived: Deliveries) -> None:
         arrived.settle([_settlement(delivery, notice) for delivery in arrived.deliveries])
-        await trio.lowlevel.checkpoint()
 
-    await session.consume(OUTPUT_QUEUE, forward, task_status=task_status)
+    await session.consume(OUTPUT_QUEUE, settle, task_status=task_status)
 
 
 def _settlement(delivery: Delivery, notice: Callable[[FromBroker], None]) -> Settlement:
