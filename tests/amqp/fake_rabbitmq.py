@@ -75,6 +75,11 @@ class FakeRabbitmq:
         self._header = ContentHeader()
         self._body = b""
 
+    @property
+    def unread(self) -> int:
+        """How many writes have left and were not dealt with yet."""
+        return self._stream.unread.qsize()
+
     def attach(self, channel: Channel, sink: FrameSink) -> None:
         """Send the frequent frames of a channel through a frame reader."""
         self._reader.add_sink(channel.number, sink)

@@ -184,6 +184,20 @@ def test_no_message_has_a_task_or_a_future_of_its_own() -> None:
     assert many.futures == few.futures
 
 
+def test_a_message_that_comes_alone_waits_for_no_turn_of_the_event_loop() -> None:
+    async def settle_one() -> None:
+        async with half_session() as half:
+
+            def arrived(deliveries: Sequence[Delivery]) -> None:
+                half.consumer.settle([published(delivery) for delivery in deliveries])
+
+            await half.consumer.start(arrived)
+            half.deliver(1)
+            assert half.rabbitmq.unread == 1
+
+    asyncio.run(settle_one())
+
+
 class UnconnectedSession(AsyncioSession):
     """The asyncio half of a session, without a network."""
 

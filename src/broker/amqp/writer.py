@@ -8,8 +8,9 @@ from broker.amqp.errors import translated
 class FrameWriter:
     """Writes frames at once, beside aiormq, which writes what is rare.
 
-    aiormq has a queue for frames and a task that empties it. They take a tenth of the CPU time of a
-    message that comes alone, and their way to the socket is the same: whole frames, in one thread.
+    aiormq has a queue for frames and a task that empties it. They take more than a tenth of the CPU
+    time of a message that comes alone, and their way to the socket is the same: whole frames, in
+    one thread.
 
     Args:
         stream: The connection's.
