@@ -796,6 +796,24 @@ async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_agai
     assert await raw.ready(queues.output) == 4
 
 
+async def test_what_arrives_while_a_consumer_is_cancelled_is_taken_and_settled(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    count = 200
+    inbox = Inbox(forwarded_to(queues.output))
+    few = msgspec.structs.replace(parameters, prefetch=50)
+    async with open_session(portal, few) as session:
+        await raw.publish(queues.input, *map(str.encode, map(str, range(count))))
+        with trio.fail_after(PATIENCE):
+            async with consuming(session, queues.input, inbox):
+                pass  # cancelled as soon as it consumes
+        taken = len(inbox.deliveries)
+        assert await raw.ready(queues.output) == taken
+        left = await raw.take(queues.input, count - taken)
+        assert [int(one.body) for one in left] == list(range(taken, count))
+        assert not any(one.redelivered for one in left)
+
+
 async def test_one_who_fails_to_take_is_the_callers_error(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:

@@ -1,7 +1,7 @@
 """Who is there, with a session that delivers and takes what the test wants."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import trio
@@ -28,13 +28,13 @@ class FakeSession:
         self.published += publishings
 
     async def consume(
-        self, queue: str, forward: object, *, task_status: trio.TaskStatus[None]
+        self, queue: str, take: Callable[[Deliveries], None], *, task_status: trio.TaskStatus[None]
     ) -> None:
         assert queue == AGENTS_QUEUE
         task_status.started()
         async for body in self._arriving:
             delivery = Delivery(tag=1, queue=queue, body=body)
-            await forward(Deliveries(queue, [delivery], self.settled.extend))  # type: ignore[operator]
+            take(Deliveries(queue, [delivery], self.settled.extend))
 
 
 class World:
