@@ -97,6 +97,7 @@ class HoldUp(msgspec.Struct):
         quiet: The slowest message without it, at a low rate.
         message: The slowest message while it comes.
         pong: From the PING right behind it to the answer; the frame's transfer is included.
+        transfer: The same behind a frame of as many bytes that means nothing to the broker.
         problems: As for `Run`.
     """
 
@@ -104,6 +105,7 @@ class HoldUp(msgspec.Struct):
     quiet: float
     message: float
     pong: float
+    transfer: float
     problems: list[str] = []
 
 

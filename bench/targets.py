@@ -116,6 +116,8 @@ def _hold_up(measured: list[HoldUp]) -> Iterator[Target]:
     if measured:
         name = f"a message during a full update of {measured[0].agents:,}"
         yield _at_most(name, median(one.message for one in measured), 50, "ms")
+        name = f"a PONG by a full update of {measured[0].agents:,}, its transfer aside"
+        yield _at_most(name, median(one.pong - one.transfer for one in measured), 50, "ms")
 
 
 def _growth(measured: list[Growth]) -> Iterator[Target]:
