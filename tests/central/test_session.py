@@ -30,6 +30,7 @@ from tests.central.peers import Attempt, MemoryStream, Network, start
 
 SILENCE = 45.0
 CLOSING = 1.0
+SMALL, LARGE = 100, 2_000_000
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ALICE = {
     "agent_id": "alice",
@@ -199,6 +200,41 @@ async def test_a_large_update_delays_no_pong(
         _, update = await rig.mailbox.receive(), await rig.mailbox.receive()
     assert isinstance(update, StatusUpdate)
     assert len(update.agents) == 5000
+
+
+@autojump
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_a_large_frame_lets_others_run_before_each_pass_over_it(
+    size: int,
+    rig: Rig,
+    network: Network,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times: list[float] = []
+    decode_frame, decode = codec.decode_frame, codec.decoding_status_update
+
+    def parse(text: str) -> tuple[str, Fields] | Rejected:
+        times.append(trio.current_time())
+        return decode_frame(text)
+
+    def split(fields: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
+        times.append(trio.current_time())
+        return decode(fields)
+
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    monkeypatch.setattr(codec, "decode_frame", parse)
+    monkeypatch.setattr(codec, "decoding_status_update", split)
+    sent_at = trio.current_time()
+    await server.send("AGENT_STATUS_UPDATE", agents=[ALICE], padding="x" * size)
+    await trio.sleep(1)
+    parsed_at, split_at = times
+    if size == LARGE:
+        assert sent_at < parsed_at < split_at
+    else:
+        assert sent_at == parsed_at == split_at
 
 
 @autojump

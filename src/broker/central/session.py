@@ -26,6 +26,8 @@ _UNSENT_MESSAGES = 100
 _UNDECODED_UPDATES = 1000
 _UNDECODED_BYTES = 1 << 28
 """Of all updates behind the one that is being decoded."""
+_LARGE = 1 << 20
+"""Bytes; what takes one pass over so many holds up everything else for a millisecond."""
 _MOST_REPORTED = 100
 """Kinds of frames that one session reports as ignored."""
 _SHOWN_CHARACTERS = 100
@@ -120,6 +122,7 @@ class CentralSession:
         while True:
             message = await self._websocket.get_message()
             self._last_frame = trio.current_time()
+            await _pause_if_large(len(message))
             frame = (
                 codec.decode_frame(message)
                 if isinstance(message, str)
@@ -161,7 +164,9 @@ class CentralSession:
     async def _decode_updates(self) -> None:
         # Apart from the listener, which must answer a heartbeat that stands behind an update.
         async for fields in self._undecoded:
-            self._undecoded_bytes -= _size(fields)
+            size = _size(fields)
+            self._undecoded_bytes -= size
+            await _pause_if_large(size)
             update = await _decode_update(fields)
             if isinstance(update, Rejected):
                 self._tally.ignored[update.reason.value] += 1
@@ -225,6 +230,13 @@ async def _decode_update(fields: Fields) -> StatusUpdate | Rejected:
             update: StatusUpdate | Rejected = decoded.value
             return update
         # A hundred thousand agents take a good tenth of a second, in which all else goes on.
+        await let_others_run()
+
+
+async def _pause_if_large(size: int) -> None:
+    # A large frame is joined, parsed, and split into its agents, each at once and each for about a
+    # millisecond per megabyte. One after the other, they would hold up chat messages for the sum.
+    if size > _LARGE:
         await let_others_run()
 
 
