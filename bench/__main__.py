@@ -40,7 +40,7 @@ def bench(
 
     Args:
         quick: Measure little, in less than two minutes; for a look, not for figures.
-        full: Measure much, in a quarter of an hour, and put the results into docs/performance.md.
+        full: Measure much, in twenty minutes, and put the results into docs/performance.md.
         only: Measure one section only. Latency takes the throughput along, for its rates.
         scale: Measure instead how several brokers, queues and nodes share the work, ask the model
             what is beyond this machine, and put both into docs/scaling.md; in ten minutes. With

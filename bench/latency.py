@@ -17,7 +17,7 @@ type Drive = Callable[[str, float, float], Awaitable[Latency]]
 
 
 async def measure(
-    field: Field, contender: Contender, loads: dict[str, float], seconds: float
+    field: Field, contender: Contender, loads: dict[str, float], seconds: float, messages: int
 ) -> list[Latency]:
     """Send messages at steady rates, one rate after the other.
 
@@ -25,10 +25,13 @@ async def measure(
         field: Where the contender runs.
         contender: Which.
         loads: Messages per second, by what to call them.
-        seconds: How long each rate is held.
+        seconds: How long each rate is held at least.
+        messages: How many each rate gets at least.
     """
     async with driven(field, contender) as drive:
-        return [await drive(load, rate, seconds) for load, rate in loads.items()]
+        return [
+            await drive(load, rate, max(seconds, messages / rate)) for load, rate in loads.items()
+        ]
 
 
 @asynccontextmanager

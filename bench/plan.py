@@ -20,7 +20,8 @@ class Plan:
         window_rounds: How often they take their turn, with as many messages as in the comparison.
         sizes: Message sizes in bytes, and how many messages of each.
         latency_rounds: How often the contenders take their turn at all rates.
-        latency_seconds: How long each rate is held.
+        latency_seconds: How long each rate is held at least.
+        latency_messages: How many messages each rate gets at least; a percentile of a few is noise.
         agents: Numbers of agents.
         hold_up_rounds: How often a large status update comes.
         blocked_seconds: How long RabbitMQ takes nothing.
@@ -35,6 +36,7 @@ class Plan:
     sizes: dict[int, int]
     latency_rounds: int
     latency_seconds: float
+    latency_messages: int
     agents: tuple[int, ...]
     hold_up_rounds: int
     blocked_seconds: float
@@ -61,6 +63,7 @@ QUICK = Plan(
     sizes={300: 4_000, 4_096: 2_000, 65_536: 300, 1 << 20: 40},
     latency_rounds=1,
     latency_seconds=1.5,
+    latency_messages=250,
     agents=(10, 1_000, 100_000),
     hold_up_rounds=1,
     blocked_seconds=4,
@@ -75,6 +78,7 @@ DEFAULT = Plan(
     sizes={300: 10_000, 4_096: 5_000, 65_536: 1_000, 1 << 20: 100},
     latency_rounds=1,
     latency_seconds=4.0,
+    latency_messages=1_000,
     agents=(10, 1_000, 100_000, 1_000_000),
     hold_up_rounds=5,
     blocked_seconds=15,
@@ -89,6 +93,7 @@ FULL = Plan(
     sizes={300: 20_000, 4_096: 10_000, 65_536: 2_000, 1 << 20: 200},
     latency_rounds=5,
     latency_seconds=4.0,
+    latency_messages=2_500,
     agents=(10, 1_000, 100_000, 1_000_000),
     hold_up_rounds=5,
     blocked_seconds=15,

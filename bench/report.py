@@ -151,10 +151,12 @@ def _hold_up(measured: list[HoldUp]) -> str:
     return (
         f"While a full update of {measured[0].agents:,} agents came and was applied, the slowest "
         f"message took {median(slowest):.0f} ms ({min(slowest):.0f} ... {max(slowest):.0f} ms in "
-        f"{len(measured)} tries; without it {median(one.quiet for one in measured):.0f} ms), and a "
-        f"PING right behind it was answered after {median(one.pong for one in measured):.0f} ms: "
-        f"{median(one.transfer for one in measured):.0f} ms is what as many bytes take that the "
-        "broker ignores."
+        f"{len(measured)} tries; without it {median(one.quiet for one in measured):.0f} ms), and "
+        f"the slowest PING was answered after {median(one.pong_after for one in measured):.0f} ms. "
+        "A PING that stands right behind the update is answered after "
+        f"{median(one.pong_behind for one in measured):.0f} ms, the transfer included; behind as "
+        "many bytes that mean nothing to the broker, after "
+        f"{median(one.pong_behind_ignored for one in measured):.0f} ms."
     )
 
 

@@ -96,16 +96,18 @@ class HoldUp(msgspec.Struct):
         agents: How many it names.
         quiet: The slowest message without it, at a low rate.
         message: The slowest message while it comes.
-        pong: From the PING right behind it to the answer; the frame's transfer is included.
-        transfer: The same behind a frame of as many bytes that means nothing to the broker.
+        pong_behind: From the PING right behind it to the answer; the transfer is included.
+        pong_behind_ignored: The same behind as many bytes that mean nothing to the broker.
+        pong_after: The slowest answer to those PINGs that come while it is decoded and applied.
         problems: As for `Run`.
     """
 
     agents: int
     quiet: float
     message: float
-    pong: float
-    transfer: float
+    pong_behind: float
+    pong_behind_ignored: float
+    pong_after: float
     problems: list[str] = []
 
 

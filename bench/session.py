@@ -108,7 +108,11 @@ class _Session:
             for contender, loads in ((AIO_PIKA, same), (BROKER, same | own)):
                 self._show(task, f"latency: {contender.title}")
                 self.results.latency += await latency.measure(
-                    self._field, contender, loads, self._plan.latency_seconds
+                    self._field,
+                    contender,
+                    loads,
+                    seconds=self._plan.latency_seconds,
+                    messages=self._plan.latency_messages,
                 )
                 self._progress.advance(task)
 

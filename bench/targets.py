@@ -114,10 +114,11 @@ def _latency(points: list[Latency]) -> Iterator[Target]:
 
 def _hold_up(measured: list[HoldUp]) -> Iterator[Target]:
     if measured:
-        name = f"a message during a full update of {measured[0].agents:,}"
-        yield _at_most(name, median(one.message for one in measured), 50, "ms")
-        name = f"a PONG by a full update of {measured[0].agents:,}, its transfer aside"
-        yield _at_most(name, median(one.pong - one.transfer for one in measured), 50, "ms")
+        name = f"during a full update of {measured[0].agents:,}"
+        behind = median(one.pong_behind - one.pong_behind_ignored for one in measured)
+        yield _at_most(f"a message {name}", median(one.message for one in measured), 50, "ms")
+        yield _at_most(f"a PONG {name}", median(one.pong_after for one in measured), 50, "ms")
+        yield _at_most("a PONG right behind it, beside bytes ignored", behind, 50, "ms")
 
 
 def _growth(measured: list[Growth]) -> Iterator[Target]:
