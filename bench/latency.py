@@ -17,21 +17,19 @@ type Drive = Callable[[str, float, float], Awaitable[Latency]]
 
 
 async def measure(
-    field: Field, contender: Contender, loads: dict[str, float], seconds: float, messages: int
-) -> list[Latency]:
-    """Send messages at steady rates, one rate after the other.
+    field: Field, contender: Contender, load: str, *, rate: float, seconds: float
+) -> Latency:
+    """Run a contender, and send messages through it at a steady rate.
 
     Args:
         field: Where the contender runs.
         contender: Which.
-        loads: Messages per second, by what to call them.
-        seconds: How long each rate is held at least.
-        messages: How many each rate gets at least.
+        load: What to call the rate.
+        rate: Messages per second.
+        seconds: How long it is held.
     """
     async with driven(field, contender) as drive:
-        return [
-            await drive(load, rate, max(seconds, messages / rate)) for load, rate in loads.items()
-        ]
+        return await drive(load, rate, seconds)
 
 
 @asynccontextmanager

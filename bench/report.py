@@ -120,7 +120,7 @@ def _latency(results: Results) -> Iterator[str]:
                 point.contender,
                 *(f"{getattr(point, name):.2f} ms" for name in PERCENTILES),
             )
-            for point in typical(results.latency)
+            for point in sorted(typical(results.latency), key=lambda point: point.rate)
         ),
     )
 

@@ -10,7 +10,7 @@ import trio
 from rich.progress import Progress, TaskID
 
 from bench import blocked, hold_up, latency, throughput
-from bench.field import AIO_PIKA, BROKER, CONTENDERS, ROOT, Field
+from bench.field import AIO_PIKA, BROKER, CONTENDERS, ROOT, Contender, Field
 from bench.machine import describe
 from bench.plan import Plan
 from bench.results import Growth, Results, median_rate
@@ -103,18 +103,21 @@ class _Session:
             return
         same = {f"{load:.0%} of aio-pika's rate": load * theirs for load in _LOADS}
         own = {f"{load:.0%} of the broker's rate": load * ours for load in _LOADS}
-        task = self._begin("latency", 2 * self._plan.latency_rounds)
-        for _ in range(self._plan.latency_rounds):
-            for contender, loads in ((AIO_PIKA, same), (BROKER, same | own)):
-                self._show(task, f"latency: {contender.title}")
-                self.results.latency += await latency.measure(
-                    self._field,
-                    contender,
-                    loads,
-                    seconds=self._plan.latency_seconds,
-                    messages=self._plan.latency_messages,
-                )
-                self._progress.advance(task)
+        pairs = [(contender, load) for load in same for contender in (BROKER, AIO_PIKA)]
+        task = self._begin("latency", self._plan.latency_rounds * (len(pairs) + len(own)))
+        for number in range(self._plan.latency_rounds):
+            # Who comes first takes turns.
+            for contender, load in pairs if number % 2 else reversed(pairs):
+                await self._latency_of(contender, load, same[load], task)
+            for load, rate in own.items():
+                await self._latency_of(BROKER, load, rate, task)
+
+    async def _latency_of(self, contender: Contender, load: str, rate: float, task: TaskID) -> None:
+        self._show(task, f"latency: {contender.title}, {load}")
+        seconds = max(self._plan.latency_seconds, self._plan.latency_messages / rate)
+        point = await latency.measure(self._field, contender, load, rate=rate, seconds=seconds)
+        self.results.latency.append(point)
+        self._progress.advance(task)
 
     async def growth(self) -> None:
         """The registry, in a process of its own."""
