@@ -103,7 +103,7 @@ def _window(results: Results) -> Iterator[Target]:
 
 
 def _latency(points: list[Latency]) -> Iterator[Target]:
-    for load in dict.fromkeys(p.load for p in points if p.contender == AIO_PIKA.name):
+    for _, load in sorted({(p.rate, p.load) for p in points if p.contender == AIO_PIKA.name}):
         # Of each round, in which one came right after the other: the machine's mood lasts longer.
         pairs = [
             (ours, theirs)
