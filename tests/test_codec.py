@@ -556,6 +556,18 @@ def test_what_no_broker_tells_is_refused(name: str, value: str) -> None:
         assert f"`{name}`" in result.error
 
 
+@pytest.mark.parametrize("changed_at", ["1000", "1000.0", "1e3"])
+def test_a_whole_number_is_one_however_it_is_written(changed_at: str) -> None:
+    body = (
+        '{"message_type": "AGENT_DISCONNECTED", "agent_id": "a", "origin": "x", '
+        f'"changed_at": {changed_at}}}'
+    )
+
+    assert decode_registry_event(body.encode(), MAX_BYTES) == RegistryEvent(
+        ClientDisconnected("a"), Version(1000, "x")
+    )
+
+
 @pytest.mark.parametrize("name", ["server_id", "websocket_url"])
 def test_an_advertisement_of_the_wrong_type_is_refused(name: str) -> None:
     result = decode_advertisement(

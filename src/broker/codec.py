@@ -373,14 +373,15 @@ def _server(fields: Fields) -> ServerAvailable:
 
 
 def _changed_at(fields: Fields) -> int:
-    at = _field(fields, "changed_at", int)
+    # JSON has one kind of numbers: 1.0 is as whole as 1, and not all who write it have a choice.
+    at = _field(fields, "changed_at", float)
     # Numbers beyond that are not the same for all who read JSON.
-    if at is None or not 0 < at < _LARGEST_EXACT:
+    if at is None or not at.is_integer() or not 0 < at < _LARGEST_EXACT:
         raise _RejectedError(
             RejectReason.INVALID_FIELD,
             "`changed_at` must be a whole number of microseconds since 1970",
         )
-    return at
+    return int(at)
 
 
 def _unsupported(supported: str) -> _RejectedError:
