@@ -8,7 +8,7 @@ import pytest
 import structlog
 from msgspec import structs
 
-from broker.amqp import Delivery, Publishing, Settlement
+from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settlement
 from broker.dispatch import Dispatcher, QueueNames
 from broker.messages import AgentStatus, RejectReason, ServerAvailable, StatusUpdate
 from broker.observe.tally import MessageTally
@@ -38,6 +38,7 @@ class Desk:
     def __init__(self, max_hops: int = 0, queues: QueueNames = QUEUES) -> None:
         self.registry = AgentRegistry(max_agents=5, origin=ORIGIN)
         self.tally = MessageTally()
+        self.refusals = Refusals()
         self.registered = 0
         self.wanted = 0
         self.advertised: list[ServerAvailable] = []
@@ -47,6 +48,7 @@ class Desk:
             tally=self.tally,
             broker_id="broker_0001",
             max_message_bytes=MAX_BYTES,
+            refusals=self.refusals,
             max_hops=max_hops,
             agent_registered=self._agent_registered,
             status_wanted=self._status_wanted,
@@ -64,8 +66,8 @@ class Desk:
         self.registry.apply(StatusUpdate(agents))
 
     def settle(self, queue: str, body: bytes, **properties: Any) -> Settlement:
-        settlement, reason = self.dispatcher.settle(Delivery(queue, 1, body, **properties))
-        assert reason is None
+        settlement = self.dispatcher.settle(Delivery(queue, 1, body, **properties))
+        assert settlement.rejected is None
         return settlement
 
     def publish(self, queue: str, body: bytes, **properties: Any) -> Publishing:
@@ -74,10 +76,10 @@ class Desk:
         return publishing
 
     def park(self, queue: str, body: bytes, **properties: Any) -> tuple[Publishing, RejectReason]:
-        settlement, reason = self.dispatcher.settle(Delivery(queue, 1, body, **properties))
-        assert reason is not None
+        settlement = self.dispatcher.settle(Delivery(queue, 1, body, **properties))
+        assert settlement.rejected is not None
         assert settlement.publishing is not None
-        return settlement.publishing, reason
+        return settlement.publishing, RejectReason(settlement.rejected)
 
 
 @pytest.fixture
@@ -236,19 +238,6 @@ def test_without_a_limit_a_row_of_answers_goes_on(desk: Desk) -> None:
     desk.online("alice", "bob")
     for number in range(100):
         desk.publish("in", chat(message_id=f"m{number + 1}", in_reply_to=f"m{number}"))
-
-
-def test_what_grows_beyond_the_limit_of_rabbitmq_is_parked(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk.online("bob")
-    body = chat()
-    routed = desk.publish("in", body)
-    monkeypatch.setattr("broker.dispatch.MAX_BODY_BYTES", len(routed.body))
-    assert desk.publish("in", body).body == routed.body
-    monkeypatch.setattr("broker.dispatch.MAX_BODY_BYTES", len(routed.body) - 1)
-    parked, reason = desk.park("in", body)
-    assert (parked.body, reason) == (body, RejectReason.TOO_LARGE)
 
 
 def test_a_disconnected_agent_stays_known(desk: Desk) -> None:
@@ -463,19 +452,25 @@ def test_a_delivery_of_no_known_queue_is_parked(desk: Desk) -> None:
     assert why is RejectReason.INTERNAL_ERROR
 
 
-def test_what_no_queue_takes_is_parked_instead(desk: Desk) -> None:
+def test_what_rabbitmq_does_not_take_falls_back_to_the_dead_letter_queue(desk: Desk) -> None:
     desk.online("bob")
-    settlement = desk.settle("in", chat(), headers=TRACE)
-    assert settlement.unroutable is not None
-    parked = settlement.unroutable()
-    assert (parked.queue, parked.body) == ("dead", chat())
-    assert parked.headers["x-broker-reason"] == "unroutable"
-    assert parked.headers["traceparent"] == TRACE["traceparent"]
+    assert desk.settle("in", chat()).fallback == DeadLetterAddress("dead", "broker_0001")
 
 
 def test_a_dead_letter_has_nothing_to_fall_back_to(desk: Desk) -> None:
-    settlement, _ = desk.dispatcher.settle(Delivery("in", 1, b""))
-    assert settlement.unroutable is None
+    assert desk.dispatcher.settle(Delivery("in", 1, b"")).fallback is None
+
+
+def test_what_routing_makes_too_large_for_rabbitmq_is_dead_lettered(desk: Desk) -> None:
+    desk.online("bob")
+    body = chat()
+    routed = desk.publish("in", body)
+    desk.refusals.max_message_size = len(routed.body)
+    assert desk.publish("in", body) == routed
+    desk.refusals.max_message_size -= 1
+    letter, why = desk.park("in", body)
+    assert (why, letter.body) == (RejectReason.TOO_LARGE, body)
+    assert str(len(routed.body)) in letter.headers["x-broker-error"]
 
 
 def test_everything_carries_the_id_of_the_moment(desk: Desk) -> None:
@@ -485,8 +480,8 @@ def test_everything_carries_the_id_of_the_moment(desk: Desk) -> None:
     assert desk.publish("in", chat()).app_id == "named"
     parked, _ = desk.park("in", b"")
     assert (parked.app_id, parked.headers["x-broker-id"]) == ("named", "named")
-    assert settlement.unroutable is not None
-    assert settlement.unroutable().app_id == "named"
+    assert settlement.fallback == DeadLetterAddress("dead", "broker_0001")
+    assert desk.settle("in", chat()).fallback == DeadLetterAddress("dead", "named")
 
 
 def test_no_log_line_carries_a_payload(desk: Desk) -> None:
@@ -523,17 +518,4 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
     }
     assert set(tally.outcomes.values()) == {1}, "each of them has happened once"
     assert tally.redelivered == 2
-    assert tally.dead_lettered[RejectReason.INVALID_JSON] == 1
-    assert [(note.queue, note.reason) for note in tally.latest_dead_letters] == [
-        ("in", "invalid_json")
-    ]
     assert desk.registry["bob"].routed == 1
-
-
-def test_what_no_queue_takes_is_counted_when_it_is_parked(desk: Desk) -> None:
-    desk.online("bob")
-    settlement = desk.settle("in", chat())
-    assert desk.tally.dead_lettered[RejectReason.UNROUTABLE] == 0
-    assert settlement.unroutable is not None
-    settlement.unroutable()
-    assert desk.tally.dead_lettered[RejectReason.UNROUTABLE] == 1

@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from broker import codec
-from broker.amqp import Deliveries, Delivery, Settlement
+from broker.amqp import Deliveries, Delivery, Refusals, Settlement
 from broker.codec import encode_routed
 from broker.dispatch import QueueNames
 from broker.mailbox import BrokerRegistered, Mail, Mailbox, ServerLost, SignOfLife
@@ -88,6 +88,7 @@ async def running(registry_ttl: float = TTL, max_agents: int = 100_000) -> Async
         queues=QUEUES,
         broker_id="broker_0001",
         max_message_bytes=1000,
+        refusals=Refusals(),
         max_hops=0,
         max_agents=max_agents,
         tally=rig.tally,
@@ -436,30 +437,6 @@ async def test_the_assigned_id_is_used_from_then_on(rig: Rig) -> None:
         assert settlement.publishing is not None
         assert settlement.publishing.headers["x-broker-id"] == broker_id
         await rig.mail(BrokerRegistered("named"))
-
-
-@autojump
-async def test_dead_letters_are_logged_once_an_interval_and_reason(rig: Rig) -> None:
-    with structlog.testing.capture_logs() as lines:
-        await rig.deliver("in", b"", b"", b"[]")
-        assert [(line["reason"], line["count"]) for line in lines] == [
-            ("invalid_json", 2),
-            ("not_an_object", 1),
-        ]
-        lines.clear()
-        for _ in range(3):
-            await rig.deliver("in", b"", b"[]", b"")
-            await rig.deliver("meta", b"")
-        assert lines == []
-        # Due by itself: no further mail is needed.
-        await trio.sleep(1.5)
-        assert [(line["queue"], line["reason"], line["count"]) for line in lines] == [
-            ("in", "invalid_json", 6),
-            ("in", "not_an_object", 3),
-            ("meta", "invalid_json", 3),
-        ]
-        await trio.sleep(10)
-        assert len(lines) == 3
 
 
 @autojump

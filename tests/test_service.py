@@ -299,20 +299,6 @@ async def test_an_idle_broker_stops_at_once(stage: Stage) -> None:
 
 
 @autojump
-async def test_what_was_dead_lettered_last_is_told_before_the_end(
-    stage: Stage, lines: list[EventDict]
-) -> None:
-    for _ in range(3):
-        stage.node.session.deliver("broker_input_queue", b"{")
-        await wait_all_tasks_blocked()
-    stage.stop.set()
-    await wait_all_tasks_blocked()
-    assert stage.served == [True]
-    told = [line["count"] for line in lines if line["event"] == "dead_lettered"]
-    assert told == [1, 2]
-
-
-@autojump
 async def test_what_is_not_settled_in_time_shows(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.setting import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
-from broker.amqp import Delivery, SessionParameters
+from broker.amqp import Delivery, Refusals, SessionParameters
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.dispatch import Dispatcher, QueueNames
 from broker.endpoints import parse_amqp_urls
@@ -32,7 +32,7 @@ async def main(url: str, prefetch: int) -> None:
         consumer = await session.consumer(INPUT_QUEUE)
 
         def arrived(deliveries: Sequence[Delivery]) -> None:
-            consumer.settle([dispatcher.settle(delivery)[0] for delivery in deliveries])
+            consumer.settle([dispatcher.settle(delivery) for delivery in deliveries])
 
         await consumer.start(arrived)
 
@@ -54,6 +54,7 @@ def _dispatcher() -> Dispatcher:
         tally=MessageTally(),
         broker_id="one-loop",
         max_message_bytes=1 << 20,
+        refusals=Refusals(),
         max_hops=0,
         agent_registered=lambda: None,
         status_wanted=lambda: None,

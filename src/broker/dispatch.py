@@ -1,7 +1,6 @@
 """What comes of a delivery: decoded once, decided once, turned into its settlement."""
 
 from collections.abc import Callable
-from functools import partial
 from random import random
 from uuid import uuid4
 
@@ -9,10 +8,16 @@ import msgspec
 import structlog
 
 from broker import codec
-from broker.amqp import Delivery, Publishing, Settlement, dead_letter
+from broker.amqp import (
+    DeadLetterAddress,
+    Delivery,
+    Publishing,
+    Refusals,
+    Settlement,
+    dead_letter,
+)
 from broker.hops import HopCounter
 from broker.messages import (
-    MAX_BODY_BYTES,
     UNKNOWN_SENDER,
     AgentError,
     ChatMessage,
@@ -28,22 +33,16 @@ from broker.replication import Replication
 from broker.routing import CannotRoute, RouteTo, route
 from broker.sharding import shard_of
 
-_UNROUTABLE = Rejected(
-    RejectReason.UNROUTABLE, "RabbitMQ found no output queue, even after the broker created it"
-)
 _NO_ROOM = Rejected(
     RejectReason.REGISTRY_FULL, "as many agents are online as BROKER_MAX_AGENTS allows"
-)
-_GROWN = Rejected(
-    RejectReason.TOO_LARGE, "what would come of it is larger than RabbitMQ's own limit"
 )
 _FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
 _REGISTRY_EVENT = "REGISTRY_EVENT"
 """Stands for the types of what brokers tell each other."""
 
-type Decide = Callable[[Delivery], tuple[Settlement, RejectReason | None]]
-"""Returns what comes of a delivery, and the reason when it is to be parked. Never raises."""
+type Decide = Callable[[Delivery], Settlement]
+"""Returns what is decided about a delivery. Never raises."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,16 +79,13 @@ class _Accepted(msgspec.Struct, frozen=True):
 class Dispatcher:
     """Decides deliveries by the registry, and changes it by what they say.
 
-    Attributes:
-        broker_id: Who publishes and parks: what the broker calls itself, or the name that the
-            server gave it.
-
     Args:
         queues: Their names.
         registry: The agent registry.
         tally: Counts what became of the deliveries.
-        broker_id: See above.
-        max_message_bytes: Larger bodies are parked.
+        broker_id: What the broker calls itself until the server names it.
+        max_message_bytes: Larger bodies are dead-lettered.
+        refusals: Tells what RabbitMQ does not take.
         max_hops: How many messages may answer each other in a row; 0 means any number.
         agent_registered: Called after a registration by queue.
         status_wanted: Called when a sender shows that the registry lacks an agent.
@@ -104,16 +100,18 @@ class Dispatcher:
         tally: MessageTally,
         broker_id: str,
         max_message_bytes: int,
+        refusals: Refusals,
         max_hops: int,
         agent_registered: Callable[[], None],
         status_wanted: Callable[[], None],
         server_available: Callable[[ServerAvailable], None],
     ) -> None:
-        self.broker_id = broker_id
         self._queues = queues
+        self.broker_id = broker_id
         self._registry = registry
         self._tally = tally
         self._max_bytes = max_message_bytes
+        self._refusals = refusals
         self._max_hops = max_hops
         self._hops = HopCounter()
         self._status_wanted = status_wanted
@@ -130,8 +128,17 @@ class Dispatcher:
             queues.registry_exchange: self._decide_registry_event,
         }
 
-    def settle(self, delivery: Delivery) -> tuple[Settlement, RejectReason | None]:
-        """Return what comes of a delivery, and the reason when it is to be parked.
+    @property
+    def broker_id(self) -> str:
+        """Who publishes and dead-letters: what the broker calls itself, or the server named it."""
+        return self._dead_letters.broker_id
+
+    @broker_id.setter
+    def broker_id(self, broker_id: str) -> None:
+        self._dead_letters = DeadLetterAddress(self._queues.dead_letter, broker_id)
+
+    def settle(self, delivery: Delivery) -> Settlement:
+        """Return what is decided about a delivery.
 
         Never raises: whatever a message does to the broker, its neighbours are routed.
         """
@@ -147,10 +154,18 @@ class Dispatcher:
         if delivery.redelivered:
             self._tally.redelivered += 1
         if isinstance(decision, Rejected):
-            self._tally.unaccepted(delivery.queue, decision.reason)
-            return Settlement(delivery, self._parked(delivery, decision)), decision.reason
+            self._tally.unaccepted(delivery.queue)
+            reason = decision.reason.value
+            letter = dead_letter(
+                delivery,
+                queue=self._queues.dead_letter,
+                reason=reason,
+                error=decision.error,
+                broker_id=self.broker_id,
+            )
+            return Settlement(delivery, letter, rejected=reason)
         self._tally.accepted(delivery.queue, decision.message_type, decision.outcome)
-        return decision.settlement, None
+        return decision.settlement
 
     def _decide_input(self, delivery: Delivery) -> _Accepted | Rejected:
         message = codec.decode_input(delivery.body, self._max_bytes)
@@ -237,10 +252,9 @@ class Dispatcher:
         *,
         announcement: Publishing | None = None,
     ) -> _Accepted | Rejected:
-        if len(body) > MAX_BODY_BYTES:
-            # Routing adds a receiver, and an answer repeats ids. RabbitMQ would close the channel,
-            # and the message would come again, for ever.
-            return _GROWN
+        if len(body) > self._refusals.max_message_size:
+            # Routing adds a receiver, and an answer repeats ids. RabbitMQ would close the channel.
+            return _too_large(len(body), self._refusals.max_message_size)
         publishing = Publishing(
             self._queues.outputs[0] if queue is None else queue,
             body,
@@ -251,23 +265,15 @@ class Dispatcher:
         settlement = Settlement(
             delivery,
             publishing,
-            unroutable=partial(self._parked_as_unroutable, delivery),
+            fallback=self._dead_letters,
             announcement=announcement,
         )
         return _Accepted(message_type, outcome, settlement)
 
-    def _parked_as_unroutable(self, delivery: Delivery) -> Publishing:
-        self._tally.dead_letter(delivery.queue, _UNROUTABLE.reason)
-        return self._parked(delivery, _UNROUTABLE)
 
-    def _parked(self, delivery: Delivery, rejected: Rejected) -> Publishing:
-        return dead_letter(
-            delivery,
-            queue=self._queues.dead_letter,
-            reason=rejected.reason.value,
-            error=rejected.error,
-            broker_id=self.broker_id,
-        )
+def _too_large(size: int, max_size: int) -> Rejected:
+    error = f"to be published it needs {size} bytes, and RabbitMQ takes {max_size}"
+    return Rejected(RejectReason.TOO_LARGE, error)
 
 
 def _too_many_hops(hops: int, max_hops: int) -> Rejected:

@@ -14,7 +14,7 @@ from time import perf_counter
 import structlog
 import trio
 
-from broker.amqp import Deliveries
+from broker.amqp import Deliveries, Refusals
 from broker.cooperation import let_others_run
 from broker.dispatch import Decide, Dispatcher, QueueNames
 from broker.freshness import RegistryFreshness
@@ -22,7 +22,6 @@ from broker.mailbox import BrokerRegistered, Mail, Mailbox, ServerLost, SignOfLi
 from broker.messages import ServerAvailable, StatusUpdate
 from broker.observe.tally import MessageTally
 from broker.registry import AgentRegistry, RegistryFullError
-from broker.reject_log import RejectLog
 from broker.wakeup import Gate
 
 _AT_ONCE = 1_000
@@ -42,6 +41,7 @@ class Router:
         queues: Their names.
         broker_id: What the broker calls itself until the server names it.
         max_message_bytes: Larger bodies are dead-lettered.
+        refusals: Tells what RabbitMQ does not take.
         max_hops: How many messages may answer each other in a row; 0 means any number.
         max_agents: How many agents may be known.
         tally: Counts what became of the messages.
@@ -58,6 +58,7 @@ class Router:
         queues: QueueNames,
         broker_id: str,
         max_message_bytes: int,
+        refusals: Refusals,
         max_hops: int,
         max_agents: int,
         tally: MessageTally,
@@ -73,7 +74,6 @@ class Router:
         self._tally = tally
         self.registry = AgentRegistry(max_agents, origin=secrets.token_hex(8))
         self.updated_at: float | None = None
-        self._rejects = RejectLog()
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
         self._dispatcher = Dispatcher(
             queues=queues,
@@ -81,6 +81,7 @@ class Router:
             tally=tally,
             broker_id=broker_id,
             max_message_bytes=max_message_bytes,
+            refusals=refusals,
             max_hops=max_hops,
             agent_registered=self._freshness.agent_registered,
             status_wanted=status_wanted,
@@ -96,15 +97,11 @@ class Router:
 
     async def run(self, mailbox: Mailbox) -> None:
         """Deal with all mail, until cancelled. A status update is applied wholly or not at all."""
-        try:
-            while True:
-                mail = await self._next(mailbox)
-                if mail is not None:
-                    await self._deal_with(mail, mailbox)
-                self._update_consumption()
-                self._rejects.report(trio.current_time())
-        finally:
-            self._rejects.report(math.inf)
+        while True:
+            mail = await self._next(mailbox)
+            if mail is not None:
+                await self._deal_with(mail, mailbox)
+            self._update_consumption()
 
     async def _next(self, mailbox: Mailbox) -> Mail | None:
         if self._postponed:
@@ -119,8 +116,7 @@ class Router:
 
     def _wake_at(self) -> float:
         # Only an open gate waits for the registry to go stale.
-        expires_at = self._freshness.expires_at() if self._consumption.is_open else math.inf
-        return min(expires_at, self._rejects.due_at())
+        return self._freshness.expires_at() if self._consumption.is_open else math.inf
 
     async def _deal_with(self, mail: Mail, mailbox: Mailbox) -> None:
         match mail:
@@ -198,12 +194,7 @@ class Router:
 
     def _settle(self, arrived: Deliveries) -> None:
         started = perf_counter()
-        settlements = []
-        for delivery in arrived.deliveries:
-            settlement, reason = self._decide(delivery)
-            settlements.append(settlement)
-            if reason is not None:
-                self._rejects.add(arrived.queue, reason)
+        settlements = [self._decide(delivery) for delivery in arrived.deliveries]
         arrived.settle(settlements)
         count = len(settlements)
         self._tally.routing_seconds.observe((perf_counter() - started) / count, count)

@@ -14,7 +14,7 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker import __version__
-from broker.amqp import AmqpEndpoint, SessionParameters
+from broker.amqp import AmqpEndpoint, Refusals, SessionParameters
 from broker.backoff import Backoff
 from broker.central import CentralLink, ServerAddress
 from broker.dispatch import QueueNames
@@ -137,6 +137,7 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
     _log.info("broker_starting", version=__version__, broker_id=broker_id, pid=os.getpid())
     consumption = Gate()
     messages, publishings, from_server = MessageTally(), PublishTally(), ServerTally()
+    refusals = Refusals()
     central = _central_link(settings, broker_id, from_server)
     queues = _queue_names(settings)
     supervisor = _supervisor(
@@ -146,12 +147,14 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         broker_id=broker_id,
         consumption=consumption,
         tally=publishings,
+        refusals=refusals,
     )
     traces = open_traces(os.environ, _current_endpoint(settings, supervisor))
     router = Router(
         queues=queues,
         broker_id=broker_id,
         max_message_bytes=settings.broker_max_message_bytes,
+        refusals=refusals,
         max_hops=settings.broker_max_hops,
         max_agents=settings.broker_max_agents,
         tally=messages,
@@ -279,6 +282,7 @@ def _supervisor(
     broker_id: str,
     consumption: Gate,
     tally: PublishTally,
+    refusals: Refusals,
 ) -> AmqpSupervisor:
     tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
     shutdown_timeout = settings.broker_shutdown_timeout
@@ -299,6 +303,7 @@ def _supervisor(
             drain_timeout=drain_timeout,
             tls=tls,
             tally=tally,
+            refusals=refusals,
         )
         for endpoint in settings.amqp_endpoints
     ]

@@ -16,7 +16,12 @@ from pamqp.commands import Basic
 from pamqp.frame import FrameTypes
 from pamqp.header import ContentHeader
 
+from broker.amqp.connection import Connection
+from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.frames import FrameReader, FrameSink
+from broker.amqp.publisher import Publisher
+from broker.amqp.refusals import Refusals
+from broker.amqp.suspects import SuspectPublisher
 from broker.amqp.writer import FrameWriter
 
 QUEUE = "input"
@@ -48,6 +53,18 @@ class Stream:
 
     async def drain(self) -> None:
         await self.unread.join()
+
+
+def dead_lettering(publisher: Publisher) -> DeadLettering:
+    """Return what needs no connection of its own, as this RabbitMQ never closes a channel."""
+
+    async def connect() -> Connection:
+        raise AssertionError("there are no suspects")
+
+    refusals = Refusals()
+    return DeadLettering(
+        publisher, SuspectPublisher(connect, lambda *_: publisher, refusals), refusals
+    )
 
 
 class FakeRabbitmq:

@@ -27,7 +27,7 @@ from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.frames import FrameReader
 from broker.amqp.publisher import Publisher
 from broker.observe.tally import PublishTally
-from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
+from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, dead_lettering
 
 FEW, MANY = 10, 200
 PATIENCE = 30.0
@@ -52,6 +52,8 @@ class HalfSession:
             consumed=QUEUE,
             writer=writer,
             publisher=publisher,
+            dead_lettering=dead_lettering(publisher),
+            dead_lettered=lambda *_: None,
             tasks=tasks,
             cancelled=lambda error: pytest.fail(str(error)),
         )

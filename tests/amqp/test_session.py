@@ -17,6 +17,7 @@ from pamqp.commands import Basic
 
 from broker.amqp import (
     AmqpError,
+    DeadLetterAddress,
     Deliveries,
     Delivery,
     Publishing,
@@ -26,6 +27,7 @@ from broker.amqp import (
     Settlement,
     UnroutableError,
     asyncio_session,
+    confirm_watch,
     open_session,
 )
 from broker.amqp.connection import HEARTBEAT
@@ -379,7 +381,7 @@ async def test_an_unroutable_message_has_a_second_choice(
         lambda delivery: Settlement(
             delivery,
             Publishing(queues.output, b"first choice", APP_ID),
-            unroutable=lambda: Publishing(queues.parked, b"second choice", APP_ID),
+            fallback=DeadLetterAddress(queues.parked, APP_ID),
         )
     )
     async with (
@@ -389,7 +391,7 @@ async def test_an_unroutable_message_has_a_second_choice(
         await inbox.holds(1)
 
     assert await raw.ready(queues.input) == 0
-    assert [message.body for message in await raw.take(queues.parked, 1)] == [b"second choice"]
+    assert [message.body for message in await raw.take(queues.parked, 1)] == [b"a"]
 
 
 async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
@@ -747,8 +749,8 @@ async def test_a_session_without_confirms_is_lost(
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "CONFIRM_TIMEOUT", 0.2)
-    monkeypatch.setattr(asyncio_session, "_CONFIRM_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(confirm_watch, "CONFIRM_TIMEOUT", 0.2)
+    monkeypatch.setattr(confirm_watch, "_INTERVAL", 0.05)
 
     async def publish_into_a_black_hole(proxy: Proxy) -> None:
         async with open_session(portal, through(proxy, parameters)) as session:

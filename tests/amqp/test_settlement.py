@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 import msgspec
 from hypothesis import given, settings
@@ -16,11 +15,23 @@ from hypothesis.stateful import (
 )
 
 from broker.amqp.consumer import QueueConsumer
-from broker.amqp.delivery import Delivery, Publishing, Settlement
+from broker.amqp.delivery import (
+    DeadLetterAddress,
+    Delivery,
+    Publishing,
+    Settlement,
+    SettlementObserver,
+)
 from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
 from broker.observe.tally import PublishTally
-from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, Published, SkippingLoop
+from tests.amqp.fake_rabbitmq import (
+    QUEUE,
+    FakeRabbitmq,
+    Published,
+    SkippingLoop,
+    dead_lettering,
+)
 
 OUTPUT, PARKED, EXCHANGE = "output", "parked", "exchange"
 # Longer than any pause between two tries.
@@ -123,6 +134,8 @@ class ConsumerUnderTest:
                 consumed=QUEUE,
                 writer=writer,
                 publisher=publisher,
+                dead_lettering=dead_lettering(publisher),
+                dead_lettered=lambda *_: None,
                 tasks=tasks,
                 cancelled=lambda error: self.complaints.append(str(error)),
             )
@@ -134,6 +147,21 @@ class ConsumerUnderTest:
 
     async def _ensure_queue(self, _: str) -> None:
         await asyncio.sleep(0)
+
+
+class Told(SettlementObserver):
+    """Notes what was settled."""
+
+    def __init__(self, told: list[int], tag: int) -> None:
+        self._told = told
+        self._tag = tag
+
+    def dead_lettering(self, letter: Publishing, reason: str) -> Publishing:
+        assert reason == "unroutable"
+        return letter
+
+    def settled(self) -> None:
+        self._told.append(self._tag)
 
 
 class SettlingMachine(RuleBasedStateMachine):
@@ -190,17 +218,17 @@ class SettlingMachine(RuleBasedStateMachine):
 
     def settlement_by_itself(self, delivery: Delivery, data: st.DataObject) -> Settlement:
         if data.draw(st.booleans(), label="nothing to publish"):
-            return Settlement(delivery, settled=partial(self.told.append, delivery.tag))
+            return Settlement(delivery, observer=Told(self.told, delivery.tag))
         body = str(delivery.tag).encode()
-        unroutable = None
+        fallback = None
         if data.draw(st.booleans(), label="second choice"):
             self.with_second_choice.add(delivery.tag)
-            unroutable = lambda: Publishing(PARKED, body, "")  # noqa: E731
+            fallback = DeadLetterAddress(PARKED, "")
         return Settlement(
             delivery,
             Publishing(OUTPUT, body, ""),
-            unroutable,
-            settled=partial(self.told.append, delivery.tag),
+            fallback=fallback,
+            observer=Told(self.told, delivery.tag),
         )
 
     @property

@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, get_current_s
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from structlog.typing import EventDict
 
-from broker.amqp import AmqpEndpoint, Delivery, Publishing, Settlement
+from broker.amqp import AmqpEndpoint, Delivery, Publishing, Refusals, Settlement
 from broker.dispatch import Dispatcher, QueueNames
 from broker.messages import AgentStatus, StatusUpdate
 from broker.observe import spans
@@ -49,6 +49,9 @@ STATE = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
 BODY = json.dumps({"message_type": "TEXT", "sender_id": "alice", "text_payload": "s3cret"}).encode()
 
 
+LETTER = Publishing("dead", BODY, "broker_0001")
+
+
 class Desk:
     """A dispatcher whose decisions are recorded, and the spans that have ended."""
 
@@ -62,6 +65,7 @@ class Desk:
             tally=self.tally,
             broker_id="broker_0001",
             max_message_bytes=1000,
+            refusals=Refusals(),
             max_hops=0,
             agent_registered=lambda: None,
             status_wanted=lambda: None,
@@ -72,8 +76,7 @@ class Desk:
         self._decide = MessageSpans(provider, lambda: SERVER).traced(dispatcher.settle)
 
     def settle(self, queue: str = "in", body: bytes = BODY, **properties: Any) -> Settlement:
-        settlement, _ = self._decide(Delivery(queue, 7, body, **properties))
-        return settlement
+        return self._decide(Delivery(queue, 7, body, **properties))
 
     def ended(self) -> Sequence[ReadableSpan]:
         return self._exporter.get_finished_spans()
@@ -103,8 +106,14 @@ def lines() -> Iterator[list[EventDict]]:
 
 def settled(settlement: Settlement) -> None:
     """Say what the AMQP side says when RabbitMQ has confirmed."""
-    assert settlement.settled is not None
-    settlement.settled()
+    assert settlement.observer is not None
+    settlement.observer.settled()
+
+
+def dead_lettered(settlement: Settlement) -> Publishing:
+    """Do what the AMQP side does when there is no queue for what was decided."""
+    assert settlement.observer is not None
+    return settlement.observer.dead_lettering(LETTER, "unroutable")
 
 
 def published(settlement: Settlement) -> Publishing:
@@ -233,7 +242,7 @@ def test_a_delivery_of_which_nothing_comes_has_one_span(desk: Desk) -> None:
     gone = b'{"message_type": "CLIENT_DISCONNECTED", "agent_id": "bob"}'
     settlement = desk.settle("meta", gone)
     assert settlement.publishing is None
-    assert settlement.settled is None
+    assert settlement.observer is None
     assert [span.name for span in desk.ended()] == ["process meta"]
 
 
@@ -257,8 +266,7 @@ def test_a_dead_letter_says_why(desk: Desk) -> None:
 
 def test_a_message_that_no_queue_takes_is_sent_twice(desk: Desk) -> None:
     settlement = desk.settle(headers={"traceparent": PARENT})
-    assert settlement.unroutable is not None
-    parked = settlement.unroutable()
+    letter = dead_lettered(settlement)
     settled(settlement)
 
     process, failed, send = desk.ended()
@@ -268,15 +276,14 @@ def test_a_message_that_no_queue_takes_is_sent_twice(desk: Desk) -> None:
     assert failed.status.status_code is StatusCode.ERROR
     assert send.name == "send dead"
     assert parent(failed) == parent(send) == context(process)
-    assert parked.headers["x-broker-reason"] == "unroutable"
-    assert carried(parked.headers).span_id == context(send).span_id
-    assert desk.tally.dead_lettered["unroutable"] == 1  # type: ignore[index]  # equals the member
+    assert carried(letter.headers).span_id == context(send).span_id
 
 
 def test_what_is_never_settled_leaves_nothing_behind(desk: Desk) -> None:
     """As when the session is lost: RabbitMQ delivers again."""
     settlement = desk.settle()
-    ended = weakref.ref(settlement.settled.__self__)  # type: ignore[union-attr]
+    assert settlement.observer is not None
+    ended = weakref.ref(settlement.observer)
     del settlement
     gc.collect()
     assert ended() is None
@@ -315,8 +322,7 @@ def test_whatever_fails_in_tracing_messages_are_settled(
     provider.add_span_processor(Breaking(InMemorySpanExporter()))
     settlement = Desk(provider).settle()
     if unroutable:
-        assert settlement.unroutable is not None
-        assert settlement.unroutable().headers["x-broker-reason"] == "unroutable"
+        assert dead_lettered(settlement) == LETTER
     settled(settlement)
     assert [line["event"] for line in lines] == ["tracing_failed"]
 
@@ -367,7 +373,7 @@ def exporting_to(collector: SpanExporter) -> MessageSpans:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(collector, schedule_delay_millis=60_000))
     recording = MessageSpans(provider, lambda: SERVER)
-    recording.traced(lambda delivery: (Settlement(delivery), None))(Delivery("in", 1, BODY))
+    recording.traced(Settlement)(Delivery("in", 1, BODY))
     return recording
 
 

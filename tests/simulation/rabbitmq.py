@@ -10,7 +10,7 @@ from random import random
 
 import trio
 
-from broker.amqp.asyncio_session import CONFIRM_TIMEOUT
+from broker.amqp.confirm_watch import CONFIRM_TIMEOUT
 from tests.simulation.amqp_connection import Channel, Connection, Stored, Unconfirmed
 from tests.simulation.guest_loop import GuestLoop
 from tests.simulation.ledger import Fate, Ledger, Message, State

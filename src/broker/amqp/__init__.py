@@ -5,12 +5,21 @@ The rest of the broker knows the names below and nothing else of this package.
 
 from broker.amqp.asyncio_session import SessionParameters
 from broker.amqp.dead_letter import Parked, dead_letter, read_dead_letter, replayed
-from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settlement
+from broker.amqp.delivery import (
+    DeadLetterAddress,
+    Deliveries,
+    Delivery,
+    Got,
+    Publishing,
+    Settlement,
+    SettlementObserver,
+)
 from broker.amqp.errors import AmqpError
 from broker.amqp.mover import Moved
 from broker.amqp.publisher import Outcome, UnroutableError
 from broker.amqp.queue_state import QueueState, QueueType
 from broker.amqp.queues import Queues
+from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session, SessionLostError, open_session
 from broker.amqp.x_death import read_rabbitmqs_dead_letter
 from broker.endpoints import AmqpEndpoint
@@ -18,6 +27,7 @@ from broker.endpoints import AmqpEndpoint
 __all__ = [
     "AmqpEndpoint",
     "AmqpError",
+    "DeadLetterAddress",
     "Deliveries",
     "Delivery",
     "Got",
@@ -28,10 +38,12 @@ __all__ = [
     "QueueState",
     "QueueType",
     "Queues",
+    "Refusals",
     "Session",
     "SessionLostError",
     "SessionParameters",
     "Settlement",
+    "SettlementObserver",
     "UnroutableError",
     "dead_letter",
     "open_session",

@@ -17,22 +17,22 @@ import msgspec
 import structlog
 from aiormq import Channel
 
+from broker.amqp.confirm_watch import watch_confirms
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
+from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.getter import QueueGetter
 from broker.amqp.mover import Mover
+from broker.amqp.paced_log import PacedLog
 from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.refusals import Refusals
+from broker.amqp.suspects import SuspectPublisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
 from broker.endpoints import AmqpEndpoint
 from broker.error_groups import first_error
 from broker.observe.tally import PublishTally
-
-CONFIRM_TIMEOUT = 30.0
-"""Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
-_CONFIRM_CHECK_INTERVAL = 1.0
-
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +50,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
         tls: For endpoints with TLS.
         tally: Counts what becomes of the publishings.
+        refusals: What RabbitMQ is known not to take.
     """
 
     endpoint: AmqpEndpoint
@@ -60,6 +61,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
     drain_timeout: float = 20.0
     tls: ssl.SSLContext | None = None
     tally: PublishTally = msgspec.field(default_factory=PublishTally)
+    refusals: Refusals = msgspec.field(default_factory=Refusals)
 
 
 class AsyncioSession:
@@ -102,6 +104,7 @@ class AsyncioSession:
         Raises:
             AmqpError: It could not be opened, or it was lost.
         """
+        self._log_dead_lettered = PacedLog("dead_lettered")
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._open(opened))
@@ -112,6 +115,7 @@ class AsyncioSession:
             self.fail(first_error(errors))
         finally:
             self._end.set()
+            self._log_dead_lettered.flush()
             with anyio.CancelScope(shield=True):
                 await asyncio.gather(*(connection.close() for connection in self._connections))
         if self._error is not None:
@@ -227,12 +231,36 @@ class AsyncioSession:
         self._consuming = await self._connect("consume")
         self._publishing = await self._connect("publish")
         channel = await self._channel(self._publishing, publisher_confirms=True)
-        self._publisher = Publisher(
-            channel, self._publishing.writer, self._recreate, self._parameters.tally
+        for closing in (channel.closing, self._publishing.aiormq.closing):
+            closing.add_done_callback(self._learn)
+        self._publisher = self._new_publisher(self._publishing, channel)
+        self._dead_lettering = DeadLettering(
+            self._publisher,
+            SuspectPublisher(self._connect_apart, self._new_publisher, self._parameters.refusals),
+            self._parameters.refusals,
         )
-        self._publishing.add_sink(channel.number, self._publisher)
-        self._tasks.create_task(self._watch_confirms())
         opened()
+
+    def _learn(self, closing: "asyncio.Future[None]") -> None:
+        reason = None if closing.cancelled() else closing.exception()
+        if reason is not None:
+            self._parameters.refusals.learn(reason)
+
+    def _new_publisher(self, connection: Connection, channel: Channel) -> Publisher:
+        publisher = Publisher(channel, connection.writer, self._recreate, self._parameters.tally)
+        connection.add_sink(channel.number, publisher)
+        self._tasks.create_task(
+            watch_confirms(connection, publisher, partial(self._noticed, connection))
+        )
+        return publisher
+
+    def _noticed(self, connection: Connection, is_blocked: bool) -> None:
+        if connection is self._publishing:
+            self.is_blocked = is_blocked
+
+    def _dead_lettered(self, queue: str, reason: str) -> None:
+        self._parameters.tally.dead_letter(queue, reason)
+        self._log_dead_lettered.add(queue=queue, reason=reason)
 
     def _new_connection(self, purpose: str) -> Connection:
         parameters = self._parameters
@@ -245,6 +273,12 @@ class AsyncioSession:
         self._connections.append(connection)
         await connection.open()
         self._end_with(connection.aiormq.closing)
+        return connection
+
+    async def _connect_apart(self) -> Connection:
+        connection = self._new_connection("suspects")
+        self._connections.append(connection)
+        await connection.open()
         return connection
 
     async def _ensure(self, queues: Sequence[str], fanouts: Sequence[str] = ()) -> None:
@@ -278,6 +312,8 @@ class AsyncioSession:
             consumed=await listen(channel, queue) if is_fanout else queue,
             writer=self._consuming.writer,
             publisher=self._publisher,
+            dead_lettering=self._dead_lettering,
+            dead_lettered=self._dead_lettered,
             tasks=self._tasks,
             cancelled=self.fail,
         )
@@ -306,18 +342,6 @@ class AsyncioSession:
             self.fail(AmqpError(describe(reason or ConnectionError("the connection was lost"))))
 
         closing.add_done_callback(closed)
-
-    async def _watch_confirms(self) -> None:
-        loop = asyncio.get_running_loop()
-        publisher = self._publisher
-        while True:
-            await asyncio.sleep(_CONFIRM_CHECK_INTERVAL)
-            self.is_blocked = await self._publishing.is_blocked()
-            if self.is_blocked:
-                # An alarm: RabbitMQ stopped reading, and takes its time.
-                publisher.last_progress = loop.time()
-            elif publisher.unconfirmed and loop.time() - publisher.last_progress > CONFIRM_TIMEOUT:
-                raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
 
 
 def _set[T](future: "asyncio.Future[T]", result: T) -> None:

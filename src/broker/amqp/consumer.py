@@ -7,6 +7,7 @@ from typing import Any
 
 from aiormq import Channel
 
+from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError, translated
 from broker.amqp.marshal import marshal_ack
@@ -28,7 +29,9 @@ class QueueConsumer:
         channel: The channel, without confirms, with its prefetch set.
         consumed: The queue to consume.
         writer: The writer of its connection.
-        publisher: Publishes what comes of the deliveries.
+        publisher: Publishes what was decided about the deliveries.
+        dead_lettering: Publishes what cannot go along with everything else.
+        dead_lettered: Called with the queue and the reason of each confirmed dead letter.
         tasks: The tasks of the session; a failure of one ends it.
         cancelled: Called when RabbitMQ cancels the consumer.
     """
@@ -41,6 +44,8 @@ class QueueConsumer:
         consumed: str,
         writer: FrameWriter,
         publisher: Publisher,
+        dead_lettering: DeadLettering,
+        dead_lettered: Callable[[str, str], None],
         tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
     ) -> None:
@@ -49,6 +54,8 @@ class QueueConsumer:
         self._channel = channel
         self._writer = writer
         self._publisher = publisher
+        self._dead_lettering = dead_lettering
+        self._dead_lettered = dead_lettered
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
@@ -107,7 +114,7 @@ class QueueConsumer:
         await self._writer.flushed()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Publish what came of deliveries, in the order given, and acknowledge them."""
+        """Publish what was decided about deliveries, in the order given, and acknowledge them."""
         self._publisher.submit(self._publishings(settlements))
 
     def _publishings(
@@ -117,7 +124,10 @@ class QueueConsumer:
             if settlement.announcement is not None:
                 yield settlement.announcement, partial(self._announced, settlement)
             if settlement.publishing is not None:
-                yield settlement.publishing, partial(self._published, settlement)
+                if self._dead_lettering.concerns(settlement):
+                    self._start(self._publish_apart(settlement))
+                else:
+                    yield settlement.publishing, partial(self._published, settlement)
             elif settlement.announcement is None:
                 self._mark_settled(settlement)
 
@@ -185,10 +195,11 @@ class QueueConsumer:
         try:
             await self._publisher.publish_again(publishing, outcome)
         except UnroutableError as error:
-            if settlement.unroutable is None:
-                raise AmqpError(f"queue {publishing.queue!r} cannot be created") from error
-            await self._publisher.publish(settlement.unroutable())
+            settlement = await self._dead_lettering.unroutable(settlement, error)
         self._one_is_confirmed(settlement)
+
+    async def _publish_apart(self, settlement: Settlement) -> None:
+        self._one_is_confirmed(await self._dead_lettering.publish(settlement))
 
     def _one_is_confirmed(self, settlement: Settlement) -> None:
         if settlement.announcement is not None and settlement.publishing is not None:
@@ -200,8 +211,10 @@ class QueueConsumer:
         self._mark_settled(settlement)
 
     def _mark_settled(self, settlement: Settlement) -> None:
-        if settlement.settled is not None:
-            settlement.settled()
+        if settlement.rejected is not None:
+            self._dead_lettered(self._queue, settlement.rejected)
+        if settlement.observer is not None:
+            settlement.observer.settled()
         self._window.settle(settlement.delivery.tag)
         if not self._acknowledging:
             # At the end of this turn of the event loop, for all that is settled in it.

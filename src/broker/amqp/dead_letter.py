@@ -22,7 +22,7 @@ _MAX_ERROR_BYTES = 255
 def dead_letter(
     delivery: Delivery, *, queue: str, reason: str, error: str, broker_id: str
 ) -> Publishing:
-    """Return the publishing that parks a delivery.
+    """Return the publishing that dead-letters a delivery.
 
     Args:
         delivery: The delivery; its body is kept byte for byte.

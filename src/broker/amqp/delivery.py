@@ -1,6 +1,7 @@
 """What crosses the border between RabbitMQ and the broker, in both directions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -81,19 +82,52 @@ class Publishing(msgspec.Struct, frozen=True):
         return f"<Publishing to {self.exchange or self.queue!r}>"
 
 
+class DeadLetterAddress(msgspec.Struct, frozen=True):
+    """Where a delivery goes that RabbitMQ does not take as it was decided.
+
+    Attributes:
+        queue: The dead-letter queue.
+        broker_id: Who could not deliver it.
+    """
+
+    queue: str
+    broker_id: str
+
+
+class SettlementObserver(Protocol):
+    """Follows the settlement of one delivery, in the AMQP thread. Its methods must not raise."""
+
+    def dead_lettering(self, letter: Publishing, reason: str) -> Publishing:
+        """Take note that a dead letter goes out instead of what was decided, and return it."""
+
+    def settled(self) -> None:
+        """Take note that nothing but the acknowledgement is left to do.
+
+        When the session ends before, it is not called.
+        """
+
+
 class Settlement(msgspec.Struct, frozen=True):
-    """What came of a delivery.
+    """What was decided about a delivery.
 
     The delivery is acknowledged once RabbitMQ confirmed the announcement and the publishing, as far
-    as there are any. `unroutable` is published in the place of the publishing when RabbitMQ has no
-    queue for it. `settled` is called, in the AMQP thread, when nothing but the acknowledgement is
-    left to do; it must not raise. When the session ends before, it is not called.
+    as there are any.
+
+    Attributes:
+        delivery: The delivery.
+        publishing: What is published for it.
+        rejected: The reason code when the publishing is a dead letter.
+        fallback: Where the delivery goes when there is no queue for the publishing, or when
+            RabbitMQ refuses it for good.
+        observer: Is told how it went.
+        announcement: What other brokers are told.
     """
 
     delivery: Delivery
     publishing: Publishing | None = None
-    unroutable: Callable[[], Publishing] | None = None
-    settled: Callable[[], None] | None = None
+    rejected: str | None = None
+    fallback: DeadLetterAddress | None = None
+    observer: SettlementObserver | None = None
     announcement: Publishing | None = None
 
 

@@ -25,8 +25,9 @@ _HEADER_SIZE = 7
 _FRAME_END = 0xCE
 _OVERHEAD = _HEADER_SIZE + 1
 _PROTOCOL_HEADER_SIZE = 8
-_MAX_FRAME_SIZE = 1 << 20
-"""RabbitMQ offers 131,072 bytes. Much more than that is not AMQP, but for example HTTP."""
+MAX_FRAME_SIZE = 131_072
+"""Bytes of the largest frame that the broker agrees to: RabbitMQ's own default. Without a limit,
+which a `frame_max` of 0 asks for, RabbitMQ sends a body of any size as a single frame."""
 _HEARTBEAT_INTERVAL = 1.0
 """Seconds after which aiormq is shown a sign of life for the frames that it does not see."""
 
@@ -35,6 +36,9 @@ _FRAME_TYPES = frozenset({_METHOD, constants.FRAME_HEADER, _BODY, constants.FRAM
 _HEARTBEAT = Heartbeat().marshal()
 
 _unpack_frame = struct.Struct(">BHI").unpack_from
+_FRAME_MAX = struct.Struct(">I")
+_FRAME_MAX_AT = _HEADER_SIZE + 6
+"""Where a frame with `connection.tune` has its `frame_max`: behind class, method, channel limit."""
 _unpack_tag = struct.Struct(">QB").unpack_from
 _unpack_size = struct.Struct(">Q").unpack_from
 
@@ -43,7 +47,7 @@ def _index(method: type[Frame]) -> bytes:
     return struct.pack(">I", method.index)
 
 
-_DELIVER, _RETURN, _ACK, _NACK, _CLOSE = map(
+_DELIVER, _RETURN, _ACK, _NACK, _CLOSE, _TUNE = map(
     _index,
     (
         commands.Basic.Deliver,
@@ -51,6 +55,7 @@ _DELIVER, _RETURN, _ACK, _NACK, _CLOSE = map(
         commands.Basic.Ack,
         commands.Basic.Nack,
         commands.Connection.Close,
+        commands.Connection.Tune,
     ),
 )
 _CONFIRMS = (_ACK, _NACK)
@@ -145,7 +150,8 @@ class FrameReader(asyncio.StreamReader):
         shown: list[bytes] = []
         while size - position >= _OVERHEAD:
             frame_type, channel, payload_size = _unpack_frame(unparsed, position)
-            if frame_type not in _FRAME_TYPES or payload_size > _MAX_FRAME_SIZE:
+            if frame_type not in _FRAME_TYPES or payload_size > MAX_FRAME_SIZE:
+                # Not AMQP, but for example HTTP.
                 if not unparsed.startswith(constants.AMQP, position):
                     self.set_exception(AmqpError("the peer does not speak AMQP 0-9-1"))
                     return
@@ -169,7 +175,7 @@ class FrameReader(asyncio.StreamReader):
                 if taken:
                     position = end
                     continue
-            shown.append(unparsed[position:end])
+            shown.append(_with_frame_limit(unparsed[position:end]))
             position = end
         self._unparsed = unparsed[position:]
         for sink in self._sinks.values():
@@ -239,6 +245,16 @@ class FrameReader(asyncio.StreamReader):
         else:
             return False
         return True
+
+
+def _with_frame_limit(frame: bytes) -> bytes:
+    """Return a frame for aiormq, which agrees to whatever `frame_max` RabbitMQ offers."""
+    if not frame.startswith(_TUNE, _HEADER_SIZE):
+        return frame
+    (offered,) = _FRAME_MAX.unpack_from(frame, _FRAME_MAX_AT)
+    agreed = min(offered or MAX_FRAME_SIZE, MAX_FRAME_SIZE)
+    end = _FRAME_MAX_AT + _FRAME_MAX.size
+    return frame[:_FRAME_MAX_AT] + _FRAME_MAX.pack(agreed) + frame[end:]
 
 
 def _poison(names: bytes) -> str | None:

@@ -138,7 +138,7 @@ class _RawPublisher:
 
     def __init__(self, channel: Channel, writer: FrameWriter) -> None:
         self._channel = channel.number
-        self._frame_max = channel.connection.connection_tune.frame_max or 131_072
+        self._frame_max = channel.connection.connection_tune.frame_max
         self._writer = writer
         self._last_number = 0
         self._pending: set[int] = set()

@@ -2,16 +2,15 @@
 
 import asyncio
 import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
 from itertools import takewhile
 
-import structlog
 from aiormq import Channel
 
 from broker.amqp.delivery import Publishing
 from broker.amqp.marshal import marshal_publishing
+from broker.amqp.paced_log import PacedLog
 from broker.amqp.properties import Properties
 from broker.amqp.writer import FrameWriter
 from broker.backoff import Backoff
@@ -21,10 +20,6 @@ _RETRY_INITIAL = 0.5
 _RETRY_MAX = 5.0
 """Seconds between two tries while RabbitMQ refuses a message. Each message has its own pauses, and
 what came after it is acknowledged only after it: so the longest of a thousand pauses counts."""
-_REPORT_INTERVAL = 1.0
-"""Seconds between two lines in the log about messages that RabbitMQ did not take."""
-
-_log = structlog.get_logger(__name__)
 
 
 class UnroutableError(Exception):
@@ -62,8 +57,7 @@ class Publisher:
         tally: PublishTally,
     ) -> None:
         self._channel = channel.number
-        # Zero means that RabbitMQ has no limit; this is what it has by default.
-        self._frame_max = channel.connection.connection_tune.frame_max or 131_072
+        self._frame_max = channel.connection.connection_tune.frame_max
         self._writer = writer
         self._ensure_queue = ensure_queue
         self._tally = tally
@@ -76,8 +70,8 @@ class Publisher:
         self._last_number = 0
         self._pending: dict[int, Callable[[Outcome], None]] = {}
         self._returned: set[int] = set()
-        self._unreported: Counter[tuple[str, str]] = Counter()
-        self._next_report = 0.0
+        self._log_returned = PacedLog("publishing_returned", "tries")
+        self._log_refused = PacedLog("publishing_refused", "tries")
         self.last_progress = self._loop.time()
 
     @property
@@ -128,7 +122,7 @@ class Publisher:
             UnroutableError: There is no such queue and it could not be created.
             AmqpError: RabbitMQ did not let the queue be created.
         """
-        outcome = await self._publish_once(publishing)
+        outcome = await self.publish_once(publishing)
         if outcome is not Outcome.CONFIRMED:
             await self.publish_again(publishing, outcome)
 
@@ -142,15 +136,15 @@ class Publisher:
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
         while outcome is not Outcome.CONFIRMED:
             if outcome is Outcome.RETURNED:
-                self._report("publishing_returned", publishing.queue)
+                self._log_returned.add(queue=publishing.queue)
                 await self._ensure_queue(publishing.queue)
-                outcome = await self._publish_once(publishing)
+                outcome = await self.publish_once(publishing)
                 if outcome is Outcome.RETURNED:
                     raise UnroutableError(publishing.queue)
             else:
-                self._report("publishing_refused", publishing.exchange or publishing.queue)
+                self._log_refused.add(queue=publishing.exchange or publishing.queue)
                 await asyncio.sleep(pauses.next())
-                outcome = await self._publish_once(publishing)
+                outcome = await self.publish_once(publishing)
 
     def returned(self, properties: Properties) -> None:
         """Take note that RabbitMQ returned a message; its confirm follows."""
@@ -184,19 +178,8 @@ class Publisher:
     def flush(self) -> None:
         """Nothing is collected here."""
 
-    def _report(self, event: str, queue: str) -> None:
-        # With a full prefetch held, a line for each message and try would flood the log.
-        if not self._unreported:
-            self._loop.call_at(self._next_report, self._log_unreported)
-        self._unreported[event, queue] += 1
-
-    def _log_unreported(self) -> None:
-        for (event, queue), count in self._unreported.items():
-            _log.warning(event, queue=queue, tries=count)
-        self._unreported.clear()
-        self._next_report = self._loop.time() + _REPORT_INTERVAL
-
-    async def _publish_once(self, publishing: Publishing) -> Outcome:
+    async def publish_once(self, publishing: Publishing) -> Outcome:
+        """Publish, and return what RabbitMQ made of it."""
         submitted: asyncio.Future[Outcome] = self._loop.create_future()
 
         def done(outcome: Outcome) -> None:

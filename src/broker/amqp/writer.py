@@ -27,6 +27,11 @@ class FrameWriter:
         if not self._stream.is_closing():
             self._stream.write(frames)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that the operating system has not taken yet."""
+        return self._stream.transport.get_write_buffer_size()
+
     async def flushed(self) -> None:
         """Wait until the operating system has taken all but what fits into asyncio's buffer.
 

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from broker import __version__
 from broker.observe.histogram import Histogram
 from broker.observe.readiness import readiness
+from broker.observe.tally import outcomes
 from broker.observe.vitals import Vitals
 
 
@@ -64,7 +65,7 @@ class BrokerCollector(Collector):
             "broker_messages_routed",
             "Messages by what was decided.",
             "outcome",
-            {outcome.value: count for outcome, count in messages.outcomes.items()},
+            outcomes(messages, publishings),
         )
         yield CounterMetricFamily(
             "broker_messages_published",
@@ -73,9 +74,9 @@ class BrokerCollector(Collector):
         )
         yield _counter(
             "broker_dead_lettered",
-            "Messages parked in the dead-letter queue.",
+            "Messages that the dead-letter queue has taken.",
             "reason",
-            {reason.value: count for reason, count in messages.dead_lettered.items()},
+            publishings.dead_lettered,
         )
         yield CounterMetricFamily(
             "broker_redelivered",

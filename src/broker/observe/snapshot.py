@@ -20,7 +20,7 @@ from broker.observe.status import (
     RegistryStatus,
     Status,
 )
-from broker.observe.tally import Outcome
+from broker.observe.tally import Outcome, outcomes
 from broker.observe.vitals import Vitals
 from broker.registry import Agent
 
@@ -37,7 +37,8 @@ def status(vitals: Vitals, rates: Rates) -> Status:
         rates: Messages per second.
     """
     checks = readiness(vitals)
-    messages, registry = vitals.messages, vitals.router.registry
+    messages, publishings = vitals.messages, vitals.publishings
+    registry = vitals.router.registry
     return Status(
         broker_id=vitals.router.broker_id,
         broker_name=vitals.broker_name,
@@ -62,13 +63,13 @@ def status(vitals: Vitals, rates: Rates) -> Status:
         messages=Messages(
             received=messages.received.total(),
             redelivered=messages.redelivered,
-            outcomes={outcome.value: count for outcome, count in messages.outcomes.items()},
+            outcomes=outcomes(messages, publishings),
         ),
         dead_letters=DeadLetters(
             by_reason={
-                reason.value: count for reason, count in messages.dead_lettered.items() if count
+                reason: count for reason, count in publishings.dead_lettered.items() if count
             },
-            latest=list(messages.latest_dead_letters)[::-1],
+            latest=list(publishings.latest_dead_letters)[::-1],
         ),
     )
 

@@ -26,10 +26,9 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from broker import __version__
-from broker.amqp import Delivery, Publishing, Settlement
+from broker.amqp import Delivery, Publishing, Settlement, SettlementObserver
 from broker.dispatch import Decide
 from broker.endpoints import AmqpEndpoint
-from broker.messages import RejectReason
 
 _SERVICE_NAME = "agent-broker"
 
@@ -101,17 +100,17 @@ class MessageSpans:
             decide: Returns what comes of a delivery; called once for each.
         """
 
-        def decide_and_record(delivery: Delivery) -> tuple[Settlement, RejectReason | None]:
+        def decide_and_record(delivery: Delivery) -> Settlement:
             started_at = time_ns()
-            settlement, reason = decide(delivery)
+            settlement = decide(delivery)
             try:
-                process = self._record_process(delivery, started_at, reason)
+                process = self._record_process(delivery, started_at, settlement.rejected)
                 if settlement.publishing is not None:
                     sending = _Sending(self, process, settlement)
                     settlement = sending.begin(settlement.publishing)
             except Exception:  # noqa: BLE001 - a sampler, for one, may be anybody's
                 self.failed()
-            return settlement, reason
+            return settlement
 
         return decide_and_record
 
@@ -165,9 +164,7 @@ class MessageSpans:
         except Exception:  # noqa: BLE001 - an exporter may be anybody's, and the stop must go on
             self.failed()
 
-    def _record_process(
-        self, delivery: Delivery, started_at: int, reason: RejectReason | None
-    ) -> Context:
+    def _record_process(self, delivery: Delivery, started_at: int, reason: str | None) -> Context:
         incoming = self._propagator.extract(delivery.headers)
         creation = get_current_span(incoming).get_span_context()
         attributes: dict[str, str | int] = {
@@ -178,7 +175,7 @@ class MessageSpans:
         if delivery.message_id is not None:
             attributes["messaging.message.id"] = delivery.message_id
         if reason is not None:
-            attributes["error.type"] = reason.value
+            attributes["error.type"] = reason
         span = self._tracer.start_span(
             f"process {delivery.queue}",
             incoming,
@@ -206,10 +203,10 @@ class MessageSpans:
         }
 
 
-class _Sending:
+class _Sending(SettlementObserver):
     """The span of what is published for one delivery; ends with the settlement.
 
-    When the session is lost before, nobody calls `_settled`: RabbitMQ delivers again, and the span
+    When the session is lost before, nobody calls `settled`: RabbitMQ delivers again, and the span
     is dropped together with the settlement.
     """
 
@@ -223,23 +220,20 @@ class _Sending:
         return replace(
             self._settlement,
             publishing=publishing,
-            unroutable=None if self._settlement.unroutable is None else self._unroutable,
-            settled=self._settled,
+            observer=self,
         )
 
-    def _unroutable(self) -> Publishing:
-        assert self._settlement.unroutable is not None  # noqa: S101 - else it is not called
-        publishing = self._settlement.unroutable()
+    def dead_lettering(self, letter: Publishing, reason: str) -> Publishing:
         try:
-            self._span.set_attribute("error.type", RejectReason.UNROUTABLE.value)
+            self._span.set_attribute("error.type", reason)
             self._span.set_status(StatusCode.ERROR)
             self._span.end()
-            self._span, publishing = self._spans.start_send(publishing, self._process)
+            self._span, letter = self._spans.start_send(letter, self._process)
         except Exception:  # noqa: BLE001 - see MessageSpans
             self._spans.failed()
-        return publishing
+        return letter
 
-    def _settled(self) -> None:
+    def settled(self) -> None:
         try:
             self._span.end()
         except Exception:  # noqa: BLE001 - see MessageSpans

@@ -14,6 +14,9 @@ from broker.observe.status import DeadLetterNote
 UNACCEPTED = "unaccepted"
 """Stands for the type of a message that is dead-lettered, whatever it says of itself."""
 
+DEAD_LETTERED = "dead_lettered"
+"""The outcome of messages that the dead-letter queue has taken."""
+
 _LATEST = 20
 _ROUTING_BOUNDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 0.1)
 _CONFIRM_BOUNDS = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
@@ -30,7 +33,6 @@ class Outcome(StrEnum):
     DISCONNECTED = "disconnected"
     ADVERTISED = "advertised"
     REPLICATED = "replicated"
-    DEAD_LETTERED = "dead_lettered"
 
     # Enum's own is written in Python, and it is asked for with each message.
     __hash__ = str.__hash__
@@ -43,9 +45,6 @@ class MessageTally:
         received: Messages by queue and message type.
         redelivered: Those that RabbitMQ had delivered before.
         outcomes: Messages by what came of them.
-        dead_lettered: Dead letters by reason. All reasons are there from the start, because what
-            turns out to be unroutable is counted in the AMQP thread.
-        latest_dead_letters: The last few.
         statuses_skipped: Entries of status updates that were unusable.
         routing_seconds: What a message takes from the mailbox to its settlement, on the average
             of those that arrived together.
@@ -55,8 +54,6 @@ class MessageTally:
         self.received: Counter[tuple[str, str]] = Counter()
         self.redelivered = 0
         self.outcomes = dict.fromkeys(Outcome, 0)
-        self.dead_lettered = dict.fromkeys(RejectReason, 0)
-        self.latest_dead_letters: deque[DeadLetterNote] = deque(maxlen=_LATEST)
         self.statuses_skipped = 0
         self.routing_seconds = Histogram(_ROUTING_BOUNDS)
 
@@ -65,16 +62,9 @@ class MessageTally:
         self.received[queue, message_type] += 1
         self.outcomes[outcome] += 1
 
-    def unaccepted(self, queue: str, reason: RejectReason) -> None:
-        """Count a message that is dead-lettered."""
+    def unaccepted(self, queue: str) -> None:
+        """Count a message that is to be dead-lettered."""
         self.received[queue, UNACCEPTED] += 1
-        self.outcomes[Outcome.DEAD_LETTERED] += 1
-        self.dead_letter(queue, reason)
-
-    def dead_letter(self, queue: str, reason: RejectReason) -> None:
-        """Count a dead letter."""
-        self.dead_lettered[reason] += 1
-        self.latest_dead_letters.append(DeadLetterNote(reason.value, queue, datetime.now(UTC)))
 
 
 class PublishTally:
@@ -82,13 +72,29 @@ class PublishTally:
 
     Attributes:
         confirmed: Publishings that RabbitMQ confirmed.
+        dead_lettered: Dead letters that RabbitMQ confirmed, by reason. All reasons are there from
+            the start, because other threads read it.
+        latest_dead_letters: The last few.
         confirm_seconds: From a publishing to its confirm; of those under way, one at a time is
             measured.
     """
 
     def __init__(self) -> None:
         self.confirmed = 0
+        self.dead_lettered: dict[str, int] = {reason.value: 0 for reason in RejectReason}
+        self.latest_dead_letters: deque[DeadLetterNote] = deque(maxlen=_LATEST)
         self.confirm_seconds = Histogram(_CONFIRM_BOUNDS)
+
+    def dead_letter(self, queue: str, reason: str) -> None:
+        """Count a dead letter that RabbitMQ has confirmed."""
+        self.dead_lettered[reason] += 1
+        self.latest_dead_letters.append(DeadLetterNote(reason, queue, datetime.now(UTC)))
+
+
+def outcomes(messages: MessageTally, publishings: PublishTally) -> dict[str, int]:
+    """Return how many messages had which outcome, dead letters included."""
+    decided = {outcome.value: count for outcome, count in messages.outcomes.items()}
+    return {**decided, DEAD_LETTERED: sum(publishings.dead_lettered.values())}
 
 
 class ServerTally:

@@ -1,0 +1,118 @@
+"""Messages that RabbitMQ does not take, or would send in a frame that nobody takes."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiormq.abc import DeliveredMessage
+
+from broker.sandbox.central_server import CentralServer
+from tests.integration.rig import Rig, bring_online, ids, terminate, text
+
+LIMIT = 1_048_576
+
+
+@asynccontextmanager
+async def limited(rig: Rig, name: str, value: int) -> AsyncIterator[None]:
+    """Lower a limit of the node for channels and connections that are opened from now on."""
+    (before,) = (await rig.node.ctl("eval", f"rabbit_misc:get_env(rabbit, {name}, 0).")).split()
+    await rig.node.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+    try:
+        yield
+    finally:
+        await rig.node.ctl("eval", f"application:set_env(rabbit, {name}, {before}).")
+
+
+def sized(number: int, size: int) -> bytes:
+    """Return a TEXT of exactly so many bytes."""
+    bare = text(number, "agent_0", text_payload="")
+    body = text(number, "agent_0", text_payload="x" * (size - len(bare)))
+    assert len(body) == size
+    return body
+
+
+def joined(parts: list[DeliveredMessage]) -> bytes:
+    """Return the body of a dead letter in parts."""
+    headers = [part.header.properties.headers for part in parts]
+    assert len({one["x-broker-part-group"] for one in headers}) == 1
+    assert {one["x-broker-parts"] for one in headers} == {str(len(parts))}
+    numbered = {
+        int(one["x-broker-part"]): part.body for one, part in zip(headers, parts, strict=True)
+    }
+    return b"".join(numbered[number] for number in range(1, len(parts) + 1))
+
+
+def lost_sessions(rig: Rig) -> int:
+    return sum(line["event"] == "amqp_lost" for line in rig.log())
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+async def test_a_message_that_routing_makes_too_large_costs_one_session(
+    fragile_rig: Rig, server: CentralServer, queue_type: str
+) -> None:
+    rig = fragile_rig
+    bring_online(server, 2)
+    await rig.declare(rig.input, x_queue_type=queue_type)
+    async with limited(rig, "max_message_size", LIMIT), rig.broker(server.url) as broker:
+        await rig.logged("routing_started")
+        large = sized(1, 1_048_570)
+        neighbours = [text(number, "agent_0") for number in range(2, 12)]
+        await rig.publish(rig.input, large, *neighbours)
+
+        assert set(ids(await rig.take(rig.output, 10))) == {f"m-{n}" for n in range(2, 12)}
+        [letter] = await rig.take(rig.dead_letter, 1)
+        assert letter.body == large
+        assert letter.header.properties.headers["x-broker-reason"] == "too_large"
+        assert "1048576" in letter.header.properties.headers["x-broker-error"]
+        await rig.publish(rig.input, large, text(12, "agent_0"))
+        assert ids(await rig.take(rig.output, 1)) == ["m-12"]
+        assert len(await rig.take(rig.dead_letter, 1)) == 1
+        assert await terminate(broker, within=10) == 0
+    assert lost_sessions(rig) == 1
+    assert await rig.ready_count(rig.input) == 0
+
+
+async def test_a_body_from_before_the_limit_is_dead_lettered_in_parts(
+    fragile_rig: Rig, server: CentralServer
+) -> None:
+    rig = fragile_rig
+    bring_online(server, 2)
+    await rig.declare(rig.input)
+    large = sized(1, 3 * LIMIT + 17)
+    await rig.publish(rig.input, large, text(2, "agent_0"))
+    async with limited(rig, "max_message_size", LIMIT), rig.broker(server.url) as broker:
+        await rig.logged("routing_started")
+        assert ids(await rig.take(rig.output, 1)) == ["m-2"]
+        parts = await rig.take(rig.dead_letter, 4)
+        assert joined(parts) == large
+        assert {part.header.properties.headers["x-broker-reason"] for part in parts} == {
+            "too_large"
+        }
+        logged = await rig.logged("dead_lettered")
+        assert [line["count"] for line in logged] == [1]
+        assert await terminate(broker, within=10) == 0
+    assert lost_sessions(rig) == 1
+    assert await rig.ready_count(rig.input) == 0
+
+
+@pytest.mark.parametrize("offered", [0, 1 << 30, 8192, 4096])
+async def test_whatever_frame_max_is_offered(
+    fragile_rig: Rig, server: CentralServer, offered: int
+) -> None:
+    rig = fragile_rig
+    bring_online(server, 2)
+    await rig.declare(rig.input)
+    bodies = [sized(1, 1_048_706), sized(2, 1_048_000), text(3, "agent_0")]
+    await rig.publish(rig.input, *bodies)
+    async with (
+        limited(rig, "frame_max", offered),
+        rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="2000000") as broker,
+    ):
+        await rig.logged("routing_started")
+        routed = await rig.take(rig.output, 3)
+        assert ids(routed) == ["m-1", "m-2", "m-3"]
+        payloads = [json.loads(message.body)["text_payload"] for message in routed]
+        assert payloads == [json.loads(body)["text_payload"] for body in bodies]
+        assert await terminate(broker, within=10) == 0
+    assert lost_sessions(rig) == 0
