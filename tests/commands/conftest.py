@@ -13,3 +13,11 @@ async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
         mailroom = Mailroom(rabbitmq, portal)
         await mailroom.open()
         yield mailroom
+
+
+@pytest.fixture
+async def fragile_mailroom(fragile_node: RabbitmqNode) -> AsyncIterator[Mailroom]:
+    with start_blocking_portal("asyncio") as portal:
+        mailroom = Mailroom(fragile_node, portal)
+        await mailroom.open()
+        yield mailroom

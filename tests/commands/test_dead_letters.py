@@ -35,6 +35,7 @@ async def test_a_list_tells_all_there_is_to_say(mailroom: Mailroom) -> None:
         "broker_id": "broker-1",
         "replays": 2,
         "size": 5,
+        "parts": 1,
         "problem": None,
     }
     ran = await mailroom.run("dead-letters", "list")

@@ -16,11 +16,13 @@ from broker.amqp.delivery import (
 )
 from broker.amqp.errors import AmqpError
 from broker.amqp.mover import Moved
+from broker.amqp.parts import read_part, without_part
 from broker.amqp.publisher import Outcome, UnroutableError
 from broker.amqp.queue_state import QueueState, QueueType
 from broker.amqp.queues import Queues
 from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session, SessionLostError, open_session
+from broker.amqp.suspects import RefusedError
 from broker.amqp.x_death import read_rabbitmqs_dead_letter
 from broker.endpoints import AmqpEndpoint
 
@@ -39,6 +41,7 @@ __all__ = [
     "QueueType",
     "Queues",
     "Refusals",
+    "RefusedError",
     "Session",
     "SessionLostError",
     "SessionParameters",
@@ -48,6 +51,8 @@ __all__ = [
     "dead_letter",
     "open_session",
     "read_dead_letter",
+    "read_part",
     "read_rabbitmqs_dead_letter",
     "replayed",
+    "without_part",
 ]

@@ -197,6 +197,10 @@ class AsyncioSession:
         )
         return await asyncio.gather(*outcomes)
 
+    async def publish_apart(self, publishing: Publishing) -> Outcome:
+        """Publish as a suspect; see `SuspectPublisher.publish`."""
+        return await self._suspects.publish(publishing)
+
     async def get(self, queue: str, count: int) -> Sequence[Got]:
         """Ask a queue for messages; see `QueueGetter.get`. One call for a queue at a time.
 
@@ -234,11 +238,9 @@ class AsyncioSession:
         for closing in (channel.closing, self._publishing.aiormq.closing):
             closing.add_done_callback(self._learn)
         self._publisher = self._new_publisher(self._publishing, channel)
-        self._dead_lettering = DeadLettering(
-            self._publisher,
-            SuspectPublisher(self._connect_apart, self._new_publisher, self._parameters.refusals),
-            self._parameters.refusals,
-        )
+        refusals = self._parameters.refusals
+        self._suspects = SuspectPublisher(self._connect_apart, self._new_publisher, refusals)
+        self._dead_lettering = DeadLettering(self._publisher, self._suspects, refusals)
         opened()
 
     def _learn(self, closing: "asyncio.Future[None]") -> None:

@@ -62,6 +62,11 @@ def read_part(headers: Mapping[str, object]) -> Part | None:
     return Part(group, place, places) if 0 < place <= places else None
 
 
+def without_part(headers: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the headers of a part as the whole would have them."""
+    return {name: value for name, value in headers.items() if name not in (_GROUP, _NUMBER, _COUNT)}
+
+
 def _positive(value: object) -> int:
     if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isdecimal():
         return int(value)

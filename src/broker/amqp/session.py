@@ -127,6 +127,18 @@ class Session:
         """
         return await self._call(self._asyncio.publish_once, publishings)
 
+    async def publish_apart(self, publishing: Publishing) -> Outcome:
+        """Publish on a connection of its own, and return what RabbitMQ made of it.
+
+        It is for a message at which RabbitMQ may close the channel, which leaves the session alone.
+        Otherwise as `publish_once`.
+
+        Raises:
+            RefusedError: RabbitMQ closed the channel because of it.
+            AmqpError: The session was lost; whether it arrived is not known.
+        """
+        return await self._call(self._asyncio.publish_apart, publishing)
+
     async def get(self, queue: str, count: int) -> Sequence[Got]:
         """Ask a queue for its oldest messages that nobody else holds.
 

@@ -69,6 +69,7 @@ def _summary(letter: Letter, now: datetime) -> Mapping[str, object]:
         "age_seconds": age and round(age.total_seconds(), 3),
         "replays": parked and parked.replays,
         "size": len(letter.message.body),
+        "parts": len(letter.in_queue),
         "problem": letter.problem,
     }
 

@@ -1,5 +1,6 @@
 """One message of the dead-letter queue, as far as it can be understood."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -11,16 +12,25 @@ class Letter(msgspec.Struct, frozen=True):
     """A message in the dead-letter queue.
 
     Attributes:
-        number: Its position, from 1 for the oldest.
-        message: The message.
+        number: Its position, from 1 for the oldest; in parts, that of the last.
+        message: The message, put together from its parts.
         parked: What a broker or RabbitMQ says of it, None when it is no dead letter of either.
-        problem: Why it is none.
+        problem: Why it is none, or not whole.
+        is_complete: Whether all of its parts are there.
+        messages: Its parts, as they are in the queue; empty when it is in one piece.
     """
 
     number: int
     message: Got
     parked: Parked | None
     problem: str | None = None
+    is_complete: bool = True
+    messages: Sequence[Got] = ()
+
+    @property
+    def in_queue(self) -> Sequence[Got]:
+        """What it consists of in the queue."""
+        return self.messages or (self.message,)
 
     def age(self, now: datetime) -> timedelta | None:
         """Return for how long it has been parked; None when nobody knows."""

@@ -70,7 +70,7 @@ async def _purge(
                 if not dry_run:
                     # An interruption waits for what is under way, so that the count is right.
                     with trio.move_on_after(_PATIENCE, shield=True) as patience:
-                        messages = [letter.message for letter in window.chosen]
+                        messages = [one for letter in window.chosen for one in letter.in_queue]
                         await session.acknowledge(queue, messages)
                     if patience.cancelled_caught:
                         raise AmqpError("RabbitMQ does not answer")

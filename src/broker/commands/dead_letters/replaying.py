@@ -9,13 +9,14 @@ from typing import Literal
 
 import trio
 
-from broker.amqp import AmqpError, Outcome, Publishing, Session, replayed
+from broker.amqp import AmqpError, Got, Outcome, Publishing, RefusedError, Session, replayed
 from broker.commands.dead_letters.letter import Letter, now
 from broker.commands.dead_letters.progress import progress
 from broker.commands.dead_letters.selection import Selection
 from broker.commands.dead_letters.window import windows
 from broker.commands.durable_queues import durable_queues
 from broker.commands.in_session import EXIT_FAILED, EXIT_OK, fail, run_in_session, write
+from broker.messages import RejectReason
 from broker.settings import Settings
 
 _PATIENCE = 30.0
@@ -107,6 +108,8 @@ async def _replay(
 def _obstacle(letter: Letter, queues: Collection[str]) -> str | None:
     if letter.parked is None:
         return f"no dead letter of a broker, {letter.problem}"
+    if not letter.is_complete:
+        return "parts of them are missing; the broker dead-lettered the whole again"
     return None if letter.parked.queue in queues else _STRANGE_QUEUE
 
 
@@ -116,20 +119,48 @@ async def _replay_window(
     # An interruption waits for what is under way, so that nothing comes twice.
     with trio.move_on_after(_PATIENCE, shield=True) as patience:
         publishings = [_publishing(letter, settings) for letter in letters]
-        outcomes = await session.publish_once(publishings)
-        arrived = []
+        outcomes = await _outcomes(letters, publishings, session)
+        arrived: list[Got] = []
         for letter, publishing, outcome in zip(letters, publishings, outcomes, strict=True):
             match outcome:
+                case str():
+                    tally.failed[f"RabbitMQ does not take them: {outcome}"] += 1
                 case Outcome.CONFIRMED:
-                    arrived.append(letter.message)
+                    arrived += letter.in_queue
+                    tally.replayed += 1
                 case Outcome.REFUSED:
                     tally.failed[f"RabbitMQ refused them, is {publishing.queue!r} full?"] += 1
                 case Outcome.RETURNED:
                     tally.failed[_missing(publishing.queue)] += 1
-        tally.replayed += len(arrived)
         await session.acknowledge(settings.broker_dead_letter_queue, arrived)
     if patience.cancelled_caught:
         raise AmqpError("RabbitMQ takes no messages, as when its memory or disk is full")
+
+
+async def _outcomes(
+    letters: Sequence[Letter], publishings: Sequence[Publishing], session: Session
+) -> Sequence[Outcome | str]:
+    """Publish, and return what RabbitMQ made of each, or why it closes the channel at it."""
+    suspect = [bool(letter.messages) or _is_refused(letter) for letter in letters]
+    trusted = await session.publish_once(
+        [one for one, is_suspect in zip(publishings, suspect, strict=True) if not is_suspect]
+    )
+    others = iter(trusted)
+    outcomes: list[Outcome | str] = []
+    for publishing, is_suspect in zip(publishings, suspect, strict=True):
+        if not is_suspect:
+            outcomes.append(next(others))
+            continue
+        try:
+            outcomes.append(await session.publish_apart(publishing))
+        except RefusedError as refusal:
+            outcomes.append(str(refusal))
+    return outcomes
+
+
+def _is_refused(letter: Letter) -> bool:
+    # RabbitMQ may have closed a channel because of it, and would do so again.
+    return letter.parked is not None and letter.parked.reason == RejectReason.INTERNAL_ERROR.value
 
 
 def _missing(queue: str) -> str:

@@ -30,7 +30,7 @@ def row(letter: Letter, now: datetime) -> str:
         _age(letter.age(now)),
         size,
         parked.replays,
-        one_line(parked.error),
+        one_line(letter.problem or parked.error),
     )
 
 
@@ -49,6 +49,10 @@ def _page(letter: Letter, now: datetime) -> Iterator[str]:
         yield f"  since    {_time(parked.at)} ({_age(letter.age(now))})"
         yield f"  broker   {one_line(parked.broker_id)}"
         yield f"  replays  {parked.replays}"
+        if letter.problem is not None:
+            yield f"  problem  {letter.problem}"
+        if letter.messages:
+            yield f"  parts    {len(letter.messages)}"
     if message.correlation_id:
         yield f"  correlation id  {one_line(message.correlation_id)}"
     for name, value in message.headers.items():

@@ -1,12 +1,13 @@
 """The dead-letter queue as it was at the beginning, a window at a time."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import chain, islice
 
 import msgspec
 
 from broker.amqp import Session
-from broker.commands.dead_letters.letter import Letter, read_letter
+from broker.commands.dead_letters.gathering import Gathering
+from broker.commands.dead_letters.letter import Letter
 
 SIZE = 100
 """Messages that are in memory at once, and that an untimely end may bring twice."""
@@ -34,7 +35,8 @@ async def windows(
     What comes meanwhile is left alone, so it ends even when each letter that is replayed comes
     back at once. What others consume meanwhile is missing. RabbitMQ holds what was looked at until
     the session ends, and then puts it back in its place, unless it was acknowledged. (Quorum
-    queues put it back at their head, in an order of their own.)
+    queues put it back at their head, in an order of their own.) A letter in parts comes when its
+    last part does, and at the end if parts are missing.
 
     Args:
         session: An open session.
@@ -46,17 +48,21 @@ async def windows(
         AmqpError: There is no such queue, or the session was lost.
     """
     seen, total, chosen = 0, SIZE, 0
+    gathering = Gathering()
     while seen < total and chosen != limit:
         wanted = min(SIZE, total - seen)
         got = await session.get(queue, wanted)
-        if not got:
-            return
         if seen == 0:
-            total = got[0].behind + 1
-        letters = map(read_letter, range(seen + 1, total + 1), got)
+            total = got[0].behind + 1 if got else 0
+        is_last = seen + len(got) >= total or len(got) < wanted
+        numbered = enumerate(got[: total - seen], seen + 1)
+        letters: Iterator[Letter] = filter(None, (gathering.add(*one) for one in numbered))
+        if is_last:
+            letters = chain(letters, gathering.incomplete())
         window = list(islice(filter(is_wanted, letters), limit and limit - chosen))
         seen = min(seen + len(got), total)
         chosen += len(window)
-        yield Window(window, seen, total)
-        if len(got) < wanted:
+        if window or got:
+            yield Window(window, seen, total)
+        if is_last:
             return
