@@ -14,11 +14,10 @@ _NAMED = 5
 """How many messages a problem names."""
 _OWN_PROPERTIES = frozenset({"content_type", "delivery_mode", "message_id", "timestamp", "app_id"})
 """The AMQP properties that the broker sets."""
-_PASSED_PROPERTIES = frozenset({"correlation_id", "headers"})
+_PASSED_PROPERTIES = frozenset({"correlation_id", "priority", "expiration", "headers"})
 _PASSED_HEADERS = frozenset({"traceparent", "tracestate"})
-_PARKING_HEADERS = frozenset(
-    {"x-broker-reason", "x-broker-error", "x-original-queue", "x-broker-id", "x-dead-lettered-at"}
-)
+_NEVER_DEAD_LETTERED = frozenset({"user_id", "expiration", "CC", "BCC"})
+"""Properties and headers that a dead letter must not have; it keeps all others."""
 _MAX_ERROR_BYTES = 255
 
 
@@ -195,7 +194,7 @@ class _Books:
         if not self._allowed.disorder and number < self._last_number:
             self._complain("after a later one", out.message_id)
         self._last_number = number
-        if _is_foreign(taken, _PASSED_HEADERS):
+        if _is_foreign(taken):
             self._complain("with AMQP properties of their sender", out.message_id)
         if out.receiver_id == chat.sender(number):
             self._complain("routed to its sender", out.message_id)
@@ -233,8 +232,8 @@ class _Books:
             self._complain("parked without the queue that it came from", parking.name)
         if not _is_labelled(headers):
             self._complain("parked without a sound label", parking.name)
-        if _is_foreign(taken, _PASSED_HEADERS | _PARKING_HEADERS):
-            self._complain("parked with AMQP properties of their sender", parking.name)
+        if _NEVER_DEAD_LETTERED & (taken.properties | taken.headers.keys()):
+            self._complain("dead-lettered with AMQP properties that must not stay", parking.name)
 
     def verdict(self) -> Verdict:
         lost = sorted(self._sent.confirmed - self._publishes.keys())
@@ -298,10 +297,10 @@ def _is_right(reason: str | None, sender: str, online: Online) -> bool:
             return False
 
 
-def _is_foreign(taken: Taken, headers: frozenset[str]) -> bool:
+def _is_foreign(taken: Taken) -> bool:
     """Return whether something came through that the broker must not copy."""
     foreign = taken.properties - _OWN_PROPERTIES - _PASSED_PROPERTIES
-    return bool(foreign or taken.headers.keys() - headers)
+    return bool(foreign or taken.headers.keys() - _PASSED_HEADERS)
 
 
 def _is_labelled(headers: Mapping[str, object]) -> bool:

@@ -71,35 +71,18 @@ def input_poison(mark: int) -> Iterator[Poison]:
     """
     yield from _marked(_any_body(), mark)
     yield from _marked(_chat_bodies(), mark)
-    yield from properties_poison(mark)
 
 
 def metadata_poison(mark: int) -> Iterator[Poison]:
     """Return what must be parked when it comes to the metadata queue. As `input_poison`."""
     yield from _marked(_any_body(), mark)
     yield from _marked(_metadata_bodies(), mark)
-    yield from properties_poison(mark)
 
 
 def advertisement_poison(mark: int) -> Iterator[Poison]:
     """Return what must be parked when it comes to the advertisements. As `input_poison`."""
     yield from _marked(_any_body(), mark)
     yield from _marked(_advertisement_bodies(), mark)
-    yield from properties_poison(mark)
-
-
-def properties_poison(mark: int) -> Iterator[Poison]:
-    """Return messages with AMQP properties that nobody can parse. As `input_poison`."""
-    body = chat.body(0)[:-1]
-    for index, (name, properties) in enumerate(_unparsable_properties()):
-        marked = body + b', "mark": "%d %d"}' % (mark, index)
-        yield Poison(name, "invalid_properties", Content(marked, properties))
-    marked = body + b', "mark": "%d routing key"}' % mark
-    yield Poison(
-        "a routing key that is not UTF-8",
-        "invalid_properties",
-        Content(marked, routing_key=b"\xff\xfe"),
-    )
 
 
 def oddities(first: int, victim: str) -> Iterator[Oddity]:
@@ -119,7 +102,7 @@ def oddities(first: int, victim: str) -> Iterator[Oddity]:
         content = Content(chat.body(number), properties, routing_key=b"anything")
         yield Oddity(name, content, chat.routed_fields(number))
         number += 1
-    for routing_key in (b"", b"\0 \x1b", "ü".encode() * 127):
+    for routing_key in (b"", b"\0 \x1b", "ü".encode() * 127, b"\xff\xfe"):
         content = Content(chat.body(number), routing_key=routing_key)
         yield Oddity("an odd routing key", content, chat.routed_fields(number))
         number += 1
@@ -226,16 +209,6 @@ def _registration(agent: bytes, more: bytes = b"", *, kind: bytes = b"REGISTER_A
     return b'{"message_type": "%s", "agent_id": %s%s}' % (kind, agent, more)
 
 
-def _unparsable_properties() -> Iterator[tuple[str, bytes]]:
-    strings = {15: "content_type", 14: "content_encoding", 10: "correlation_id", 9: "reply_to"}
-    strings |= {7: "message_id", 5: "type", 3: "app_id", 2: "cluster_id"}
-    for bit, name in strings.items():
-        yield f"{name} that is not UTF-8", flags(1 << bit) + short(b"\xff\xfe\xfa")
-    yield "a header key that is not UTF-8", header_table(b"\xff\xfe", b"I\0\0\0\x01")
-    yield "a timestamp beyond all years", flags(FLAG_TIMESTAMP) + b"\xff" * 8
-    yield "headers nested 15,000 deep", header_table(b"h", nested_table(15_000))
-
-
 def _odd_values() -> Iterator[tuple[str, bytes, bytes]]:
     """Return names, fields and values that must pass through as they are."""
     yield "an integer of 5,000 digits", b'"odd"', b"9" * 5_000
@@ -272,7 +245,18 @@ def _odd_properties(victim: bytes) -> Iterator[tuple[str, bytes]]:
     yield "a forged death", header_table(b"x-death", array(nested_table(1)))
     yield "headers of 50,000 bytes", header_table(b"h", long(b"x" * 50_000))
     yield "nested headers", header_table(b"h", nested_table(50))
+    yield "headers nested 15,000 deep", header_table(b"h", nested_table(15_000))
     yield "a timestamp of long ago", flags(FLAG_TIMESTAMP) + struct.pack(">Q", 0)
+    yield "a timestamp in microseconds", flags(FLAG_TIMESTAMP) + struct.pack(">Q", 17 * 10**14)
+    yield "a timestamp beyond all years", flags(FLAG_TIMESTAMP) + b"\xff" * 8
+    yield "a header beyond all years", header_table(b"h", b"T" + b"\xff" * 8)
+    yield "a decimal of any scale", header_table(b"h", b"D" + b"\xff" * 5)
+    yield "a header that is not UTF-8", header_table(b"h", long(b"\xff\xfe"))
+    yield "a header key that is not UTF-8", header_table(b"\xff\xfe", b"I\0\0\0\x01")
+    strings = {15: "content_type", 14: "content_encoding", 10: "correlation_id", 9: "reply_to"}
+    strings |= {7: "message_id", 5: "type", 3: "app_id", 2: "cluster_id"}
+    for bit, name in strings.items():
+        yield f"{name} that is not UTF-8", flags(1 << bit) + short(b"\xff\xfe\xfa")
     yield "a traceparent that is no text", header_table(b"traceparent", b"I\0\0\0\x01")
     yield "a traceparent of 10,000 bytes", header_table(b"traceparent", long(b"x" * 10_000))
     # Whoever passes it on, with properties of its own, has more than a frame may hold.

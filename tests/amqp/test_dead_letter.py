@@ -1,10 +1,14 @@
 """Parked deliveries: as they came, with the reason."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pamqp.commands import Basic
+from pamqp.common import FieldArray, FieldTable
+from pamqp.header import ContentHeader
 
 from broker.amqp import (
     Deliveries,
@@ -15,8 +19,19 @@ from broker.amqp import (
     Settlement,
     dead_letter,
     read_dead_letter,
+    read_rabbitmqs_dead_letter,
     replayed,
 )
+from broker.amqp.all_properties import decode_all_properties
+from broker.amqp.marshal import header_frame_size, marshal_publishing
+from broker.amqp.properties import decode_properties
+from broker.amqp.raw_properties import (
+    NO_PROPERTIES,
+    edit_headers,
+    short_string,
+    split_properties,
+)
+from chaos import raw_content
 
 
 def test_keeps_the_body_and_says_why() -> None:
@@ -43,22 +58,237 @@ def test_keeps_the_body_and_says_why() -> None:
     }
 
 
+def wire(publishing: Publishing) -> bytes:
+    """Return the flags and properties with which a publishing is sent."""
+    frames = marshal_publishing(publishing, "ours", channel=1, frame_max=131_072)
+    method = 8 + int.from_bytes(frames[3:7])
+    header = frames[method : method + 8 + int.from_bytes(frames[method + 3 : method + 7])]
+    assert len(header) <= header_frame_size(publishing)
+    return header[7 + 12 : -1]
+
+
+def read(publishing: Publishing) -> tuple[dict[str, object], dict[str, object]]:
+    """Return properties and headers with which a publishing is sent."""
+    found = decode_all_properties(wire(publishing))
+    assert found.error is None
+    return dict(found.properties), dict(found.headers)
+
+
+def dead_lettered(raw: bytes, replays: int = 0) -> Publishing:
+    decoded = decode_properties(raw)
+    delivery = Delivery(
+        *("input", 1, b"{", False, decoded.headers, decoded.correlation_id, decoded.error),
+        replays=replays,
+        raw_properties=raw,
+    )
+    return dead_letter(delivery, queue="letters", reason="r", error="e", broker_id="broker-1")
+
+
+def sent_back(letter: Publishing) -> Publishing:
+    """Return what a replay of a letter publishes."""
+    raw = wire(letter)
+    found = decode_all_properties(raw)
+    got = Got(1, letter.body, 0, found.headers, found.properties, raw_properties=raw)
+    return replayed(got, read_dead_letter(got.headers), app_id="me")
+
+
+AT = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+ORIGINAL = Basic.Properties(
+    content_type="text/plain",
+    content_encoding="gzip",
+    headers={"x-tenant": "acme", "n": 5, "CC": ["a"], "BCC": ["b"], "nested": {"a": [1, "b"]}},
+    delivery_mode=1,
+    priority=7,
+    correlation_id="c",
+    reply_to="r",
+    expiration="60000",
+    message_id="m",
+    timestamp=AT,
+    message_type="t",
+    user_id="guest",
+    app_id="a",
+)
+KEPT = {
+    "content_type": "text/plain",
+    "content_encoding": "gzip",
+    "delivery_mode": 2,
+    "priority": 7,
+    "correlation_id": "c",
+    "reply_to": "r",
+    "message_id": "m",
+    "timestamp": AT,
+    "type": "t",
+    "app_id": "a",
+}
+
+
+def marshalled(properties: Basic.Properties) -> bytes:
+    return ContentHeader(properties=properties).marshal()[12:]
+
+
+def test_keeps_all_properties_and_headers_of_the_original() -> None:
+    properties, headers = read(dead_lettered(marshalled(ORIGINAL)))
+    assert properties == KEPT
+    assert headers.pop("x-dead-lettered-at")
+    assert headers == {
+        "x-tenant": "acme",
+        "n": 5,
+        "nested": {"a": [1, "b"]},
+        "x-original-expiration": "60000",
+        "x-broker-reason": "r",
+        "x-broker-error": "e",
+        "x-original-queue": "input",
+        "x-broker-id": "broker-1",
+    }
+
+
+def test_a_replay_restores_properties_and_headers_of_the_original() -> None:
+    properties, headers = read(sent_back(dead_lettered(marshalled(ORIGINAL))))
+    assert properties == KEPT
+    assert headers == {
+        "x-tenant": "acme",
+        "n": 5,
+        "nested": {"a": [1, "b"]},
+        "x-original-expiration": "60000",
+        "x-broker-replays": "1",
+    }
+
+
+def test_what_the_original_lacks_is_ours_in_the_letter_and_gone_after_it() -> None:
+    letter = dead_lettered(NO_PROPERTIES)
+    properties, headers = read(letter)
+    assert properties.pop("timestamp")
+    assert properties == {
+        "content_type": "application/json",
+        "delivery_mode": 2,
+        "message_id": "ours",
+        "app_id": "broker-1",
+    }
+    assert headers["x-added-properties"] == "content_type,timestamp,app_id,message_id"
+
+    assert read(sent_back(letter)) == (
+        {"delivery_mode": 2, "message_id": "ours"},
+        {"x-broker-replays": "1"},
+    )
+
+
+HEADERS = st.dictionaries(st.text(max_size=9), st.text(max_size=9) | st.integers(0, 9), max_size=4)
+
+
+@given(
+    HEADERS,
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            ("content_type", "message_id", "app_id", "reply_to", "message_type", "correlation_id"),
+            st.text(min_size=1, max_size=20),
+        )
+        | {"priority": st.integers(0, 255), "timestamp": st.just(AT)},
+    ),
+    st.integers(1, 3),
+)
+def test_any_number_of_letters_and_replays_change_nothing_else(
+    headers: FieldTable, properties: dict[str, Any], times: int
+) -> None:
+    raw = wire_of = marshalled(Basic.Properties(headers=headers, delivery_mode=2, **properties))
+    for replays in range(times):
+        back = sent_back(dead_lettered(wire_of, replays))
+        wire_of = wire(back)
+    expected = split_properties(raw)
+    edit_headers(expected, add={"x-broker-replays": str(times)})
+    expected.setdefault("message_id", short_string("ours"))
+    assert split_properties(wire_of) == expected
+
+
+def test_what_nobody_can_represent_is_kept_byte_for_byte() -> None:
+    odd = (
+        raw_content.short(b"\xff")
+        + raw_content.nested_table(500)
+        + raw_content.short(b"at")
+        + (b"T" + b"\xff" * 8)
+    )
+    table = len(odd).to_bytes(4) + odd
+    raw = raw_content.flags(raw_content.FLAG_HEADERS | raw_content.FLAG_TIMESTAMP)
+    raw += table + b"\xff" * 8
+    letter = dead_lettered(raw)
+    for publishing in (letter, sent_back(letter)):
+        properties = split_properties(wire(publishing))
+        assert properties["timestamp"] == b"\xff" * 8
+        assert properties["headers"][4:].startswith(odd)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x00", b"\x80\x00\x05abc", b"\x00\x00trailing"])
+def test_properties_that_cannot_be_read_are_kept_in_a_header(raw: bytes) -> None:
+    letter = dead_lettered(raw)
+    _, headers = read(letter)
+    assert headers["x-original-properties"] == raw
+    properties, headers = read(sent_back(letter))
+    assert properties == {"delivery_mode": 2, "message_id": "ours"}
+    assert headers == {"x-broker-replays": "1"}
+
+
+def test_a_forged_letter_is_labelled_anew() -> None:
+    forged: FieldTable = {
+        "x-broker-reason": "forged",
+        "x-broker-error": "forged",
+        "x-original-queue": "q",
+        "x-added-properties": "content_type",
+        "x-original-properties": "p",
+    }
+    letter = dead_lettered(marshalled(Basic.Properties(headers=forged, content_type="a")))
+    properties, headers = read(letter)
+    assert properties["content_type"] == "a"
+    assert (headers["x-broker-reason"], headers["x-original-queue"]) == ("r", "input")
+    assert headers["x-added-properties"] == "timestamp,app_id,message_id"
+    assert "x-original-properties" not in headers
+
+
+def test_a_letter_of_rabbitmqs_loses_what_rabbitmq_added() -> None:
+    headers: FieldTable = {
+        "x-death": [{"reason": "expired", "queue": "input", "time": AT, "count": 1}],
+        "x-first-death-reason": "expired",
+        "x-last-death-queue": "input",
+        "x-delivery-count": 3,
+        "x-tenant": "acme",
+        "CC": ["q"],
+    }
+    raw = marshalled(Basic.Properties(headers=headers, message_id="m"))
+    found = decode_all_properties(raw)
+    letter = read_rabbitmqs_dead_letter(found.headers)
+    assert letter is not None
+    got = Got(1, b"", 0, found.headers, found.properties, raw_properties=raw)
+    back = replayed(got, letter, app_id="me")
+    assert read(back) == (
+        {"delivery_mode": 2, "message_id": "m"},
+        {"x-tenant": "acme", "x-broker-replays": "1"},
+    )
+
+
+def test_deaths_before_the_delivery_are_of_the_original() -> None:
+    death: FieldArray = [{"reason": "expired", "queue": "waiting", "time": AT, "count": 1}]
+    raw = marshalled(Basic.Properties(headers={"x-death": death}))
+    assert read(sent_back(dead_lettered(raw)))[1]["x-death"] == death
+
+
+def test_how_large_the_frame_of_the_headers_is() -> None:
+    raw = raw_content.header_table(b"h", raw_content.long(b"x" * 131_000))
+    assert header_frame_size(dead_lettered(raw)) > 131_072
+    assert header_frame_size(Publishing("q", b"", "me")) < 200
+
+
 def test_the_count_of_replays_stays_with_a_message() -> None:
     body, trace = b"{", {"traceparent": "00-1-2-01"}
     delivery = Delivery("input", 7, body, headers=trace, correlation_id="c", replays=2)
     parked = dead_letter(delivery, queue="parked", reason="r", error="e", broker_id="b")
     assert parked.headers["x-broker-replays"] == "2"
 
-    message = Got(1, body, 0, {**parked.headers, "CC": ["elsewhere"]}, "c")
-    back = replayed(message, read_dead_letter(message.headers), app_id="me")
-    assert back == Publishing("input", body, "me", {**trace, "x-broker-replays": "3"}, "c")
+    assert sent_back(parked).headers == {"x-broker-replays": "3"}
 
 
 def test_the_count_of_replays_has_an_end() -> None:
     delivery = Delivery("input", 7, b"", replays=999_999)
     parked = dead_letter(delivery, queue="parked", reason="r", error="e", broker_id="b")
-    back = replayed(Got(1, b"", 0, parked.headers), read_dead_letter(parked.headers), app_id="me")
-    assert back.headers == {"x-broker-replays": "999999"}
+    assert sent_back(parked).headers == {"x-broker-replays": "999999"}
 
 
 GOOD = {

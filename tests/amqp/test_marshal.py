@@ -38,6 +38,8 @@ publishings = st.builds(
     headers=st.dictionaries(st.text(max_size=32), st.text(max_size=300), max_size=4),
     correlation_id=st.none() | texts,
     exchange=st.sampled_from(["", "fanout"]),
+    priority=st.none() | st.integers(0, 255),
+    expiration=st.none() | st.integers(0, 315_360_000_000).map(str),
 )
 
 
@@ -69,6 +71,8 @@ def test_a_publishing_is_what_pamqp_reads(publishing: Publishing, channel: int) 
         "delivery_mode": 2,
         "headers": publishing.headers or None,
         "correlation_id": publishing.correlation_id,
+        "priority": publishing.priority,
+        "expiration": publishing.expiration,
         "message_id": "message-1",
         "timestamp": its.timestamp,
         "app_id": publishing.app_id,

@@ -14,6 +14,7 @@ from structlog.typing import EventDict
 from broker.amqp import Publishing
 from broker.amqp.properties import Properties
 from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.raw_properties import join_properties, short_string
 from broker.observe.tally import PublishTally
 
 
@@ -40,10 +41,10 @@ class Told:
 
     def submit_all(self, *names: str, app_id: str = "me") -> None:
         self.publisher.submit(
-            (Publishing("q", name.encode(), app_id), partial(self._tell, name)) for name in names
+            (Publishing("q", name.encode(), app_id), partial(self.tell, name)) for name in names
         )
 
-    def _tell(self, name: str, outcome: Outcome) -> None:
+    def tell(self, name: str, outcome: Outcome) -> None:
         self.outcomes.append((name, outcome))
 
     def message_id(self, number: int) -> str:
@@ -123,6 +124,58 @@ def test_message_ids_are_unique() -> None:
             other.submit("b")
         ids = {publishing.message_id(n) for n in range(100) for publishing in (told, other)}
         assert len(ids) == 200
+
+    in_event_loop(act)
+
+
+def kept(message_id: str) -> Publishing:
+    return Publishing(
+        "q", b"", "me", kept=join_properties({"message_id": short_string(message_id)})
+    )
+
+
+@pytest.mark.parametrize("returned", [0, 1, 3])
+def test_a_message_that_keeps_its_id_is_known_by_it(returned: int) -> None:
+    # An id of one's own may come back as a kept one, and is not unique then.
+    def act(told: Told) -> None:
+        told.submit("first")
+        ids = [told.message_id(0), "a", "b", "b"]
+        for name in ids:
+            told.publisher.submit([(kept(name), partial(told.tell, name))])
+        told.publisher.confirmed(1, multiple=False, positive=True)
+        told.publisher.returned(Properties(message_id=ids[returned]))
+        told.publisher.confirmed(5, multiple=True, positive=True)
+        assert told.outcomes[0] == ("first", Outcome.CONFIRMED)
+        # One that is published once too often is not lost.
+        assert told.outcomes[1:] == [
+            (name, Outcome.RETURNED if name == ids[returned] else Outcome.CONFIRMED) for name in ids
+        ]
+
+    in_event_loop(act)
+
+
+def test_a_message_that_keeps_an_id_that_is_no_text() -> None:
+    def act(told: Told) -> None:
+        odd = Publishing(
+            "q", b"", "me", kept=join_properties({"message_id": short_string(b"\xff")})
+        )
+        told.publisher.submit([(odd, partial(told.tell, "odd"))])
+        told.submit("b")
+        told.publisher.returned(Properties())
+        told.publisher.confirmed(2, multiple=True, positive=True)
+        assert told.outcomes == [("odd", Outcome.RETURNED), ("b", Outcome.CONFIRMED)]
+
+    in_event_loop(act)
+
+
+def test_a_forged_id_is_nobodys() -> None:
+    def act(told: Told) -> None:
+        told.submit("a")
+        prefix = told.message_id(0).removesuffix("1")
+        for forged in ("", "1", f"{prefix}", f"{prefix}x", f"{prefix}7", f"{prefix}{'9' * 40}"):
+            told.publisher.returned(Properties(message_id=forged))
+        told.publisher.confirmed(1, multiple=False, positive=True)
+        assert told.outcomes == [("a", Outcome.CONFIRMED)]
 
     in_event_loop(act)
 

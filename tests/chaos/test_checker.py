@@ -206,11 +206,21 @@ def test_poison_with_an_unsound_label(header: str, value: str | None) -> None:
 
 
 def test_properties_that_must_not_be_copied() -> None:
-    complaint = ["1 parked with AMQP properties of their sender: bytes"]
+    complaint = ["1 dead-lettered with AMQP properties that must not stay: bytes"]
     assert parked({"CC": ["output"]}).problems == complaint
-    assert parked(properties=OWN | {"reply_to"}).problems == complaint
+    assert parked({"BCC": ["output"]}).problems == complaint
+    assert parked(properties=OWN | {"user_id"}).problems == complaint
+    assert parked(properties=OWN | {"expiration"}).problems == complaint
+    assert parked({"x-tenant": "acme"}, OWN | {"reply_to"}).problems == []
     sent = Sent(attempted=1, confirmed={0})
     message = routed(0)
+    assert (
+        judged(
+            [Taken(message.body, message.publish_id, OWN | {"priority", "expiration"}, NOTHING)],
+            sent=sent,
+        ).problems
+        == []
+    )
     for properties, headers in ((OWN | {"user_id"}, {}), (OWN, {"x-broker-reason": "forged"})):
         copied = Taken(message.body, message.publish_id, properties, headers)
         assert judged([copied], sent=sent).problems == [

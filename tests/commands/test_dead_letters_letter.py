@@ -101,7 +101,8 @@ def nested(levels: int) -> object:
 @example(b"\x1b[2J\xc2\x9b\n  queue    x", {"x": nested(200)})
 @example("\u202e\x9b\r\n".encode(), {"a\x1b": "\x9b\ud800"})
 def test_whatever_comes_is_written_down(body: bytes, headers: dict[str, object]) -> None:
-    letter = read_letter(7, Got(1, body, 0, headers, "\x1b"))
+    properties = {"reply_to": b"\xff", "correlation_id": "\x1b", "timestamp": 2**64 - 1}
+    letter = read_letter(7, Got(1, body, 0, headers, properties))
     assert (letter.parked is None) == (letter.problem is not None)
     for write in (document.summary, document.content):
         written = write(letter, NOW)

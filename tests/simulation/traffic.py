@@ -12,6 +12,7 @@ AGENTS = tuple(f"agent{number}" for number in range(6))
 _PLAIN = b"\0\0"
 _CORRELATED = b"\x04\x00\x05trace"
 _NOT_UTF8 = b"\x04\x00\x02\xff\xfe"
+_CUT = b"\x04\x00\x05tra"
 """Flags and properties of a content header."""
 
 
@@ -32,8 +33,8 @@ class Traffic:
 
     def chat(self) -> None:
         sender_id = choice([*AGENTS, "unknown", "stranger", None])
-        properties = choices([_PLAIN, _CORRELATED, _NOT_UTF8], [8, 2, 1])[0]
-        fate = Fate.PARKED if properties is _NOT_UTF8 else Fate.ROUTED
+        properties = choices([_PLAIN, _CORRELATED, _NOT_UTF8, _CUT], [8, 2, 1, 1])[0]
+        fate = Fate.PARKED if properties is _CUT else Fate.ROUTED
         fields: dict[str, Any] = {"message_type": choice(["TEXT", "REPLY", "SYSTEM"])}
         if sender_id is not None:
             fields["sender_id"] = sender_id

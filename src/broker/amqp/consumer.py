@@ -148,6 +148,10 @@ class QueueConsumer:
                 properties.error,
                 properties.replays,
                 properties.message_id,
+                properties.priority,
+                properties.expiration,
+                properties.delivery_count,
+                properties.raw,
             )
         )
 

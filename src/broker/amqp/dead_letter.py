@@ -1,5 +1,11 @@
-"""How a delivery that cannot be processed is parked: as it came, and with the reason."""
+"""Dead letters: a delivery that cannot be processed as it came, with the reason, and back again.
 
+As with RabbitMQ's own dead-lettering, all properties and headers stay with the message, except
+`user_id`, which RabbitMQ refuses, `CC` and `BCC`, which would send copies to other queues, and
+`expiration`, by which the letter would vanish.
+"""
+
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -7,13 +13,47 @@ from datetime import UTC, datetime
 import msgspec
 
 from broker.amqp.delivery import Delivery, Got, Publishing
-from broker.amqp.properties import MAX_REPLAYS, REPLAYS_HEADER, count_replays, forwarded_headers
+from broker.amqp.field_table import (
+    UnreadablePropertiesError,
+    bytes_value,
+    text_value,
+)
+from broker.amqp.properties import (
+    DELIVERY_COUNT_HEADER,
+    MAX_REPLAYS,
+    REPLAYS_HEADER,
+    count_replays,
+)
+from broker.amqp.raw_properties import (
+    Name,
+    edit_headers,
+    join_properties,
+    short_string,
+    split_properties,
+)
 
 _REASON = "x-broker-reason"
 _ERROR = "x-broker-error"
 _QUEUE = "x-original-queue"
 _BROKER_ID = "x-broker-id"
 _AT = "x-dead-lettered-at"
+_ADDED = "x-added-properties"
+"""Names of the properties that the original lacked; a replay removes them."""
+_EXPIRATION = "x-original-expiration"
+_UNREADABLE = "x-original-properties"
+"""Flags and properties of an original whose properties cannot be read, as bytes."""
+_OWN_HEADERS = (_REASON, _ERROR, _QUEUE, _BROKER_ID, _AT, _ADDED, _UNREADABLE)
+_RABBITMQS_HEADERS = (
+    "x-death",
+    *(
+        f"x-{which}-death-{what}"
+        for which in ("first", "last")
+        for what in ("exchange", "queue", "reason")
+    ),
+)
+_COPIES = ("CC", "BCC")
+_JSON = short_string("application/json")
+_pack_timestamp = struct.Struct(">Q").pack
 _MAX_BYTES = 255
 """Of a reason or a queue's name: AMQP itself allows no longer names."""
 _MAX_ERROR_BYTES = 255
@@ -24,6 +64,9 @@ def dead_letter(
 ) -> Publishing:
     """Return the publishing that dead-letters a delivery.
 
+    Its properties and headers are kept with its body. Their frame may be larger than RabbitMQ
+    takes, by what is added; see `header_frame_size`.
+
     Args:
         delivery: The delivery; its body is kept byte for byte.
         queue: The dead-letter queue.
@@ -31,6 +74,7 @@ def dead_letter(
         error: One line for a person; cut at 255 bytes.
         broker_id: Who could not process it.
     """
+    at = datetime.now(UTC)
     return Publishing(
         queue=queue,
         body=delivery.body,
@@ -43,9 +87,36 @@ def dead_letter(
             _ERROR: _one_line(error),
             _QUEUE: delivery.queue,
             _BROKER_ID: broker_id,
-            _AT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+            _AT: at.isoformat(timespec="milliseconds"),
         },
+        kept=_kept(delivery.raw_properties, broker_id, at),
     )
+
+
+def _kept(raw: bytes, broker_id: str, at: datetime) -> bytes:
+    added_headers: dict[str, bytes] = {}
+    properties: dict[Name, bytes]
+    try:
+        properties = split_properties(raw)
+        edit_headers(properties, drop=(*_OWN_HEADERS, *_COPIES))
+    except UnreadablePropertiesError:
+        properties = {}
+        added_headers[_UNREADABLE] = bytes_value(raw)
+    properties.pop("user_id", None)
+    expiration = properties.pop("expiration", None)
+    if expiration is not None:
+        added_headers[_EXPIRATION] = text_value(expiration[1:])
+    own: Mapping[Name, bytes] = {
+        "content_type": _JSON,
+        "timestamp": _pack_timestamp(int(at.timestamp())),
+        "app_id": short_string(broker_id),
+    }
+    # The publisher adds a message id, when there is none.
+    missing = [name for name in (*own, "message_id") if name not in properties]
+    if missing:
+        added_headers[_ADDED] = text_value(",".join(missing))
+    edit_headers(properties, add=added_headers)
+    return join_properties({**own, **properties})
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -84,27 +155,35 @@ def read_dead_letter(headers: Mapping[str, object]) -> Parked:
         queue=_short_text(headers, _QUEUE),
         broker_id=_text_or_nothing(headers, _BROKER_ID),
         at=_time(headers),
-        replays=count_replays(headers),
+        replays=count_replays(headers.get(REPLAYS_HEADER)),
     )
 
 
 def replayed(message: Got, parked: Parked, *, app_id: str) -> Publishing:
-    """Return the publishing that brings a parked message back to its queue, one replay older.
+    """Return the publishing that brings a dead letter back to its queue, one replay older.
+
+    It has the properties and headers of the original, but never `user_id`, `CC` or `BCC`. Its
+    `expiration` stays in a header: it would begin anew, and end in nobody's hands what an operator
+    wants to be processed.
 
     Args:
-        message: The dead letter; its body is kept byte for byte.
+        message: The dead letter, with properties that can be read; its body is kept byte for byte.
         parked: What its headers say.
         app_id: Who publishes.
     """
+    properties = split_properties(message.raw_properties)
+    added = message.headers.get(_ADDED)
+    names = ("user_id", "expiration", *(added.split(",") if isinstance(added, str) else ()))
+    kept = {name: value for name, value in properties.items() if name not in names}
+    # RabbitMQ added its own to its own letters, as a broker does to its.
+    own = _OWN_HEADERS if _REASON in message.headers else _RABBITMQS_HEADERS
+    edit_headers(kept, drop=(*own, *_COPIES, DELIVERY_COUNT_HEADER))
     return Publishing(
         queue=parked.queue,
         body=message.body,
         app_id=app_id,
-        correlation_id=message.correlation_id,
-        headers={
-            **forwarded_headers(message.headers),
-            **_replays(min(parked.replays + 1, MAX_REPLAYS)),
-        },
+        headers=_replays(min(parked.replays + 1, MAX_REPLAYS)),
+        kept=join_properties(kept),
     )
 
 

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from broker.amqp.raw_properties import NO_PROPERTIES
+
 
 class Delivery(msgspec.Struct, frozen=True):
     """One message that RabbitMQ delivered and that must be settled.
@@ -16,9 +18,13 @@ class Delivery(msgspec.Struct, frozen=True):
         redelivered: Whether somebody had it before.
         headers: Those of `FORWARDED_HEADERS` that are present, and not too long.
         correlation_id: The AMQP property, if present.
-        properties_error: Why the AMQP properties could not be parsed, if so.
+        properties_error: Why the AMQP properties could not be read, if so.
         replays: How often it came out of the dead-letter queue before.
         message_id: The AMQP property, if present.
+        priority: The AMQP property, if present.
+        expiration: The AMQP property in milliseconds, if present and such that RabbitMQ takes it.
+        delivery_count: How often a quorum queue had it returned before, as far as it says so.
+        raw_properties: AMQP flags and properties, byte for byte.
     """
 
     queue: str
@@ -30,6 +36,10 @@ class Delivery(msgspec.Struct, frozen=True):
     properties_error: str | None = None
     replays: int = 0
     message_id: str | None = None
+    priority: int | None = None
+    expiration: str | None = None
+    delivery_count: int = 0
+    raw_properties: bytes = NO_PROPERTIES
 
     def __repr__(self) -> str:
         # Error messages quote values, and a body belongs into no log.
@@ -44,16 +54,18 @@ class Got(msgspec.Struct, frozen=True):
         body: The body, untouched.
         behind: How many messages were ready behind it.
         headers: All AMQP headers, with values of any kind; whatever somebody chose to send.
-        correlation_id: The AMQP property, if present.
-        properties_error: Why the AMQP properties could not be parsed, if so.
+        properties: All other AMQP properties that are present, by their names; see `AllProperties`.
+        properties_error: Why the AMQP properties could not be read, if so.
+        raw_properties: AMQP flags and properties, byte for byte.
     """
 
     tag: int
     body: bytes
     behind: int
     headers: Mapping[str, object] = {}
-    correlation_id: str | None = None
+    properties: Mapping[str, object] = {}
     properties_error: str | None = None
+    raw_properties: bytes = NO_PROPERTIES
 
     def __repr__(self) -> str:
         return f"<Got {self.tag}>"
@@ -69,6 +81,11 @@ class Publishing(msgspec.Struct, frozen=True):
         headers: AMQP headers.
         correlation_id: The AMQP property.
         exchange: The fanout exchange it goes through, to whoever listens; empty with a queue.
+        priority: The AMQP property.
+        expiration: The AMQP property: decimal milliseconds, ten years at most.
+        kept: AMQP flags and properties of another message that this one keeps, byte for byte; the
+            headers above replace those of the same names. Nothing is set but the delivery mode,
+            and a `message_id` when there is none.
     """
 
     queue: str
@@ -77,6 +94,9 @@ class Publishing(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     correlation_id: str | None = None
     exchange: str = ""
+    priority: int | None = None
+    expiration: str | None = None
+    kept: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Publishing to {self.exchange or self.queue!r}>"

@@ -93,12 +93,11 @@ class FrameTaker(Protocol):
 class _Content:
     """A message whose frames have not all arrived."""
 
-    __slots__ = ("body", "missing", "poison", "properties", "redelivered", "tag")
+    __slots__ = ("body", "missing", "properties", "redelivered", "tag")
 
-    def __init__(self, tag: int | None, *, redelivered: bool, poison: str | None) -> None:
+    def __init__(self, tag: int | None, *, redelivered: bool) -> None:
         self.tag = tag
         self.redelivered = redelivered
-        self.poison = poison
         self.properties = NO_PROPERTIES
         self.missing = 0
         self.body: list[bytes] = []
@@ -218,11 +217,7 @@ class FrameReader(asyncio.StreamReader):
             content.missing -= len(payload)
         else:
             (content.missing,) = _unpack_size(payload, 4)
-            content.properties = (
-                decode_properties(payload[12:])
-                if content.poison is None
-                else Properties(error=content.poison)
-            )
+            content.properties = decode_properties(payload[12:])
         if content.missing <= 0:
             del self._contents[channel]
             content.hand_over(sink)
@@ -232,16 +227,14 @@ class FrameReader(asyncio.StreamReader):
         method = payload[:4]
         if method == _DELIVER:
             end_of_consumer_tag = 5 + payload[4]
+            # Behind it are names that the sender chose, in bytes that may be anything.
             tag, redelivered = _unpack_tag(payload, end_of_consumer_tag)
-            names = payload[end_of_consumer_tag + 9 :]
-            self._contents[channel] = _Content(
-                tag, redelivered=bool(redelivered), poison=_poison(names)
-            )
+            self._contents[channel] = _Content(tag, redelivered=bool(redelivered))
         elif method in _CONFIRMS:
             tag, flags = _unpack_tag(payload, 4)
             sink.confirmed(tag, multiple=bool(flags & 1), positive=method == _ACK)
         elif method == _RETURN:
-            self._contents[channel] = _Content(None, redelivered=False, poison=None)
+            self._contents[channel] = _Content(None, redelivered=False)
         else:
             return False
         return True
@@ -255,16 +248,3 @@ def _with_frame_limit(frame: bytes) -> bytes:
     agreed = min(offered or MAX_FRAME_SIZE, MAX_FRAME_SIZE)
     end = _FRAME_MAX_AT + _FRAME_MAX.size
     return frame[:_FRAME_MAX_AT] + _FRAME_MAX.pack(agreed) + frame[end:]
-
-
-def _poison(names: bytes) -> str | None:
-    # Exchange and routing key, each behind its length, come from the sender.
-    if names.isascii():
-        return None
-    end_of_exchange = 1 + names[0]
-    try:
-        names[1:end_of_exchange].decode()
-        names[end_of_exchange + 1 :].decode()
-    except UnicodeDecodeError:
-        return "the routing key is not UTF-8"
-    return None

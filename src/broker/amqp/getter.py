@@ -13,9 +13,9 @@ from aiormq import Channel
 from pamqp import commands, frame
 from pamqp.constants import FRAME_METHOD
 
+from broker.amqp.all_properties import decode_all_properties
 from broker.amqp.content import Content
 from broker.amqp.delivery import Got
-from broker.amqp.properties import decode_all_properties
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.writer import FrameWriter
 
@@ -104,6 +104,7 @@ class QueueGetter:
             content.body,
             self._behind,
             properties.headers,
-            properties.correlation_id,
+            properties.properties,
             properties.error,
+            content.properties,
         )

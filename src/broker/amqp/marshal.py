@@ -12,19 +12,32 @@ from pamqp import commands, encode, frame
 from pamqp.constants import FRAME_BODY, FRAME_END, FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
 
 from broker.amqp.delivery import Publishing
+from broker.amqp.raw_properties import (
+    NO_PROPERTIES,
+    edit_headers,
+    join_properties,
+    short_string,
+    split_properties,
+)
 
 _pack_frame = struct.Struct(">BHI").pack
-_pack_header = struct.Struct(">HHQH").pack
+_pack_header = struct.Struct(">HHQ").pack
+_HEADER_SIZE = 12
+_FRAME_OVERHEAD = 8
+_pack_flags = struct.Struct(">H").pack
 _pack_ack = struct.Struct(">BHIIQ?B").pack
 _ACK_SIZE = 13
 _pack_timestamp = struct.Struct(">Q").pack
 _PERSISTENT = b"\x02"
 _BASIC = 60
-_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _CORRELATION_ID, _MESSAGE_ID, _TIMESTAMP, _APP_ID = (
-    1 << bit for bit in (15, 13, 12, 10, 7, 6, 3)
+_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY = (1 << bit for bit in (15, 13, 12, 11))
+_CORRELATION_ID, _EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _APP_ID = (
+    1 << bit for bit in (10, 8, 7, 6, 3)
 )
 _FLAGS = _CONTENT_TYPE | _DELIVERY_MODE | _MESSAGE_ID | _TIMESTAMP | _APP_ID
 _JSON = encode.short_string("application/json")
+_LONGEST_MESSAGE_ID = "x" * 40
+"""A prefix of 17 characters and a number of 64 bits fit in."""
 
 
 def marshal_publishing(
@@ -34,33 +47,64 @@ def marshal_publishing(
 
     Args:
         publishing: What to publish.
-        message_id: The AMQP message id; unique.
+        message_id: The AMQP message id, unless the publishing keeps one; unique.
         channel: The channel's number.
         frame_max: The largest frame that RabbitMQ takes, in bytes.
     """
     body = publishing.body
-    flags, headers, correlation_id = _FLAGS, b"", b""
+    marshalled = _own_properties if publishing.kept is None else _kept_properties
+    header = _pack_header(_BASIC, 0, len(body)) + marshalled(publishing, message_id)
+    method = _method(publishing.exchange, publishing.queue, channel)
+    return marshal_content(method, header, body, channel=channel, frame_max=frame_max)
+
+
+def header_frame_size(publishing: Publishing) -> int:
+    """Return how many bytes the frame of a publishing's content header has at most.
+
+    RabbitMQ closes the connection of a publisher whose frame is larger than negotiated, and a
+    content header is never split.
+    """
+    marshalled = _own_properties if publishing.kept is None else _kept_properties
+    return _FRAME_OVERHEAD + _HEADER_SIZE + len(marshalled(publishing, _LONGEST_MESSAGE_ID))
+
+
+def _own_properties(publishing: Publishing, message_id: str) -> bytes:
+    flags, headers, priority, correlation_id, expiration = _FLAGS, b"", b"", b"", b""
     if publishing.headers:
         flags |= _HEADERS
         headers = encode.field_table(dict(publishing.headers))
+    if publishing.priority is not None:
+        flags |= _PRIORITY
+        priority = bytes([publishing.priority])
     if publishing.correlation_id is not None:
         flags |= _CORRELATION_ID
         correlation_id = encode.short_string(publishing.correlation_id)
+    if publishing.expiration is not None:
+        flags |= _EXPIRATION
+        expiration = encode.short_string(publishing.expiration)
     # In the order of the flags, from the highest.
-    header = b"".join(
+    return b"".join(
         (
-            _pack_header(_BASIC, 0, len(body), flags),
+            _pack_flags(flags),
             _JSON,
             headers,
             _PERSISTENT,
+            priority,
             correlation_id,
+            expiration,
             encode.short_string(message_id),
             _pack_timestamp(int(time.time())),
             _short_string(publishing.app_id),
         )
     )
-    method = _method(publishing.exchange, publishing.queue, channel)
-    return marshal_content(method, header, body, channel=channel, frame_max=frame_max)
+
+
+def _kept_properties(publishing: Publishing, message_id: str) -> bytes:
+    properties = split_properties(publishing.kept or NO_PROPERTIES)
+    edit_headers(properties, add=publishing.headers)
+    properties["delivery_mode"] = _PERSISTENT
+    properties.setdefault("message_id", short_string(message_id))
+    return join_properties(properties)
 
 
 def marshal_content(
@@ -76,7 +120,7 @@ def marshal_content(
         frame_max: The largest frame that RabbitMQ takes, in bytes.
     """
     parts = [method, _frame(FRAME_HEADER, channel, header)]
-    room = frame_max - 8
+    room = frame_max - _FRAME_OVERHEAD
     parts += [
         _frame(FRAME_BODY, channel, body[start : start + room])
         for start in range(0, len(body), room)

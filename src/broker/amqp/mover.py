@@ -23,7 +23,8 @@ from broker.amqp.content import Content
 from broker.amqp.errors import AmqpError, translated
 from broker.amqp.marshal import marshal_ack
 from broker.amqp.properties import Properties
-from broker.amqp.raw_message import RawMessage, marshal_raw, without_foreign_user_id
+from broker.amqp.raw_message import RawMessage, marshal_raw
+from broker.amqp.raw_properties import without_foreign_user_id
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.writer import FrameWriter
 

@@ -1,12 +1,24 @@
-"""The AMQP properties of a message that arrived: what of them the broker uses."""
+"""The AMQP properties of a message that arrived: what of them the broker uses.
+
+Nothing else is judged: a message is as good with a timestamp in microseconds or a header of a
+thousand nested tables as without. A property that is used and makes no sense counts as absent.
+"""
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
+
+from broker.amqp.field_table import (
+    UnreadablePropertiesError,
+    integer_of,
+    split_table,
+    text_of,
+    uncounted,
+)
+from broker.amqp.raw_properties import NO_PROPERTIES as NO_RAW_PROPERTIES
+from broker.amqp.raw_properties import split_properties
 
 FORWARDED_HEADERS = ("traceparent", "tracestate")
 """Headers that pass from a delivery to what comes of it.
@@ -19,14 +31,21 @@ REPLAYS_HEADER = "x-broker-replays"
 """How often a message came out of the dead-letter queue. It passes from a delivery to its dead
 letter, and to nothing else."""
 
+DELIVERY_COUNT_HEADER = "x-delivery-count"
+"""How often a quorum queue had the message returned; set by RabbitMQ, not by senders."""
+
 MAX_REPLAYS = 999_999
 
 _MAX_HEADER_LENGTH = 1024
 """W3C asks for 512 characters of `tracestate`. All properties must fit into one frame."""
+_MAX_EXPIRATION = 315_360_000_000
+"""Milliseconds: ten years are the most that RabbitMQ takes; what is no such number it refuses."""
 _NUMBER = re.compile("[0-9]+")
+_EXPIRATION = re.compile(rb"\+?[0-9]{1,20}")
 _CACHED_SIZE = 64
 _NO_HEADERS: Mapping[str, str] = {}
-_UNPARSABLE = "the AMQP properties cannot be parsed"
+_FORWARDED = {name.encode(): name for name in FORWARDED_HEADERS}
+_REPLAYS, _DELIVERY_COUNT = REPLAYS_HEADER.encode(), DELIVERY_COUNT_HEADER.encode()
 
 
 class Properties(msgspec.Struct, frozen=True):
@@ -36,8 +55,12 @@ class Properties(msgspec.Struct, frozen=True):
         headers: Those of `FORWARDED_HEADERS` that are present.
         correlation_id: The property, if present.
         message_id: The property, if present.
-        error: Why the properties could not be parsed, if so.
+        error: Why the properties could not be read, if so.
         replays: What `REPLAYS_HEADER` says.
+        priority: The property, if present.
+        expiration: The property in milliseconds, if present and such that RabbitMQ takes it.
+        delivery_count: What `DELIVERY_COUNT_HEADER` says; 0 without it.
+        raw: Flags and properties, byte for byte.
     """
 
     headers: Mapping[str, str] = _NO_HEADERS
@@ -45,20 +68,10 @@ class Properties(msgspec.Struct, frozen=True):
     message_id: str | None = None
     error: str | None = None
     replays: int = 0
-
-
-class AllProperties(msgspec.Struct, frozen=True):
-    """The AMQP properties of a message that is looked at.
-
-    Attributes:
-        headers: All of them, as pamqp decodes them: values of any kind, nested as they came.
-        correlation_id: The property, if present.
-        error: Why the properties could not be parsed, if so.
-    """
-
-    headers: Mapping[str, object] = {}
-    correlation_id: str | None = None
-    error: str | None = None
+    priority: int | None = None
+    expiration: str | None = None
+    delivery_count: int = 0
+    raw: bytes = NO_RAW_PROPERTIES
 
 
 NO_PROPERTIES = Properties()
@@ -74,51 +87,70 @@ def decode_properties(data: bytes) -> Properties:
     return _decode_cached(data) if len(data) <= _CACHED_SIZE else _decode(data)
 
 
-def decode_all_properties(data: bytes) -> AllProperties:
-    """Decode the same with all headers. Never raises."""
-    properties = _unmarshal(data)
-    if properties is None:
-        return AllProperties(error=_UNPARSABLE)
-    return AllProperties(properties.headers or {}, properties.correlation_id)
-
-
 def _decode(data: bytes) -> Properties:
-    properties = _unmarshal(data)
-    if properties is None:
-        return Properties(error=_UNPARSABLE)
-    headers = properties.headers
+    headers = _NO_HEADERS
+    replays = delivery_count = 0
+    try:
+        properties = split_properties(data)
+        table = properties.get("headers")
+        if table is not None:
+            headers = {}
+            for name, value in split_table(uncounted(table)):
+                if name in _FORWARDED:
+                    _take_forwarded(headers, _FORWARDED[name], text_of(value))
+                elif name == _REPLAYS:
+                    replays = count_replays(text_of(value))
+                elif name == _DELIVERY_COUNT:
+                    delivery_count = max(0, integer_of(value) or 0)
+    except UnreadablePropertiesError as error:
+        return Properties(error=f"the AMQP properties cannot be read: {error}", raw=data)
+    priority, expiration = properties.get("priority"), properties.get("expiration")
     return Properties(
-        forwarded_headers(headers) if headers else _NO_HEADERS,
-        properties.correlation_id,
-        properties.message_id,
-        replays=count_replays(headers) if headers else 0,
+        headers,
+        _text(properties.get("correlation_id")),
+        _text(properties.get("message_id")),
+        None,
+        replays,
+        None if priority is None else priority[0],
+        None if expiration is None else _expiration(expiration[1:]),
+        delivery_count,
+        data,
     )
 
 
 _decode_cached = lru_cache(maxsize=1024)(_decode)
 
 
-def _unmarshal(data: bytes) -> Basic.Properties | None:
-    header = ContentHeader()
-    try:
-        header.unmarshal(bytes(12) + data)
-    except Exception:  # noqa: BLE001 - among others RecursionError, OverflowError
+def _take_forwarded(headers: dict[str, str], name: str, text: str | None) -> None:
+    if text is not None and len(text) <= _MAX_HEADER_LENGTH:
+        headers[name] = text
+    else:
+        headers.pop(name, None)
+
+
+def _text(short_string: bytes | None) -> str | None:
+    if short_string is None:
         return None
-    return header.properties
+    try:
+        return short_string[1:].decode()
+    except UnicodeDecodeError:
+        return None
 
 
-def count_replays(headers: Mapping[str, object]) -> int:
-    """Return what `REPLAYS_HEADER` says: 0 when it is missing or no such number."""
-    match headers.get(REPLAYS_HEADER):
+def _expiration(text: bytes) -> str | None:
+    # RabbitMQ closes the channel of a publisher that sets any other.
+    if _EXPIRATION.fullmatch(text) and int(text) <= _MAX_EXPIRATION:
+        return text.decode()
+    return None
+
+
+def count_replays(said: object) -> int:
+    """Return the number that `REPLAYS_HEADER` says: 0 when it is missing or no such number.
+
+    Args:
+        said: The header's value.
+    """
+    match said:
         case str(text) if len(text) <= len(str(MAX_REPLAYS)) and _NUMBER.fullmatch(text):
             return int(text)
     return 0
-
-
-def forwarded_headers(headers: Mapping[str, object]) -> Mapping[str, str]:
-    """Return those of `FORWARDED_HEADERS` that are present and short texts."""
-    return {
-        name: value
-        for name in FORWARDED_HEADERS
-        if isinstance(value := headers.get(name), str) and len(value) <= _MAX_HEADER_LENGTH
-    }

@@ -1,6 +1,7 @@
 """Publishing with confirms, on a connection of its own."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
@@ -11,7 +12,7 @@ from aiormq import Channel
 from broker.amqp.delivery import Publishing
 from broker.amqp.marshal import marshal_publishing
 from broker.amqp.paced_log import PacedLog
-from broker.amqp.properties import Properties
+from broker.amqp.properties import Properties, decode_properties
 from broker.amqp.writer import FrameWriter
 from broker.backoff import Backoff
 from broker.observe.tally import PublishTally
@@ -67,8 +68,10 @@ class Publisher:
         # The message id tells which publishing RabbitMQ returned. A random prefix and the number
         # are unique, and cheap.
         self._prefix = secrets.token_hex(8) + "-"
+        self._own_id = re.compile(f"{self._prefix}([0-9]{{1,20}})")
         self._last_number = 0
         self._pending: dict[int, Callable[[Outcome], None]] = {}
+        self._kept_ids: dict[int, str | None] = {}
         self._returned: set[int] = set()
         self._log_returned = PacedLog("publishing_returned", "tries")
         self._log_refused = PacedLog("publishing_refused", "tries")
@@ -110,6 +113,8 @@ class Publisher:
             self._measured, self._measured_from = number, self._loop.time()
         self._last_number = number
         self._pending[number] = done
+        if publishing.kept is not None:
+            self._kept_ids[number] = decode_properties(publishing.kept).message_id
         return frames
 
     async def publish(self, publishing: Publishing) -> None:
@@ -148,7 +153,11 @@ class Publisher:
 
     def returned(self, properties: Properties) -> None:
         """Take note that RabbitMQ returned a message; its confirm follows."""
-        self._returned.add(int((properties.message_id or "").removeprefix(self._prefix)))
+        message_id = properties.message_id
+        # A kept id need not be unique. To publish one time too many loses nothing.
+        self._returned |= {number for number, kept in self._kept_ids.items() if kept == message_id}
+        if message_id is not None and (own := self._own_id.fullmatch(message_id)):
+            self._returned |= {int(own[1])} & self._pending.keys()
 
     def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
         """Take a confirm, and tell those whom it concerns, in the order of the publishings."""
@@ -163,6 +172,8 @@ class Publisher:
             self._measured = 0
         for number in numbers:
             done = pending.pop(number)
+            if self._kept_ids:
+                self._kept_ids.pop(number, None)
             if number in self._returned:
                 self._returned.remove(number)
                 done(Outcome.RETURNED)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from broker.amqp.dead_letter import Parked
-from broker.amqp.properties import count_replays
+from broker.amqp.properties import REPLAYS_HEADER, count_replays
 
 _MAX_BYTES = 255
 _ERRORS = {
@@ -31,7 +31,8 @@ def read_rabbitmqs_dead_letter(headers: Mapping[str, object]) -> Parked | None:
         ] if reason and queue and max(map(_size, (reason, queue))) <= _MAX_BYTES:
             error = _ERRORS.get(reason, "see the header x-death")
             at = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-            return Parked(reason, f"RabbitMQ: {error}", queue, "", at, count_replays(headers))
+            replays = count_replays(headers.get(REPLAYS_HEADER))
+            return Parked(reason, f"RabbitMQ: {error}", queue, "", at, replays)
     return None
 
 

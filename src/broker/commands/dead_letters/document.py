@@ -25,7 +25,8 @@ def content(letter: Letter, now: datetime) -> str:
         {
             **_summary(letter, now),
             "headers": plain(message.headers),
-            "correlation_id": message.correlation_id,
+            "correlation_id": plain(message.properties.get("correlation_id")),
+            "properties": plain(message.properties),
             "body_encoding": "base64" if text is None else "utf-8",
             "body": base64.b64encode(message.body).decode() if text is None else text,
         }

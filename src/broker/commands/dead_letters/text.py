@@ -53,12 +53,10 @@ def _page(letter: Letter, now: datetime) -> Iterator[str]:
             yield f"  problem  {letter.problem}"
         if letter.messages:
             yield f"  parts    {len(letter.messages)}"
-    if message.correlation_id:
-        yield f"  correlation id  {one_line(message.correlation_id)}"
+    for name, value in message.properties.items():
+        yield f"  {name.replace('_', ' ')}  {_value(value)}"
     for name, value in message.headers.items():
-        text = value if isinstance(value, str) else json.dumps(plain(value))
-        cut = "" if len(text) <= _MAX_HEADER_LENGTH else f" ... ({len(text)} characters)"
-        yield f"  header   {one_line(name)}: {one_line(text[:_MAX_HEADER_LENGTH])}{cut}"
+        yield f"  header   {one_line(name)}: {_value(value)}"
     text_of_body = body_text(message.body)
     yield f"  body     {len(message.body)} bytes{', in base64' if text_of_body is None else ''}"
     if text_of_body is None:
@@ -68,6 +66,12 @@ def _page(letter: Letter, now: datetime) -> Iterator[str]:
     # Indented, so that no line of a body passes for one of these.
     yield from (f"    {_printable(line)}" for line in lines)
     yield ""
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(plain(value))
+    cut = "" if len(text) <= _MAX_HEADER_LENGTH else f" ... ({len(text)} characters)"
+    return f"{one_line(text[:_MAX_HEADER_LENGTH])}{cut}"
 
 
 def _stranger(letter: Letter) -> str:
