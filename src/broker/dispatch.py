@@ -36,6 +36,9 @@ from broker.sharding import shard_of
 _NO_ROOM = Rejected(
     RejectReason.REGISTRY_FULL, "as many agents are online as BROKER_MAX_AGENTS allows"
 )
+_MOST_RETURNS = 10
+"""A message is published anew to its quorum queue long before, unless that queue refuses it. Then
+it must not wait for the 21st return, at which RabbitMQ 4 drops it."""
 _FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
 _REGISTRY_EVENT = "REGISTRY_EVENT"
@@ -143,11 +146,7 @@ class Dispatcher:
         Never raises: whatever a message does to the broker, its neighbours are routed.
         """
         try:
-            decision = (
-                Rejected(RejectReason.INVALID_PROPERTIES, delivery.properties_error)
-                if delivery.properties_error is not None
-                else self._decide[delivery.queue](delivery)
-            )
+            decision = _obstacle(delivery) or self._decide[delivery.queue](delivery)
         except Exception:  # noqa: BLE001 - its neighbours must be routed
             _log.exception("decision_failed", queue=delivery.queue)
             decision = _FAILED
@@ -269,6 +268,15 @@ class Dispatcher:
             announcement=announcement,
         )
         return _Accepted(message_type, outcome, settlement)
+
+
+def _obstacle(delivery: Delivery) -> Rejected | None:
+    if delivery.properties_error is not None:
+        return Rejected(RejectReason.INVALID_PROPERTIES, delivery.properties_error)
+    if delivery.delivery_count >= _MOST_RETURNS:
+        error = f"it came back to its quorum queue {delivery.delivery_count} times"
+        return Rejected(RejectReason.INTERNAL_ERROR, error)
+    return None
 
 
 def _too_large(size: int, max_size: int) -> Rejected:

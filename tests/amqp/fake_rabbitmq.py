@@ -21,6 +21,7 @@ from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.frames import FrameReader, FrameSink
 from broker.amqp.publisher import Publisher
 from broker.amqp.refusals import Refusals
+from broker.amqp.renewal import Renewal
 from broker.amqp.suspects import SuspectPublisher
 from broker.amqp.writer import FrameWriter
 
@@ -57,14 +58,21 @@ class Stream:
 
 def dead_lettering(publisher: Publisher) -> DeadLettering:
     """Return what needs no connection of its own, as this RabbitMQ never closes a channel."""
+    refusals = Refusals()
+    return DeadLettering(publisher, _no_suspects(publisher, refusals), refusals)
 
+
+def renewal(publisher: Publisher) -> Renewal:
+    """Return likewise what publishes anew."""
+    refusals = Refusals()
+    return Renewal(publisher, _no_suspects(publisher, refusals), refusals)
+
+
+def _no_suspects(publisher: Publisher, refusals: Refusals) -> SuspectPublisher:
     async def connect() -> Connection:
         raise AssertionError("there are no suspects")
 
-    refusals = Refusals()
-    return DeadLettering(
-        publisher, SuspectPublisher(connect, lambda *_: publisher, refusals), refusals
-    )
+    return SuspectPublisher(connect, lambda *_: publisher, refusals)
 
 
 class FakeRabbitmq:

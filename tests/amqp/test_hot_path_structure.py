@@ -25,9 +25,10 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.frames import FrameReader
+from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher
 from broker.observe.tally import PublishTally
-from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, dead_lettering
+from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, dead_lettering, renewal
 
 FEW, MANY = 10, 200
 PATIENCE = 30.0
@@ -53,7 +54,8 @@ class HalfSession:
             writer=writer,
             publisher=publisher,
             dead_lettering=dead_lettering(publisher),
-            dead_lettered=lambda *_: None,
+            renewal=renewal(publisher),
+            notices=Notices(PublishTally()),
             tasks=tasks,
             cancelled=lambda error: pytest.fail(str(error)),
         )

@@ -31,15 +31,15 @@ def told(lines: list[EventDict]) -> list[tuple[str, str, int]]:
 
 def test_the_first_is_logged_at_once_and_the_rest_once_a_second(lines: list[EventDict]) -> None:
     async def reject() -> None:
-        log = PacedLog("dead_lettered")
-        log.add(queue="in", reason="too_deep")
+        log = PacedLog()
+        log.add("dead_lettered", queue="in", reason="too_deep")
         await passes(0.01)
         assert lines[0]["event"] == "dead_lettered"
         assert lines[0]["log_level"] == "warning"
         assert told(lines) == [("in", "too_deep", 1)]
 
         for queue, reason in (("in", "a"), ("in", "b"), ("in", "a"), ("meta", "a")):
-            log.add(queue=queue, reason=reason)
+            log.add("dead_lettered", queue=queue, reason=reason)
         await passes(0.9)
         assert told(lines) == []
         await passes(0.2)
@@ -47,7 +47,7 @@ def test_the_first_is_logged_at_once_and_the_rest_once_a_second(lines: list[Even
 
         await passes(5)
         assert told(lines) == [], "there is nothing to report"
-        log.add(queue="in", reason="a")
+        log.add("dead_lettered", queue="in", reason="a")
         await passes(0.01)
         assert told(lines) == [("in", "a", 1)]
 
@@ -57,10 +57,10 @@ def test_the_first_is_logged_at_once_and_the_rest_once_a_second(lines: list[Even
 
 def test_what_was_counted_last_is_logged_at_the_end(lines: list[EventDict]) -> None:
     async def reject() -> None:
-        log = PacedLog("publishing_refused", "tries")
-        log.add(queue="out")
+        log = PacedLog("tries")
+        log.add("publishing_refused", queue="out")
         await passes(0.01)
-        log.add(queue="out")
+        log.add("publishing_refused", queue="out")
         log.flush()
         assert [line["tries"] for line in lines] == [1, 1]
 

@@ -22,6 +22,7 @@ from broker.amqp.delivery import (
     Settlement,
     SettlementObserver,
 )
+from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
 from broker.observe.tally import PublishTally
@@ -31,6 +32,7 @@ from tests.amqp.fake_rabbitmq import (
     Published,
     SkippingLoop,
     dead_lettering,
+    renewal,
 )
 
 OUTPUT, PARKED, EXCHANGE = "output", "parked", "exchange"
@@ -135,7 +137,8 @@ class ConsumerUnderTest:
                 writer=writer,
                 publisher=publisher,
                 dead_lettering=dead_lettering(publisher),
-                dead_lettered=lambda *_: None,
+                renewal=renewal(publisher),
+                notices=Notices(PublishTally()),
                 tasks=tasks,
                 cancelled=lambda error: self.complaints.append(str(error)),
             )
@@ -183,7 +186,8 @@ class SettlingMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 6))
     def deliver(self, count: int) -> None:
-        tags = [self.rabbitmq.deliver(str(len(self.delivered) + n).encode()) for n in range(count)]
+        numbers = range(len(self.delivered) + 1, len(self.delivered) + count + 1)
+        tags = [self.rabbitmq.deliver(str(number).encode()) for number in numbers]
         self.consumer.turn()
         arrived = self.consumer.handed_out[len(self.delivered) :]
         assert [delivery.tag for delivery in arrived] == tags

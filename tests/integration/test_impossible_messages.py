@@ -1,6 +1,8 @@
 """Messages that RabbitMQ does not take, or would send in a frame that nobody takes."""
 
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -118,3 +120,28 @@ async def test_whatever_frame_max_is_offered(
         assert payloads == [json.loads(body)["text_payload"] for body in bodies]
         assert await terminate(broker, within=10) == 0
     assert lost_sessions(rig) == 0
+
+
+async def test_what_comes_back_to_a_quorum_queue_too_often_is_published_anew(
+    rig: Rig, server: CentralServer
+) -> None:
+    """RabbitMQ 4 drops it at the 21st return; so many are not needed to see that it never comes."""
+    bring_online(server, 2)
+    await rig.declare(rig.input, x_queue_type="quorum", x_delivery_limit=2)
+    await rig.declare(rig.output, x_max_length=1, x_overflow="reject-publish")
+    await rig.publish(rig.output, b"full")
+    numbers = range(1, 11)
+    await rig.publish(rig.input, *(text(number, "agent_0") for number in numbers))
+    for crash in range(1, 9):
+        async with rig.broker(server.url, BROKER_LOG_LEVEL="debug") as broker:
+            await rig.logged("publishing_refused", times=crash)
+            os.kill(broker.pid, signal.SIGKILL)
+            await broker.wait()
+    await rig.take(rig.output, 1)
+    async with rig.broker(server.url) as broker:
+        seen: set[str] = set()
+        while len(seen) < len(numbers):
+            seen |= set(ids(await rig.take(rig.output, 1)))
+        assert await terminate(broker, within=10) == 0
+    assert seen == {f"m-{number}" for number in numbers}
+    assert await rig.ready_count(rig.input) == 0

@@ -16,7 +16,7 @@ from broker.amqp.delivery import (
 )
 from broker.amqp.errors import AmqpError
 from broker.amqp.mover import Moved
-from broker.amqp.parts import read_part, without_part
+from broker.amqp.parts import Part, joined, read_part
 from broker.amqp.publisher import Outcome, UnroutableError
 from broker.amqp.queue_state import QueueState, QueueType
 from broker.amqp.queues import Queues
@@ -36,6 +36,7 @@ __all__ = [
     "Moved",
     "Outcome",
     "Parked",
+    "Part",
     "Publishing",
     "QueueState",
     "QueueType",
@@ -49,10 +50,10 @@ __all__ = [
     "SettlementObserver",
     "UnroutableError",
     "dead_letter",
+    "joined",
     "open_session",
     "read_dead_letter",
     "read_part",
     "read_rabbitmqs_dead_letter",
     "replayed",
-    "without_part",
 ]

@@ -25,9 +25,10 @@ from broker.amqp.delivery import Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.getter import QueueGetter
 from broker.amqp.mover import Mover
-from broker.amqp.paced_log import PacedLog
+from broker.amqp.notices import Notices
 from broker.amqp.publisher import Outcome, Publisher
 from broker.amqp.refusals import Refusals
+from broker.amqp.renewal import Renewal
 from broker.amqp.suspects import SuspectPublisher
 from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
 from broker.endpoints import AmqpEndpoint
@@ -104,7 +105,7 @@ class AsyncioSession:
         Raises:
             AmqpError: It could not be opened, or it was lost.
         """
-        self._log_dead_lettered = PacedLog("dead_lettered")
+        self._notices = Notices(self._parameters.tally)
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._open(opened))
@@ -115,7 +116,7 @@ class AsyncioSession:
             self.fail(first_error(errors))
         finally:
             self._end.set()
-            self._log_dead_lettered.flush()
+            self._notices.flush()
             with anyio.CancelScope(shield=True):
                 await asyncio.gather(*(connection.close() for connection in self._connections))
         if self._error is not None:
@@ -260,10 +261,6 @@ class AsyncioSession:
         if connection is self._publishing:
             self.is_blocked = is_blocked
 
-    def _dead_lettered(self, queue: str, reason: str) -> None:
-        self._parameters.tally.dead_letter(queue, reason)
-        self._log_dead_lettered.add(queue=queue, reason=reason)
-
     def _new_connection(self, purpose: str) -> Connection:
         parameters = self._parameters
         return Connection(
@@ -315,7 +312,8 @@ class AsyncioSession:
             writer=self._consuming.writer,
             publisher=self._publisher,
             dead_lettering=self._dead_lettering,
-            dead_lettered=self._dead_lettered,
+            renewal=Renewal(self._publisher, self._suspects, self._parameters.refusals),
+            notices=self._notices,
             tasks=self._tasks,
             cancelled=self.fail,
         )

@@ -11,8 +11,10 @@ from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError, translated
 from broker.amqp.marshal import marshal_ack
+from broker.amqp.notices import Notices
 from broker.amqp.properties import Properties
 from broker.amqp.publisher import Outcome, Publisher, UnroutableError
+from broker.amqp.renewal import RENEWED_AT, Renewal
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.writer import FrameWriter
@@ -31,7 +33,8 @@ class QueueConsumer:
         writer: The writer of its connection.
         publisher: Publishes what was decided about the deliveries.
         dead_lettering: Publishes what cannot go along with everything else.
-        dead_lettered: Called with the queue and the reason of each confirmed dead letter.
+        renewal: Publishes anew what a quorum queue has had back too often.
+        notices: Takes note of dead letters and renewals.
         tasks: The tasks of the session; a failure of one ends it.
         cancelled: Called when RabbitMQ cancels the consumer.
     """
@@ -45,7 +48,8 @@ class QueueConsumer:
         writer: FrameWriter,
         publisher: Publisher,
         dead_lettering: DeadLettering,
-        dead_lettered: Callable[[str, str], None],
+        renewal: Renewal,
+        notices: Notices,
         tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
     ) -> None:
@@ -55,7 +59,8 @@ class QueueConsumer:
         self._writer = writer
         self._publisher = publisher
         self._dead_lettering = dead_lettering
-        self._dead_lettered = dead_lettered
+        self._renewal = renewal
+        self._notices = notices
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
@@ -137,23 +142,25 @@ class QueueConsumer:
         """Take a delivery, to hand it out with what arrived together with it."""
         self._window.add(tag)
         self._drained.clear()
-        self._arrived.append(
-            Delivery(
-                self._queue,
-                tag,
-                body,
-                redelivered,
-                properties.headers,
-                properties.correlation_id,
-                properties.error,
-                properties.replays,
-                properties.message_id,
-                properties.priority,
-                properties.expiration,
-                properties.delivery_count,
-                properties.raw,
-            )
+        delivery = Delivery(
+            self._queue,
+            tag,
+            body,
+            redelivered,
+            properties.headers,
+            properties.correlation_id,
+            properties.error,
+            properties.replays,
+            properties.message_id,
+            properties.priority,
+            properties.expiration,
+            properties.delivery_count,
+            properties.raw,
         )
+        if delivery.delivery_count >= RENEWED_AT:
+            self._start(self._renew(delivery))
+        else:
+            self._arrived.append(delivery)
 
     def flush(self) -> None:
         """Hand out what arrived together."""
@@ -216,10 +223,21 @@ class QueueConsumer:
 
     def _mark_settled(self, settlement: Settlement) -> None:
         if settlement.rejected is not None:
-            self._dead_lettered(self._queue, settlement.rejected)
+            self._notices.dead_lettered(self._queue, settlement.rejected)
         if settlement.observer is not None:
             settlement.observer.settled()
-        self._window.settle(settlement.delivery.tag)
+        self._acknowledge_soon(settlement.delivery.tag)
+
+    async def _renew(self, delivery: Delivery) -> None:
+        if await self._renewal.renew(delivery):
+            self._notices.renewed(self._queue)
+            self._acknowledge_soon(delivery.tag)
+        else:
+            self._arrived.append(delivery)
+            self.flush()
+
+    def _acknowledge_soon(self, tag: int) -> None:
+        self._window.settle(tag)
         if not self._acknowledging:
             # At the end of this turn of the event loop, for all that is settled in it.
             self._acknowledging = True

@@ -18,6 +18,7 @@ from broker.amqp.field_table import (
     bytes_value,
     text_value,
 )
+from broker.amqp.parts import UNREADABLE_HEADER
 from broker.amqp.properties import (
     DELIVERY_COUNT_HEADER,
     MAX_REPLAYS,
@@ -40,9 +41,8 @@ _AT = "x-dead-lettered-at"
 _ADDED = "x-added-properties"
 """Names of the properties that the original lacked; a replay removes them."""
 _EXPIRATION = "x-original-expiration"
-_UNREADABLE = "x-original-properties"
-"""Flags and properties of an original whose properties cannot be read, as bytes."""
-_OWN_HEADERS = (_REASON, _ERROR, _QUEUE, _BROKER_ID, _AT, _ADDED, _UNREADABLE)
+_SAYS = (_REASON, _ERROR, _QUEUE, _BROKER_ID, _AT)
+_OWN_HEADERS = (*_SAYS, _ADDED, UNREADABLE_HEADER)
 _RABBITMQS_HEADERS = (
     "x-death",
     *(
@@ -93,6 +93,17 @@ def dead_letter(
     )
 
 
+def bare(letter: Publishing) -> Publishing:
+    """Return a dead letter that says why it is one, and keeps nothing of the original but its body.
+
+    Its content header fits into the smallest frame that AMQP allows.
+    """
+    said = {
+        name: letter.headers[name] for name in (*_SAYS, REPLAYS_HEADER) if name in letter.headers
+    }
+    return Publishing(letter.queue, letter.body, letter.app_id, said)
+
+
 def _kept(raw: bytes, broker_id: str, at: datetime) -> bytes:
     added_headers: dict[str, bytes] = {}
     properties: dict[Name, bytes]
@@ -101,7 +112,7 @@ def _kept(raw: bytes, broker_id: str, at: datetime) -> bytes:
         edit_headers(properties, drop=(*_OWN_HEADERS, *_COPIES))
     except UnreadablePropertiesError:
         properties = {}
-        added_headers[_UNREADABLE] = bytes_value(raw)
+        added_headers[UNREADABLE_HEADER] = bytes_value(raw)
     properties.pop("user_id", None)
     expiration = properties.pop("expiration", None)
     if expiration is not None:

@@ -1,10 +1,13 @@
 """What happens to a delivery that RabbitMQ does not take as it was decided."""
 
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
-from broker.amqp.dead_letter import dead_letter
-from broker.amqp.delivery import Publishing, Settlement
+from broker.amqp.dead_letter import bare, dead_letter
+from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError
+from broker.amqp.marshal import header_frame_size
 from broker.amqp.parts import in_parts
 from broker.amqp.publisher import Outcome, Publisher, UnroutableError
 from broker.amqp.refusals import Refusals
@@ -30,11 +33,10 @@ class DeadLettering:
 
     def concerns(self, settlement: Settlement) -> bool:
         """Return whether a settlement must be published by `publish`."""
-        return (self._refusals.is_unexplained and settlement.delivery.redelivered) or (
-            settlement.rejected is not None
-            and settlement.publishing is not None
-            and not self._fits(settlement.publishing)
-        )
+        if self._is_suspect(settlement.delivery):
+            return True
+        letter = settlement.publishing if settlement.rejected is not None else None
+        return letter is not None and not (self._is_small(letter) and self._has_room(letter))
 
     async def publish(self, settlement: Settlement) -> Settlement:
         """Publish until RabbitMQ has confirmed it, as a dead letter if there is no other way.
@@ -45,33 +47,23 @@ class DeadLettering:
         Raises:
             AmqpError: The connection was lost, or RabbitMQ refuses the dead letter, too.
         """
-        publishing = settlement.publishing
+        delivery, publishing = settlement.delivery, settlement.publishing
         if publishing is None:
             return settlement
-        if not (self._refusals.is_unexplained and settlement.delivery.redelivered):
-            await self._publish_letter(publishing)
+        if settlement.rejected is not None:
+            await self._publish_letter(publishing, delivery)
             return settlement
         try:
-            await self._try(publishing)
+            await self._publish(publishing, delivery)
         except RefusedError as refusal:
-            if settlement.rejected is None:
-                error = f"RabbitMQ refuses it: {refusal}"
-                return await self.instead(settlement, RejectReason.INTERNAL_ERROR, error)
-            raise AmqpError(f"RabbitMQ refuses a dead letter: {refusal}") from refusal
+            error = f"RabbitMQ refuses it: {refusal}"
+            return await self._instead(settlement, RejectReason.INTERNAL_ERROR, error)
         except UnroutableError as error:
             return await self.unroutable(settlement, error)
         return settlement
 
     async def unroutable(self, settlement: Settlement, error: UnroutableError) -> Settlement:
-        """Dead-letter what there is no queue for; see `instead`."""
-        return await self.instead(
-            settlement,
-            RejectReason.UNROUTABLE,
-            f"RabbitMQ found no queue {str(error)!r}, even after the broker created it",
-        )
-
-    async def instead(self, settlement: Settlement, reason: RejectReason, error: str) -> Settlement:
-        """Dead-letter a delivery instead of what was decided.
+        """Dead-letter a delivery, as there is no queue for what was decided.
 
         Returns:
             The settlement as it was carried out.
@@ -80,6 +72,12 @@ class DeadLettering:
             AmqpError: There is no dead-letter queue and it could not be created, or the connection
                 was lost.
         """
+        text = f"RabbitMQ found no queue {str(error)!r}, even after the broker created it"
+        return await self._instead(settlement, RejectReason.UNROUTABLE, text)
+
+    async def _instead(
+        self, settlement: Settlement, reason: RejectReason, error: str
+    ) -> Settlement:
         if settlement.fallback is None:
             raise AmqpError(error)
         letter = dead_letter(
@@ -91,23 +89,59 @@ class DeadLettering:
         )
         if settlement.observer is not None:
             letter = settlement.observer.dead_lettering(letter, reason.value)
-        await self._publish_letter(letter)
+        await self._publish_letter(letter, settlement.delivery)
         return replace(settlement, publishing=letter, rejected=reason.value)
 
-    def _fits(self, letter: Publishing) -> bool:
-        return len(letter.body) <= self._refusals.max_message_size
-
-    async def _publish_letter(self, letter: Publishing) -> None:
+    async def _publish_letter(self, letter: Publishing, delivery: Delivery) -> None:
         try:
-            if self._fits(letter):
-                await self._publisher.publish(letter)
-            else:
-                for part in in_parts(letter, self._refusals.max_message_size):
-                    await self._publisher.publish(part)
+            try:
+                await self._publish_all(self._pieces(letter, delivery), delivery)
+            except RefusedError:
+                # It may be for what is kept of the original's properties and headers.
+                await self._publish_all(self._bare_pieces(letter, delivery), delivery)
+        except RefusedError as refusal:
+            raise AmqpError(f"RabbitMQ refuses a dead letter: {refusal}") from refusal
         except UnroutableError as error:
             raise AmqpError(f"queue {letter.queue!r} cannot be created") from error
 
-    async def _try(self, publishing: Publishing) -> None:
+    def _pieces(self, letter: Publishing, delivery: Delivery) -> Iterator[Publishing]:
+        if not self._has_room(letter):
+            yield from self._bare_pieces(letter, delivery)
+        elif not self._is_small(letter):
+            yield from in_parts(letter, self._refusals.max_message_size)
+        else:
+            yield letter
+
+    def _bare_pieces(self, letter: Publishing, delivery: Delivery) -> Iterator[Publishing]:
+        return in_parts(bare(letter), self._refusals.max_message_size, delivery.raw_properties)
+
+    def _is_small(self, letter: Publishing) -> bool:
+        return len(letter.body) <= self._refusals.max_message_size
+
+    def _has_room(self, letter: Publishing) -> bool:
+        """Whether a content header holds what is kept of the original and what is added."""
+        room = self._publisher.frame_max
+        # To marshal it costs more than what decides most cases.
+        return len(letter.kept or b"") < room // 2 or header_frame_size(letter) <= room
+
+    def _is_suspect(self, delivery: Delivery) -> bool:
+        return self._refusals.is_unexplained and delivery.redelivered
+
+    async def _publish_all(self, pieces: Iterator[Publishing], delivery: Delivery) -> None:
+        for piece in pieces:
+            await self._publish(piece, delivery)
+
+    async def _publish(self, publishing: Publishing, delivery: Delivery) -> None:
+        """Publish until RabbitMQ has confirmed it.
+
+        Raises:
+            RefusedError: RabbitMQ closed a channel because of it; the session lives on.
+            UnroutableError: There is no queue for it and it could not be created.
+            AmqpError: The connection was lost.
+        """
+        if not self._is_suspect(delivery):
+            await self._publisher.publish(publishing)
+            return
         outcome = await self._suspects.publish(publishing)
         if outcome is not Outcome.CONFIRMED:
             await self._publisher.publish_again(publishing, outcome)

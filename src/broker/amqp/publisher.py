@@ -41,6 +41,7 @@ class Publisher:
     """Publishes and takes the confirms; the `FrameSink` of its channel.
 
     Attributes:
+        frame_max: Bytes of the largest frame that RabbitMQ takes.
         last_progress: When a confirm came last, or the first wait began; event loop's time.
 
     Args:
@@ -58,7 +59,7 @@ class Publisher:
         tally: PublishTally,
     ) -> None:
         self._channel = channel.number
-        self._frame_max = channel.connection.connection_tune.frame_max
+        self.frame_max = channel.connection.connection_tune.frame_max
         self._writer = writer
         self._ensure_queue = ensure_queue
         self._tally = tally
@@ -73,8 +74,7 @@ class Publisher:
         self._pending: dict[int, Callable[[Outcome], None]] = {}
         self._kept_ids: dict[int, str | None] = {}
         self._returned: set[int] = set()
-        self._log_returned = PacedLog("publishing_returned", "tries")
-        self._log_refused = PacedLog("publishing_refused", "tries")
+        self._log = PacedLog("tries")
         self.last_progress = self._loop.time()
 
     @property
@@ -103,7 +103,7 @@ class Publisher:
             publishing,
             f"{self._prefix}{number}",
             channel=self._channel,
-            frame_max=self._frame_max,
+            frame_max=self.frame_max,
         )
         # From here on nothing fails: RabbitMQ counts along, and a number that it never sees would
         # give each later confirm to the wrong publishing.
@@ -141,13 +141,13 @@ class Publisher:
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
         while outcome is not Outcome.CONFIRMED:
             if outcome is Outcome.RETURNED:
-                self._log_returned.add(queue=publishing.queue)
+                self._log.add("publishing_returned", queue=publishing.queue)
                 await self._ensure_queue(publishing.queue)
                 outcome = await self.publish_once(publishing)
                 if outcome is Outcome.RETURNED:
                     raise UnroutableError(publishing.queue)
             else:
-                self._log_refused.add(queue=publishing.exchange or publishing.queue)
+                self._log.add("publishing_refused", queue=publishing.exchange or publishing.queue)
                 await asyncio.sleep(pauses.next())
                 outcome = await self.publish_once(publishing)
 

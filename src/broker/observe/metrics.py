@@ -79,6 +79,11 @@ class BrokerCollector(Collector):
             publishings.dead_lettered,
         )
         yield CounterMetricFamily(
+            "broker_renewed",
+            "Messages published anew to their own quorum queue to reset their delivery count.",
+            publishings.renewed,
+        )
+        yield CounterMetricFamily(
             "broker_redelivered",
             "Messages that RabbitMQ had delivered before, to whomever.",
             messages.redelivered,

@@ -75,12 +75,15 @@ class PublishTally:
         dead_lettered: Dead letters that RabbitMQ confirmed, by reason. All reasons are there from
             the start, because other threads read it.
         latest_dead_letters: The last few.
+        renewed: Messages that were published anew to their own queue, which resets the count of
+            their deliveries.
         confirm_seconds: From a publishing to its confirm; of those under way, one at a time is
             measured.
     """
 
     def __init__(self) -> None:
         self.confirmed = 0
+        self.renewed = 0
         self.dead_lettered: dict[str, int] = {reason.value: 0 for reason in RejectReason}
         self.latest_dead_letters: deque[DeadLetterNote] = deque(maxlen=_LATEST)
         self.confirm_seconds = Histogram(_CONFIRM_BOUNDS)

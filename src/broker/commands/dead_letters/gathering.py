@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from broker.amqp import Got, read_part, without_part
+from broker.amqp import Got, Part, joined, read_part
 from broker.commands.dead_letters.letter import Letter, read_letter
 
 
@@ -34,7 +34,7 @@ class Gathering:
         group[part.number] = number, message
         if len(group) < part.count:
             return None
-        return _joined(self._parts.pop(part.group), part.count)
+        return _joined(self._parts.pop(part.group), part)
 
     def incomplete(self) -> Iterator[Letter]:
         """Yield letters of which parts are missing, as when a broker was killed meanwhile.
@@ -42,20 +42,18 @@ class Gathering:
         It has dead-lettered the message again, in parts of a new group.
         """
         for group in self._parts.values():
-            first = read_part(next(iter(group.values()))[1].headers)
-            yield _joined(group, first.count if first is not None else 0)
+            part = read_part(next(iter(group.values()))[1].headers)
+            if part is not None:
+                yield _joined(group, part)
         self._parts.clear()
 
 
-def _joined(group: dict[int, tuple[int, Got]], count: int) -> Letter:
+def _joined(group: dict[int, tuple[int, Got]], part: Part) -> Letter:
     messages = [group[number][1] for number in sorted(group)]
-    whole = replace(
-        messages[0],
-        headers=without_part(messages[0].headers),
-        body=b"".join(message.body for message in messages),
-    )
+    is_complete = len(group) == part.count
+    whole = joined(messages, part.properties_size if is_complete else 0)
     letter = read_letter(max(number for number, _ in group.values()), whole)
-    if len(group) < count:
-        problem = f"only {len(group)} of its {count} parts are in the queue"
+    if not is_complete:
+        problem = f"only {len(group)} of its {part.count} parts are in the queue"
         letter = replace(letter, problem=problem, is_complete=False)
     return replace(letter, messages=messages)

@@ -1,0 +1,74 @@
+"""Messages that a quorum queue has had back too often, published anew before it drops them.
+
+A quorum queue counts how often a message was returned, and every session that ends returns all that
+was in flight. Beyond the limit, 20 by default in RabbitMQ 4, the queue drops the message, silently
+where no dead-letter exchange is set. A new message starts from zero. It goes to the end of the
+queue, so this waits until one lost session has followed another.
+"""
+
+from broker.amqp.delivery import Delivery, Publishing
+from broker.amqp.field_table import UnreadablePropertiesError
+from broker.amqp.marshal import header_frame_size
+from broker.amqp.properties import DELIVERY_COUNT_HEADER
+from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.raw_properties import edit_headers, join_properties, split_properties
+from broker.amqp.refusals import Refusals
+from broker.amqp.suspects import RefusedError, SuspectPublisher
+
+RENEWED_AT = 2
+"""Returns of a message: few, as a policy may set a limit as low as this, and no AMQP client can see
+it. A message in flight comes back twice only if it could not be settled in between."""
+_NEVER_COPIED = ("CC", "BCC", DELIVERY_COUNT_HEADER)
+"""The first two would send copies to other queues."""
+
+
+class Renewal:
+    """Publishes messages anew to the queues that they came from.
+
+    Args:
+        publisher: The session's.
+        suspects: For messages that may cost the connection.
+        refusals: Tells what RabbitMQ does not take.
+    """
+
+    def __init__(
+        self, publisher: Publisher, suspects: SuspectPublisher, refusals: Refusals
+    ) -> None:
+        self._publisher = publisher
+        self._suspects = suspects
+        self._refusals = refusals
+
+    async def renew(self, delivery: Delivery) -> bool:
+        """Publish a message to its own queue, with all its properties and headers.
+
+        Returns:
+            Whether RabbitMQ confirmed it. If not, as when the queue is full, it must be settled in
+            the usual way.
+
+        Raises:
+            AmqpError: The connection was lost.
+        """
+        renewed = _renewed(delivery)
+        if (
+            renewed is None
+            or len(renewed.body) > self._refusals.max_message_size
+            or header_frame_size(renewed) > self._publisher.frame_max
+        ):
+            return False
+        if not self._refusals.is_unexplained:
+            return await self._publisher.publish_once(renewed) is Outcome.CONFIRMED
+        try:
+            return await self._suspects.publish(renewed) is Outcome.CONFIRMED
+        except RefusedError:
+            return False
+
+
+def _renewed(delivery: Delivery) -> Publishing | None:
+    try:
+        properties = split_properties(delivery.raw_properties)
+        edit_headers(properties, drop=_NEVER_COPIED)
+    except UnreadablePropertiesError:
+        return None
+    # RabbitMQ refuses any user but the one who publishes.
+    properties.pop("user_id", None)
+    return Publishing(delivery.queue, delivery.body, "", kept=join_properties(properties))
