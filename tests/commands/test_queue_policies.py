@@ -136,11 +136,19 @@ async def test_policies_are_applied_over_http(fragile_node: RabbitmqNode) -> Non
         assert one["pattern"] == expected["pattern"]
         assert (one["apply-to"], one["priority"]) == ("queues", 10)
 
-        await fragile_node.ctl("add_user", mailroom.input, "secret")
-        await fragile_node.ctl("set_permissions", mailroom.input, ".*", ".*", ".*")
+        for user, tags in (("tagless", ()), ("onlooker", ("monitoring",))):
+            await fragile_node.ctl("add_user", user, "secret")
+            await fragile_node.ctl("set_user_tags", user, *tags)
+            await fragile_node.ctl("set_permissions", user, ".*", ".*", ".*")
+        await fragile_node.ctl("add_user", "outsider", "secret")
+        await fragile_node.ctl("set_user_tags", "outsider", "policymaker")
+        needs = "it needs the tag policymaker (rabbitmqctl set_user_tags) and"
         for login, vhost, problem in (
-            (f"{mailroom.input}:wrong", "", "refused the login"),
-            (f"{mailroom.input}:secret", "", "give it the tag policymaker"),
+            ("nobody:secret", "", "refused the login of 'nobody': check user and password"),
+            ("tagless:wrong", "", "refused the login of 'tagless': check user and password"),
+            ("tagless:secret", "", f"may not set policies (Not management user): {needs}"),
+            ("onlooker:secret", "", f"access object): {needs}"),
+            ("outsider:secret", "", "access to virtual host '/' (rabbitmqctl set_permissions)"),
             ("guest:guest", "nowhere", "there is no virtual host 'nowhere'"),
         ):
             amqp = fragile_node.url.replace("guest:guest", login) + vhost
@@ -151,20 +159,19 @@ async def test_policies_are_applied_over_http(fragile_node: RabbitmqNode) -> Non
             assert "secret" not in line
 
 
-class _Page(BaseHTTPRequestHandler):
-    """Something else that speaks HTTP."""
-
-    def do_PUT(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"<html>")
-
-    def log_message(self, *_: object) -> None: ...
-
-
 @contextmanager
-def other_server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+def other_server(status: int, body: bytes) -> Iterator[str]:
+    """Answer every PUT request, as anything that speaks HTTP might."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -187,10 +194,20 @@ async def test_no_management_api_there(mailroom: Mailroom) -> None:
     [line] = ran.err.splitlines()
     assert "Connection refused" in line
     assert "rabbitmq-plugins enable rabbitmq_management" in line
-    with other_server() as url:
+    with other_server(200, b"<html>") as url:
         ran = await mailroom.run(*apply, url)
     assert (ran.code, ran.out) == (1, "")
     assert f"what answers at {url} (status 200) is no RabbitMQ management API" in ran.err
+
+
+async def test_a_refusal_that_neither_tag_nor_permission_helps(mailroom: Mailroom) -> None:
+    # As a node on another machine answers to `guest`.
+    answer = {"error": "not_authorised", "reason": "User can only log in via localhost"}
+    with other_server(401, json.dumps(answer).encode()) as url:
+        ran = await mailroom.run("queues", "policy", "--apply", "--management-url", url)
+    assert (ran.code, ran.out) == (1, "")
+    assert "refused 'guest' (User can only log in via localhost): use another user" in ran.err
+    assert "tag" not in ran.err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from broker.commands.queues.policy import Policy
 from broker.endpoints import AmqpEndpoint, split_url
 
 _PLUGIN = "rabbitmq-plugins enable rabbitmq_management"
+_LACKS_RIGHTS = {"Not management user", "User not authorised to access object"}
 
 
 class ManagementError(Exception):
@@ -68,31 +69,50 @@ async def put_policy(url: str, login: AmqpEndpoint, policy: Policy) -> None:
             f"({_PLUGIN})?"
         ) from error
     if status not in {HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
-        raise ManagementError(_problem(url, login, policy, status, _reason(body)))
+        raise ManagementError(_problem(url, login, policy, status, _refusal(body)))
 
 
-def _reason(body: bytes) -> str | None:
+class _Refusal(msgspec.Struct):
+    """How the API says no."""
+
+    error: str
+    reason: str
+
+
+def _refusal(body: bytes) -> _Refusal | None:
     try:
-        answer = msgspec.json.decode(body)
+        refusal = msgspec.json.decode(body, type=_Refusal)
     except ValueError:
         return None
-    match answer:
-        case dict() if isinstance(reason := answer.get("reason"), str):
-            return " ".join(reason.split())
-    return None
+    refusal.reason = " ".join(refusal.reason.split())
+    return refusal
 
 
-def _problem(url: str, login: AmqpEndpoint, policy: Policy, status: int, reason: str | None) -> str:
+def _problem(
+    url: str, login: AmqpEndpoint, policy: Policy, status: int, refusal: _Refusal | None
+) -> str:
+    if refusal is None:
+        return f"what answers at {url} (status {status}) is no RabbitMQ management API"
     match status:
-        case _ if reason is None:
-            return f"what answers at {url} (status {status}) is no RabbitMQ management API"
-        case HTTPStatus.UNAUTHORIZED if "Login failed" in reason:
-            return f"{url} refused the login of {login.user!r}: check user and password"
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return (
-                f"{login.user!r} may not set policies ({reason}): give it the tag policymaker with "
-                "rabbitmqctl set_user_tags, or run the printed commands"
-            )
+            return _denial(url, login, policy, refusal)
         case HTTPStatus.NOT_FOUND:
             return f"there is no virtual host {policy.vhost!r} at {url}"
-    return f"RabbitMQ refused the policy {policy.name!r}: {reason}"
+    return f"RabbitMQ refused the policy {policy.name!r}: {refusal.reason}"
+
+
+def _denial(url: str, login: AmqpEndpoint, policy: Policy, refusal: _Refusal) -> str:
+    # The reason of a failed login depends on the version ("Login failed" in 3.10, "Not_Authorized"
+    # in 4.0), the error does not: everything but a failed login is `not_authorised`, with an s.
+    if refusal.error == "not_authorized":
+        return f"{url} refused the login of {login.user!r}: check user and password"
+    if refusal.reason in _LACKS_RIGHTS:
+        return (
+            f"{login.user!r} may not set policies ({refusal.reason}): it needs the tag policymaker "
+            f"(rabbitmqctl set_user_tags) and access to virtual host {policy.vhost!r} (rabbitmqctl "
+            "set_permissions); or run the printed commands"
+        )
+    return (
+        f"{url} refused {login.user!r} ({refusal.reason}): use another user, or run the printed "
+        "commands"
+    )
