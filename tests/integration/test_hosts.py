@@ -91,7 +91,10 @@ async def test_a_broker_works_with_the_node_that_is_there(rig: Rig, server: Cent
                 for times in range(1, 4):
                     await rig.logged("routing_started", times)
                     await rig.publish(rig.input, text(times, "agent_0"))
-                    assert ids(await rig.take(rig.output, 1)) == [f"m-{times}"]
+                    with trio.fail_after(PATIENCE):
+                        # A cut may take an acknowledgement with it; that message comes again.
+                        while f"m-{times}" not in ids(await rig.take(rig.output, 1)):
+                            pass
                     proxy.cut()
     for line in rig.log():
         if line["event"] == "amqp_lost" and f":{refusing}/" in line["endpoint"]:
