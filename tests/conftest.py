@@ -7,11 +7,18 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.cluster import RabbitmqCluster, open_rabbitmq_cluster
+from broker.sandbox.dispositions import use_default_dispositions_in_children
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 
 # How long an example takes is no property of the code on a machine with other work to do.
 hypothesis.settings.register_profile("broker", deadline=None)
 hypothesis.settings.load_profile("broker")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_dispositions() -> None:
+    """Let the processes that tests start be interrupted, however the suite was started."""
+    use_default_dispositions_in_children()
 
 
 @pytest.fixture(scope="session")

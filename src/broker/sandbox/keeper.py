@@ -12,7 +12,7 @@ Several keepers may share a directory with ``--remove``; the last one to end rem
 somebody else still shares it. Whoever opens a keeper gives it a session of its own, so that Ctrl-C
 in a terminal reaches the opener only.
 
-It imports nothing but the standard library, so that it starts fast and stays small.
+It imports little but the standard library, so that it starts fast and stays small.
 """
 
 import argparse
@@ -24,6 +24,8 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+
+from broker.sandbox.dispositions import use_default_dispositions_in_children
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -103,6 +105,7 @@ def _wakeup_pipe() -> int:
     for number in (*_REQUESTS, signal.SIGCHLD):
         # A handler, unlike SIG_IGN or a blocked mask, is not inherited by the command.
         signal.signal(number, lambda *_: None)
+    use_default_dispositions_in_children()
     return readable
 
 
