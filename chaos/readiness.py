@@ -69,16 +69,16 @@ class Readiness:
     """The record of one broker. No I/O.
 
     Attributes:
-        is_ready: Whether it was ready the last time.
+        ready_at: When it was asked the last time, if it was ready then; else None.
     """
 
     def __init__(self) -> None:
-        self.is_ready = False
+        self.ready_at: datetime | None = None
         self._unready_since: datetime | None = None
 
     def restarted(self) -> None:
         """Take note that it is being started: the time until it must be ready begins anew."""
-        self.is_ready = False
+        self.ready_at = None
         self._unready_since = None
 
     def see(
@@ -91,8 +91,9 @@ class Readiness:
             answers: The answers; None when there were none.
             gone: When nodes went away the last time, by port.
         """
-        self.is_ready = answers is not None and answers.code == READY
-        if self.is_ready:
+        is_ready = answers is not None and answers.code == READY
+        self.ready_at = at if is_ready else None
+        if is_ready:
             self._unready_since = None
         else:
             self._unready_since = self._unready_since or at
@@ -104,7 +105,7 @@ class Readiness:
             return f"ready by /readyz ({answers.code}) or by /status, and not by the other"
         session = answers.before.connections.rabbitmq
         gone_at = gone.get(session.port or 0)
-        if self.is_ready and gone_at is not None and session.since < gone_at < at - DETECTION:
+        if is_ready and gone_at is not None and session.since < gone_at < at - DETECTION:
             return f"ready {(at - gone_at).total_seconds():.1f} s after its node had gone away"
         return None
 
@@ -118,7 +119,7 @@ class Watch:
         self._records = {url: Readiness() for url in brokers}
 
     async def all_ready(self, *, within: float = RECOVERY.total_seconds()) -> None:
-        """Wait until all brokers are ready.
+        """Wait until all brokers have said, asked from now on, that they are ready.
 
         Args:
             within: Seconds until it is too late.
@@ -126,17 +127,22 @@ class Watch:
         Raises:
             ScenarioFailedError: Some are not.
         """
+        # An earlier answer may be that of a broker that was restarted between two looks at it.
+        begun = datetime.now(UTC)
         with trio.move_on_after(within):
-            while self._ready_count < len(self._records):  # noqa: ASYNC110 - others have no event
+            while self._ready_count(begun) < len(self._records):  # noqa: ASYNC110 - no event there
                 await trio.sleep(_INTERVAL)
             return
         raise ScenarioFailedError(
-            f"after {within:g} s {self._ready_count} of {len(self._records)} brokers were ready"
+            f"after {within:g} s {self._ready_count(begun)} of {len(self._records)} brokers were "
+            "ready"
         )
 
-    @property
-    def _ready_count(self) -> int:
-        return sum(record.is_ready for record in self._records.values())
+    def _ready_count(self, since: datetime) -> int:
+        return sum(
+            record.ready_at is not None and record.ready_at >= since
+            for record in self._records.values()
+        )
 
     async def run(self, url: str) -> None:
         """Ask one broker until cancelled.

@@ -1,9 +1,13 @@
 """What a broker says of itself is compared with what it should say."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import trio
 
+from chaos import readiness as readiness_module
 from chaos.readiness import (
     DETECTION,
     READY,
@@ -14,7 +18,9 @@ from chaos.readiness import (
     Readiness,
     Said,
     Session,
+    watching,
 )
+from tests.autojump import autojump
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -34,14 +40,14 @@ def answers(code: int = READY, since: datetime = BEGIN, port: int = PORT) -> Ans
 def test_a_broker_that_is_ready() -> None:
     readiness = Readiness()
     assert readiness.see(BEGIN, answers(), {}) is None
-    assert readiness.is_ready
+    assert readiness.ready_at == BEGIN
 
 
 @pytest.mark.parametrize("given", [None, answers(UNREADY)])
 def test_it_may_be_unready_for_a_while(given: Answers | None) -> None:
     readiness = Readiness()
     assert readiness.see(BEGIN, given, {}) is None
-    assert not readiness.is_ready
+    assert readiness.ready_at is None
     assert readiness.see(BEGIN + RECOVERY, given, {}) is None
     assert readiness.see(BEGIN + RECOVERY + SECOND, given, {}) == "not ready for 16.0 s"
 
@@ -53,7 +59,7 @@ def test_the_while_begins_anew_when_it_was_ready_or_restarted() -> None:
         assert readiness.see(at, answers(UNREADY), {}) is None
         if number % 2:
             readiness.restarted()
-            assert not readiness.is_ready
+            assert readiness.ready_at is None
         else:
             assert readiness.see(at + SECOND, answers(), {}) is None
 
@@ -78,3 +84,19 @@ def test_its_node_is_gone() -> None:
     assert Readiness().see(late, answers(port=PORT + 1), gone) is None
     # It came back, and so did the broker.
     assert Readiness().see(late, answers(since=BEGIN + 2 * SECOND), gone) is None
+
+
+@autojump
+async def test_only_answers_given_since_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    upcoming = [answers(), answers(UNREADY), None, answers()]
+
+    async def ask(_: str) -> Answers | None:
+        return upcoming.pop(0) if len(upcoming) > 1 else upcoming[0]
+
+    monkeypatch.setattr(readiness_module, "_ask", ask)
+    broker: Any = SimpleNamespace(is_running=True)
+    async with watching({"http://127.0.0.1": broker}, {}) as watch:
+        await trio.testing.wait_all_tasks_blocked()
+        # It was ready. Since then it may have been restarted, unseen between two looks at it.
+        await watch.all_ready()
+    assert upcoming == [answers()]
