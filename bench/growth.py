@@ -15,7 +15,7 @@ from timeit import Timer
 import msgspec
 
 from bench.results import Growth
-from broker import codec
+from broker import codec, status_update
 from broker.messages import ChatMessage, Rejected, StatusUpdate
 from broker.registry import AgentRegistry
 from broker.routing import route
@@ -74,7 +74,7 @@ def _decoded(frame: str) -> StatusUpdate:
     decoded = codec.decode_frame(frame)
     if isinstance(decoded, Rejected):
         raise TypeError(decoded.error)
-    update = codec.decode_status_update(decoded[1])
+    update = status_update.decode_status_update(decoded[1])
     if isinstance(update, Rejected):
         raise TypeError(update.error)
     return update

@@ -1,20 +1,24 @@
-"""What the central server says in WebSocket text frames."""
+"""What the central server says in WebSocket frames."""
 
 from contextlib import suppress
 
-from broker.codec import decode_frame, decode_status_update, string_field
+from broker.codec import decode_frame, string_field
+from broker.flags import understood
+from broker.lone_surrogates import mask_lone_surrogates
 from broker.messages import UNKNOWN_AGENT_NAME, AgentStatus, Fields, Rejected, StatusUpdate
+from broker.status_update import decode_status_update
 from fuzz.bodies import MAX_NAME_LENGTH
 from fuzz.json_oracle import Json, parse
 
 
 def check(data: bytes) -> None:
-    """Decode a text frame, and take it for a status update whatever its type says."""
+    """Decode a frame, and take it for a status update whatever its type says."""
+    frame = decode_frame(data)
     try:
-        text = data.decode()
+        text = mask_lone_surrogates(data).decode()
     except UnicodeDecodeError:
-        return  # the WebSocket library lets no such frame through
-    frame = decode_frame(text)
+        assert isinstance(frame, Rejected)
+        return
     if isinstance(frame, Rejected):
         _check_refused(text, frame)
         return
@@ -46,7 +50,7 @@ def _check_strings(raw: Fields, fields: dict[str, Json]) -> None:
 def _check_update(update: StatusUpdate, fields: dict[str, Json]) -> None:
     entries = fields["agents"]
     assert isinstance(entries, list)
-    assert update.is_full == bool(fields.get("is_full_update"))
+    assert update.is_full == _flag(fields.get("is_full_update"))
     assert len(update.agents) <= len(entries) - update.skipped
     for agent_id, status in update.agents.items():
         assert agent_id == status.agent_id
@@ -60,6 +64,18 @@ def _says(entry: Json, status: AgentStatus) -> bool:
     name = given if given and isinstance(given, str) else UNKNOWN_AGENT_NAME
     return (
         entry.get("agent_id") == status.agent_id
-        and status.agent_name == name[:MAX_NAME_LENGTH]
-        and (entry.get("is_online") or False) is status.is_online
+        and status.agent_name == name[:MAX_NAME_LENGTH].replace("\0", "\N{REPLACEMENT CHARACTER}")
+        and _flag(entry.get("is_online")) is status.is_online
     )
+
+
+def _flag(value: Json) -> bool | None:
+    match value:
+        case None:
+            return False
+        case tuple():
+            return understood(float(value[0]))
+        case bool() | str():
+            return understood(value)
+        case _:
+            return None

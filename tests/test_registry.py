@@ -21,8 +21,10 @@ from hypothesis.stateful import (
 from broker import registry as registry_module
 from broker.messages import AgentStatus, StatusUpdate
 from broker.registry import Agent, AgentRegistry, RegistryFullError
+from broker.versions import Version
 
 LARGEST_RANDOM = 1 - 2**-53
+
 STRANGER = "stranger"
 
 
@@ -66,6 +68,7 @@ def status_updates(draw: st.DrawFn) -> StatusUpdate:
         {status.agent_id: status for status in statuses},
         is_full=draw(st.booleans()),
         skipped=draw(st.integers(0, 5)),
+        unclear=draw(st.frozensets(AGENT_IDS, max_size=2)) - {each.agent_id for each in statuses},
     )
 
 
@@ -131,6 +134,35 @@ def test_an_empty_full_update_takes_everyone_offline() -> None:
     registry.apply(full_update())
 
     assert (registry.known_count, registry.online_count) == (3, 0)
+
+
+def test_agents_that_a_full_update_is_unclear_about_stay_as_they_were() -> None:
+    registry = registry_with("a", "b", "c", "d")
+    registry.disconnect("d")
+
+    registry.apply(StatusUpdate({}, is_full=True, unclear=frozenset("adx")))
+
+    assert [agent.agent_id for agent in registry if agent.is_online] == ["a"]
+    assert registry["a"].agent_name == "A"
+    assert "x" not in registry
+
+
+def test_late_word_of_an_agent_that_a_full_update_is_unclear_about_counts() -> None:
+    """Another broker's, of before that update; but not of before the one that was clear."""
+    registry = AgentRegistry(max_agents=100)
+    unclear = StatusUpdate({}, is_full=True, unclear=frozenset("ab"))
+    registry.apply(full_update("a"), Version(10, "server"))
+    for at in (20, 30):
+        registry.apply(unclear, Version(at, "server"))
+
+    for agent_id in "abc":
+        registry.disconnect(agent_id, Version(9, "other"))
+    assert registry.is_online("a")
+    registry.disconnect("a", Version(15, "other"))
+    registry.register("b", "B", Version(15, "other"))
+    registry.register("c", "C", Version(15, "other"))
+
+    assert [agent.agent_id for agent in registry if agent.is_online] == ["b"]
 
 
 def test_an_empty_delta_changes_nothing() -> None:
@@ -282,7 +314,12 @@ def test_no_more_agents_are_known_than_allowed(
     for update in updates:
         before = {agent.agent_id for agent in registry if agent.is_online}
         if isinstance(update, StatusUpdate):
-            turned_away = registry.apply(update)
+            try:
+                turned_away = registry.apply(update)
+            except RegistryFullError:
+                assert update.is_full
+                assert len(update.agents) + len(update.unclear) > max_agents
+                continue
             named = {name for name, agent in update.agents.items() if agent.is_online}
             missing = named - {agent.agent_id for agent in registry if agent.is_online}
             assert len(missing) <= turned_away <= len(update.agents)
@@ -367,7 +404,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.applying = self.registry.applying(update)
         self.unapplied = list(update.agents.values())
         self.is_full = update.is_full
-        self.named = frozenset(update.agents)
+        self.named = update.unclear.union(update.agents)
         self.may_leave = None
         self.must_leave = set()
         self.came_or_left.clear()

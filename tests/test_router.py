@@ -401,6 +401,21 @@ async def test_what_an_update_said_is_logged(rig: Rig) -> None:
 
 
 @autojump
+async def test_an_agent_whose_status_is_unclear_stays_as_it_was_and_is_logged(rig: Rig) -> None:
+    await rig.mail(update("alice", "bob", full=True))
+    unclear = frozenset({"bob", *(f"stranger {number}" for number in range(50))})
+    with structlog.testing.capture_logs() as lines:
+        await rig.mail(StatusUpdate({}, is_full=True, skipped=51, unclear=unclear))
+    assert set(await rig.receivers(*["alice"] * 5)) == {"bob"}
+    assert rig.router.registry.known_count == 2
+    assert rig.tally.statuses_skipped == 51
+    [skipped] = [line for line in lines if line["event"] == "agent_status_skipped"]
+    assert skipped["entries"] == 51
+    assert skipped["unclear"][0] == "bob"
+    assert len(skipped["unclear"]) == 5
+
+
+@autojump
 async def test_a_message_the_broker_fails_on_stops_nobody(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

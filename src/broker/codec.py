@@ -6,19 +6,17 @@ know passes through exactly. No function here raises for a bad body; each
 returns a `Rejected` that says why.
 """
 
-import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from itertools import accumulate, batched
+from itertools import accumulate
 
 import msgspec
 
+from broker.agent_ids import MAX_AGENT_ID_LENGTH, agent_name, is_agent_id
+from broker.lone_surrogates import mask_lone_surrogates
 from broker.messages import (
-    UNKNOWN_AGENT_NAME,
     UNKNOWN_SENDER,
     AgentError,
-    AgentStatus,
     ChatMessage,
     ClientDisconnected,
     Fields,
@@ -27,20 +25,12 @@ from broker.messages import (
     Rejected,
     RejectReason,
     ServerAvailable,
-    StatusUpdate,
 )
 from broker.routing import FailureReason
 from broker.versions import Version
 
 MAX_DEPTH = 128
 """Levels of arrays and objects a body may have: receivers recurse, and this many all can."""
-
-MAX_AGENT_ID_LENGTH = 255
-_MAX_AGENT_NAME_LENGTH = 255
-"""A name is for people: what is longer is cut off."""
-
-_SLICE = 1_000
-"""Entries of a status update that are decoded between two pauses: in about a millisecond."""
 
 _LARGEST_EXACT = 2**53
 
@@ -73,7 +63,6 @@ _LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """Brackets as signed bytes: one level more, one level fewer."""
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _RejectedError(Exception):
@@ -95,13 +84,16 @@ def decode_input(body: bytes, max_bytes: int) -> ChatMessage | AgentError | Reje
 
 
 def decode_metadata(body: bytes, max_bytes: int) -> RegisterAgent | ClientDisconnected | Rejected:
-    """Decode what the server says of single agents. Arguments as for `decode_input`."""
-    return _decode(body, max_bytes, _metadata_message)
+    """Decode what the server says of single agents. Arguments as for `decode_input`.
+
+    A lone surrogate costs at most its own field, as in `decode_frame`.
+    """
+    return _decode_masked(body, max_bytes, _metadata_message)
 
 
 def decode_advertisement(body: bytes, max_bytes: int) -> ServerAvailable | Rejected:
-    """Decode what a server says of itself. Arguments as for `decode_input`."""
-    return _decode(body, max_bytes, _advertisement_message)
+    """Decode what a server says of itself. Arguments as for `decode_metadata`."""
+    return _decode_masked(body, max_bytes, _advertisement_message)
 
 
 def decode_registry_event(body: bytes, max_bytes: int) -> RegistryEvent | Rejected:
@@ -109,48 +101,16 @@ def decode_registry_event(body: bytes, max_bytes: int) -> RegistryEvent | Reject
     return _decode(body, max_bytes, _registry_event)
 
 
-def decode_frame(text: str) -> tuple[str, Fields] | Rejected:
-    """Decode a WebSocket text frame to its `message_type` and fields."""
+def decode_frame(frame: str | bytes) -> tuple[str, Fields] | Rejected:
+    """Decode a WebSocket frame, text or binary, to its `message_type` and fields.
+
+    A lone surrogate in a string becomes a NUL, which no id may contain.
+    """
     try:
-        fields = _parsed_fields(text)
+        fields = _frame_fields(frame)
         return _message_type(fields), fields
     except _RejectedError as error:
         return error.rejected
-
-
-def decoding_status_update(fields: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
-    """Decode an AGENT_STATUS_UPDATE in slices, pause between them, and return the update.
-
-    Unusable entries are skipped and counted. A caller in an event loop lets other tasks run at each
-    pause. A thread would not do: no other thread runs Python while a large JSON text is decoded.
-    """
-    try:
-        is_full = _field(fields, "is_full_update", bool) or False
-        entries = _field(fields, "agents", list[msgspec.Raw])
-    except _RejectedError as error:
-        return error.rejected
-    if entries is None:
-        return Rejected(RejectReason.INVALID_FIELD, "`agents` is missing")
-    agents: dict[str, AgentStatus] = {}
-    usable = 0
-    for number, some in enumerate(batched(entries, _SLICE, strict=False)):
-        if number:
-            yield
-        statuses = _agent_statuses(some)
-        agents.update((status.agent_id, status) for status in statuses)
-        usable += len(statuses)
-    return StatusUpdate(agents, is_full=is_full, skipped=len(entries) - usable)
-
-
-def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
-    """Decode an AGENT_STATUS_UPDATE at once; see `decoding_status_update`."""
-    decoding = decoding_status_update(fields)
-    while True:
-        try:
-            next(decoding)
-        except StopIteration as decoded:
-            update: StatusUpdate | Rejected = decoded.value
-            return update
 
 
 def string_field(fields: Fields, name: str) -> str | None:
@@ -262,6 +222,17 @@ def _decode[T](body: bytes, max_bytes: int, build: Callable[[str, Fields], T]) -
         return error.rejected
 
 
+def _decode_masked[T](
+    body: bytes, max_bytes: int, build: Callable[[str, Fields], T]
+) -> T | Rejected:
+    decoded = _decode(body, max_bytes, build)
+    if isinstance(decoded, Rejected) and decoded.reason is RejectReason.INVALID_JSON:
+        masked = mask_lone_surrogates(body)
+        if masked != body:
+            return _decode(masked, max_bytes, build)
+    return decoded
+
+
 def _checked_fields(body: bytes, max_bytes: int) -> Fields:
     if len(body) > max_bytes:
         raise _RejectedError(
@@ -295,6 +266,26 @@ def _parsed_fields(text: bytes | str) -> Fields:
         raise _RejectedError(RejectReason.INVALID_JSON, str(error)) from error
     except RecursionError as error:
         raise _RejectedError(RejectReason.TOO_DEEP, str(error)) from error
+
+
+def _frame_fields(frame: str | bytes) -> Fields:
+    if isinstance(frame, bytes):
+        try:
+            frame.decode()
+        except UnicodeDecodeError as error:
+            raise _RejectedError(
+                RejectReason.INVALID_UTF8, f"the binary frame is not UTF-8: {error.reason}"
+            ) from error
+    try:
+        return _parsed_fields(frame)
+    except _RejectedError as error:
+        if error.rejected.reason is not RejectReason.INVALID_JSON:
+            raise
+        text = frame.encode() if isinstance(frame, str) else frame
+        masked = mask_lone_surrogates(text)
+        if masked == text:
+            raise
+    return _parsed_fields(masked)
 
 
 def _is_too_deep(body: bytes) -> bool:
@@ -332,7 +323,7 @@ def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | Clie
         _field(fields, "capabilities", tuple[str, ...])
         return RegisterAgent(
             agent_id=_id(fields, "agent_id"),
-            agent_name=_agent_name(_string(fields, "agent_name")),
+            agent_name=agent_name(_string(fields, "agent_name")),
             client_id=fields.get("_client_id"),
         )
     if message_type == "CLIENT_DISCONNECTED":
@@ -356,9 +347,7 @@ def _change(
 ) -> RegisterAgent | ClientDisconnected | ServerAvailable:
     match message_type:
         case "AGENT_REGISTERED":
-            return RegisterAgent(
-                _id(fields, "agent_id"), _agent_name(_string(fields, "agent_name"))
-            )
+            return RegisterAgent(_id(fields, "agent_id"), agent_name(_string(fields, "agent_name")))
         case "AGENT_DISCONNECTED":
             return ClientDisconnected(_id(fields, "agent_id"))
         case "SERVER_ADVERTISED":
@@ -415,83 +404,10 @@ def _field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
 
 def _id(fields: Fields, name: str) -> str:
     text = _string(fields, name)
-    if text is None or not _is_id(text):
+    if text is None or not is_agent_id(text):
         raise _RejectedError(
             RejectReason.INVALID_FIELD,
             f"`{name}` must be a string of 1 to {MAX_AGENT_ID_LENGTH} characters, "
             "none of them a control character",
         )
     return text
-
-
-def _agent_name(text: str | None) -> str:
-    return text[:_MAX_AGENT_NAME_LENGTH] if text else UNKNOWN_AGENT_NAME
-
-
-def _is_id(text: str) -> bool:
-    return 0 < len(text) <= MAX_AGENT_ID_LENGTH and (
-        text.isprintable() or not _CONTROL_CHARACTERS.search(text)
-    )
-
-
-class _AgentEntry(msgspec.Struct, gc=False):
-    agent_id: str
-    agent_name: str | None = None
-    is_online: bool | None = None
-    last_seen: datetime | float | None = None
-
-
-_NULL = msgspec.Raw(b"null")
-
-
-class _EssentialEntry(msgspec.Struct, gc=False):
-    """The same without what routing can do without, whatever that looks like."""
-
-    agent_id: str
-    agent_name: msgspec.Raw = _NULL
-    is_online: bool | None = None
-
-
-_decode_entries = msgspec.json.Decoder(list[_AgentEntry]).decode
-_decode_entry = msgspec.json.Decoder(_AgentEntry).decode
-_decode_essential_entry = msgspec.json.Decoder(_EssentialEntry).decode
-
-
-def _agent_statuses(raws: Sequence[msgspec.Raw]) -> list[AgentStatus]:
-    try:
-        # One call for all of them takes a quarter of the time of a call for each.
-        entries = _decode_entries(b"[%b]" % b",".join(raws))
-    except msgspec.ValidationError:
-        entries = [entry for raw in raws if (entry := _usable_entry(raw)) is not None]
-    return [_agent_status(entry) for entry in entries if _is_id(entry.agent_id)]
-
-
-def _usable_entry(raw: msgspec.Raw) -> _AgentEntry | None:
-    with suppress(msgspec.ValidationError):
-        return _decode_entry(raw)
-    with suppress(msgspec.ValidationError):
-        entry = _decode_essential_entry(raw)
-        return _AgentEntry(entry.agent_id, _name(entry.agent_name), entry.is_online)
-    return None
-
-
-def _name(raw: msgspec.Raw) -> str | None:
-    with suppress(msgspec.ValidationError):
-        return _decode_string(raw)
-    return None
-
-
-def _agent_status(entry: _AgentEntry) -> AgentStatus:
-    last_seen = entry.last_seen
-    return AgentStatus(
-        entry.agent_id,
-        _agent_name(entry.agent_name),
-        entry.is_online or False,
-        _time(last_seen) if isinstance(last_seen, float) else last_seen,
-    )
-
-
-def _time(seconds: float) -> datetime | None:
-    with suppress(OverflowError, OSError, ValueError):  # too far away for a calendar
-        return datetime.fromtimestamp(seconds, UTC)
-    return None

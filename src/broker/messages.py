@@ -115,20 +115,32 @@ class StatusUpdate(msgspec.Struct, frozen=True):
         agents: By agent id.
         is_full: Whether agents that are not named go offline.
         skipped: How many entries were unusable.
+        unclear: Agents that are named, but not with a status that could be understood. They stay
+            as they were.
     """
 
     agents: Mapping[str, AgentStatus]
     is_full: bool = False
     skipped: int = 0
+    unclear: frozenset[str] = frozenset()
 
     def followed_by(self, later: "StatusUpdate") -> "StatusUpdate":
         """Return one update that has the effect of this one and then of `later`.
 
         A full `later` is the whole truth: agents that only this one names are offline then,
-        and what this one says of them is dropped.
+        and what this one says of them is dropped. Agents that `later` is unclear about stay as
+        this one leaves them.
         """
+        if later.is_full:
+            kept = {name: self.agents[name] for name in later.unclear if name in self.agents}
+            agents = {**later.agents, **kept} if kept else later.agents
+            unclear = later.unclear & self.unclear if self.is_full else later.unclear
+        else:
+            agents = {**self.agents, **later.agents}
+            unclear = self.unclear
         return StatusUpdate(
-            agents=later.agents if later.is_full else {**self.agents, **later.agents},
+            agents=agents,
             is_full=self.is_full or later.is_full,
             skipped=self.skipped + later.skipped,
+            unclear=frozenset(name for name in unclear if name not in agents),
         )

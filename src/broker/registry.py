@@ -77,6 +77,8 @@ class AgentRegistry:
         self.max_agents = max_agents
         self.clock = VersionClock(origin)
         self._full_update = NEVER
+        # Agents that the latest full update was unclear about, and the one before that was not.
+        self._unclear: dict[str, Version] = {}
         # The versions of those names that are older than the agent's coming or going.
         self._named: dict[str, Version] = {}
         self._agents: dict[str, Agent] = {}
@@ -152,19 +154,20 @@ class AgentRegistry:
             RegistryFullError: It is unknown, and there is no room for it.
         """
         version = self._version(version)
+        listed = self._listed(agent_id)
         agent = self._agents.get(agent_id)
         if agent is None:
-            if version <= self._full_update:
+            if version <= listed:
                 return version
             if self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
-        if version > max(agent.changed, self._full_update):
+        if version > max(agent.changed, listed):
             agent.changed = version
             agent.agent_name = agent_name
             self._named.pop(agent_id, None)
             self._set_online(agent)
-        elif version > max(self._named.get(agent_id, agent.changed), self._full_update):
+        elif version > max(self._named.get(agent_id, agent.changed), listed):
             agent.agent_name = agent_name
             self._named[agent_id] = version
         return version
@@ -183,12 +186,13 @@ class AgentRegistry:
             The version.
         """
         version = self._version(version)
+        listed = self._listed(agent_id)
         agent = self._agents.get(agent_id)
         if agent is None:
-            if version <= self._full_update or self.known_count >= self.max_agents:
+            if version <= listed or self.known_count >= self.max_agents:
                 return version
             agent = self._add(agent_id)
-        if version > max(agent.changed, self._full_update):
+        if version > max(agent.changed, listed):
             self._named.setdefault(agent_id, agent.changed)
             agent.changed = version
             self._set_offline(agent)
@@ -224,7 +228,7 @@ class AgentRegistry:
             RegistryFullError: A full update names more agents than may be known. At once; nothing
                 of it is applied.
         """
-        if update.is_full and len(update.agents) > self.max_agents:
+        if update.is_full and len(update.agents) + len(update.unclear) > self.max_agents:
             raise RegistryFullError
         return self._applying(update, self._version(version))
 
@@ -232,6 +236,7 @@ class AgentRegistry:
         if version <= self._full_update:
             return
         if update.is_full:
+            self._unclear = {agent_id: self._listed(agent_id) for agent_id in update.unclear}
             self._full_update = version
         for statuses in batched(update.agents.values(), _SLICE, strict=False):
             yield sum(not self._applied(status, update, version) for status in statuses)
@@ -240,7 +245,11 @@ class AgentRegistry:
         # A copy, because places change while agents leave, here and at the pauses.
         for agents in batched(tuple(self._online), _SLICE, strict=False):
             for agent in agents:
-                if agent.agent_id not in update.agents and agent.changed < version:
+                if (
+                    agent.agent_id not in update.agents
+                    and agent.changed < version
+                    and agent.agent_id not in update.unclear
+                ):
                     self._set_offline(agent)
             yield 0
         while len(self._agents) > self.max_agents and self._offline:
@@ -267,6 +276,10 @@ class AgentRegistry:
             agent.agent_name = status.agent_name
             self._named[status.agent_id] = version
         return True
+
+    def _listed(self, agent_id: str) -> Version:
+        """Return the latest full update that told whether the agent is online."""
+        return self._unclear.get(agent_id, self._full_update)
 
     def _version(self, given: Version | None) -> Version:
         if given is None:

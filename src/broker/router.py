@@ -27,6 +27,9 @@ from broker.wakeup import Gate
 _AT_ONCE = 1_000
 """Agents that a status update may concern to be applied in one go, in about a millisecond."""
 
+_NAMED_UNCLEAR = 5
+"""Agents with a status that cannot be understood, to be named in the log; there may be many."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -174,7 +177,8 @@ class Router:
             known=self.registry.known_count,
         )
         if update.skipped:
-            _log.warning("agent_status_skipped", entries=update.skipped)
+            unclear = {"unclear": sorted(update.unclear)[:_NAMED_UNCLEAR]} if update.unclear else {}
+            _log.warning("agent_status_skipped", entries=update.skipped, **unclear)
         if no_room:
             _log.warning("registry_full", entries=no_room, allowed=self.registry.max_agents)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from msgspec import Raw
 
-from broker import codec
+from broker import codec, status_update
 from broker.amqp import Delivery, dead_letter
 from broker.central import session
 from broker.commands.asyncapi import asyncapi
@@ -182,14 +182,15 @@ def test_a_status_update_that_the_schema_allows_is_taken_whole(data: st.DataObje
     entry = st.dictionaries(st.sampled_from(list(SCHEMAS["AgentEntry"]["properties"])), ANYTHING)
     update = {
         **EXAMPLE["AgentStatusUpdate"],
-        "agents": data.draw(st.lists(entry, max_size=3)),
+        # Of a full update with agents, one must have a flag.
+        "agents": [*data.draw(st.lists(entry, max_size=3)), {"agent_id": "a", "is_online": True}],
         "is_full_update": data.draw(ANYTHING),
     }
     if not schema("AgentStatusUpdate").is_valid(update):
         update = EXAMPLE["AgentStatusUpdate"]
     frame = codec.decode_frame(json.dumps(update))
     assert not isinstance(frame, Rejected)
-    taken = codec.decode_status_update(frame[1])
+    taken = status_update.decode_status_update(frame[1])
     assert isinstance(taken, StatusUpdate)
     assert taken.skipped == 0
 

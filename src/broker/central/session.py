@@ -6,12 +6,13 @@ import structlog
 import trio
 from trio_websocket import WebSocketConnection
 
-from broker import codec
+from broker import codec, status_update
+from broker.agent_ids import is_agent_id
 from broker.central.outbox import Outbox
 from broker.central.websocket import WebSocketError
 from broker.cooperation import let_others_run
 from broker.mailbox import BrokerRegistered
-from broker.messages import Fields, Rejected, RejectReason, StatusUpdate
+from broker.messages import Fields, Rejected, StatusUpdate
 from broker.observe.tally import ServerTally
 from broker.wakeup import Wakeup
 
@@ -31,6 +32,7 @@ _LARGE = 1 << 20
 _MOST_REPORTED = 100
 """Kinds of frames that one session reports as ignored."""
 _SHOWN_CHARACTERS = 100
+_SHOWN_REASON_CHARACTERS = 200
 _PINGS_PER_SILENCE = 3
 _MAX_ID_BYTES = 255
 """The id goes along with each publishing as `app_id`; with a longer one, none could be sent."""
@@ -123,11 +125,7 @@ class CentralSession:
             message = await self._websocket.get_message()
             self._last_frame = trio.current_time()
             await _pause_if_large(len(message))
-            frame = (
-                codec.decode_frame(message)
-                if isinstance(message, str)
-                else Rejected(RejectReason.NOT_AN_OBJECT, "a binary frame")
-            )
+            frame = codec.decode_frame(message)
             if isinstance(frame, Rejected):
                 self._tally.ignored[frame.reason.value] += 1
                 if self._is_news(frame.reason):
@@ -179,10 +177,10 @@ class CentralSession:
         if status != "success":
             raise WebSocketError(f"the server refused the broker: {_text(fields)}")
         broker_id = codec.string_field(fields, "broker_id") or self.broker_id
-        if len(broker_id.encode()) <= _MAX_ID_BYTES:
+        if is_agent_id(broker_id) and len(broker_id.encode()) <= _MAX_ID_BYTES:
             self.broker_id = broker_id
         else:
-            _log.warning("broker_id_too_long", max_bytes=_MAX_ID_BYTES)
+            _log.warning("broker_id_unusable", max_bytes=_MAX_ID_BYTES)
         self._outbox.put(BrokerRegistered(self.broker_id))
         self._registered.set()
         self._tell_registered()
@@ -222,7 +220,7 @@ class CentralSession:
 
 
 async def _decode_update(fields: Fields) -> StatusUpdate | Rejected:
-    decoding = codec.decoding_status_update(fields)
+    decoding = status_update.decoding_status_update(fields)
     while True:
         try:
             next(decoding)
@@ -247,4 +245,5 @@ def _size(fields: Fields) -> int:
 def _text(fields: Fields) -> str:
     names = ("text_payload", "message", "error", "reason", "status")
     texts = (codec.string_field(fields, name) for name in names)
-    return next((text[:200] for text in texts if text), "no reason given")
+    text = next(filter(None, texts), "no reason given")
+    return text[:_SHOWN_REASON_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from broker.codec import MAX_AGENT_ID_LENGTH
+from broker.agent_ids import MAX_AGENT_ID_LENGTH
 from broker.messages import RejectReason
 from broker.routing import FailureReason
 
 type _Text = str | UnsetType | None
+type _Flag = bool | Literal[0, 1, "true", "false"]
 type _Anything = Raw | UnsetType
 
 _CONTROL_CHARACTERS = "[\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]"
@@ -206,12 +207,20 @@ class RegisterBrokerResponse(Struct):
 
 
 class AgentEntry(Struct):
-    """What the server says of one agent. An entry of another form is skipped and counted."""
+    """What the server says of one agent. An entry of another form is skipped and counted.
+
+    An agent that it names stays as it was then.
+    """
 
     agent_id: _AgentId
     agent_name: Annotated[_Text, Meta(description="When missing, Unknown Agent.")] = UNSET
     is_online: Annotated[
-        bool | UnsetType | None, Meta(description="When missing, the agent is offline.")
+        _Flag | UnsetType | None,
+        Meta(
+            description="When missing, the agent is offline; but a full update must say it of one "
+            "agent at least, if it names any. Other usual spellings, such as `True`, `1` or "
+            "`offline` as text, are understood."
+        ),
     ] = UNSET
     last_seen: Annotated[
         str | float | UnsetType | None, Meta(description="RFC 3339, or seconds since 1970.")
@@ -224,7 +233,7 @@ class AgentStatusUpdate(Struct):
     message_type: Literal["AGENT_STATUS_UPDATE"]
     agents: list[AgentEntry]
     is_full_update: Annotated[
-        bool | UnsetType | None,
+        _Flag | UnsetType | None,
         Meta(description="Whether agents that are not named go offline; when missing, no."),
     ] = UNSET
 

@@ -1,0 +1,24 @@
+"""JSON with escapes that are half of a surrogate pair, such as half an emoji.
+
+Python's and JavaScript's libraries write them when a text is cut off in mid-emoji. RFC 8259 allows
+it by its grammar, but such a text has no UTF-8, and msgspec refuses the whole document.
+"""
+
+import re
+
+_STAND_IN = rb"\u0000"
+"""As long as what it stands for. No agent id may contain it, so it cannot make up another agent."""
+
+_LONE = re.compile(
+    rb"(\\\\"  # an escaped backslash: what follows it is no escape
+    rb"|\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"  # a whole pair
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+def mask_lone_surrogates(text: bytes) -> bytes:
+    r"""Return a JSON text with a NUL (`\u0000`) in place of each lone surrogate.
+
+    It is for texts that could not be parsed, since it takes as long as parsing them.
+    """
+    return _LONE.sub(lambda found: found[1] or _STAND_IN, text)

@@ -1,0 +1,240 @@
+"""What servers write in ways of their own: binary frames, other flags, half an emoji."""
+
+import json
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from broker.mailbox import BrokerRegistered
+from broker.messages import AgentStatus, StatusUpdate
+from tests.autojump import autojump
+from tests.central.peers import Network, Server, start
+from tests.central.session_rig import Rig
+
+HALF = "\ud83d"
+"""Of an emoji: Python's and JavaScript's JSON libraries write it as the escape that it is here."""
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+BOB = {"agent_id": "bob", "agent_name": "Bob", "is_online": True}
+BOB_ONLINE = {"bob": AgentStatus("bob", "Bob", is_online=True)}
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+@pytest.fixture
+async def server(rig: Rig, network: Network, nursery: trio.Nursery) -> Server:
+    """A server at which the broker of the rig has registered."""
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.register()
+    await rig.mail()
+    return server
+
+
+async def updates(rig: Rig) -> list[StatusUpdate]:
+    await wait_all_tasks_blocked()
+    return [mail for mail in await rig.mail() if isinstance(mail, StatusUpdate)]
+
+
+async def updated(rig: Rig, server: Server, *agents: Any, full: object = True) -> StatusUpdate:
+    await server.send("AGENT_STATUS_UPDATE", agents=agents, is_full_update=full)
+    [update] = await updates(rig)
+    return update
+
+
+async def refused(rig: Rig, server: Server, *agents: Any) -> str:
+    """Send a full update that must be refused, and return what is logged of it."""
+    with structlog.testing.capture_logs() as lines:
+        await server.send("AGENT_STATUS_UPDATE", agents=agents, is_full_update=True)
+        assert await updates(rig) == []
+    [line] = lines
+    assert (line["event"], line["log_level"]) == ("status_update_ignored", "warning")
+    assert rig.tally.ignored == {"invalid_field": 1}
+    return str(line["error"])
+
+
+@autojump
+async def test_binary_frames_are_read_like_text(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.receive()
+
+    async def send(message_type: str, **fields: Any) -> None:
+        message = {"message_type": message_type, **fields}
+        await server.websocket.send_message(json.dumps(message, ensure_ascii=False).encode())
+
+    await send("REGISTER_BROKER_RESPONSE", status="success", broker_id="näme")
+    assert (await server.receive())["sender_id"] == "näme"
+    await send("AGENT_STATUS_UPDATE", agents=[BOB], is_full_update=True)
+    await send("SERVER_HEARTBEAT")
+    assert await server.receive() == {"message_type": "PONG", "broker_id": "näme"}
+    await wait_all_tasks_blocked()
+    assert await rig.mail() == [
+        BrokerRegistered("näme"),
+        StatusUpdate(BOB_ONLINE, is_full=True),
+    ]
+    assert not rig.tally.ignored
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("flag", "is_online"),
+    [
+        (True, True),
+        (1, True),
+        (1.0, True),
+        ("true", True),
+        ("True", True),
+        ("TRUE", True),
+        (" true ", True),
+        ("1", True),
+        ("yes", True),
+        ("on", True),
+        ("Online", True),
+        (False, False),
+        (0, False),
+        (0.0, False),
+        (-0.0, False),
+        ("false", False),
+        ("False", False),
+        ("0", False),
+        ("no", False),
+        ("Off", False),
+        ("offline", False),
+    ],
+    ids=repr,
+)
+async def test_flags_as_servers_write_them(
+    *, flag: object, is_online: bool, rig: Rig, server: Server
+) -> None:
+    update = await updated(rig, server, {"agent_id": "alice", "is_online": flag}, full=False)
+    assert update == StatusUpdate({"alice": AgentStatus("alice", is_online=is_online)})
+    update = await updated(rig, server, {"agent_id": "alice", "is_online": flag})
+    assert update == StatusUpdate(
+        {"alice": AgentStatus("alice", is_online=is_online)}, is_full=True
+    )
+    update = await updated(rig, server, BOB, full=flag)
+    assert update == StatusUpdate(BOB_ONLINE, is_full=is_online)
+
+
+@autojump
+@pytest.mark.parametrize(
+    "flag",
+    [2, -1, 0.5, 1e300, "maybe", "", "s3cr3t", [], [True], {}, {"value": True}, "tru" + HALF],
+    ids=repr,
+)
+async def test_an_agent_whose_flag_cannot_be_understood_stays_as_it_was(
+    flag: object, rig: Rig, server: Server
+) -> None:
+    alice = {"agent_id": "alice", "agent_name": "Alicia", "is_online": flag}
+    for full in (True, False):
+        update = await updated(rig, server, alice, BOB, full=full)
+        assert update == StatusUpdate(BOB_ONLINE, full, skipped=1, unclear=frozenset({"alice"}))
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("agents", "saw"),
+    [
+        ([{"agent_id": "a"}, {"agent_id": "b"}], "the first has agent_id"),
+        ([{"agent_id": "a", "is_online": None}], "`is_online`: null"),
+        ([{"agent_id": "a", "is_online": "maybe"}, {"agent_id": "b"}], '`is_online`: "maybe"'),
+        ([{"agent_id": "a", "online": True}], "the first has agent_id, online"),
+        ([{"id": "a", "is_online": True}], "the first has id, is_online"),
+        ([5, "a"], "the first is no object"),
+        ([{}], "the first is empty"),
+        ([{"agent_id": "a", "is_online": "x" * 5000}], "x" * 30),
+        ([{"agent_id": "a", "is_online": ["\n\u0007\u00e9" * 5000]}], "`is_online`: ["),
+        ([{"\u0007" * 5000: 1, "\u20ac" * 5000: 2}], "the first has"),
+        ([{f"field {number}": 1 for number in range(5000)}], "the first has field 0, field 1"),
+    ],
+)
+async def test_a_full_update_without_one_usable_flag_is_refused(
+    agents: list[Any], saw: str, rig: Rig, server: Server
+) -> None:
+    error = await refused(rig, server, *agents)
+    assert "`is_online`" in error
+    assert f"of {len(agents)} entr" in error
+    assert saw in error
+    assert len(error.encode()) <= 255
+    assert error.isprintable()
+
+
+@autojump
+async def test_missing_flags_mean_offline_while_one_entry_has_one(rig: Rig, server: Server) -> None:
+    update = await updated(rig, server, {"agent_id": "alice"}, BOB)
+    assert update == StatusUpdate({"alice": AgentStatus("alice"), **BOB_ONLINE}, is_full=True)
+    offline = {"agent_id": "carol", "is_online": "no"}
+    update = await updated(rig, server, {"agent_id": "alice"}, offline)
+    assert set(update.agents) == {"alice", "carol"}
+    update = await updated(rig, server, {"agent_id": "alice"}, full=False)
+    assert update == StatusUpdate({"alice": AgentStatus("alice")})
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ({"agent_name": "A" + HALF}, AgentStatus("alice", "A" + REPLACED, is_online=True)),
+        ({"agent_name": HALF}, AgentStatus("alice", REPLACED, is_online=True)),
+        ({"last_seen": HALF}, AgentStatus("alice", "Alice", is_online=True)),
+        ({"note": HALF}, AgentStatus("alice", "Alice", is_online=True)),
+        ({"note": [{HALF: HALF}]}, AgentStatus("alice", "Alice", is_online=True)),
+        ({HALF: 1}, AgentStatus("alice", "Alice", is_online=True)),
+        ({"agent_id" + HALF: "x"}, AgentStatus("alice", "Alice", is_online=True)),
+        ({"note": "\\" + HALF + "\U0001f680" + "\udc00"}, AgentStatus("alice", "Alice", True)),
+    ],
+)
+async def test_half_an_emoji_costs_its_field(
+    field: dict[str, Any], expected: AgentStatus, rig: Rig, server: Server
+) -> None:
+    alice = {"agent_id": "alice", "agent_name": "Alice", "is_online": True, **field}
+    assert HALF.encode(errors="surrogatepass") not in json.dumps(alice).encode()
+    update = await updated(rig, server, alice, {**BOB, "agent_name": "B\U0001f680"})
+    bob = AgentStatus("bob", "B\U0001f680", is_online=True)
+    assert update == StatusUpdate({"alice": expected, "bob": bob}, is_full=True)
+
+
+@autojump
+async def test_half_an_emoji_in_an_id_costs_the_entry(rig: Rig, server: Server) -> None:
+    """Another id in its place would be that of another agent, or of nobody."""
+    update = await updated(rig, server, {"agent_id": "a" + HALF, "is_online": True}, BOB)
+    assert update == StatusUpdate(BOB_ONLINE, is_full=True, skipped=1)
+
+
+@autojump
+async def test_half_an_emoji_outside_of_entries(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.receive()
+    await server.send("PING", payload=HALF)
+    assert (await server.receive())["message_type"] == "PONG"
+    await server.send("WEATHER" + HALF, **{HALF: HALF})
+    await server.send(
+        "REGISTER_BROKER_RESPONSE", status="success", broker_id="n" + HALF, message=HALF
+    )
+    assert (await server.receive())["sender_id"] == "broker_0001"
+    await server.send("AGENT_STATUS_UPDATE", agents=[BOB], is_full_update=True, note=HALF)
+    assert await updates(rig) == [StatusUpdate(BOB_ONLINE, is_full=True)]
+    assert rig.tally.ignored == {"unknown_type": 1}
+
+
+@autojump
+async def test_half_an_emoji_in_a_refusal(
+    rig: Rig, network: Network, nursery: trio.Nursery
+) -> None:
+    attempt = start(nursery, rig.run)
+    server = await network.serve(nursery)
+    await server.receive()
+    await server.send("ERROR", text_payload=f"too many {HALF}")
+    error = await attempt.end()
+    assert str(error) == f"the server refused the broker: too many {REPLACED}"
