@@ -15,8 +15,8 @@ from chaos.scenario import Scenario
 
 _RATE = 400.0
 _RECOVERY = 15.0
-_LINKING = 40.0
-"""Seconds; the longest pause between two tries to reach the server is 30."""
+_LINKING = 20.0
+"""Seconds; the longest pause between two tries to reach the server is 10."""
 _NOTICING = 5.0
 """Seconds until the broker must have seen an end of file or a reset."""
 _BRIEFLY = 3.0

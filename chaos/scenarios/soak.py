@@ -14,8 +14,8 @@ from chaos.trend import Sample, Slack, grown
 
 _RATE = 150.0
 _RECOVERY = 15.0
-_LINKING = 40.0
-"""Seconds; the longest pause between two tries is 30."""
+_LINKING = 20.0
+"""Seconds; the longest pause between two tries is 10."""
 _MIB = 2**20
 _SHORT_SLACK = Slack(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_tasks=3)
 """After some seconds the memory has not settled yet."""

@@ -15,8 +15,8 @@ from chaos.scenario import Scenario
 _RATE = 700
 _LIFE = (0.5, 1.5)
 _RECOVERY = 15.0
-_LONG_RECOVERY = 35.0
-"""After a long outage, or many in a row, the broker tries only every 30 s or so."""
+_LONG_RECOVERY = 30.0
+"""After a long outage, or many in a row, the broker tries only every 10 s or so."""
 _TIMEOUT = 60.0
 _POLL_INTERVAL = 0.1
 _QUIET = 0.5

@@ -14,7 +14,8 @@ class Backoff:
 
     Args:
         initial: Upper bound of the first pause, in seconds.
-        maximum: Upper bound of all pauses, in seconds.
+        maximum: Upper bound of all pauses, in seconds. Nobody tells the broker that a peer is
+            back, and messages wait meanwhile.
         random: Returns a float in [0.0, 1.0).
     """
 
@@ -22,7 +23,7 @@ class Backoff:
         self,
         *,
         initial: float = 0.5,
-        maximum: float = 30.0,
+        maximum: float = 10.0,
         random: Callable[[], float] = random,
     ) -> None:
         self._initial = initial

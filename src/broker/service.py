@@ -38,9 +38,6 @@ _CLOSING_TIME = 4.0
 _EXPORT_TIME = 2.0
 """Seconds, while connections close, that the last spans have to leave, or a quarter of the stop."""
 
-_LONGEST_AMQP_PAUSE = 10.0
-"""Seconds. Messages wait meanwhile, and nobody tells the broker that RabbitMQ is back."""
-
 _SWITCH_INTERVAL = 0.001
 """Seconds after which the AMQP thread and Trio ask each other for the interpreter's lock. With
 Python's 5 ms a tenth of the throughput is lost, and messages wait longer under load."""
@@ -313,5 +310,5 @@ def _supervisor(
         gated_queues=queues.inputs,
         other_queues=(queues.registry_exchange, queues.metadata, queues.advertisement),
         consumption=consumption,
-        backoff=Backoff(maximum=_LONGEST_AMQP_PAUSE),
+        backoff=Backoff(),
     )

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SHUTDOWN_TIMEOUT = 25.0
 RECOVERY = 200.0
 """Simulated seconds within which everything must be settled once the sky is clear: a session that
-hangs is given up after 36 s, the longest pause is 30 s, and some of that comes twice."""
+hangs is given up after 36 s, the longest pause is 10 s, and some of that comes twice."""
 
 _RECOVERS = 0.7
 """The chance that the sky clears before the broker is stopped."""
