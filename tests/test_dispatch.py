@@ -40,7 +40,7 @@ class Desk:
         self.tally = MessageTally()
         self.refusals = Refusals()
         self.registered = 0
-        self.wanted = 0
+        self.unknown: list[str] = []
         self.advertised: list[ServerAvailable] = []
         self.dispatcher = Dispatcher(
             queues=queues,
@@ -51,15 +51,12 @@ class Desk:
             refusals=self.refusals,
             max_hops=max_hops,
             agent_registered=self._agent_registered,
-            status_wanted=self._status_wanted,
+            unknown_sender=self.unknown.append,
             server_available=self.advertised.append,
         )
 
     def _agent_registered(self) -> None:
         self.registered += 1
-
-    def _status_wanted(self) -> None:
-        self.wanted += 1
 
     def online(self, *agent_ids: str) -> None:
         agents = {name: AgentStatus(name, is_online=True) for name in agent_ids}
@@ -168,31 +165,33 @@ def test_an_error_is_forwarded_byte_for_byte(desk: Desk, online: list[str]) -> N
     body = b'{ "message_type":"ERROR", "sender_id": "zoe", "n": 1e400, "n": 1234567890123456789 }'
     forwarded = desk.publish("in", body)
     assert (forwarded.queue, forwarded.body) == ("out", body)
-    assert desk.wanted == 0
+    assert desk.unknown == []
 
 
 @pytest.mark.parametrize(
-    ("body", "wanted"),
+    ("body", "unknown"),
     [
-        (chat("stranger"), 1),
-        (chat("alice"), 0),
-        (chat("stranger", _client_id="c1"), 0),
-        (chat("stranger", _client_id=None), 0),
-        (chat("unknown"), 0),
-        (chat(None), 0),
+        (chat("stranger"), ["stranger"]),
+        (chat("alice"), []),
+        (chat("stranger", _client_id="c1"), []),
+        (chat("stranger", _client_id=None), []),
+        (chat("unknown"), []),
+        (chat(None), []),
     ],
 )
-def test_a_status_is_wanted_for_unknown_agents_only(desk: Desk, body: bytes, wanted: int) -> None:
+def test_unknown_agents_are_noticed_and_nobody_else(
+    desk: Desk, body: bytes, unknown: list[str]
+) -> None:
     desk.online("alice")
     desk.publish("in", body)
-    assert desk.wanted == wanted
+    assert desk.unknown == unknown
 
 
 def test_an_agent_that_is_offline_is_known_all_the_same(desk: Desk) -> None:
     desk.online("alice", "bob")
     desk.registry.disconnect("alice")
     desk.publish("in", chat("alice"))
-    assert desk.wanted == 0
+    assert desk.unknown == []
 
 
 def test_a_registration_is_answered_and_counts_at_once(desk: Desk) -> None:
@@ -292,7 +291,7 @@ def test_invalid_properties_are_parked_however_sound_the_body(desk: Desk) -> Non
     assert why is RejectReason.INVALID_PROPERTIES
     assert parked.body == chat("stranger")
     assert parked.headers["x-broker-error"] == "the timestamp is absurd"
-    assert desk.wanted == 0, "nothing is believed of it"
+    assert desk.unknown == [], "nothing is believed of it"
 
 
 def announced(settlement: Settlement) -> dict[str, Any]:
@@ -414,7 +413,7 @@ def broken_by(*_: object) -> None:
 @pytest.mark.parametrize(
     ("hook", "broken_hook", "queue", "body"),
     [
-        ("_status_wanted", broken, "in", chat("stranger")),
+        ("_unknown_sender", broken, "in", chat("stranger")),
         (
             "_replication.learned",
             broken_by,

@@ -45,12 +45,16 @@ class Rig:
         self.gate = gate
         self.batches: list[Sequence[Settlement]] = []
         self.wanted = 0
+        self.answered = 0
         self.tally = MessageTally()
         self.router: Router
         self.advertised: list[ServerAvailable] = []
 
     def want_status(self) -> None:
         self.wanted += 1
+
+    def status_answered(self) -> None:
+        self.answered += 1
 
     async def deliver(self, queue: str, *bodies: bytes) -> Sequence[Settlement]:
         """Deliver bodies in one batch, and return what came of them."""
@@ -95,6 +99,7 @@ async def running(registry_ttl: float = TTL, max_agents: int = 100_000) -> Async
         registry_ttl=registry_ttl,
         consumption=rig.gate,
         status_wanted=rig.want_status,
+        status_answered=rig.status_answered,
         server_available=rig.advertised.append,
     )
     rig.router = router

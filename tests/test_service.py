@@ -331,6 +331,47 @@ async def test_status_requests_and_advertisements_reach_the_link(
     assert "server_available" in [line["event"] for line in lines]
 
 
+def chat_of(stage: Stage, sender_id: str) -> None:
+    body = json.dumps({"message_type": "TEXT", "sender_id": sender_id}).encode()
+    stage.node.session.deliver("broker_input_queue", body)
+
+
+@autojump
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_sender_that_the_server_does_not_list_is_asked_about_ever_more_rarely(
+    *, answers: bool, stage: Stage
+) -> None:
+    for _ in range(600):
+        asked = len(stage.heard)
+        chat_of(stage, "stranger")
+        await wait_all_tasks_blocked()
+        if answers and len(stage.heard) > asked:
+            alice = {"agent_id": "alice", "is_online": True}
+            await stage.server.send("AGENT_STATUS_UPDATE", agents=[alice], is_full_update=True)
+        await trio.sleep(1)
+    assert set(stage.heard) == {"REQUEST_AGENT_STATUS"}
+    assert 2 <= len(stage.heard) <= 8
+
+
+@autojump
+@pytest.mark.parametrize("is_full", [True, False])
+async def test_what_a_status_update_just_told_is_not_asked(is_full: bool, stage: Stage) -> None:
+    await trio.sleep(1)
+    zoe = {"agent_id": "zoe", "is_online": True}
+    await stage.server.send("AGENT_STATUS_UPDATE", agents=[zoe], is_full_update=False)
+    await trio.sleep(5)
+    chat_of(stage, "stranger")
+    await wait_all_tasks_blocked()
+    assert stage.heard == ["REQUEST_AGENT_STATUS"]
+    await trio.sleep(1)
+    chat_of(stage, "another")
+    await trio.sleep(1)
+    agents = [zoe, *({"agent_id": name} for name in ("stranger", "another"))]
+    await stage.server.send("AGENT_STATUS_UPDATE", agents=agents, is_full_update=is_full)
+    await trio.sleep(60)
+    assert stage.heard == ["REQUEST_AGENT_STATUS"]
+
+
 @autojump
 async def test_the_broker_starts_without_anybody(
     settings: Settings, node: Node, network: Network, nursery: trio.Nursery, lines: list[EventDict]

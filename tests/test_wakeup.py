@@ -39,6 +39,20 @@ async def test_wakes_the_next_task_that_waits() -> None:
 
 
 @autojump
+async def test_a_task_that_waits_while_it_is_cleared_is_woken_all_the_same(
+    nursery: trio.Nursery,
+) -> None:
+    wakeup = Wakeup()
+    nursery.start_soon(wakeup.wait)
+    await wait_all_tasks_blocked()
+    wakeup.clear()
+    wakeup.set()
+    with trio.fail_after(1):
+        while nursery.child_tasks:
+            await trio.sleep(0.1)
+
+
+@autojump
 async def test_two_sets_count_once() -> None:
     wakeup = Wakeup()
     wakeup.set()

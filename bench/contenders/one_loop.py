@@ -57,7 +57,7 @@ def _dispatcher() -> Dispatcher:
         refusals=Refusals(),
         max_hops=0,
         agent_registered=lambda: None,
-        status_wanted=lambda: None,
+        unknown_sender=lambda _: None,
         server_available=lambda _: None,
     )
 

@@ -91,7 +91,7 @@ class Dispatcher:
         refusals: Tells what RabbitMQ does not take.
         max_hops: How many messages may answer each other in a row; 0 means any number.
         agent_registered: Called after a registration by queue.
-        status_wanted: Called when a sender shows that the registry lacks an agent.
+        unknown_sender: Called with the id of a sender that the registry lacks.
         server_available: Called when a server advertises itself.
     """
 
@@ -106,7 +106,7 @@ class Dispatcher:
         refusals: Refusals,
         max_hops: int,
         agent_registered: Callable[[], None],
-        status_wanted: Callable[[], None],
+        unknown_sender: Callable[[str], None],
         server_available: Callable[[ServerAvailable], None],
     ) -> None:
         self._queues = queues
@@ -117,7 +117,7 @@ class Dispatcher:
         self._refusals = refusals
         self._max_hops = max_hops
         self._hops = HopCounter()
-        self._status_wanted = status_wanted
+        self._unknown_sender = unknown_sender
         self._replication = Replication(
             queues.registry_exchange,
             registry,
@@ -197,7 +197,7 @@ class Dispatcher:
             and message.sender_id != UNKNOWN_SENDER
             and "_client_id" not in message.fields
         ):
-            self._status_wanted()
+            self._unknown_sender(message.sender_id)
 
     def _decide_metadata(self, delivery: Delivery) -> _Accepted | Rejected:
         message = codec.decode_metadata(delivery.body, self._max_bytes)

@@ -22,6 +22,7 @@ from broker.mailbox import BrokerRegistered, Mail, Mailbox, ServerLost, SignOfLi
 from broker.messages import ServerAvailable, StatusUpdate
 from broker.observe.tally import MessageTally
 from broker.registry import AgentRegistry, RegistryFullError
+from broker.unknown_senders import UnknownSenders
 from broker.wakeup import Gate
 
 _AT_ONCE = 1_000
@@ -51,6 +52,7 @@ class Router:
         registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
         consumption: Opened while messages may be taken from the input queues.
         status_wanted: Called when a message shows that the registry lacks an agent.
+        status_answered: Called when a status update has told what was wanted.
         server_available: Called when a server advertises itself.
         traced: Given what decides deliveries, returns what does so and records it.
     """
@@ -68,6 +70,7 @@ class Router:
         registry_ttl: float,
         consumption: Gate,
         status_wanted: Callable[[], None],
+        status_answered: Callable[[], None],
         server_available: Callable[[ServerAvailable], None],
         traced: Callable[[Decide], Decide] | None = None,
     ) -> None:
@@ -78,6 +81,11 @@ class Router:
         self.registry = AgentRegistry(max_agents, origin=secrets.token_hex(8))
         self.updated_at: float | None = None
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
+        self._unknown_senders = UnknownSenders(
+            is_known=self.registry.__contains__,
+            status_wanted=status_wanted,
+            status_answered=status_answered,
+        )
         self._dispatcher = Dispatcher(
             queues=queues,
             registry=self.registry,
@@ -87,7 +95,7 @@ class Router:
             refusals=refusals,
             max_hops=max_hops,
             agent_registered=self._freshness.agent_registered,
-            status_wanted=status_wanted,
+            unknown_sender=self._unknown_senders.noticed,
             server_available=server_available,
         )
         decide = self._dispatcher.settle
@@ -165,6 +173,7 @@ class Router:
                     await let_others_run()
                     self._settle_chat(mailbox)
         self._freshness.status_updated()
+        self._unknown_senders.status_updated(is_full=update.is_full)
         self.updated_at = trio.current_time()
         self._tally.statuses_skipped += update.skipped
         # Agents come and go by the thousand; what an operator wants to see are the full updates.

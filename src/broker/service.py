@@ -158,6 +158,7 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         registry_ttl=settings.broker_registry_ttl,
         consumption=consumption,
         status_wanted=central.want_status,
+        status_answered=central.status_answered,
         server_available=central.server_available,
         traced=None if traces is None else traces.traced,
     )

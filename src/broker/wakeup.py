@@ -14,8 +14,9 @@ class Wakeup:
         self._event.set()
 
     def clear(self) -> None:
-        """Forget that it was set."""
-        self._event = trio.Event()
+        """Forget that it was set. A task that waits goes on waiting."""
+        if self._event.is_set():
+            self._event = trio.Event()
 
     async def wait(self) -> None:
         """Wait until it is set, and clear it. Only one task may wait."""

@@ -68,7 +68,7 @@ class Desk:
             refusals=Refusals(),
             max_hops=0,
             agent_registered=lambda: None,
-            status_wanted=lambda: None,
+            unknown_sender=lambda _: None,
             server_available=lambda _: None,
         )
         self._exporter = InMemorySpanExporter()

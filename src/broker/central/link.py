@@ -70,6 +70,10 @@ class CentralLink:
         """Ask the server for a status update soon. Does not wait."""
         self._status_wanted.set()
 
+    def status_answered(self) -> None:
+        """Take note that a status update told what was wanted: a request that waits is dropped."""
+        self._status_wanted.clear()
+
     def server_available(self, advertisement: ServerAvailable) -> None:
         """Take note that a server advertised itself: a pause between sessions ends at once."""
         _log.info(
