@@ -32,6 +32,8 @@ WRONG_TOGETHER: list[dict[str, str]] = [
         "AMQP_KEY_FILE": "/none/such",
         "WEBSOCKET_URL": "http://server/ws",
         "WEBSOCKET_CA_FILE": "/dev/null",
+        "WEBSOCKET_ORIGIN": "https://chat\r\nX: y",
+        "WEBSOCKET_SUBPROTOCOL": "a b",
         "BROKER_WEBSOCKET_TOKEN": f"{HIDDEN}\r\nX: y",
         "BROKER_FOLLOW_ADVERTISED_URL": "maybe",
         "BROKER_WEBSOCKET_MAX_BYTES": "1",

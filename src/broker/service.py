@@ -258,6 +258,8 @@ def _central_link(settings: Settings, broker_id: str, tally: ServerTally) -> Cen
     address = ServerAddress(
         url=settings.websocket_url,
         token=settings.broker_websocket_token,
+        origin=settings.websocket_origin,
+        subprotocols=settings.websocket_subprotocol,
         tls=client_context(settings.websocket_ca_file),
         max_message_bytes=settings.broker_websocket_max_bytes,
     )

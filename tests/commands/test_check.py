@@ -499,12 +499,31 @@ class TestServer:
     @pytest.mark.parametrize(
         ("status", "advice"),
         [
-            ("403 Forbidden", "it wants a token: set BROKER_WEBSOCKET_TOKEN"),
+            (
+                "403 Forbidden",
+                (
+                    "set BROKER_WEBSOCKET_TOKEN, or set WEBSOCKET_ORIGIN, or correct the path in "
+                    "WEBSOCKET_URL; the server's log may say what it wants"
+                ),
+            ),
             ("404 Not Found", "correct the path in WEBSOCKET_URL"),
-            ("400 Bad Request", "correct the path in WEBSOCKET_URL"),
+            (
+                "400 Bad Request",
+                (
+                    "correct the path in WEBSOCKET_URL, or set WEBSOCKET_SUBPROTOCOL; a proxy before "
+                    "the server must pass on the headers Upgrade and Connection"
+                ),
+            ),
             ("200 OK", "it is a web server; correct the path in WEBSOCKET_URL"),
             ("301 Moved", "WEBSOCKET_URL must be the address that it redirects to"),
-            ("503 Away", "see the log of the server, and of any proxy before it"),
+            (
+                "503 Away",
+                (
+                    "the server, or one behind its proxy, is not ready or overloaded: see their logs; "
+                    "the broker tries again"
+                ),
+            ),
+            ("500 Oops", "see the log of the server, and of any proxy before it"),
         ],
     )
     async def test_http_status(self, status: str, advice: str) -> None:
@@ -513,6 +532,24 @@ class TestServer:
             item = broken(await check(ServerAddress(f"ws://{HOST}:{port}/ws")))
         assert f"HTTP status {status[:3]}" in item.found
         assert item.advice == advice
+
+    async def test_a_refusal_in_the_servers_words(self) -> None:
+        body = b"Cross origin websockets not allowed\nsee the manual\n"
+        answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        async with open_listener(answer) as port:
+            item = broken(await check(ServerAddress(f"ws://{HOST}:{port}/ws")))
+        assert item.found == (
+            "the server refused the WebSocket with HTTP status 403: "
+            "Cross origin websockets not allowed"
+        )
+        assert item.advice == "set WEBSOCKET_ORIGIN: it must be one that the server allows"
+
+    async def test_a_redirection(self) -> None:
+        answer = b"HTTP/1.1 308 Moved\r\nLocation: https://chat.example/ws\r\n\r\n"
+        async with open_listener(answer) as port:
+            item = broken(await check(ServerAddress(f"ws://{HOST}:{port}/ws")))
+        assert item.found.endswith("308, and redirects to https://chat.example/ws")
+        assert item.advice == "WEBSOCKET_URL must be wss://chat.example/ws"
 
     async def test_a_wrong_path(self) -> None:
         async with open_central_server() as server:
@@ -769,6 +806,29 @@ class TestProcess:
             for connection in connections:
                 connection.close()
         assert (process.returncode, shown, errors) == (130, b"", b"")
+
+    def test_the_handshake_carries_what_is_set(self) -> None:
+        with socket.create_server((HOST, 0)) as listener:
+            listener.settimeout(PATIENCE)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "broker", "check", "--websocket-subprotocol", "v2, v1"],
+                env=os.environ
+                | {
+                    "AMQP_URL": f"amqp://{HOST}:{closed_port()}",
+                    "WEBSOCKET_URL": f"ws://{HOST}:{listener.getsockname()[1]}",
+                    "WEBSOCKET_ORIGIN": "https://chat.example",
+                    "BROKER_HTTP_PORT": "off",
+                },
+                stdout=subprocess.DEVNULL,
+            )
+            listener.accept()[0].close()  # whether anybody is there at all
+            connection, _ = listener.accept()
+            request = connection.recv(10_000).decode().split("\r\n")
+            connection.close()
+            process.wait(PATIENCE)
+        assert f"User-Agent: agent-broker/{broker.__version__}" in request
+        assert "Origin: https://chat.example" in request
+        assert "Sec-WebSocket-Protocol: v2, v1" in request
 
     def test_something_failed(self) -> None:
         port = closed_port()

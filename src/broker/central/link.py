@@ -111,7 +111,13 @@ class CentralLink:
                 error = await self._live()
                 self.connectivity.lost(str(error))
                 pause = self._pause(error, trio.current_time() - started)
-                _log.warning("server_lost", error=str(error), retry_in_seconds=round(pause, 1))
+                advice = getattr(error, "advice", None)
+                _log.warning(
+                    "server_lost",
+                    error=str(error),
+                    **({} if advice is None else {"advice": advice}),
+                    retry_in_seconds=round(pause, 1),
+                )
                 self._server_available.clear()
                 with trio.move_on_after(pause):
                     await self._server_available.wait()

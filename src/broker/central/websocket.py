@@ -16,8 +16,12 @@ import h11
 import trio
 import trio_websocket
 import wsproto.utilities
-from trio_websocket import ConnectionRejected, HandshakeError, WebSocketConnection
+from trio_websocket import HandshakeError, WebSocketConnection
 
+from broker import __version__
+from broker.central.handshake_answer import HandshakeAnswer, HandshakeEndedError
+from broker.central.refusal import Refusal, Sent, advise, read_refusal, read_subprotocol
+from broker.central.refusal import describe as describe_refusal
 from broker.error_groups import first_error
 from broker.tls import describe
 
@@ -26,12 +30,33 @@ CONNECT_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 1.0
 """Seconds for the closing handshake."""
 _RECEIVE_BYTES = 1 << 18
+_USER_AGENT = f"agent-broker/{__version__}".encode()
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 _MESSAGE_TOO_BIG = 1009
 
 
 class WebSocketError(Exception):
-    """The connection could not be opened, or it is lost."""
+    """The connection could not be opened, or it is lost.
+
+    Attributes:
+        advice: What to do about it, if that is known.
+    """
+
+    def __init__(self, error: str, advice: str | None = None) -> None:
+        super().__init__(error)
+        self.advice = advice
+
+
+class RefusedError(WebSocketError):
+    """The server answered the handshake by an HTTP status that opens no WebSocket.
+
+    Attributes:
+        status: The HTTP status.
+    """
+
+    def __init__(self, refusal: Refusal, sent: Sent) -> None:
+        super().__init__(describe_refusal(refusal, sent), advise(refusal, sent))
+        self.status = refusal.status
 
 
 class MessageTooBigError(WebSocketError):
@@ -45,12 +70,16 @@ class ServerAddress:
     Attributes:
         url: A `ws://` or `wss://` URL.
         token: Sent as `Authorization: Bearer`.
+        origin: Sent as `Origin`.
+        subprotocols: Offered as `Sec-WebSocket-Protocol`, the preferred one first.
         tls: For `wss://`.
         max_message_bytes: The largest message accepted.
     """
 
     url: str
     token: str | None = field(default=None, repr=False)
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
     tls: ssl.SSLContext | None = None
     max_message_bytes: int = 1 << 28
 
@@ -69,20 +98,23 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
 
     Raises:
         WebSocketError: It could not be opened, or it broke.
+        RefusedError: The server answered the handshake by a refusal.
         MessageTooBigError: The server sent a message above the limit.
     """
     failure: WebSocketError | None = None
+    answer: HandshakeAnswer | None = None
     connected_by = trio.current_time() + CONNECT_TIMEOUT
     try:
         async with trio.open_nursery() as nursery:
             with trio.fail_at(connected_by):
                 stream = await _open_stream(address)
+            answer = HandshakeAnswer(stream)
             # It does not wait, but cancelled it would wait for a task that is shielded.
             with trio.CancelScope(shield=True):
                 reader: trio.Nursery = await nursery.start(_host_reader)
             try:
                 with trio.fail_at(connected_by):
-                    websocket = await _shake_hands(reader, stream, address)
+                    websocket = await _shake_hands(reader, answer, address)
                 try:
                     yield websocket
                 finally:
@@ -100,7 +132,7 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
     except* _LIBRARY_ERRORS as errors:
         failure = failure or WebSocketError(_describe(first_error(errors)))
     if failure is not None:
-        raise failure
+        raise (answer and _refusal(answer, address)) or failure
 
 
 _PROTOCOL_ERRORS = (wsproto.utilities.ProtocolError, h11.ProtocolError)
@@ -110,6 +142,7 @@ _LIBRARY_ERRORS = (
     trio.BrokenResourceError,
     trio.ClosedResourceError,
     trio.TooSlowError,
+    HandshakeEndedError,
     HandshakeError,
     *_PROTOCOL_ERRORS,
 )
@@ -122,6 +155,23 @@ async def _host_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
         async with trio.open_nursery() as nursery:
             task_status.started(nursery)
             await trio.sleep_forever()
+
+
+def _refusal(answer: HandshakeAnswer, address: ServerAddress) -> WebSocketError | None:
+    """Return what was wrong with the answer to the handshake, in the server's own words."""
+    received = bytes(answer.received)
+    refusal = read_refusal(received)
+    if refusal is not None:
+        # Also when it breaks off or never ends, for which the library has other errors.
+        sent = Sent(address.url, address.token, address.origin, address.subprotocols)
+        return RefusedError(refusal, sent)
+    subprotocol = read_subprotocol(received)
+    if subprotocol is not None and subprotocol not in address.subprotocols:
+        return WebSocketError(
+            f"the server chose the subprotocol {subprotocol}, which was not offered",
+            f"WEBSOCKET_SUBPROTOCOL must be {subprotocol}, if that is how brokers speak to it",
+        )
+    return None
 
 
 async def _open_stream(address: ServerAddress) -> trio.abc.Stream:
@@ -149,12 +199,17 @@ async def _shake_hands(
 ) -> WebSocketConnection:
     url = urlsplit(address.url)
     resource = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    headers = [(b"Authorization", f"Bearer {address.token}".encode())] if address.token else []
+    headers = [(b"User-Agent", _USER_AGENT)]
+    if address.token:
+        headers.append((b"Authorization", f"Bearer {address.token}".encode()))
+    if address.origin:
+        headers.append((b"Origin", address.origin.encode()))
     return await trio_websocket.wrap_client_stream(
         nursery,
         stream,  # type: ignore[arg-type]  # any stream will do; the annotation names two
         url.netloc,
         resource,
+        subprotocols=address.subprotocols,
         extra_headers=headers,
         max_message_size=address.max_message_bytes,
         receive_buffer_size=_RECEIVE_BYTES,
@@ -175,8 +230,9 @@ def _describe(error: BaseException) -> str:
     match error:
         case trio.TooSlowError():
             return f"no answer within {CONNECT_TIMEOUT:g} s"
-        case ConnectionRejected():
-            return f"the server refused the WebSocket with HTTP status {error.status_code}"
+        case HandshakeEndedError():
+            cause = error.__cause__
+            return "the server hung up in the handshake" if cause is None else _describe(cause)
         case trio.BrokenResourceError() if isinstance(error.__cause__, ssl.SSLError):
             return f"TLS: {describe(error.__cause__, 'WEBSOCKET_CA_FILE')}"
         case wsproto.utilities.ProtocolError() | h11.ProtocolError():

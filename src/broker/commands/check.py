@@ -102,6 +102,8 @@ async def run_checks(settings: Settings, portal: BlockingPortal, *, register: bo
     server = ServerAddress(
         url=settings.websocket_url,
         token=settings.broker_websocket_token,
+        origin=settings.websocket_origin,
+        subprotocols=settings.websocket_subprotocol,
         tls=client_context(settings.websocket_ca_file),
         max_message_bytes=settings.broker_websocket_max_bytes,
     )

@@ -76,6 +76,19 @@ class Settings:
         default=None,
         description="CA certificates (PEM) to trust for wss://, instead of the system's.",
     )
+    websocket_origin: str | None = setting(
+        values.origin,
+        default=None,
+        description="Sent in the WebSocket handshake as 'Origin', for servers that demand one.",
+    )
+    websocket_subprotocol: tuple[str, ...] = setting(
+        values.subprotocols,
+        default=(),
+        description=(
+            "Subprotocol to offer in the WebSocket handshake, or several separated by commas, the "
+            "preferred one first."
+        ),
+    )
     broker_websocket_token: str | None = setting(
         values.bearer_token,
         default=None,

@@ -43,7 +43,7 @@ def options() -> Iterator[Option]:
 def written(value: object) -> str | None:
     """Return a setting's value as one would write it, None when there is none."""
     match value:
-        case None:
+        case None | ():
             return None
         case bool():
             return str(value).lower()

@@ -20,7 +20,8 @@ from broker.endpoints import (
 _SHOWN_CHARACTERS = 60
 _EXCHANGE_NAME_BYTES = 240
 _KUBERNETES_PORT = re.compile(r"tcp://[^/@\s]+:(\d+)")
-_BEARER_TOKEN = re.compile(r"[!-~]+")
+_VISIBLE = re.compile(r"[!-~]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of RFC 9110
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,20}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _TRUE = {"true", "yes", "on", "1"}
@@ -109,7 +110,7 @@ def password(text: str) -> str:
 
 def bearer_token(text: str) -> str:
     """Check a token that travels in a header."""
-    if not _BEARER_TOKEN.fullmatch(text):
+    if not _VISIBLE.fullmatch(text):
         raise ValueError("must consist of visible ASCII characters, without spaces or line breaks")
     return text
 
@@ -157,6 +158,19 @@ def _queue_name(text: str) -> str:
 
 def _queue_names(text: str) -> tuple[str, ...]:
     return tuple(_queue_name(entry.strip()) for entry in text.split(","))
+
+
+def _origin(text: str) -> str:
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _subprotocols(text: str) -> tuple[str, ...]:
+    offered = tuple(entry.strip() for entry in text.split(","))
+    if not all(map(_TOKEN.fullmatch, offered)) or len(set(offered)) < len(offered):
+        raise ValueError
+    return offered
 
 
 def _exchange_name(text: str) -> str:
@@ -213,6 +227,14 @@ queue_names = must(
 exchange_name = must(
     "be an exchange name of 1 to 240 bytes without control characters, not starting with 'amq.'",
     _exchange_name,
+)
+origin = must(
+    "be an origin, such as https://chat.example, in visible ASCII characters without spaces",
+    _origin,
+)
+subprotocols = must(
+    "be a WebSocket subprotocol, such as v1.agents, or several different ones separated by commas",
+    _subprotocols,
 )
 switch = must("be true or false", _switch)
 readable_file = _file("name a readable file", _read_a_byte)

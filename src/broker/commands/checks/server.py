@@ -1,7 +1,5 @@
 """The central server as it is configured."""
 
-import re
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import trio
@@ -9,7 +7,12 @@ from trio_websocket import WebSocketConnection
 
 from broker.central.outbox import Outbox
 from broker.central.session import CentralSession
-from broker.central.websocket import ServerAddress, WebSocketError, open_websocket
+from broker.central.websocket import (
+    RefusedError,
+    ServerAddress,
+    WebSocketError,
+    open_websocket,
+)
 from broker.commands.checks.item import Item, failed, held
 from broker.commands.checks.reach import (
     Target,
@@ -23,17 +26,6 @@ from broker.observe.tally import ServerTally
 from broker.wakeup import Wakeup
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
-_HTTP_STATUS = re.compile(r"HTTP status (\d{3})")
-_NO_TOKEN = "it wants a token: set BROKER_WEBSOCKET_TOKEN"  # noqa: S105 - it holds none
-_WRONG_TOKEN = "correct BROKER_WEBSOCKET_TOKEN"  # noqa: S105 - it holds none
-_WRONG_PATH = "correct the path in WEBSOCKET_URL"
-_ADVICE: Mapping[str, str] = {
-    "404": _WRONG_PATH,
-    "400": _WRONG_PATH,
-    "405": _WRONG_PATH,
-    "426": _WRONG_PATH,
-    "200": f"it is a web server; {_WRONG_PATH}",
-}
 
 
 async def check_server(
@@ -76,31 +68,23 @@ async def check_server(
                 done.append(held(target.subject, "registration", f"accepted as {name!r}"))
     except WebSocketError as error:
         if not done:
-            done.append(await _not_opened(target, server, str(error)))
+            done.append(await _not_opened(target, error))
         elif register and done == [opened]:
             advice = "see the server's log"
             done.append(failed(target.subject, "registration", str(error), advice))
     return [*reached, *done]
 
 
-async def _not_opened(target: Target, server: ServerAddress, said: str) -> Item:
-    refused = _HTTP_STATUS.search(said)
-    if target.tls is None and (refused is None or refused[1] == "400") and await speaks_tls(target):
+async def _not_opened(target: Target, error: WebSocketError) -> Item:
+    status = error.status if isinstance(error, RefusedError) else None
+    # Many servers answer 400 when they are talked to in the clear on a port with TLS.
+    if target.tls is None and status in {None, 400} and await speaks_tls(target):
         return tls_wanted(target)
-    refusal = None if refused is not None else await refusal_after_tls(target)
+    refusal = None if status is not None else await refusal_after_tls(target)
     if refusal is not None:
         return refusal
-    if refused is None:
-        advice = "WEBSOCKET_URL must lead to the central server"
-    elif refused[1] in {"401", "403"}:
-        advice = _NO_TOKEN if server.token is None else _WRONG_TOKEN
-    elif refused[1] in _ADVICE:
-        advice = _ADVICE[refused[1]]
-    elif refused[1].startswith("3"):
-        advice = "WEBSOCKET_URL must be the address that it redirects to"
-    else:
-        advice = "see the log of the server, and of any proxy before it"
-    return failed(target.subject, "WebSocket", said, advice)
+    advice = error.advice or "WEBSOCKET_URL must lead to the central server"
+    return failed(target.subject, "WebSocket", str(error), advice)
 
 
 async def _register(websocket: WebSocketConnection, name: str, silence: float) -> None:

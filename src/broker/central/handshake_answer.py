@@ -1,0 +1,67 @@
+"""The server's answer to the handshake, kept in case it opens no WebSocket."""
+
+import re
+
+import trio
+
+_LONGEST = 1 << 16
+"""Bytes of a refusal; what follows them is not shown anyway."""
+_OPENING = re.compile(rb"HTTP/\d\.\d 101\b")
+_STATUS_LINE_BYTES = 13
+"""Up to and with what follows the status."""
+
+
+class HandshakeEndedError(Exception):
+    """The connection ended in the handshake; the cause tells how, unless it was closed."""
+
+
+class HandshakeAnswer(trio.abc.Stream):
+    """A stream that keeps what is received in the handshake.
+
+    The WebSocket library reports a refusal only once its whole body has come, and an end of the
+    connection not at all: its caller would wait for the deadline.
+
+    Attributes:
+        received: A refusal, as far as it came, or the head of the answer that opens a WebSocket.
+
+    Args:
+        stream: The stream below. It is closed along with this one.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.received = bytearray()
+        self._is_open = False
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive.
+
+        Raises:
+            HandshakeEndedError: The connection ended before a WebSocket was opened, or a refusal
+                exceeded its longest length.
+        """
+        if self._is_open:
+            return await self._stream.receive_some(max_bytes)
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError as error:
+            raise HandshakeEndedError from error
+        self.received += data
+        if len(self.received) >= _STATUS_LINE_BYTES and _OPENING.match(self.received):
+            self._is_open = True
+            del self.received[self.received.find(b"\r\n\r\n") :]
+        elif not data or len(self.received) >= _LONGEST:
+            raise HandshakeEndedError
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send on the stream below."""
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait for the stream below."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the stream below."""
+        await self._stream.aclose()
