@@ -1,3 +1,4 @@
+import codecs
 from contextlib import suppress
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
@@ -338,28 +339,6 @@ class TestOrigins:
         assert HIDDEN not in repr(loaded)
 
 
-class TestDotenv:
-    def test_byte_order_mark_and_quotes(self) -> None:
-        Path(".env").write_bytes(
-            b"\xef\xbb\xbfRABBITMQ_HOST=\"rabbit\" # ours\nexport BROKER_NAME='B'"
-        )
-        settings = load_settings()
-        assert (settings.rabbitmq_host, settings.broker_name) == ("rabbit", "B")
-
-    def test_no_utf_8(self) -> None:
-        Path(".env").write_bytes(b"RABBITMQ_HOST=\xff\xfe")
-        assert problems() == (".env must be a readable file (it is not UTF-8 text)",)
-
-    def test_unreadable(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # Not by permissions: the superuser may read everything.
-        def refuse(*_: object, **__: object) -> None:
-            raise PermissionError(13, "Permission denied")
-
-        Path(".env").touch()
-        monkeypatch.setattr("broker.settings.load.dotenv_values", refuse)
-        assert problems() == (".env must be a readable file (Permission denied)",)
-
-
 class TestSecretFiles:
     @pytest.fixture
     def file(self) -> Path:
@@ -386,6 +365,38 @@ class TestSecretFiles:
         file.write_text("hunter2\n\n")
         [problem] = problems({"rabbitmq_password_file": str(file)})
         assert "line breaks" in problem
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"\xef\xbb\xbfhunter2\n",
+            codecs.BOM_UTF16_LE + "hunter2\r\n".encode("utf-16-le"),
+            codecs.BOM_UTF16_BE + "hunter2".encode("utf-16-be"),
+        ],
+        ids=["utf-8", "utf-16-le", "utf-16-be"],
+    )
+    def test_a_byte_order_mark_is_not_part_of_the_secret(self, content: bytes, file: Path) -> None:
+        file.write_bytes(content)
+        settings = load_settings({"rabbitmq_password_file": str(file)})
+        assert settings.rabbitmq_password == "hunter2"
+        settings = load_settings({"broker_websocket_token_file": str(file)})
+        assert settings.broker_websocket_token == "hunter2"
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (codecs.BOM_UTF8, "it is empty"),
+            (codecs.BOM_UTF16_LE + "\r\n".encode("utf-16-le"), "it is empty"),
+            (codecs.BOM_UTF16_LE + b"h\0u", "it is not UTF-16 text"),
+            ("hunter2".encode("utf-16-le"), "it is not UTF-8 text: it holds zero bytes"),
+            (codecs.BOM_UTF32_LE + "hunter2".encode("utf-32-le"), "it holds zero bytes"),
+        ],
+    )
+    def test_no_secret_in_it(self, content: bytes, reason: str, file: Path) -> None:
+        file.write_bytes(content)
+        [problem] = problems({"rabbitmq_password_file": str(file)})
+        assert problem.startswith("RABBITMQ_PASSWORD_FILE must name a readable file")
+        assert problem.endswith(f"{reason})")
 
     def test_binary_content(self, file: Path) -> None:
         file.write_bytes(b"\xff")

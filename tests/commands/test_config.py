@@ -178,7 +178,7 @@ class TestWrongConfiguration:
         Path(".env").write_bytes(b"\xff")
         assert execute(["config"]) == 2
         assert capsys.readouterr().err == (
-            "broker: .env must be a readable file (it is not UTF-8 text)\n"
+            "broker: .env must be a readable file (line 1 is not UTF-8 text)\n"
         )
 
     def test_usage(self, capsys: pytest.CaptureFixture[str]) -> None:

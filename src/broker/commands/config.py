@@ -21,6 +21,7 @@ from broker.settings.unknown import UnknownVariable, unknown_variables
 _HEAD = """\
 # Settings of the broker, each with its default. Remove the # in front of what you change.
 # The broker reads this file when it is named .env, in the directory where it is started.
+# Put a value with spaces, #, $ or quotes in single quotes.
 """
 
 

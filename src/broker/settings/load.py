@@ -7,9 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from dotenv import dotenv_values
-
 from broker.settings.agreement import disagreements
+from broker.settings.dotenv_file import DotenvError, read_dotenv
 from broker.settings.model import Settings
 from broker.settings.options import options
 from broker.settings.secret_files import SUFFIX, read_secret
@@ -100,7 +99,7 @@ def surroundings() -> dict[Level, Mapping[str, str]]:
     """Return all variables of the environment and of `.env`, their names in lower case.
 
     Raises:
-        SettingsError: There is a `.env` that cannot be read.
+        SettingsError: There is a `.env` that cannot be read or parsed.
     """
     environment = {name.lower(): value for name, value in os.environ.items()}
     return {"environment": environment, ".env": _dotenv()}
@@ -111,15 +110,10 @@ class _ProblemError(Exception):
 
 
 def _dotenv() -> Mapping[str, str]:
-    path = Path(".env")
-    if not path.is_file():
-        return {}
     try:
-        given = dotenv_values(path, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError([f".env must be a readable file ({reason})"]) from None
-    return {name.lower(): value for name, value in given.items() if value is not None}
+        return read_dotenv(Path(".env"), {option.name for option in options()})
+    except DotenvError as error:
+        raise SettingsError(error.problems) from None
 
 
 def _given(one: Setting, levels: Mapping[Level, Mapping[str, str]]) -> tuple[str | None, Origin]:

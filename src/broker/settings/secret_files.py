@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from broker.settings.decoding import NotTextError, decoded
+
 SUFFIX = "_file"
 _MAX_BYTES = 65_536  # a device or a wrong file must not fill the memory
 
 
 def read_secret(path: str) -> str:
-    """Read a secret; one line break at the end is not part of it.
+    """Read a secret; a byte order mark and one line break at the end are not part of it.
 
     Raises:
         ValueError: The file holds none; the text reads on from the variable's name.
@@ -25,9 +27,9 @@ def _read(path: Path) -> str:
     if len(content) > _MAX_BYTES:
         raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
     try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8 text") from None
+        text = decoded(content)
+    except NotTextError as error:
+        raise ValueError(f"it {error}") from None
     secret = text.removesuffix("\n").removesuffix("\r")
     if not secret:
         raise ValueError("it is empty")

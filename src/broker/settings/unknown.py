@@ -36,7 +36,7 @@ def unknown_variables() -> Iterator[UnknownVariable]:
     """Yield the variables whose names begin as those of settings do, and that nothing reads.
 
     Raises:
-        SettingsError: There is a `.env` that cannot be read.
+        SettingsError: There is a `.env` that cannot be read or parsed.
     """
     known = [option.variable for option in options()]
     prefixes = tuple({f"{name.partition('_')[0]}_" for name in known})
