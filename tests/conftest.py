@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -19,6 +20,14 @@ hypothesis.settings.load_profile("broker")
 def default_dispositions() -> None:
     """Let the processes that tests start be interrupted, however the suite was started."""
     use_default_dispositions_in_children()
+
+
+@pytest.fixture
+def hangups_arrive() -> Iterator[None]:
+    """Let SIGHUP do what it does by default, also where whoever runs the tests ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

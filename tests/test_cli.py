@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,7 +69,7 @@ WRONG_TOGETHER: list[dict[str, str]] = [
 
 
 COMMANDS = {
-    "run": "Run the broker until SIGINT or SIGTERM",
+    "run": "Run the broker until SIGINT, SIGTERM or SIGHUP",
     "check": "Check RabbitMQ, the central server and the HTTP port",
     "config": "Show every setting",
     "status": "Show the status of a running broker",
@@ -83,16 +83,13 @@ COMMANDS = {
 
 
 @pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave no variable and no `.env` from outside, and room for the help."""
     for option in options():
         monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what fails at exit
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
-    yield
-    # It waits for the service, which is a substitute here.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 @pytest.fixture

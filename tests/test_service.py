@@ -81,16 +81,18 @@ def watchdog(monkeypatch: pytest.MonkeyPatch) -> Watchdog:
 
 
 @pytest.fixture
-async def stop_requested(watchdog: Watchdog, nursery: trio.Nursery) -> trio.Event:
+async def stop_requested(
+    watchdog: Watchdog, hangups_arrive: None, nursery: trio.Nursery
+) -> trio.Event:
     """Set by the watcher of signals, which runs."""
-    del watchdog
+    del watchdog, hangups_arrive
     stop_requested = trio.Event()
     await nursery.start(watch_signals, stop_requested, GRACE)
     return stop_requested
 
 
 @autojump
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_the_first_signal_requests_the_stop(
     signum: signal.Signals,
     stop_requested: trio.Event,
@@ -104,14 +106,19 @@ async def test_the_first_signal_requests_the_stop(
     assert lines == [{"event": "stopping", "log_level": "info", "signal": signum.name}]
 
 
-async def _signals(second_after: float) -> None:
+async def _signals(
+    second_after: float,
+    *,
+    first: signal.Signals = signal.SIGINT,
+    second: signal.Signals = signal.SIGTERM,
+) -> None:
     stop_requested = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, stop_requested, GRACE)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(first)
         await stop_requested.wait()
         await trio.sleep(second_after)
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(second)
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
 
@@ -143,6 +150,36 @@ async def test_signals_that_come_together_count_as_one(
     await _signals(pause)
     assert left == []
     assert watchdog.events == ["armed for 7 s"]
+
+
+@autojump
+@pytest.mark.usefixtures("hangups_arrive")
+async def test_a_terminal_that_closes_may_say_so_twice(
+    left: list[int], watchdog: Watchdog, lines: list[EventDict]
+) -> None:
+    """Its shell passes the SIGHUP on, and the kernel sends another when the shell has ended."""
+    await _signals(2, first=signal.SIGHUP, second=signal.SIGHUP)
+    assert left == []
+    assert watchdog.events == ["armed for 7 s"]
+    await _signals(2, first=signal.SIGHUP, second=signal.SIGTERM)
+    assert left == [EXIT_FAILED]
+    assert {"event": "leaving_at_once", "log_level": "warning", "signal": "SIGTERM"} in lines
+    await _signals(6, first=signal.SIGHUP, second=signal.SIGHUP)
+    assert left == [EXIT_FAILED, EXIT_FAILED]
+
+
+@autojump
+@pytest.mark.usefixtures("hangups_arrive")
+async def test_a_hangup_that_is_ignored_stays_ignored(
+    watchdog: Watchdog, nursery: trio.Nursery
+) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop_requested = trio.Event()
+    await nursery.start(watch_signals, stop_requested, GRACE)
+    signal.raise_signal(signal.SIGHUP)
+    await trio.sleep(1)
+    assert not stop_requested.is_set()
+    assert watchdog.events == []
 
 
 @autojump

@@ -64,7 +64,7 @@ def application() -> App:
     )
 
     def run_broker(given: Mapping[str, str]) -> int:
-        """Run the broker until SIGINT or SIGTERM; the default command."""
+        """Run the broker until SIGINT, SIGTERM or SIGHUP; the default command."""
         return run(given)
 
     def sandbox(

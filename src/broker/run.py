@@ -12,7 +12,7 @@ WRONG_USAGE = 2
 
 
 def run(given: Mapping[str, str] = MappingProxyType({})) -> int:
-    """Run the broker until SIGINT or SIGTERM.
+    """Run the broker until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         given: What the command line gives, by field name; see `load_settings`.
@@ -20,9 +20,16 @@ def run(given: Mapping[str, str] = MappingProxyType({})) -> int:
     Returns:
         The exit code: the service's, or 2 for a wrong configuration.
     """
-    # A SIGTERM that comes before the service takes signals waits until then: all that is loaded
-    # from here on takes a moment, and a container's first process would not even notice it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    # Signals that come before the service takes them wait until then: all that is loaded from here
+    # on takes a moment, and a container's first process would not even notice a SIGTERM.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        return _run(given)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _run(given: Mapping[str, str]) -> int:
     from broker.settings import SettingsError, load_settings  # noqa: PLC0415 - see above
 
     try:

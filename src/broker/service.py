@@ -25,6 +25,7 @@ from broker.observe.traces import open_traces
 from broker.observe.vitals import Vitals
 from broker.router import Router
 from broker.settings import Settings
+from broker.signals import stop_signals
 from broker.supervisor import AmqpSupervisor
 from broker.tls import client_context
 from broker.wakeup import Gate
@@ -46,11 +47,15 @@ _ONE_SIGNAL = 0.2
 """Seconds within which signals count as one: Ctrl-C reaches the process from the terminal and once
 more from a wrapper that forwards it."""
 
+_ONE_HANGUP = 5.0
+"""Likewise for SIGHUP: a shell whose terminal closes passes it on, and the kernel sends another one
+when the shell has ended."""
+
 _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Run the broker until SIGINT or SIGTERM.
+    """Run the broker until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         settings: The settings.
@@ -89,7 +94,9 @@ async def watch_signals(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Request the stop at the first SIGINT or SIGTERM; leave at once at the second.
+    """Request the stop at the first SIGINT, SIGTERM or SIGHUP; leave at once at the second.
+
+    A SIGHUP that is ignored, as under `nohup`, stays ignored.
 
     Args:
         stop_requested: Set at the first signal.
@@ -97,13 +104,14 @@ async def watch_signals(
             the stacks of all threads on standard error.
         task_status: Started once signals are caught.
     """
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
         task_status.started()
-        stop_requested_at = -math.inf
+        stop_requested_at, first = -math.inf, 0
         async for signum in signals:
             name = signal.Signals(signum).name
-            if trio.current_time() - stop_requested_at < _ONE_SIGNAL:
+            one_signal = _ONE_HANGUP if signum == first == signal.SIGHUP else _ONE_SIGNAL
+            if trio.current_time() - stop_requested_at < one_signal:
                 continue
             if stop_requested.is_set():
                 _log.warning("leaving_at_once", signal=name)
@@ -113,7 +121,7 @@ async def watch_signals(
             stacks = sys.stderr or os.open(os.devnull, os.O_WRONLY)  # None when closed at the start
             faulthandler.dump_traceback_later(shutdown_timeout, exit=True, file=stacks)
             stop_requested.set()
-            stop_requested_at = trio.current_time()
+            stop_requested_at, first = trio.current_time(), signum
 
 
 async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio.Event) -> bool:

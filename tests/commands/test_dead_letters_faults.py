@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
+from broker.sandbox.broker_process import COMMAND
 from tests.commands.mailroom import Mailroom, bodies, ended
 
 MANY = 6_000
@@ -28,12 +29,14 @@ async def all_there(mailroom: Mailroom) -> tuple[list[bytes], list[bytes]]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_an_interrupted_replay_tells_how_far_it_came(
     mailroom: Mailroom, number: signal.Signals
 ) -> None:
     await mailroom.park(*LETTERS)
-    async with mailroom.running("dead-letters", "replay") as process:
+    # Whoever runs the tests may ignore it.
+    command = ("env", f"--default-signal={number.name.removeprefix('SIG')}", *COMMAND)
+    async with mailroom.running("dead-letters", "replay", command=command) as process:
         await mailroom.holds(mailroom.input, 2 * WINDOW)
         process.send_signal(number)
         ran = await ended(process)

@@ -14,7 +14,7 @@ from aiormq.abc import DeliveredMessage
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.messages import AgentStatus
-from broker.sandbox.broker_process import BrokerProcess, open_broker
+from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -38,10 +38,9 @@ class Rig:
         self.dead_letter = f"dead_letter_{number}"
         self.registry_exchange = f"registry_events_{number}"
 
-    @asynccontextmanager
-    async def broker(self, websocket_url: str, **settings: str) -> AsyncIterator[BrokerProcess]:
-        """Run a broker on this rig's queues."""
-        given = {
+    def settings(self, websocket_url: str, **settings: str) -> dict[str, str]:
+        """Return the settings of a broker on this rig's queues, with some of a test's own."""
+        return {
             "AMQP_URL": self.node.url,
             "WEBSOCKET_URL": websocket_url,
             "BROKER_INPUT_QUEUE": self.input,
@@ -52,7 +51,14 @@ class Rig:
             "BROKER_REGISTRY_EXCHANGE": self.registry_exchange,
             **settings,
         }
-        async with open_broker(self.directory, given) as broker:
+
+    @asynccontextmanager
+    async def broker(
+        self, websocket_url: str, *, command: Sequence[str] = COMMAND, **settings: str
+    ) -> AsyncIterator[BrokerProcess]:
+        """Run a broker on this rig's queues."""
+        given = self.settings(websocket_url, **settings)
+        async with open_broker(self.directory, given, command) as broker:
             yield broker
 
     async def publish(self, queue: str, *bodies: bytes) -> None:

@@ -1,11 +1,14 @@
-"""SIGTERM to the real process, in the states in which it happens."""
+"""SIGTERM and its like to the real process, in the states in which they come."""
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import trio
 
+from broker.sandbox.broker_process import COMMAND
 from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
 
@@ -13,20 +16,24 @@ DEADLINE = 6
 SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}
 
 
-async def test_while_it_starts(rig: Rig, server: CentralServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_while_it_starts(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
     async with rig.broker(server.url, **SOON) as broker:
         with trio.fail_after(DEADLINE):
-            while not _waits_for_the_service(broker.pid):
+            # It is blocked until the service takes it.
+            while not _is_in(broker.pid, "SigBlk", number):
                 await trio.sleep(0.001)
-        assert await terminate(broker, DEADLINE) == 0
+        os.kill(broker.pid, number)
+        with trio.fail_after(DEADLINE):
+            assert await broker.wait() == 0
     assert [line["graceful"] for line in rig.log() if line["event"] == "broker_stopped"] == [True]
 
 
-def _waits_for_the_service(pid: int) -> bool:
-    """Tell whether SIGTERM is blocked, which is so until the service takes it."""
+def _is_in(pid: int, mask: str, number: signal.Signals) -> bool:
+    """Tell whether a process blocks (SigBlk) or ignores (SigIgn) a signal."""
     status = Path(f"/proc/{pid}/status").read_text()
-    blocked = next(line for line in status.splitlines() if line.startswith("SigBlk:"))
-    return bool(int(blocked.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+    signals = next(line for line in status.splitlines() if line.startswith(f"{mask}:"))
+    return bool(int(signals.split()[1], 16) & 1 << (number - 1))
 
 
 async def test_idle(rig: Rig, server: CentralServer) -> None:
@@ -36,12 +43,52 @@ async def test_idle(rig: Rig, server: CentralServer) -> None:
     assert [line["graceful"] for line in rig.log() if line["event"] == "broker_stopped"] == [True]
 
 
-async def test_sigint(rig: Rig, server: CentralServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+async def test_other_signals(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
     async with rig.broker(server.url, **SOON) as broker:
         await rig.logged("amqp_connected")
-        os.kill(broker.pid, signal.SIGINT)
+        os.kill(broker.pid, number)
         with trio.fail_after(DEADLINE):
             assert await broker.wait() == 0
+    assert [line["signal"] for line in rig.log() if line["event"] == "stopping"] == [number.name]
+
+
+async def test_under_nohup_a_hangup_stays_ignored(rig: Rig, server: CentralServer) -> None:
+    agents = bring_online(server)
+    async with rig.broker(server.url, command=("nohup", *COMMAND), **SOON) as broker:
+        await rig.logged("routing_started")
+        assert _is_in(broker.pid, "SigIgn", signal.SIGHUP)
+        os.kill(broker.pid, signal.SIGHUP)
+        await rig.publish(rig.input, text(1, agents[0]))
+        assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+        assert await terminate(broker, DEADLINE) == 0
+    assert [line["signal"] for line in rig.log() if line["event"] == "stopping"] == ["SIGTERM"]
+
+
+async def test_a_terminal_that_closes(rig: Rig, server: CentralServer) -> None:
+    """What it still logs has nowhere to go, and that is no failure."""
+    agents = bring_online(server)
+    for queue in (rig.input, rig.output):
+        await rig.declare(queue)
+    terminal, inner = os.openpty()
+    broker = await trio.lowlevel.open_process(
+        ("env", "--default-signal=HUP", "setsid", "--ctty", *COMMAND),
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        cwd=rig.directory,
+        env={**os.environ, **rig.settings(server.url, BROKER_HTTP_PORT="off", **SOON)},
+    )
+    os.close(inner)
+    try:
+        await rig.publish(rig.input, text(1, agents[0]))
+        assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+        os.close(terminal)
+        with trio.fail_after(DEADLINE):
+            assert await broker.wait() == 0
+    finally:
+        with suppress(ProcessLookupError):
+            broker.kill()
 
 
 async def test_under_load_nothing_is_lost_or_doubled(rig: Rig, server: CentralServer) -> None:

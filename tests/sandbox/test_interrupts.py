@@ -1,5 +1,6 @@
 import signal
 
+import pytest
 import trio
 
 from broker.sandbox.interrupts import Interrupts
@@ -21,6 +22,7 @@ async def test_the_first_stops_and_the_second_leaves() -> None:
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.usefixtures("hangups_arrive")
 async def test_while_there_is_nothing_to_stop_the_first_leaves() -> None:
     interrupts = Interrupts()
     with trio.fail_after(10):

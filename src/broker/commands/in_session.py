@@ -1,6 +1,5 @@
 """Commands that talk to RabbitMQ: connected once, no reconnecting, and one line when it fails."""
 
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +12,7 @@ from broker.error_groups import first_error
 from broker.observe.logs import configure_logging
 from broker.run import complain
 from broker.settings import Settings, SettingsError, load_settings
+from broker.signals import stop_signals
 from broker.tls import client_context
 
 EXIT_OK = 0
@@ -28,7 +28,7 @@ def run_in_session(given: Mapping[str, str], command: Command, *, name: str) -> 
     Args:
         given: The settings that the command line gives; see `load_settings`.
         command: Takes the settings and an open session, and returns the exit code. It is cancelled
-            by SIGINT and SIGTERM, and when the session is lost.
+            by SIGINT, SIGTERM and SIGHUP, and when the session is lost.
         name: Names the connections in RabbitMQ's own listings.
 
     Returns:
@@ -75,7 +75,7 @@ async def _until_interrupted(
 async def _cancel_when_interrupted(
     scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         task_status.started()
         async for _ in signals:
             scope.cancel()

@@ -1,12 +1,11 @@
 """Ctrl-C: once to come to an end, twice to leave at once."""
 
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from broker.signals import stop_signals
 
 
 @dataclass(slots=True)
@@ -23,7 +22,7 @@ class Interrupts:
 
     async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Catch signals until cancelled. Started once they are caught."""
-        with trio.open_signal_receiver(*_SIGNALS) as signals:
+        with trio.open_signal_receiver(*stop_signals()) as signals:
             task_status.started()
             async for _ in signals:
                 if self.stop is None:

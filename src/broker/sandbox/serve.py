@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         arguments: The command line without the program's name.

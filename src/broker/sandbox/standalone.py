@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 def run(main: Callable[[Settings, BlockingPortal, Interrupts], Awaitable[None]]) -> int:
-    """Run a program until SIGINT or SIGTERM, with the settings that a broker would have.
+    """Run a program until SIGINT, SIGTERM or SIGHUP, with the settings that a broker would have.
 
     Args:
         main: The program. It gets the settings, the event loop that hosts the AMQP side, and the
