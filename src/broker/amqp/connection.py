@@ -13,6 +13,7 @@ from yarl import URL
 
 from broker.amqp.errors import describe, translated
 from broker.amqp.frames import FrameReader, FrameSink, FrameTaker
+from broker.amqp.look_up import look_up
 from broker.amqp.writer import FrameWriter
 from broker.endpoints import AmqpEndpoint
 
@@ -119,13 +120,13 @@ class Connection:
 async def connect_socket(host: str, port: int) -> socket.socket:
     """Return a connected socket to one of the addresses of a host.
 
-    asyncio does the same, but leaves sockets open when it is cancelled while it does.
+    asyncio does the same, but leaves sockets open when it is cancelled while it does, and has
+    everybody wait for a look-up that takes long.
 
     Raises:
         OSError: No address answers.
     """
-    loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = await look_up(host, port)
     return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_ATTEMPT_DELAY)
 
 

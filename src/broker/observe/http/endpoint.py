@@ -42,7 +42,7 @@ async def serve_http(vitals: Vitals, host: str, port: int) -> None:
     app = application(vitals, history)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_sample, vitals, history)
-        await _keep_serving(app, _Config(host, port))
+        await _keep_serving(app, host, port)
 
 
 async def _sample(vitals: Vitals, history: RateHistory) -> None:
@@ -53,23 +53,24 @@ async def _sample(vitals: Vitals, history: RateHistory) -> None:
         await trio.sleep_until(due)
 
 
-async def _keep_serving(app: Starlette, config: "_Config") -> None:
+async def _keep_serving(app: Starlette, host: str, port: int) -> None:
     backoff = Backoff()
     while True:
         started = trio.current_time()
-        error = await _serve(app, config)
+        error = await _serve(app, host, port)
         pause = backoff.after(trio.current_time() - started)
         _log.warning(
             "http_failed",
-            address=config.bind[0],
+            address=f"{host}:{port}",
             error=_described(error),
             retry_in_seconds=round(pause, 1),
         )
         await trio.sleep(pause)
 
 
-async def _serve(app: Starlette, config: "_Config") -> Exception:
+async def _serve(app: Starlette, host: str, port: int) -> Exception:
     try:
+        config = _Config(await _address(host), port)
         async with trio.open_nursery() as nursery:
             # Starlette types the messages of ASGI more loosely than Hypercorn does.
             framework = cast("ASGIFramework", app)
@@ -78,6 +79,13 @@ async def _serve(app: Starlette, config: "_Config") -> Exception:
     except Exception as error:  # noqa: BLE001 - nothing in here may end the service
         return error
     return RuntimeError("the server ended though nobody asked it to")
+
+
+async def _address(host: str) -> str:
+    # Hypercorn would look the name up in the thread that routes, and hold everything up meanwhile.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    [(*_, address), *_] = await trio.socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
+    return str(address[0])
 
 
 def _described(error: Exception) -> str:
