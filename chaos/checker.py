@@ -9,6 +9,8 @@ from itertools import islice
 import msgspec
 
 from chaos import chat
+from chaos.parts import joined
+from chaos.taken import Taken
 
 _NAMED = 5
 """How many messages a problem names."""
@@ -56,22 +58,6 @@ class Sent(msgspec.Struct):
     parkings: dict[bytes, Parking] = msgspec.field(default_factory=dict)
     registrations: dict[str, int] = msgspec.field(default_factory=dict)
     odd_fields: dict[int, Mapping[str, bytes]] = msgspec.field(default_factory=dict)
-
-
-class Taken(msgspec.Struct, frozen=True):
-    """A message that was taken out of a queue.
-
-    Attributes:
-        body: The body.
-        publish_id: The AMQP message id, which the broker makes anew for each publish.
-        properties: The names of the AMQP properties that are set.
-        headers: The AMQP headers.
-    """
-
-    body: bytes
-    publish_id: str | None
-    properties: frozenset[str] = frozenset()
-    headers: Mapping[str, object] = {}
 
 
 class Online(msgspec.Struct, frozen=True):
@@ -161,9 +147,10 @@ def check(
     books = _Books(sent, allowed)
     for taken in output:
         books.enter_output(taken)
-    for taken in dead_letters:
+    letters = joined(dead_letters)
+    for taken in letters.whole:
         books.enter_dead_letter(taken)
-    return books.verdict()
+    return books.verdict(incomplete=letters.incomplete, unsound=letters.unsound)
 
 
 class _Books:
@@ -235,7 +222,7 @@ class _Books:
         if _NEVER_DEAD_LETTERED & (taken.properties | taken.headers.keys()):
             self._complain("dead-lettered with AMQP properties that must not stay", parking.name)
 
-    def verdict(self) -> Verdict:
+    def verdict(self, *, incomplete: int, unsound: int) -> Verdict:
         lost = sorted(self._sent.confirmed - self._publishes.keys())
         lost_poison = self._sent.poison_confirmed - self._publishes.keys()
         # A repetition has another AMQP message id; one that only the collector saw twice has not.
@@ -247,13 +234,16 @@ class _Books:
         if unanswered:
             problems.append(f"{unanswered.total()} registrations were not answered")
         again = self._registered - Counter(self._sent.registrations)
-        duplicates += again.total()
+        # Whoever is cut off between two parts dead-letters all of it again.
+        duplicates += again.total() + incomplete
+        if unsound:
+            problems.append(f"{unsound} dead-lettered in parts that do not fit together")
         problems += [_line(what, names) for what, names in self._unexpected.items()]
         if duplicates > self._allowed.duplicates:
             problems.append(f"{duplicates} duplicates, more than {self._allowed.duplicates}")
         return Verdict(
             lost=len(lost) + len(lost_poison) + unanswered.total(),
-            unexpected=sum(map(len, self._unexpected.values())),
+            unexpected=sum(map(len, self._unexpected.values())) + unsound,
             duplicates=duplicates,
             problems=problems,
         )

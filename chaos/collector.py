@@ -7,8 +7,8 @@ import trio
 from aiormq.abc import AbstractConnection, DeliveredMessage
 from anyio.from_thread import BlockingPortal
 
-from chaos.checker import Taken
 from chaos.queue_client import LOST, TIMEOUT, close, connect, taken
+from chaos.taken import Taken
 
 _POLL_INTERVAL = 0.05
 _PAUSE = 0.1

@@ -5,19 +5,23 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 from anyio.from_thread import BlockingPortal
 
 from chaos import chat
-from chaos.checker import Allowed, Sent, Taken, Verdict, check
+from chaos.checker import Allowed, Sent, Verdict, check
 from chaos.collector import Collector
 from chaos.failure import ScenarioFailedError
 from chaos.load import Load
 from chaos.queue_client import QueueClient
 from chaos.raw_content import Content
 from chaos.trend import Sample
+
+if TYPE_CHECKING:
+    from chaos.taken import Taken
 
 PREFETCH = 200
 """What bounds the duplicates of a crash. A quarter of a second's load, so that there is a crowd."""

@@ -12,8 +12,8 @@ from aiormq.abc import AbstractChannel, AbstractConnection, ChannelFrame, Delive
 from aiormq.exceptions import AMQPError, ChannelPreconditionFailed
 from anyio.from_thread import BlockingPortal
 
-from chaos.checker import Taken
-from chaos.raw_content import Content, content_frames
+from chaos.raw_content import FRAME_MAX, Content, content_frames
+from chaos.taken import Taken
 
 LOST = (AMQPError, OSError, TimeoutError, asyncio.CancelledError, RuntimeError)
 """What aiormq raises when a connection is lost or cannot be made; it even lets go of a cancellation
@@ -119,6 +119,7 @@ class QueueClient:
                     content.routing_key if content.routing_key is not None else queue.encode(),
                     content.properties,
                     content.body,
+                    frame_max=channel.connection.connection_tune.frame_max,
                 )
                 await channel.connection.write_queue.put(ChannelFrame(payload, should_close=False))
             # Answered after all of that has been dealt with.
@@ -202,9 +203,14 @@ async def connect(*urls: str) -> AbstractConnection:
     for url in sample(urls, len(urls)):
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await aiormq.connect(url)
+                connection = await aiormq.connect(url)
         except LOST as this_error:
             error = this_error
+        else:
+            # 0 means frames of any size, which aiormq takes for a size.
+            tune = connection.connection_tune
+            tune.frame_max = tune.frame_max or FRAME_MAX
+            return connection
     raise ConnectionError(f"no node answered: {error!r}") from error
 
 

@@ -1,14 +1,20 @@
 """AMQP messages made by hand, byte by byte: what no library would let pass, and RabbitMQ does."""
 
 import struct
+from collections.abc import Mapping
 
 import msgspec
 
 FLAG_CONTENT_TYPE = 1 << 15
 FLAG_HEADERS = 1 << 13
 FLAG_DELIVERY_MODE = 1 << 12
+FLAG_PRIORITY = 1 << 11
+FLAG_CORRELATION_ID = 1 << 10
+FLAG_EXPIRATION = 1 << 8
 FLAG_TIMESTAMP = 1 << 6
-_MAX_BODY_FRAME = 131_064
+FRAME_MAX = 131_072
+"""Bytes of the largest frame that RabbitMQ takes by default."""
+_FRAME_OVERHEAD = 8
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _FRAME_END = b"\xce"
 
@@ -19,7 +25,13 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def content_frames(
-    channel: int, exchange: bytes, routing_key: bytes, properties: bytes, body: bytes
+    channel: int,
+    exchange: bytes,
+    routing_key: bytes,
+    properties: bytes,
+    body: bytes,
+    *,
+    frame_max: int = FRAME_MAX,
 ) -> bytes:
     """Return `Basic.Publish` with its content, whatever pamqp thinks of it.
 
@@ -29,12 +41,12 @@ def content_frames(
         routing_key: Any bytes, at most 255.
         properties: The flags, and the properties that they name.
         body: The body.
+        frame_max: Bytes of the largest frame; only the body is divided.
     """
     method = struct.pack(">HHH", 60, 40, 0) + short(exchange) + short(routing_key) + b"\x00"
     header = struct.pack(">HHQ", 60, 0, len(body)) + properties
-    pieces = (
-        body[start : start + _MAX_BODY_FRAME] for start in range(0, len(body), _MAX_BODY_FRAME)
-    )
+    most = frame_max - _FRAME_OVERHEAD
+    pieces = (body[start : start + most] for start in range(0, len(body), most))
     return (
         frame(_METHOD, channel, method)
         + frame(_HEADER, channel, header)
@@ -67,6 +79,31 @@ def header_table(key: bytes, value: bytes) -> bytes:
     """Return properties with one header; the value carries its type."""
     table = short(key) + value
     return flags(FLAG_HEADERS) + struct.pack(">I", len(table)) + table
+
+
+def persistent(
+    headers: Mapping[bytes, bytes], *, correlation_id: bytes = b"", expiration: bytes = b""
+) -> bytes:
+    """Return properties of a persistent message with headers, and with more if it is given.
+
+    Args:
+        headers: Field values with their types, by name.
+        correlation_id: Comes with the highest priority; at most 255 bytes.
+        expiration: Milliseconds in decimal digits, likewise.
+    """
+    table = b"".join(short(key) + value for key, value in headers.items())
+    given = FLAG_HEADERS | FLAG_DELIVERY_MODE
+    more = b""
+    if correlation_id and expiration:
+        given |= FLAG_PRIORITY | FLAG_CORRELATION_ID | FLAG_EXPIRATION
+        more = b"\xff" + short(correlation_id) + short(expiration)
+    return flags(given) + struct.pack(">I", len(table)) + table + b"\x02" + more
+
+
+def header_filling(frame_max: int, key: bytes = b"h") -> bytes:
+    """Return properties of a persistent message with one header, so that they fill a frame."""
+    without = _FRAME_OVERHEAD + struct.calcsize(">HHQ") + len(persistent({key: long(b"")}))
+    return persistent({key: long(b"x" * (frame_max - without))})
 
 
 def nested_table(depth: int) -> bytes:

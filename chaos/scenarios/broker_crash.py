@@ -14,6 +14,9 @@ _YOUTH = 1.0
 _LIFE = 2.0
 """Seconds within which one that routes is killed; starting took it another."""
 _CRASH_TIMEOUT = 30.0
+_MOST_OUTPUT = 50
+_HELD = 300
+"""Messages that the output queue does not take: more than the broker holds at once."""
 _ACKNOWLEDGEMENTS = 20
 """Each is for many messages."""
 
@@ -54,6 +57,30 @@ async def crash_points(arena: Arena) -> Allowed:
     return Allowed(duplicates=len(points) * arena.prefetch)
 
 
+async def twenty_five_crashes(arena: Arena) -> Allowed:
+    """Kill the broker 25 times while it holds what the output queue does not take.
+
+    Each time RabbitMQ has everything back. From version 4.0 on a quorum queue drops by default what
+    it has had back more than 20 times, without a word to anybody.
+    """
+    crashes = 60 if arena.is_long else 25
+    await arena.client.delete([arena.queues.input, arena.queues.output])
+    await arena.client.declare([arena.queues.input], **{"x-queue-type": "quorum"})
+    full: dict[str, str | int] = {"x-max-length": _MOST_OUTPUT, "x-overflow": "reject-publish"}
+    await arena.client.declare([arena.queues.output], **full)
+    await arena.fill(_MOST_OUTPUT + _HELD)
+    for _ in range(crashes):
+        await arena.broker.start()
+        await arena.broker.logged("publishing_refused")
+        await arena.broker.kill()
+        arena.fault()
+    await arena.broker.start()
+    async with arena.collecting(arena.queues.output):
+        await arena.routing(since=trio.current_time())
+        await arena.drained()
+    return Allowed(duplicates=crashes * arena.prefetch)
+
+
 async def _start(arena: Arena) -> None:
     started = trio.current_time()
     await arena.broker.start()
@@ -70,5 +97,10 @@ SCENARIOS = (
         crash_points,
         fault="the broker dies at each step of a message: received ... acknowledged",
         promise="at most a prefetch of duplicates for each crash",
+    ),
+    Scenario(
+        twenty_five_crashes,
+        fault="kill -9 of the broker 25 times, with a quorum input queue and a full output queue",
+        promise="whatever was held is routed when there is room, however often it was returned",
     ),
 )

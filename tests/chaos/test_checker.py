@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chaos import chat
-from chaos.checker import Allowed, Online, Parking, Sent, Taken, Verdict, check
+from chaos.checker import Allowed, Online, Parking, Sent, Verdict, check
+from chaos.taken import Taken
 
 COUNT = 60
 POISON = b"\xff"
@@ -282,3 +283,69 @@ def test_registrations_are_answered_once_each() -> None:
     assert judged([Taken(body, "1"), Taken(body, "2")], sent=sent).problems == []
     assert judged([Taken(body, "1")], sent=sent).lost == 1
     assert judged([Taken(body, str(number)) for number in range(3)], sent=sent).duplicates == 1
+
+
+LARGE = b"\xff" * 10
+
+
+def part(number: int, body: bytes, *, group: str = "g", count: int = 3, **label: str) -> Taken:
+    headers = {
+        **LABEL,
+        "x-broker-part-group": group,
+        "x-broker-part": str(number),
+        "x-broker-parts": str(count),
+        **{name.replace("_", "-"): value for name, value in label.items()},
+    }
+    return Taken(body, f"{group}-{number}", OWN, headers)
+
+
+PARTS = [part(1, LARGE[:4]), part(2, LARGE[4:8]), part(3, LARGE[8:])]
+
+
+def in_parts(*dead_letters: Taken, duplicates: int = 0) -> Verdict:
+    parkings = {LARGE: Parking("large", "invalid_utf8", "input")}
+    sent = Sent(0, set(), {LARGE}, {LARGE}, parkings)
+    return judged([], dead_letters, Allowed(duplicates), sent)
+
+
+def test_a_dead_letter_in_parts_is_one() -> None:
+    nothing_wrong = Verdict(lost=0, unexpected=0, duplicates=0, problems=[])
+    assert in_parts(*PARTS) == nothing_wrong
+    assert in_parts(PARTS[2], PARTS[0], PARTS[1]) == nothing_wrong
+    # What only the collector saw twice.
+    assert in_parts(*PARTS, PARTS[1]) == nothing_wrong
+
+
+def test_without_one_of_its_parts_it_is_lost() -> None:
+    assert in_parts(*PARTS[:2]).lost == 1
+    assert in_parts(PARTS[0], PARTS[2]).lost == 1
+    again = [part(number, b"", group="h") for number in (1, 2)]
+    assert in_parts(*again).lost == 1
+
+
+def test_one_that_was_interrupted_is_a_duplicate() -> None:
+    interrupted = [part(1, LARGE[:4], group="before")]
+    verdict = in_parts(*interrupted, *PARTS, duplicates=1)
+    assert verdict == Verdict(lost=0, unexpected=0, duplicates=1, problems=[])
+    assert in_parts(*interrupted, *PARTS).problems == ["1 duplicates, more than 0"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        part(2, b"else"),
+        part(4, b""),
+        part(0, b""),
+        part(2, LARGE[4:8], count=4),
+        part(2, LARGE[4:8], x_broker_reason="too_large"),
+    ],
+)
+def test_parts_that_do_not_fit_together(wrong: Taken) -> None:
+    verdict = in_parts(*PARTS, wrong)
+    assert (verdict.lost, verdict.unexpected) == (1, 1)
+    assert "1 dead-lettered in parts that do not fit together" in verdict.problems
+
+
+def test_parts_that_make_up_something_else() -> None:
+    verdict = in_parts(*PARTS[:2], part(3, b"else"))
+    assert (verdict.lost, verdict.unexpected) == (1, 1)

@@ -5,10 +5,10 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.rabbitmq import RabbitmqNode
-from chaos.checker import Taken
 from chaos.collector import Collector
 from chaos.queue_client import QueueClient
 from chaos.raw_content import Content
+from chaos.taken import Taken
 
 PATIENCE = 30.0
 

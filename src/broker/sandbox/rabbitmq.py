@@ -40,6 +40,7 @@ CTL_TIMEOUT: Final = 60.0
 _KEEPER_TIMEOUT: Final = 10.0
 _POLL_INTERVAL: Final = 0.1
 _ANSWER_TIMEOUT: Final = 2.0
+_CONFIG: Final = "rabbitmq.conf"
 
 _AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 _FRAME_PREFIX_SIZE: Final = 7  # type, channel, payload size
@@ -150,6 +151,16 @@ class RabbitmqNode:
         )
         self._epmd: _Kept | None = None
         self._server: _Kept | None = None
+        self.configure()
+
+    def configure(self, config: str = "") -> None:
+        """Set further lines of rabbitmq.conf, in place of those before; the next start reads them.
+
+        Args:
+            config: Lines such as `max_message_size = 1048576`, in place of defaults.
+        """
+        lines = f"{_config(self.port)}{self._membership.config}{config}"
+        (self.directory / _CONFIG).write_text(lines, encoding="ascii")
 
     async def start(self) -> None:
         """Start the node, with the data it already has, and wait until it speaks AMQP.
@@ -395,6 +406,14 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def _config(port: int) -> str:
+    return (
+        f"listeners.tcp.1 = {HOST}:{port}\n"
+        # The default may be more than what a small machine has free.
+        "disk_free_limit.absolute = 50MB\n"
+    )
+
+
 def _environment(
     directory: Path,
     membership: Membership,
@@ -404,18 +423,10 @@ def _environment(
     distribution_port: int,
     search_path: str,
 ) -> Mapping[str, str]:
-    """Write the node's configuration and give the environment in which its commands find it."""
+    """Write what the node needs, and return the environment in which its commands find it."""
     cookie = directory / ".erlang.cookie"
     cookie.write_text(membership.cookie, encoding="ascii")
     cookie.chmod(0o400)
-    config = directory / "rabbitmq.conf"
-    config.write_text(
-        f"listeners.tcp.1 = {HOST}:{port}\n"
-        # The default may be more than what a small machine has free.
-        "disk_free_limit.absolute = 50MB\n"
-        f"{membership.config}",
-        encoding="ascii",
-    )
     advanced_config = directory / "advanced.config"
     advanced_config.write_text(f"{membership.advanced_config}.\n", encoding="ascii")
     plugins = directory / "enabled_plugins"
@@ -451,7 +462,7 @@ def _environment(
         "RABBITMQ_MNESIA_BASE": str(directory / "data"),
         "RABBITMQ_LOG_BASE": str(directory / "log"),
         "RABBITMQ_LOGS": "-",  # to stdout, and so into the one log
-        "RABBITMQ_CONFIG_FILE": str(config),
+        "RABBITMQ_CONFIG_FILE": str(directory / _CONFIG),
         "RABBITMQ_CONFIG_FILES": str(directory / "conf.d" / "*.conf"),
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced_config),
         "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),
