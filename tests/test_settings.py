@@ -1,6 +1,6 @@
 import codecs
 from contextlib import suppress
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from broker.settings import AmqpEndpoint, Settings, SettingsError, load_settings
 from broker.settings.load import Origin, load_with_origins
 from broker.settings.options import options
+from broker.settings.setting import settings_of
 
 HIDDEN = "Tr0ub4dor"
 
@@ -325,7 +326,7 @@ class TestOrigins:
         monkeypatch.setenv("RABBITMQ_VHOST", "")
         loaded = load_with_origins({"rabbitmq_host": "f"})
         assert loaded.settings == load_settings({"rabbitmq_host": "f"})
-        assert loaded.origins.keys() == {one.name for one in fields(Settings)}
+        assert loaded.origins.keys() == {one.name for one in settings_of(Settings)}
         assert loaded.origins["rabbitmq_host"] == Origin("command line")
         assert loaded.origins["broker_name"] == Origin("environment")
         assert loaded.origins["rabbitmq_user"] == Origin(".env")
@@ -564,7 +565,7 @@ def test_level_and_format_in_any_case() -> None:
 
 def test_every_setting_is_an_option_with_description() -> None:
     offered = {option.name: option for option in options()}
-    assert offered.keys() == {one.name for one in fields(Settings)} | {
+    assert offered.keys() == {one.name for one in settings_of(Settings)} | {
         "rabbitmq_password_file",
         "amqp_url_file",
         "broker_websocket_token_file",

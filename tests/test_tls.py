@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from broker.tls import client_context
+from broker.tls import TlsFiles
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def authority() -> trustme.CA:
 
 
 def test_verifies_the_server_and_its_name_by_the_systems_authorities() -> None:
-    context = client_context()
+    context = TlsFiles().context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.get_ca_certs() == ssl.create_default_context().get_ca_certs()
@@ -22,7 +22,7 @@ def test_verifies_the_server_and_its_name_by_the_systems_authorities() -> None:
 def test_trusts_only_the_given_authorities(authority: trustme.CA, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
-    context = client_context(path)
+    context = TlsFiles(path).context()
     assert len(context.get_ca_certs()) == 1
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -35,11 +35,11 @@ def test_shows_the_client_certificate(authority: trustme.CA, tmp_path: Path, fil
     authority.cert_pem.write_to_path(trusted)
     if files == "together":
         issued.private_key_and_cert_chain_pem.write_to_path(certificate)
-        client = client_context(trusted, certificate)
+        client = TlsFiles(trusted, certificate).context()
     else:
         issued.cert_chain_pems[0].write_to_path(certificate)
         issued.private_key_pem.write_to_path(key)
-        client = client_context(trusted, certificate, key)
+        client = TlsFiles(trusted, certificate, key).context()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("server.example").configure_cert(server)
     authority.configure_trust(server)
@@ -67,14 +67,3 @@ def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> di
                 still_waiting.append(side)
         waiting = still_waiting
     return dict(sides[1].getpeercert() or {})
-
-
-def test_files_that_cannot_be_used_are_an_os_error(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.pem"
-    empty.write_text("")
-    with pytest.raises(FileNotFoundError):
-        client_context(tmp_path / "missing.pem")
-    with pytest.raises(OSError, match=r"."):
-        client_context(empty)
-    with pytest.raises(OSError, match=r"."):
-        client_context(cert_file=empty)

@@ -24,6 +24,10 @@ class AmqpEndpoint:
     """One RabbitMQ node to connect to, all values decoded.
 
     `str()` gives the URL without the password; `repr()` leaves the password out as well.
+
+    Attributes:
+        by_certificate: Whether a client certificate is meant to be the login, so that RabbitMQ
+            alone knows the user; user and password are its default then.
     """
 
     host: str
@@ -32,12 +36,13 @@ class AmqpEndpoint:
     password: str = field(repr=False)
     vhost: str
     tls: bool
+    by_certificate: bool = False
 
     def __str__(self) -> str:
         scheme = "amqps" if self.tls else "amqp"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        user, vhost = quote(self.user, safe=""), quote(self.vhost, safe="")
-        return f"{scheme}://{user}@{host}:{self.port}/{vhost}"
+        user = "" if self.by_certificate else f"{quote(self.user, safe='')}@"
+        return f"{scheme}://{user}{host}:{self.port}/{quote(self.vhost, safe='')}"
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
@@ -55,13 +60,14 @@ def parse_hosts(text: str) -> tuple[str, ...]:
     return tuple(_parse_host(entry.strip()) for entry in text.split(","))
 
 
-def parse_amqp_urls(text: str) -> tuple[AmqpEndpoint, ...]:
+def parse_amqp_urls(text: str, *, has_certificate: bool = False) -> tuple[AmqpEndpoint, ...]:
     """Parse a comma-separated list of AMQP URLs.
 
     Args:
         text: `amqp://user:password@host:port/vhost` or `amqps://...`, user, password and vhost
-            percent-encoded. Without login it is guest, without port the scheme's own, and
-            without vhost `/`.
+            percent-encoded. Without login it is guest, or the client certificate if there is one;
+            without port the scheme's own, and without vhost `/`.
+        has_certificate: Whether there is a client certificate.
 
     Returns:
         The endpoints in the given order.
@@ -73,7 +79,7 @@ def parse_amqp_urls(text: str) -> tuple[AmqpEndpoint, ...]:
     endpoints = []
     for number, url in enumerate(urls, start=1):
         try:
-            endpoints.append(_parse_amqp_url(url))
+            endpoints.append(_parse_amqp_url(url, has_certificate=has_certificate))
         except ValueError as error:
             which = f" (URL {number} of {len(urls)})" if len(urls) > 1 else ""
             raise ValueError(f"{error}{which}") from None
@@ -116,7 +122,7 @@ def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
     return parts
 
 
-def _parse_amqp_url(url: str) -> AmqpEndpoint:
+def _parse_amqp_url(url: str, *, has_certificate: bool) -> AmqpEndpoint:
     parts = split_url(url, tuple(DEFAULT_PORTS))
     if "?" in url or "#" in url:
         raise ValueError(
@@ -139,6 +145,7 @@ def _parse_amqp_url(url: str) -> AmqpEndpoint:
         password=password,
         vhost=vhost,
         tls=parts.scheme == "amqps",
+        by_certificate=has_certificate and parts.username is None and parts.scheme == "amqps",
     )
 
 

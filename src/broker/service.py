@@ -14,7 +14,7 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker import __version__
-from broker.amqp import AmqpEndpoint, Refusals, SessionParameters
+from broker.amqp import Refusals, SessionParameters
 from broker.backoff import Backoff
 from broker.central import CentralLink, ServerAddress
 from broker.dispatch import QueueNames
@@ -27,7 +27,6 @@ from broker.router import Router
 from broker.settings import Settings
 from broker.signals import stop_signals
 from broker.supervisor import AmqpSupervisor
-from broker.tls import client_context
 from broker.wakeup import Gate
 
 EXIT_STOPPED = 0
@@ -154,7 +153,7 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         tally=publishings,
         refusals=refusals,
     )
-    traces = open_traces(os.environ, _current_endpoint(settings, supervisor))
+    traces = open_traces(os.environ, lambda: supervisor.endpoint)
     router = Router(
         queues=queues,
         broker_id=broker_id,
@@ -257,18 +256,14 @@ def _queue_names(settings: Settings) -> QueueNames:
     )
 
 
-def _current_endpoint(settings: Settings, supervisor: AmqpSupervisor) -> Callable[[], AmqpEndpoint]:
-    endpoints = {str(endpoint): endpoint for endpoint in settings.amqp_endpoints}
-    return lambda: endpoints[supervisor.connectivity.status().peer]
-
-
 def _central_link(settings: Settings, broker_id: str, tally: ServerTally) -> CentralLink:
     address = ServerAddress(
         url=settings.websocket_url,
         token=settings.broker_websocket_token,
+        token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
         origin=settings.websocket_origin,
         subprotocols=settings.websocket_subprotocol,
-        tls=client_context(settings.websocket_ca_file),
+        tls=settings.websocket_tls,
         max_message_bytes=settings.broker_websocket_max_bytes,
     )
     return CentralLink(
@@ -292,7 +287,6 @@ def _supervisor(
     tally: PublishTally,
     refusals: Refusals,
 ) -> AmqpSupervisor:
-    tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
     shutdown_timeout = settings.broker_shutdown_timeout
     drain_timeout = max(shutdown_timeout - _CLOSING_TIME, shutdown_timeout / 2)
     sessions = [
@@ -309,7 +303,8 @@ def _supervisor(
             fanouts=(queues.registry_exchange,),
             prefetch=settings.broker_prefetch,
             drain_timeout=drain_timeout,
-            tls=tls,
+            tls=settings.amqp_tls,
+            nodes=settings.amqp_nodes,
             tally=tally,
             refusals=refusals,
         )

@@ -4,15 +4,20 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from random import shuffle
 
+import msgspec
 import structlog
 import trio
 from anyio.from_thread import BlockingPortal
 
-from broker.amqp import Session, SessionLostError, SessionParameters, open_session
+from broker.amqp import AmqpEndpoint, Session, SessionLostError, SessionParameters, open_session
 from broker.backoff import Backoff
 from broker.mailbox import Mailbox
 from broker.observe.connectivity import Connectivity
+from broker.unusable_file import UnusableFileError
 from broker.wakeup import Gate
+
+_READ_TIMEOUT = 10.0
+"""Seconds that reading a file may take: it may lie in a network."""
 
 _log = structlog.get_logger(__name__)
 
@@ -24,11 +29,13 @@ class AmqpSupervisor:
 
     Attributes:
         connectivity: What is known of the connection.
+        endpoint: The node of the session, or of the last try.
 
     Args:
         portal: The asyncio event loop that hosts the AMQP side.
         sessions: How to open a session, one entry for each RabbitMQ node. In each round all of
-            them are tried, one right after the other, until one opens.
+            them are tried, one right after the other, until one opens. When their URLs are in a
+            file, that is read again before each round.
         gated_queues: Queues that are consumed only while the gate is open, all or none.
         other_queues: Queues that are always consumed.
         consumption: The gate.
@@ -59,7 +66,8 @@ class AmqpSupervisor:
         self._drained = trio.Event()
         self._holds_deliveries = False
         self._session: Session | None = None
-        self.connectivity = Connectivity(str(sessions[0].endpoint))
+        self.endpoint: AmqpEndpoint = sessions[0].endpoint
+        self.connectivity = Connectivity(str(self.endpoint))
 
     @property
     def consumed(self) -> AbstractSet[str]:
@@ -104,25 +112,48 @@ class AmqpSupervisor:
 
     async def _round(self, mailbox: Mailbox) -> float:
         """Try the nodes until one opens and is lost again; return the pause before the next."""
-        untried = list(self._sessions)
+        try:
+            untried = await self._sessions_of_now()
+        except UnusableFileError as error:
+            pause = self._backoff.after(0.0)
+            self._lost(str(error), pause)
+            return pause
         self._shuffle(untried)
         while True:
             parameters = untried.pop(0)
-            error, lifetime = await self._live(parameters, mailbox)
+            lost, lifetime = await self._live(parameters, mailbox)
             is_over = lifetime is not None or not untried
             pause = self._backoff.after(lifetime or 0.0) if is_over else 0.0
-            self.connectivity.lost(str(error))
-            # A broker that stops tries no more.
-            retry = {} if self._draining.is_set() else {"retry_in_seconds": round(pause, 1)}
-            _log.warning("amqp_lost", endpoint=str(parameters.endpoint), error=str(error), **retry)
+            self._lost(str(lost), pause)
             if is_over or self._draining.is_set():
                 return pause
+
+    async def _sessions_of_now(self) -> list[SessionParameters]:
+        """Return how to open a session with each node that a file names now.
+
+        Raises:
+            UnusableFileError: It cannot be used.
+        """
+        like, nodes = self._sessions[0], self._sessions[0].nodes
+        if nodes is None or nodes.url_file is None:
+            return list(self._sessions)
+        with trio.move_on_after(_READ_TIMEOUT):
+            endpoints = await trio.to_thread.run_sync(nodes.read, abandon_on_cancel=True)
+            return [msgspec.structs.replace(like, endpoint=endpoint) for endpoint in endpoints]
+        raise UnusableFileError(f"AMQP_URL_FILE could not be read within {_READ_TIMEOUT:g} s")
+
+    def _lost(self, error: str, pause: float) -> None:
+        self.connectivity.lost(error)
+        # A broker that stops tries no more.
+        retry = {} if self._draining.is_set() else {"retry_in_seconds": round(pause, 1)}
+        _log.warning("amqp_lost", endpoint=str(self.endpoint), error=error, **retry)
 
     async def _live(
         self, parameters: SessionParameters, mailbox: Mailbox
     ) -> tuple[SessionLostError, float | None]:
         """Return why the session ended, and how many seconds it was open; None if it never was."""
         opened_at = None
+        self.endpoint = parameters.endpoint
         self.connectivity.connecting(str(parameters.endpoint))
         _log.debug("amqp_connecting", endpoint=str(parameters.endpoint))
         try:

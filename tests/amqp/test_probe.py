@@ -63,6 +63,7 @@ async def test_missing_queues_are_not_created(
         exists=False, problem=None, may_configure=True, may_consume=None, differs_in=None
     )
     assert report == NodeReport(
+        user="guest",
         queues={
             queues.input: replace(missing, may_consume=True),
             queues.output: missing,

@@ -11,7 +11,7 @@ import trustme
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Publishing, SessionLostError, SessionParameters, open_session
-from broker.tls import client_context
+from broker.tls import TlsFiles
 from chaos.proxy import Proxy, open_proxy
 from tests.amqp.conftest import Queues
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -31,11 +31,9 @@ def ca_file(authority: trustme.CA, directory: Path) -> Path:
     return path
 
 
-def secured(
-    parameters: SessionParameters, proxy: Proxy, context: ssl.SSLContext
-) -> SessionParameters:
+def secured(parameters: SessionParameters, proxy: Proxy, tls: TlsFiles) -> SessionParameters:
     endpoint = replace(parameters.endpoint, port=proxy.port, tls=True)
-    return msgspec.structs.replace(parameters, endpoint=endpoint, tls=context)
+    return msgspec.structs.replace(parameters, endpoint=endpoint, tls=tls)
 
 
 async def test_a_verified_server(
@@ -46,7 +44,7 @@ async def test_a_verified_server(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()
-    client = client_context(ca_file(authority, tmp_path))
+    client = TlsFiles(ca_file(authority, tmp_path))
     with trio.fail_after(PATIENCE):
         async with (
             open_proxy(parameters.endpoint.port, server_context(authority)) as proxy,
@@ -74,7 +72,7 @@ async def test_another_server_is_refused(
     text: str,
 ) -> None:
     authority = trustme.CA()
-    client = client_context(ca_file(authority if trusted else trustme.CA(), tmp_path))
+    client = TlsFiles(ca_file(authority if trusted else trustme.CA(), tmp_path))
     with trio.fail_after(PATIENCE):
         async with open_proxy(parameters.endpoint.port, server_context(authority, name)) as proxy:
             with pytest.raises(SessionLostError, match=text):
@@ -87,8 +85,10 @@ async def test_a_server_without_tls_is_refused(
 ) -> None:
     with trio.fail_after(PATIENCE):
         async with open_proxy(parameters.endpoint.port) as proxy:
-            with pytest.raises(SessionLostError, match=r"connecting to amqps://.*SSL"):
-                async with open_session(portal, secured(parameters, proxy, client_context())):
+            with pytest.raises(
+                SessionLostError, match=r"connecting to amqps://.*does not speak TLS"
+            ):
+                async with open_session(portal, secured(parameters, proxy, TlsFiles())):
                     pytest.fail("it cannot have been opened")
 
 
@@ -105,13 +105,11 @@ async def test_shows_a_client_certificate_when_it_has_one(
 
     with trio.fail_after(PATIENCE):
         async with open_proxy(parameters.endpoint.port, server) as proxy:
-            client = client_context(trusted, shown)
+            client = TlsFiles(trusted, shown)
             async with open_session(portal, secured(parameters, proxy, client)):
                 pass
             with pytest.raises(SessionLostError, match=r"connecting to amqps://"):
-                async with open_session(
-                    portal, secured(parameters, proxy, client_context(trusted))
-                ):
+                async with open_session(portal, secured(parameters, proxy, TlsFiles(trusted))):
                     pytest.fail("it cannot have been opened")
 
 
@@ -119,7 +117,7 @@ async def test_a_black_hole_behind_tls_does_not_hold_up_the_end(
     portal: BlockingPortal, parameters: SessionParameters, tmp_path: Path
 ) -> None:
     authority = trustme.CA()
-    client = client_context(ca_file(authority, tmp_path))
+    client = TlsFiles(ca_file(authority, tmp_path))
     async with open_proxy(parameters.endpoint.port, server_context(authority)) as proxy:
         with trio.fail_after(PATIENCE):
             async with open_session(portal, secured(parameters, proxy, client)):

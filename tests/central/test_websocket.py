@@ -4,6 +4,7 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import trio
@@ -18,6 +19,9 @@ from broker.central.websocket import (
     WebSocketError,
     open_websocket,
 )
+from broker.settings import values
+from broker.settings.secret_files import SecretFile
+from broker.tls import TlsFiles
 from tests.autojump import autojump
 from tests.central.peers import Attempt, MemoryStream, Network, start
 
@@ -86,6 +90,10 @@ async def test_messages_in_both_directions(network: Network, nursery: trio.Nurse
         ("ws://central", ("central", 80), "/", "central"),
         ("ws://central/a/b?c=d&e", ("central", 80), "/a/b?c=d&e", "central"),
         ("ws://[::1]:99/", ("::1", 99), "/", "[::1]:99"),
+        # The dot of the DNS's root is for the name service alone.
+        ("ws://central.example./ws", ("central.example.", 80), "/ws", "central.example"),
+        ("ws://central.example.:8/ws", ("central.example.", 8), "/ws", "central.example:8"),
+        ("ws://[::ffff:1.2.3.4]/", ("::ffff:1.2.3.4", 80), "/", "[::ffff:1.2.3.4]"),
     ],
 )
 @pytest.mark.parametrize("token", [None, TOKEN])
@@ -431,10 +439,11 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def trusting(authority: trustme.CA) -> ServerAddress:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return ServerAddress("wss://central/ws", token=TOKEN, tls=context)
+def trusting(authority: trustme.CA, directory: Path) -> ServerAddress:
+    path = directory / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    tls = TlsFiles(path, settings="WEBSOCKET")
+    return ServerAddress("wss://central/ws", token=TOKEN, tls=tls)
 
 
 def secured(stream: MemoryStream, authority: trustme.CA) -> trio.SSLStream[MemoryStream]:
@@ -444,8 +453,10 @@ def secured(stream: MemoryStream, authority: trustme.CA) -> trio.SSLStream[Memor
 
 
 @autojump
-async def test_wss(network: Network, nursery: trio.Nursery, authority: trustme.CA) -> None:
-    attempt = listening(nursery, trusting(authority))
+async def test_wss(
+    network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
+) -> None:
+    attempt = listening(nursery, trusting(authority, tmp_path))
     stream = secured(await network.accept(), authority)
     request = await trio_websocket.wrap_server_stream(nursery, stream)
     assert network.connections == [("central", 443)]
@@ -458,9 +469,9 @@ async def test_wss(network: Network, nursery: trio.Nursery, authority: trustme.C
 @autojump
 @pytest.mark.parametrize("how", ["another authority", "another name"])
 async def test_wss_with_a_certificate_that_cannot_be_trusted(
-    how: str, network: Network, nursery: trio.Nursery, authority: trustme.CA
+    how: str, network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    address = trusting(trustme.CA() if how == "another authority" else authority)
+    address = trusting(trustme.CA() if how == "another authority" else authority, tmp_path)
     if how == "another name":
         address = replace(address, url="wss://else/ws")
     attempt = listening(nursery, address)
@@ -476,9 +487,9 @@ async def test_wss_with_a_certificate_that_cannot_be_trusted(
 @autojump
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 async def test_wss_with_a_peer_that_does_not_speak_tls(
-    answer: bytes, network: Network, nursery: trio.Nursery, authority: trustme.CA
+    answer: bytes, network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    attempt = listening(nursery, trusting(authority))
+    attempt = listening(nursery, trusting(authority, tmp_path))
     stream = await network.accept()
     await stream.receive_some(10_000)
     await stream.send_all(answer)
@@ -492,3 +503,51 @@ async def assert_hung_up(stream: MemoryStream) -> None:
     with trio.fail_after(CLOSING):
         while await stream.receive_some(10_000):
             pass
+
+
+@autojump
+async def test_wss_by_a_name_with_the_dot_of_the_root(
+    network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
+) -> None:
+    address = replace(trusting(authority, tmp_path), url="wss://central./ws")
+    listening(nursery, address)
+    stream = secured(await network.accept(), authority)
+    request = await stream.receive_some(10_000)
+    assert network.connections == [("central.", 443)]
+    assert b"Host: central\r\n" in request
+
+
+@autojump
+async def test_the_token_is_read_again_for_each_connection(
+    network: Network, nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    secret_file = SecretFile("TOKEN", str(file), values.bearer_token)
+    address = replace(ADDRESS, token=TOKEN, token_file=secret_file)
+    for token in ("first", "second"):
+        file.write_text(f"{token}\n")
+        listening(nursery, address)
+        request = await (await network.accept()).receive_some(10_000)
+        assert f"Authorization: Bearer {token}\r\n".encode() in request
+
+
+@autojump
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "TOKEN_FILE must name a readable file with the secret (No such file or directory)"),
+        (b"", "TOKEN_FILE must name a readable file with the secret (it is empty)"),
+        (f"{TOKEN}\r\nX-Forged: {TOKEN}".encode(), "TOKEN must consist of visible ASCII"),
+    ],
+)
+async def test_a_token_that_cannot_be_read_leaves_nothing_on_the_wire(
+    content: bytes | None, text: str, network: Network, nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    address = replace(ADDRESS, token_file=SecretFile("TOKEN", str(file), values.bearer_token))
+    failure = await failure_of(listening(nursery, address))
+    assert failure.startswith(text)
+    assert TOKEN not in failure
+    assert network.connections == []

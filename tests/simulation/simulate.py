@@ -187,7 +187,6 @@ def _substituted(trace: Trace) -> Iterator[None]:
             # So that the few agents there are make a large update.
             (router, "_AT_ONCE", 2),
             (registry, "_SLICE", 2),
-            (service, "client_context", lambda *_: None),
             (amqp_connection, "connect_socket", host_itself),
             (dispatch, "uuid4", lambda: UUID(int=getrandbits(128))),
             (secrets, "token_hex", lambda size: f"{getrandbits(8 * size):0{2 * size}x}"),

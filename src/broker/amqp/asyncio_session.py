@@ -5,7 +5,6 @@ with any channel or connection ends the whole session; nothing is patched.
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -34,6 +33,8 @@ from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, lis
 from broker.endpoints import AmqpEndpoint
 from broker.error_groups import first_error
 from broker.observe.tally import PublishTally
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.tls import TlsFiles
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +50,8 @@ class SessionParameters(msgspec.Struct, frozen=True):
             gives then what is published to it from that moment on.
         prefetch: Unacknowledged deliveries held at once, per consumer.
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
-        tls: For endpoints with TLS.
+        tls: The files for an endpoint with TLS, read again for each connection.
+        nodes: Where the login is read again for each connection, if it may change.
         tally: Counts what becomes of the publishings.
         refusals: What RabbitMQ is known not to take.
     """
@@ -60,7 +62,8 @@ class SessionParameters(msgspec.Struct, frozen=True):
     fanouts: tuple[str, ...] = ()
     prefetch: int = 1000
     drain_timeout: float = 20.0
-    tls: ssl.SSLContext | None = None
+    tls: TlsFiles = TlsFiles()
+    nodes: AmqpNodes | None = None
     tally: PublishTally = msgspec.field(default_factory=PublishTally)
     refusals: Refusals = msgspec.field(default_factory=Refusals)
 
@@ -228,8 +231,7 @@ class AsyncioSession:
         """
         declaring, moving = await self._connect("declare"), await self._connect("move")
         channel = await self._channel(moving, publisher_confirms=True)
-        user = self._parameters.endpoint.user
-        return Mover(moving, channel, user), declaring
+        return Mover(moving, channel, moving.user), declaring
 
     async def _open(self, opened: Callable[[], None]) -> None:
         await self._ensure(self._parameters.queues, self._parameters.fanouts)
@@ -264,7 +266,10 @@ class AsyncioSession:
     def _new_connection(self, purpose: str) -> Connection:
         parameters = self._parameters
         return Connection(
-            parameters.endpoint, name=f"{parameters.name} {purpose}", tls=parameters.tls
+            parameters.endpoint,
+            name=f"{parameters.name} {purpose}",
+            tls=parameters.tls,
+            nodes=parameters.nodes,
         )
 
     async def _connect(self, purpose: str) -> Connection:

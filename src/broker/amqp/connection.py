@@ -3,19 +3,24 @@
 import asyncio
 import socket
 import ssl
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import aiohappyeyeballs
 import aiormq
 from aiormq.connection import TransportFactory
-from aiormq.exceptions import InvalidFrameError
+from aiormq.exceptions import AuthenticationError
 from yarl import URL
 
-from broker.amqp.errors import describe, translated
+from broker.amqp.daemon_thread import in_daemon_thread
+from broker.amqp.errors import translated
 from broker.amqp.frames import FrameReader, FrameSink, FrameTaker
 from broker.amqp.look_up import look_up
+from broker.amqp.refusal import RefusedError, refusal
 from broker.amqp.writer import FrameWriter
 from broker.endpoints import AmqpEndpoint
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.tls import TlsFiles, server_name
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that opening a connection may take, login included."""
@@ -30,24 +35,56 @@ _ATTEMPT_DELAY = 0.25
 """Seconds, as RFC 8305 recommends, after which the next address of a host is tried beside one that
 has not answered yet: one that swallows everything must not use up `CONNECT_TIMEOUT`."""
 
+_SYSTEMS_TRUST = TlsFiles()
+
+type _Mechanism = Literal["plain", "external"]
+"""How to log in: with user and password, or by the client certificate."""
+
 
 class Connection:
-    """One aiormq connection and the transport below it."""
+    """One aiormq connection and the transport below it.
+
+    Args:
+        endpoint: The node.
+        name: Names the connection in RabbitMQ's own listings.
+        tls: The files for an endpoint with TLS, read again when the connection is opened.
+        nodes: Where the login is read again, if it may change.
+    """
 
     def __init__(
-        self, endpoint: AmqpEndpoint, *, name: str, tls: ssl.SSLContext | None = None
+        self,
+        endpoint: AmqpEndpoint,
+        *,
+        name: str,
+        tls: TlsFiles = _SYSTEMS_TRUST,
+        nodes: AmqpNodes | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._transport = _Transport(endpoint, tls if endpoint.tls else None)
+        self._tls = tls
+        self._nodes = nodes
         self._name = name
-        self._connection: aiormq.Connection | None = None
+        self._mechanism: _Mechanism = "plain"
+        self._opened: tuple[aiormq.Connection, _Transport] | None = None
+
+    @property
+    def _transport(self) -> "_Transport":
+        return self._parts[1]
+
+    @property
+    def _parts(self) -> tuple[aiormq.Connection, "_Transport"]:
+        if self._opened is None:
+            raise RuntimeError("the connection is not open")
+        return self._opened
+
+    @property
+    def user(self) -> str:
+        """The user that is logged in; empty when a client certificate names it to RabbitMQ."""
+        return self._endpoint.user if self._mechanism == "plain" else ""
 
     @property
     def aiormq(self) -> aiormq.Connection:
         """The open connection."""
-        if self._connection is None:
-            raise RuntimeError("the connection is not open")
-        return self._connection
+        return self._parts[0]
 
     @property
     def writer(self) -> FrameWriter:
@@ -63,11 +100,56 @@ class Connection:
         self._transport.reader.add_taker(channel, taker)
 
     async def open(self) -> None:
-        """Connect and log in.
+        """Read the files that belong to it, connect and log in.
 
         Raises:
-            AmqpError: No RabbitMQ there, login refused, or no answer within `CONNECT_TIMEOUT`.
+            AmqpError: A file cannot be used, there is no RabbitMQ, it lets nobody in, or there was
+                no answer within `CONNECT_TIMEOUT`. What is known of the reason is its cause, a
+                `RefusedError`.
         """
+        with translated(f"connecting to {self._endpoint}"):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                context = await self._read_files()
+                await self._log_in(context)
+
+    async def _log_in(self, context: ssl.SSLContext | None) -> None:
+        first, *others = self._mechanisms()
+        try:
+            try:
+                await self._connect(context, first)
+            except AuthenticationError:
+                # RabbitMQ does not offer it.
+                if not others:
+                    raise
+                await self._connect(context, others[0])
+        except Exception as error:
+            explained = self._explained(error)
+            if explained is None:
+                raise
+            raise explained from error
+
+    async def _read_files(self) -> ssl.SSLContext | None:
+        """Read the login of now, and return the TLS context of now, if there is to be one."""
+        if self._nodes is not None and self._nodes.may_change:
+            nodes, endpoint = self._nodes, self._endpoint
+            self._endpoint = await in_daemon_thread(lambda: nodes.read_again(endpoint))
+        return await in_daemon_thread(self._tls.context) if self._endpoint.tls else None
+
+    def _mechanisms(self) -> Sequence[_Mechanism]:
+        """Return the ways to log in, the one that is meant first.
+
+        A certificate without a login is one. The other way is gone when RabbitMQ does not offer
+        the first: a certificate may be there for TLS only, and a login for another RabbitMQ.
+        """
+        if not self._has_certificate:
+            return ("plain",)
+        return ("external", "plain") if self._endpoint.by_certificate else ("plain", "external")
+
+    @property
+    def _has_certificate(self) -> bool:
+        return self._endpoint.tls and self._tls.cert_file is not None
+
+    async def _connect(self, context: ssl.SSLContext | None, mechanism: _Mechanism) -> None:
         endpoint = self._endpoint
         url = URL.build(
             scheme="amqps" if endpoint.tls else "amqp",
@@ -76,17 +158,24 @@ class Connection:
             host=endpoint.host,
             port=endpoint.port,
             path="/",
-        ).with_query(heartbeat=HEARTBEAT, name=self._name)
-        self._connection = aiormq.Connection(url, transport_factory=self._transport)
+        ).with_query(heartbeat=HEARTBEAT, name=self._name, auth=mechanism)
+        transport = _Transport(endpoint, context)
+        connection = aiormq.Connection(url, transport_factory=transport)
         # Set here rather than in the URL, where a slash or a percent sign would be ambiguous.
-        self._connection.vhost = endpoint.vhost
-        with translated(f"connecting to {endpoint}"):
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await self._connection.connect()
-            except InvalidFrameError as error:
-                # aiormq only tells that this was not the frame it expected.
-                raise ConnectionError(self._transport.close_text or describe(error)) from error
+        connection.vhost = endpoint.vhost
+        self._opened = connection, transport
+        self._mechanism = mechanism
+        await connection.connect()
+
+    def _explained(self, error: Exception) -> RefusedError | None:
+        return refusal(
+            error,
+            endpoint=self._endpoint,
+            has_certificate=self._has_certificate,
+            by_certificate=self._mechanism == "external",
+            close_text=self._transport.close_text,
+            greeting=self._transport.greeting,
+        )
 
     async def is_blocked(self) -> bool:
         """Return whether RabbitMQ refuses to read from this connection (an alarm)."""
@@ -99,9 +188,9 @@ class Connection:
 
     async def close(self) -> None:
         """Say goodbye, or hang up when that takes longer than a second. Never raises."""
-        if self._connection is None:
+        if self._opened is None:
             return
-        closing = asyncio.ensure_future(self._connection.close())
+        closing = asyncio.ensure_future(self.aiormq.close())
         await asyncio.wait([closing], timeout=_CLOSE_TIMEOUT)
         if not closing.done():
             self.abort()
@@ -114,7 +203,8 @@ class Connection:
 
     def abort(self) -> None:
         """Hang up. Everybody who waits for an answer on this connection is released."""
-        self._transport.abort()
+        if self._opened is not None:
+            self._transport.abort()
 
 
 async def connect_socket(host: str, port: int) -> socket.socket:
@@ -155,7 +245,7 @@ class _Transport(TransportFactory):
             lambda: protocol,
             sock=connected,
             ssl=self._tls,
-            server_hostname=self._endpoint.host if self._tls else None,
+            server_hostname=server_name(self._endpoint.host) if self._tls else None,
             ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT if self._tls else None,
         )
         stream = asyncio.StreamWriter(self._transport, protocol, reader, loop)
@@ -166,6 +256,11 @@ class _Transport(TransportFactory):
     def close_text(self) -> str:
         """What RabbitMQ said when it closed the connection; empty until then."""
         return self._reader.close_text if self._reader is not None else ""
+
+    @property
+    def greeting(self) -> bytes:
+        """What the peer sent instead of AMQP 0-9-1; empty until then."""
+        return self._reader.greeting if self._reader is not None else b""
 
     @property
     def reader(self) -> FrameReader:

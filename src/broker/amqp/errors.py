@@ -6,14 +6,11 @@ first. Outside of this package there is only `AmqpError`.
 """
 
 import asyncio
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiormq
 from aiormq.exceptions import ProbableAuthenticationError
-
-from broker.tls import describe as describe_tls
 
 
 class AmqpError(Exception):
@@ -66,8 +63,6 @@ def describe(error: BaseException) -> str:
         case aiormq.AMQPError() if error.args:
             # aiormq's errors carry the reply code first and the reply text last.
             text = error.args[-1]
-        case ssl.SSLCertVerificationError():
-            text = describe_tls(error, "AMQP_CA_FILE")
         case OSError() if error.strerror:
             text = error.strerror
         case _:

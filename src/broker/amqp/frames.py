@@ -119,11 +119,13 @@ class FrameReader(asyncio.StreamReader):
 
     Attributes:
         close_text: What RabbitMQ said when it closed the connection; empty until then.
+        greeting: The beginning of what is no AMQP 0-9-1; empty until then.
     """
 
     def __init__(self, *, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=limit, loop=loop)
         self.close_text = ""
+        self.greeting = b""
         self._event_loop = loop
         self._sinks: dict[int, FrameSink] = {}
         self._takers: dict[int, FrameTaker] = {}
@@ -151,7 +153,8 @@ class FrameReader(asyncio.StreamReader):
             frame_type, channel, payload_size = _unpack_frame(unparsed, position)
             if frame_type not in _FRAME_TYPES or payload_size > MAX_FRAME_SIZE:
                 # Not AMQP, but for example HTTP.
-                if not unparsed.startswith(constants.AMQP, position):
+                self.greeting = unparsed[position : position + _PROTOCOL_HEADER_SIZE]
+                if not self.greeting.startswith(constants.AMQP):
                     self.set_exception(AmqpError("the peer does not speak AMQP 0-9-1"))
                     return
                 # A RabbitMQ that refuses the version; aiormq knows what to say.

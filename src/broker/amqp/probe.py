@@ -8,10 +8,8 @@ delivered, not even for a moment.
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 from uuid import uuid4
 
 import anyio
@@ -20,7 +18,6 @@ from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelClosed,
     ChannelNotFoundEntity,
-    ProbableAuthenticationError,
     PublishError,
 )
 from anyio.from_thread import BlockingPortal
@@ -30,14 +27,18 @@ from pamqp.common import FieldTable
 from broker.amqp.connection import Connection
 from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.queue_state import INEQUIVALENT
+from broker.amqp.refusal import RefusedError, Stage
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.endpoints import AmqpEndpoint
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.tls import TlsFiles
 
 PROBE_TIMEOUT = 15.0
 """Seconds that a probe may take, login included; closing comes on top, with two at most."""
 _BLOCKED_TIMEOUT = 2.0
 """Seconds without an answer after a message: RabbitMQ reads no more from whom it blocks."""
 
+_SYSTEMS_TRUST = TlsFiles()
 _NO_QUEUE: FieldTable = {"x-max-priority": -1}
 _NO_EXCHANGE: FieldTable = {"alternate-exchange": 0}
 _NO_CONSUMER: FieldTable = {"x-priority": "none"}
@@ -47,15 +48,20 @@ class ProbeError(AmqpError):
     """The node let nobody in.
 
     Attributes:
-        stage: How far it came: `login`, `vhost`, or `amqp` for everything before and after.
-        cause: What the library raised.
+        cause: What was raised, a `RefusedError` when it is known why.
+        user: Who tried to log in; empty when a client certificate named the user to RabbitMQ.
     """
 
-    def __init__(self, stage: Literal["amqp", "login", "vhost"], cause: BaseException) -> None:
+    def __init__(self, cause: BaseException, user: str) -> None:
         is_late = isinstance(cause, TimeoutError)
         super().__init__("no answer in time" if is_late else describe(cause))
-        self.stage: Literal["amqp", "login", "vhost"] = stage
         self.cause = cause
+        self.user = user
+
+    @property
+    def stage(self) -> Stage:
+        """How far it came, see `RefusedError`."""
+        return self.cause.stage if isinstance(self.cause, RefusedError) else "amqp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +108,14 @@ class NodeReport:
     """What a node would let the broker do.
 
     Attributes:
+        user: Who is logged in; empty when a client certificate names the user to RabbitMQ.
         queues: By name.
         exchange: The exchange.
         may_publish: Whether it takes messages for queues from this user.
         is_blocked: Whether it takes none from anybody at present, as there is an alarm.
     """
 
+    user: str
     queues: Mapping[str, QueueReport]
     exchange: ExchangeReport
     may_publish: bool
@@ -122,7 +130,8 @@ async def probe(
     consumed: Sequence[str],
     published: Sequence[str],
     exchange: str,
-    tls: ssl.SSLContext | None = None,
+    tls: TlsFiles = _SYSTEMS_TRUST,
+    nodes: AmqpNodes | None = None,
 ) -> NodeReport:
     """Log in to a node, and find out what it would let the broker do. Called in Trio.
 
@@ -136,13 +145,14 @@ async def probe(
         consumed: Queues that the broker consumes.
         published: Queues that it publishes to.
         exchange: The fanout exchange that it publishes and listens to.
-        tls: For an endpoint with TLS.
+        tls: The files for an endpoint with TLS.
+        nodes: Where the login is read again, if it may change.
 
     Raises:
         ProbeError: It let nobody in.
         AmqpError: The connection was lost, or it did not answer in time.
     """
-    connection = Connection(endpoint, name=name, tls=tls)
+    connection = Connection(endpoint, name=name, tls=tls, nodes=nodes)
     return await portal.call_async(_probe, connection, consumed, published, exchange)
 
 
@@ -163,7 +173,7 @@ async def _probe(
                 if not is_blocked:
                     may_announce = await _may_publish_to(connection, exchange)
                     listened = replace(listened, may_publish=may_announce)
-                return NodeReport(queues, listened, may_publish, is_blocked)
+                return NodeReport(connection.user, queues, listened, may_publish, is_blocked)
     finally:
         with anyio.CancelScope(shield=True):
             await connection.close()
@@ -173,12 +183,7 @@ async def _open(connection: Connection) -> None:
     try:
         await connection.open()
     except AmqpError as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, ProbableAuthenticationError):
-            raise ProbeError("login", cause) from error
-        # The code for a virtual host that does not exist, or that is not for this user.
-        stage: Literal["amqp", "vhost"] = "vhost" if "NOT_ALLOWED" in str(cause) else "amqp"
-        raise ProbeError(stage, cause) from error
+        raise ProbeError(error.__cause__ or error, connection.user) from error
 
 
 async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> QueueReport:

@@ -6,6 +6,7 @@ peer that hangs up in the handshake look like a timeout of a minute (issue 199).
 the nursery below the WebSocket are opened, and closed by force, here.
 """
 
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,9 @@ from broker.central.handshake_answer import HandshakeAnswer, HandshakeEndedError
 from broker.central.refusal import Refusal, Sent, advise, read_refusal, read_subprotocol
 from broker.central.refusal import describe as describe_refusal
 from broker.error_groups import first_error
-from broker.tls import describe
+from broker.settings.secret_files import SecretFile
+from broker.tls import TlsFiles, describe, server_name
+from broker.unusable_file import UnusableFileError
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the WebSocket handshake together."""
@@ -31,6 +34,11 @@ _CLOSE_TIMEOUT = 1.0
 """Seconds for the closing handshake."""
 _RECEIVE_BYTES = 1 << 18
 _USER_AGENT = f"agent-broker/{__version__}".encode()
+_ROOT_DOT = re.compile(r"\.(?=:\d*$|$)")
+"""The dot at the end of a host name, which no server expects in the name that it is called by."""
+_file_readers = trio.CapacityLimiter(8)
+"""Trio's own also limits name resolution, which a file that does not answer must not hold up."""
+_SYSTEMS_TRUST = TlsFiles(settings="WEBSOCKET")
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 _MESSAGE_TOO_BIG = 1009
 
@@ -70,23 +78,34 @@ class ServerAddress:
     Attributes:
         url: A `ws://` or `wss://` URL.
         token: Sent as `Authorization: Bearer`.
+        token_file: Where the token is read again for each connection, if it is in a file.
         origin: Sent as `Origin`.
         subprotocols: Offered as `Sec-WebSocket-Protocol`, the preferred one first.
-        tls: For `wss://`.
+        tls: The files for `wss://`, read again for each connection.
         max_message_bytes: The largest message accepted.
     """
 
     url: str
     token: str | None = field(default=None, repr=False)
+    token_file: SecretFile | None = None
     origin: str | None = None
     subprotocols: tuple[str, ...] = ()
-    tls: ssl.SSLContext | None = None
+    tls: TlsFiles = _SYSTEMS_TRUST
     max_message_bytes: int = 1 << 28
 
     @property
     def is_tls(self) -> bool:
         """Whether the connection is encrypted."""
         return urlsplit(self.url).scheme == "wss"
+
+    def read(self) -> tuple[str | None, ssl.SSLContext | None]:
+        """Return token and TLS context of now. Blocks while files are read.
+
+        Raises:
+            UnusableFileError: A file cannot be used.
+        """
+        token = self.token if self.token_file is None else self.token_file.read()
+        return token, self.tls.context() if self.is_tls else None
 
 
 @asynccontextmanager
@@ -103,18 +122,20 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
     """
     failure: WebSocketError | None = None
     answer: HandshakeAnswer | None = None
+    token = address.token
     connected_by = trio.current_time() + CONNECT_TIMEOUT
     try:
         async with trio.open_nursery() as nursery:
             with trio.fail_at(connected_by):
-                stream = await _open_stream(address)
+                token, tls = await _read_files(address)
+                stream = await _open_stream(address, tls)
             answer = HandshakeAnswer(stream)
             # It does not wait, but cancelled it would wait for a task that is shielded.
             with trio.CancelScope(shield=True):
                 reader: trio.Nursery = await nursery.start(_host_reader)
             try:
                 with trio.fail_at(connected_by):
-                    websocket = await _shake_hands(reader, answer, address)
+                    websocket = await _shake_hands(reader, answer, address, token)
                 try:
                     yield websocket
                 finally:
@@ -132,7 +153,7 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
     except* _LIBRARY_ERRORS as errors:
         failure = failure or WebSocketError(_describe(first_error(errors)))
     if failure is not None:
-        raise (answer and _refusal(answer, address)) or failure
+        raise (answer and _refusal(answer, address, token)) or failure
 
 
 _PROTOCOL_ERRORS = (wsproto.utilities.ProtocolError, h11.ProtocolError)
@@ -144,6 +165,7 @@ _LIBRARY_ERRORS = (
     trio.TooSlowError,
     HandshakeEndedError,
     HandshakeError,
+    UnusableFileError,
     *_PROTOCOL_ERRORS,
 )
 
@@ -157,13 +179,15 @@ async def _host_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
             await trio.sleep_forever()
 
 
-def _refusal(answer: HandshakeAnswer, address: ServerAddress) -> WebSocketError | None:
+def _refusal(
+    answer: HandshakeAnswer, address: ServerAddress, token: str | None
+) -> WebSocketError | None:
     """Return what was wrong with the answer to the handshake, in the server's own words."""
     received = bytes(answer.received)
     refusal = read_refusal(received)
     if refusal is not None:
         # Also when it breaks off or never ends, for which the library has other errors.
-        sent = Sent(address.url, address.token, address.origin, address.subprotocols)
+        sent = Sent(address.url, token, address.origin, address.subprotocols)
         return RefusedError(refusal, sent)
     subprotocol = read_subprotocol(received)
     if subprotocol is not None and subprotocol not in address.subprotocols:
@@ -174,18 +198,21 @@ def _refusal(answer: HandshakeAnswer, address: ServerAddress) -> WebSocketError 
     return None
 
 
-async def _open_stream(address: ServerAddress) -> trio.abc.Stream:
+async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContext | None]:
+    if address.token_file is None and not address.is_tls:
+        return address.token, None
+    return await trio.to_thread.run_sync(
+        address.read, abandon_on_cancel=True, limiter=_file_readers
+    )
+
+
+async def _open_stream(address: ServerAddress, context: ssl.SSLContext | None) -> trio.abc.Stream:
     url = urlsplit(address.url)
     host, port = url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme]
     stream = await trio.open_tcp_stream(host, port)
-    if not address.is_tls:
+    if context is None:
         return stream
-    tls = trio.SSLStream(
-        stream,
-        address.tls or ssl.create_default_context(),
-        server_hostname=host,
-        https_compatible=True,
-    )
+    tls = trio.SSLStream(stream, context, server_hostname=server_name(host), https_compatible=True)
     try:
         await tls.do_handshake()
     except BaseException:
@@ -195,19 +222,19 @@ async def _open_stream(address: ServerAddress) -> trio.abc.Stream:
 
 
 async def _shake_hands(
-    nursery: trio.Nursery, stream: trio.abc.Stream, address: ServerAddress
+    nursery: trio.Nursery, stream: trio.abc.Stream, address: ServerAddress, token: str | None
 ) -> WebSocketConnection:
     url = urlsplit(address.url)
     resource = (url.path or "/") + (f"?{url.query}" if url.query else "")
     headers = [(b"User-Agent", _USER_AGENT)]
-    if address.token:
-        headers.append((b"Authorization", f"Bearer {address.token}".encode()))
+    if token:
+        headers.append((b"Authorization", f"Bearer {token}".encode()))
     if address.origin:
         headers.append((b"Origin", address.origin.encode()))
     return await trio_websocket.wrap_client_stream(
         nursery,
         stream,  # type: ignore[arg-type]  # any stream will do; the annotation names two
-        url.netloc,
+        _ROOT_DOT.sub("", url.netloc),
         resource,
         subprotocols=address.subprotocols,
         extra_headers=headers,

@@ -22,7 +22,6 @@ from broker.observe.one_line import one_line
 from broker.run import complain
 from broker.settings import Settings, SettingsError, load_settings
 from broker.settings.unknown import UnknownVariable, unknown_variables
-from broker.tls import client_context
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -97,14 +96,16 @@ async def run_checks(settings: Settings, portal: BlockingPortal, *, register: bo
         published=tuple(queue.name for queue in queues if not queue.is_consumed),
         exchange=settings.broker_registry_exchange,
         has_url=settings.amqp_url is not None,
-        tls=client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file),
+        tls=settings.amqp_tls,
+        nodes=settings.amqp_nodes,
     )
     server = ServerAddress(
         url=settings.websocket_url,
         token=settings.broker_websocket_token,
+        token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
         origin=settings.websocket_origin,
         subprotocols=settings.websocket_subprotocol,
-        tls=client_context(settings.websocket_ca_file),
+        tls=settings.websocket_tls,
         max_message_bytes=settings.broker_websocket_max_bytes,
     )
     silence = settings.broker_websocket_silence

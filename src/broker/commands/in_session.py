@@ -13,7 +13,6 @@ from broker.observe.logs import configure_logging
 from broker.run import complain
 from broker.settings import Settings, SettingsError, load_settings
 from broker.signals import stop_signals
-from broker.tls import client_context
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -92,10 +91,10 @@ async def _open_any(
     Raises:
         SessionLostError: No node did, or the session was lost.
     """
-    tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    tls, nodes = settings.amqp_tls, settings.amqp_nodes
     problems = []
     for endpoint in settings.amqp_endpoints:
-        parameters = SessionParameters(endpoint=endpoint, name=name, tls=tls)
+        parameters = SessionParameters(endpoint=endpoint, name=name, tls=tls, nodes=nodes)
         is_open = False
         try:
             async with open_session(portal, parameters) as session:

@@ -80,6 +80,7 @@ class Membership:
         keeps_epmd: Whether this node runs the epmd, from its first start to its close.
         config: Further lines of rabbitmq.conf.
         advanced_config: The Erlang term that is advanced.config.
+        plugins: The plugins that are enabled.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Membership:
     keeps_epmd: bool = True
     config: str = ""
     advanced_config: str = "[]"
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +299,19 @@ class RabbitmqNode:
 
 
 @asynccontextmanager
-async def open_rabbitmq_node(*, startup_timeout: float = 60) -> AsyncIterator[RabbitmqNode]:
+async def open_rabbitmq_node(
+    *, startup_timeout: float = 60, config: str = "", plugins: tuple[str, ...] = ()
+) -> AsyncIterator[RabbitmqNode]:
     """Run a private RabbitMQ node for the length of the context.
 
-    It listens on loopback only, has no plugins, and disappears with its directory at the end of
+    It listens on loopback only, and disappears with its directory at the end of
     the context or of this process, whichever comes first, even when the process is killed. The end
     is shielded from cancellation and bounded by `CLOSE_TIMEOUT`.
 
     Args:
         startup_timeout: Seconds until the node must speak AMQP, at this and at every later start.
+        config: Further lines of rabbitmq.conf.
+        plugins: The plugins that are enabled.
 
     Yields:
         The node, ready for connections.
@@ -318,7 +324,9 @@ async def open_rabbitmq_node(*, startup_timeout: float = 60) -> AsyncIterator[Ra
 
     def node() -> RabbitmqNode:
         [epmd_port] = free_ports(1)
-        membership = Membership(unique_name(), secrets.token_hex(16), epmd_port)
+        membership = Membership(
+            unique_name(), secrets.token_hex(16), epmd_port, config=config, plugins=plugins
+        )
         return RabbitmqNode(installation, membership, startup_timeout=startup_timeout)
 
     async with started(node) as running:
@@ -430,7 +438,7 @@ def _environment(
     advanced_config = directory / "advanced.config"
     advanced_config.write_text(f"{membership.advanced_config}.\n", encoding="ascii")
     plugins = directory / "enabled_plugins"
-    plugins.write_text("[].\n", encoding="ascii")
+    plugins.write_text(f"[{','.join(membership.plugins)}].\n", encoding="ascii")
     loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
     # Nothing of another node's configuration, on this machine or in this environment, may leak in.
     inherited = {

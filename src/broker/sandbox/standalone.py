@@ -15,7 +15,6 @@ from broker.observe.logs import configure_logging
 from broker.run import complain
 from broker.sandbox.interrupts import Interrupts
 from broker.settings import Settings, SettingsError, load_settings
-from broker.tls import client_context
 
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries to reach RabbitMQ."""
@@ -70,11 +69,15 @@ async def keep_session(
         name: Names the connections in RabbitMQ's own listings.
         queues: Queues that must exist; those that do not are created.
     """
-    tls = client_context(settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
     backoff = Backoff(maximum=_LONGEST_PAUSE)
     for endpoint in cycle(settings.amqp_endpoints):
         parameters = SessionParameters(
-            endpoint, name=name, queues=tuple(queues), drain_timeout=_DRAIN_TIMEOUT, tls=tls
+            endpoint,
+            name=name,
+            queues=tuple(queues),
+            drain_timeout=_DRAIN_TIMEOUT,
+            tls=settings.amqp_tls,
+            nodes=settings.amqp_nodes,
         )
         opened_at = math.inf
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from collections import defaultdict
 from typing import TYPE_CHECKING
+
+from broker.settings.amqp_nodes import has_tls
+from broker.tls import TlsFiles
+from broker.unusable_file import UnusableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +48,7 @@ def _shared_queues(settings: Settings) -> Iterator[str]:
 
 def _tls_files_without_tls(settings: Settings) -> Iterator[str]:
     # Whoever names such a file believes the connection to be encrypted.
-    if not all(endpoint.tls for endpoint in settings.amqp_endpoints):
+    if not has_tls(settings.amqp_endpoints):
         for field in _AMQP_TLS_FILES:
             if getattr(settings, field) is not None:
                 yield f"{field.upper()} must go with an AMQP_URL that is amqps:// throughout"
@@ -62,8 +65,6 @@ def _wrong_client_certificate(settings: Settings) -> Iterator[str]:
             yield "AMQP_KEY_FILE must go with AMQP_CERT_FILE"
         return
     try:
-        # An empty password fails on an encrypted key, where none would ask at the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError):
-        files = "AMQP_CERT_FILE" if key is None else "AMQP_CERT_FILE and AMQP_KEY_FILE"
-        yield f"{files} must hold a certificate and its unencrypted private key in PEM format"
+        TlsFiles(cert_file=certificate, key_file=key).context()
+    except UnusableFileError as error:
+        yield str(error)

@@ -1,7 +1,7 @@
 """Loading: every problem at once, in one line each, and never a secret among them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from broker.settings.agreement import disagreements
 from broker.settings.dotenv_file import DotenvError, read_dotenv
 from broker.settings.model import Settings
 from broker.settings.options import options
-from broker.settings.secret_files import SUFFIX, read_secret
+from broker.settings.secret_files import SUFFIX, SecretFile, read_secret
 from broker.settings.setting import Setting, settings_of
 
 type Level = Literal["command line", "environment", ".env"]
@@ -89,10 +89,18 @@ def load_with_origins(overrides: Mapping[str, str] = MappingProxyType({})) -> Lo
             problems.append(str(problem))
     if problems:
         raise SettingsError(problems)
-    settings = Settings(**values)
+    settings = Settings(**values, secret_files=tuple(_secret_files(origins)))
     if problems := list(disagreements(settings)):
         raise SettingsError(problems)
     return LoadedSettings(settings, origins)
+
+
+def _secret_files(origins: Mapping[str, Origin]) -> Iterator[SecretFile]:
+    for one in settings_of(Settings):
+        path = origins[one.name].file
+        # What is no regular file, such as a pipe, can be read only once.
+        if path is not None and Path(path).is_file():
+            yield SecretFile(one.variable, path, one.parse)
 
 
 def surroundings() -> dict[Level, Mapping[str, str]]:

@@ -1,13 +1,16 @@
 """The settings themselves: every variable with its type, default and meaning."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.endpoints import AmqpEndpoint, parse_amqp_urls, parse_hosts
 from broker.messages import MAX_BODY_BYTES
 from broker.settings import values
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.settings.secret_files import SecretFile
 from broker.settings.setting import setting
+from broker.tls import TlsFiles
 
 _SECONDS = values.number("be a number of seconds, at least 1", 1)
 _SECONDS_OR_NEVER = values.number("be a number of seconds, or 0 for never", 0)
@@ -18,6 +21,9 @@ class Settings:
     """All settings of a broker, validated and frozen. Made by `load_settings`.
 
     `repr()` does not show secrets.
+
+    Attributes:
+        secret_files: The files of secrets that are read again for each connection.
     """
 
     rabbitmq_host: str = setting(
@@ -204,11 +210,38 @@ class Settings:
         description="json, console, or auto: console on a terminal, JSON otherwise.",
     )
 
+    secret_files: tuple[SecretFile, ...] = field(default=(), compare=False)
+
+    @property
+    def amqp_nodes(self) -> AmqpNodes:
+        """The RabbitMQ nodes, as their secret files have them."""
+        return AmqpNodes(
+            self.amqp_endpoints,
+            url_file=self.secret_file("AMQP_URL"),
+            password_file=None if self.amqp_url else self.secret_file("RABBITMQ_PASSWORD"),
+            needs_tls=self.amqp_tls != TlsFiles(),
+            has_certificate=self.amqp_cert_file is not None,
+        )
+
+    @property
+    def amqp_tls(self) -> TlsFiles:
+        """The files for `amqps://`."""
+        return TlsFiles(self.amqp_ca_file, self.amqp_cert_file, self.amqp_key_file)
+
+    @property
+    def websocket_tls(self) -> TlsFiles:
+        """The files for `wss://`."""
+        return TlsFiles(self.websocket_ca_file, settings="WEBSOCKET")
+
+    def secret_file(self, variable: str) -> SecretFile | None:
+        """Return the file of a secret, if it is in one that is read again."""
+        return next((file for file in self.secret_files if file.variable == variable), None)
+
     @property
     def amqp_endpoints(self) -> tuple[AmqpEndpoint, ...]:
-        """The RabbitMQ nodes to choose from, at least one."""
+        """The RabbitMQ nodes to choose from, at least one, as they are at the start."""
         if self.amqp_url is not None:
-            return parse_amqp_urls(self.amqp_url)
+            return parse_amqp_urls(self.amqp_url, has_certificate=self.amqp_cert_file is not None)
         return tuple(
             AmqpEndpoint(
                 host=host,

@@ -1,11 +1,45 @@
-"""`X_FILE` beside every secret `X`: the file that holds it."""
+"""`X_FILE` alongside every secret `X`: the file that holds it."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.settings.decoding import NotTextError, decoded
+from broker.unusable_file import UnusableFileError
 
 SUFFIX = "_file"
 _MAX_BYTES = 65_536  # a device or a wrong file must not fill the memory
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """The file of a secret that may be replaced while the broker runs.
+
+    Attributes:
+        variable: The secret's variable, without `_FILE`.
+        path: The file.
+        parse: Checks the secret; its `ValueError` reads on from the variable's name.
+    """
+
+    variable: str
+    path: str
+    parse: Callable[[str], object] = field(repr=False)
+
+    def read(self) -> str:
+        """Read the secret that is in the file now. It blocks, as the file may lie in a network.
+
+        Raises:
+            UnusableFileError: The file holds no secret that can be used.
+        """
+        try:
+            secret = read_secret(self.path)
+        except ValueError as error:
+            raise UnusableFileError(f"{self.variable}{SUFFIX.upper()} {error}") from None
+        try:
+            self.parse(secret)
+        except ValueError as error:
+            raise UnusableFileError(f"{self.variable} {error}") from None
+        return secret
 
 
 def read_secret(path: str) -> str:

@@ -43,4 +43,5 @@ def setting[T](
 def settings_of(declared: type[Any]) -> Iterator[Setting]:
     """Yield the settings of a dataclass, in order."""
     for one in fields(declared):
-        yield Setting(one.name, one.default, *one.metadata[_KEY])
+        if _KEY in one.metadata:
+            yield Setting(one.name, one.default, *one.metadata[_KEY])

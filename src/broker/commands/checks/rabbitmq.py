@@ -2,14 +2,14 @@
 
 import re
 import shlex
-import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import AmqpError
 from broker.amqp.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
+from broker.amqp.refusal import RefusedError
 from broker.commands.checks.item import Item, failed, held
 from broker.commands.checks.reach import (
     Target,
@@ -19,10 +19,17 @@ from broker.commands.checks.reach import (
     speaks_tls,
     tls_wanted,
 )
-from broker.endpoints import AmqpEndpoint
+from broker.endpoints import DEFAULT_LOGIN, AmqpEndpoint
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.tls import TlsFiles
+from broker.unusable_file import UnusableFileError
 
+_SYSTEMS_TRUST = TlsFiles()
 _DEFAULT_EXCHANGE = "amq.default"
 """What the rights of the default exchange are granted on."""
+_CERTIFICATES_USER = "USER"
+"""Stands for the user that a client certificate names: only RabbitMQ knows it."""
+_REFUSED_USER = re.compile(r"refused for user '([^']*)'")
 
 _FLAWS: Mapping[str | None, tuple[str, str]] = {
     "durable": (
@@ -47,7 +54,8 @@ class Wanted:
         published: Queues to publish to.
         exchange: The fanout exchange to publish and listen to.
         has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
-        tls: For endpoints with TLS.
+        tls: The files for endpoints with TLS.
+        nodes: Where the login is read again, if it may change.
     """
 
     name: str
@@ -55,7 +63,8 @@ class Wanted:
     published: tuple[str, ...]
     exchange: str
     has_url: bool
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    tls: TlsFiles = _SYSTEMS_TRUST
+    nodes: AmqpNodes | None = None
 
     def setting(self, *names: str) -> str:
         """Return which settings hold a part of the address: `RABBITMQ_` with each name."""
@@ -100,61 +109,84 @@ async def check_rabbitmq(
             published=wanted.published,
             exchange=wanted.exchange,
             tls=wanted.tls,
+            nodes=wanted.nodes,
         )
     except ProbeError as error:
         return [*reached, *await _not_let_in(target, endpoint, wanted, error)]
     except AmqpError as error:
         advice = "see RabbitMQ's log, and try again"
         return [*reached, failed(target.subject, "AMQP", str(error), advice)]
-    return [*reached, *_let_in(target.subject, endpoint), *_found(target, endpoint, wanted, report)]
+    let_in = _let_in(target.subject, endpoint, report.user)
+    return [*reached, *let_in, *_found(target, endpoint, wanted, report)]
 
 
 async def _not_let_in(
     target: Target, endpoint: AmqpEndpoint, wanted: Wanted, error: ProbeError
 ) -> list[Item]:
-    login, _ = _let_in(target.subject, endpoint)
-    match error.stage:
+    cause = error.cause
+    if isinstance(cause, RefusedError) and (cause.said or cause.stage == "login"):
+        return _refused(target.subject, endpoint, wanted, cause, error.user)
+    if isinstance(cause, UnusableFileError):
+        return [failed(target.subject, "login", str(cause), "correct the file")]
+    if not endpoint.tls and await speaks_tls(target):
+        return [tls_wanted(target)]
+    refusal = await refusal_after_tls(target)
+    if refusal is not None:
+        return [refusal]
+    advice = (
+        f"{wanted.setting('HOST', 'PORT')} must lead to RabbitMQ's port for AMQP, by default 5672 "
+        "or 5671"
+    )
+    if isinstance(cause, TimeoutError):
+        advice = f"see whether RabbitMQ hangs there; {advice}"
+    found = cause.found if isinstance(cause, RefusedError) else str(error)
+    return [failed(target.subject, "AMQP", f"it does not speak AMQP ({found})", advice)]
+
+
+def _refused(
+    subject: str, endpoint: AmqpEndpoint, wanted: Wanted, refused: RefusedError, user: str
+) -> list[Item]:
+    """Return the items for a RabbitMQ that says why it lets nobody in."""
+    found, advice = refused.found, refused.advice
+    login, _ = _let_in(subject, endpoint, user)
+    match refused.stage:
         case "login":
-            settings = wanted.setting("USER", "PASSWORD")
-            found = f"RabbitMQ refuses user {endpoint.user!r} with this password"
-            advice = f"correct {settings}"
-            if endpoint.user == "guest":
-                advice += "; RabbitMQ lets guest in only from its own machine"
-            return [failed(target.subject, login.name, found, advice)]
+            if refused.said and user:
+                found = f"RabbitMQ refuses user {user!r} with this password"
+                advice = f"correct {wanted.setting('USER', 'PASSWORD')}"
+                if user == DEFAULT_LOGIN:
+                    advice += "; RabbitMQ lets guest in only from its own machine"
+            return [failed(subject, login.name, found, advice)]
         case "vhost":
-            return [login, _no_vhost(target.subject, endpoint, wanted, str(error))]
-        case "amqp" if not endpoint.tls and await speaks_tls(target):
-            return [tls_wanted(target)]
+            return [login, _no_vhost(subject, endpoint, wanted, refused)]
+        case "limit":
+            return [login, failed(subject, "connections", found, advice)]
         case _:
-            refusal = await refusal_after_tls(target)
-            if refusal is not None:
-                return [refusal]
-            settings = wanted.setting("HOST", "PORT")
-            advice = f"{settings} must lead to RabbitMQ's port for AMQP, by default 5672 or 5671"
-            if isinstance(error.cause, TimeoutError):
-                advice = f"see whether RabbitMQ hangs there; {advice}"
-            return [failed(target.subject, "AMQP", f"it does not speak AMQP ({error})", advice)]
+            return [failed(subject, "AMQP", found, advice)]
 
 
-def _no_vhost(subject: str, endpoint: AmqpEndpoint, wanted: Wanted, said: str) -> Item:
-    vhost, user = shlex.quote(endpoint.vhost), shlex.quote(endpoint.user)
+def _no_vhost(subject: str, endpoint: AmqpEndpoint, wanted: Wanted, refused: RefusedError) -> Item:
     setting = wanted.setting("VHOST")
-    if "not found" in said:
+    found, advice = refused.found, refused.advice
+    user = _REFUSED_USER.search(refused.said)
+    if "not found" in refused.said:
         found = f"there is no virtual host {endpoint.vhost!r}"
-        advice = f"correct {setting}, or: rabbitmqctl add_vhost {vhost}"
-    elif "access to vhost" in said:
-        found = f"user {endpoint.user!r} has no access to virtual host {endpoint.vhost!r}"
-        advice = f"correct {setting}, or: {_grant(endpoint, wanted)}"
-    else:
-        found, advice = said, f"see RabbitMQ's log about {vhost} and {user}"
+        advice = f"correct {setting}, or: rabbitmqctl add_vhost {shlex.quote(endpoint.vhost)}"
+    elif user is not None and "is down" not in refused.said:
+        found = f"user {user[1]!r} has no access to virtual host {endpoint.vhost!r}"
+        advice = f"correct {setting}, or: {_grant(endpoint.vhost, user[1], wanted)}"
     return failed(subject, "virtual host", found, advice)
 
 
-def _let_in(subject: str, endpoint: AmqpEndpoint) -> list[Item]:
+def _let_in(subject: str, endpoint: AmqpEndpoint, user: str) -> list[Item]:
     return [
-        held(subject, "login", f"user {endpoint.user!r} may log in"),
+        held(subject, "login", f"{_who(user)} may log in"),
         held(subject, "virtual host", f"{endpoint.vhost!r} is there for that user"),
     ]
+
+
+def _who(user: str) -> str:
+    return f"user {user!r}" if user else "the user of the client certificate"
 
 
 def _found(
@@ -166,12 +198,13 @@ def _found(
     yield _exchange(subject, wanted.exchange, report.exchange)
     lacking = list(_lacking(report, wanted.exchange))
     if lacking:
-        found = f"user {endpoint.user!r} may not {', nor '.join(lacking)}"
+        found = f"{_who(report.user)} may not {', nor '.join(lacking)}"
         # It replaces what the user has, so it names all that the broker needs.
-        advice = f"grant what the broker needs: {_grant(endpoint, wanted)}"
+        granted = _grant(endpoint.vhost, report.user or _CERTIFICATES_USER, wanted)
+        advice = f"grant what the broker needs: {granted}"
         yield failed(subject, "permissions", found, advice)
     else:
-        yield held(subject, "permissions", f"user {endpoint.user!r} may do all the broker needs")
+        yield held(subject, "permissions", f"{_who(report.user)} may do all the broker needs")
     if report.is_blocked:
         found = "an alarm is on: RabbitMQ takes no messages"
         advice = "free memory or disk space on it; rabbitmq-diagnostics alarms says which"
@@ -230,12 +263,10 @@ def _lacking(report: NodeReport, exchange: str) -> Iterator[str]:
         yield f"create {' and '.join(uncreated)} (configure)"
 
 
-def _grant(endpoint: AmqpEndpoint, wanted: Wanted) -> str:
+def _grant(vhost: str, user: str, wanted: Wanted) -> str:
     """Return the command that gives a user the rights of a broker, and no more."""
     rights = ((*wanted.consumed, *wanted.published), (_DEFAULT_EXCHANGE,), wanted.consumed)
     # On the exchange, and on the queues with which brokers listen to it.
     always = rf"{re.escape(wanted.exchange)}(\..*)?"
     patterns = (f"^({'|'.join([*map(re.escape, names), always])})$" for names in rights)
-    return shlex.join(
-        ["rabbitmqctl", "set_permissions", "-p", endpoint.vhost, endpoint.user, *patterns]
-    )
+    return shlex.join(["rabbitmqctl", "set_permissions", "-p", vhost, user, *patterns])

@@ -3,27 +3,18 @@
 import os
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
 from broker.commands.checks.item import Item, failed, held
 from broker.error_groups import first_error
-from broker.tls import describe
+from broker.tls import TlsFiles, explain, server_name, speaks_no_tls
+from broker.unusable_file import UnusableFileError
 
 REACH_TIMEOUT = 7.0
 """Seconds for name resolution, TCP and TLS together."""
 _TLS_TRIAL_TIMEOUT = 3.0
-
-# What OpenSSL says when the answer to its greeting is no TLS at all.
-_NO_TLS = {
-    "WRONG_VERSION_NUMBER",
-    "RECORD_LAYER_FAILURE",
-    "PACKET_LENGTH_TOO_LONG",
-    "UNKNOWN_PROTOCOL",
-    "HTTP_REQUEST",
-    "UNEXPECTED_MESSAGE",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,7 @@ class Target:
         subject: What to call it.
         host: A name or an address.
         port: Its port.
-        tls: What to verify it with, None for a connection in the clear.
+        tls: The files to verify it with, None for a connection in the clear.
         settings: The settings with host and port.
         url_setting: The setting whose scheme chooses TLS.
         schemes: That scheme without TLS, and with it.
@@ -50,7 +41,7 @@ class Target:
     schemes: tuple[str, str]
     ca_setting: str
     certificate_setting: str | None = None
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    tls: TlsFiles | None = None
 
     @property
     def address(self) -> str:
@@ -93,7 +84,11 @@ async def speaks_tls(target: Target) -> bool:
         try:
             stream = await trio.open_tcp_stream(target.host, target.port)
             await _handshake(target, stream, context)
-        except (OSError, trio.BrokenResourceError):
+        except trio.BrokenResourceError as broken:
+            # One that wants a client certificate, for example, speaks TLS, too.
+            error = broken.__cause__
+            return isinstance(error, ssl.SSLError) and not speaks_no_tls(error)
+        except OSError:
             return False
         return True
     return False
@@ -108,12 +103,14 @@ async def refusal_after_tls(target: Target) -> Item | None:
         return None
     with trio.move_on_after(_TLS_TRIAL_TIMEOUT):
         try:
+            context = await _context(target.tls)
             stream = await trio.open_tcp_stream(target.host, target.port)
-            await _handshake(target, stream, target.tls, wait_for_alert=True)
+            await _handshake(target, stream, context, wait_for_alert=True)
         except trio.BrokenResourceError as broken:
-            if isinstance(broken.__cause__, ssl.SSLError):
-                return _refused_by_peer(target, broken.__cause__)
-        except OSError:
+            error = broken.__cause__
+            if isinstance(error, ssl.SSLError) and error.reason:
+                return failed(target.subject, "TLS", *_explained(target, error))
+        except (OSError, UnusableFileError):
             pass  # it was there a moment ago; that item tells enough
     return None
 
@@ -153,7 +150,7 @@ async def _connect(target: Target, deadline: float) -> trio.SocketStream | Item:
 
 
 async def _shake_hands(
-    target: Target, stream: trio.SocketStream, tls: ssl.SSLContext, deadline: float
+    target: Target, stream: trio.SocketStream, tls: TlsFiles, deadline: float
 ) -> Item:
     def refused(found: str, advice: str) -> Item:
         return failed(target.subject, "TLS", found, advice)
@@ -161,31 +158,27 @@ async def _shake_hands(
     no_tls = f"{target.url_setting} must name the port with TLS, or begin with {target.schemes[0]}"
     try:
         with trio.fail_at(deadline):
-            await _handshake(target, stream, tls)
+            await _handshake(target, stream, await _context(tls))
+    except UnusableFileError as error:
+        return refused(str(error), "correct the file")
     except trio.TooSlowError:
         return refused("no answer to TLS in time", no_tls)
     except trio.BrokenResourceError as broken:
-        error = broken.__cause__
-        if isinstance(error, ssl.SSLCertVerificationError):
-            reason, _, advice = describe(error, target.ca_setting).partition("; ")
-            return refused(reason, advice)
-        if isinstance(error, ssl.SSLError) and error.reason not in _NO_TLS | {None}:
-            reason = str(error.reason).lower().replace("_", " ")
-            return refused(
-                f"the handshake failed ({reason})", "see the peer's log and TLS settings"
-            )
+        cause = broken.__cause__
+        if isinstance(cause, ssl.SSLError) and cause.reason and not speaks_no_tls(cause):
+            return refused(*_explained(target, cause))
         return refused(f"{target.address} speaks no TLS", no_tls)
+    finally:
+        await trio.aclose_forcefully(stream)
     return held(target.subject, "TLS", f"the certificate is valid for {target.host}")
 
 
-def _refused_by_peer(target: Target, error: ssl.SSLError) -> Item:
-    reason = str(error.reason).lower().replace("_", " ")
-    advice = "see its log and its settings of TLS"
-    if target.certificate_setting is not None:
-        advice = (
-            f"if it wants its clients' certificates, {target.certificate_setting} must name one"
-        )
-    return failed(target.subject, "TLS", f"{target.address} refuses it ({reason})", advice)
+def _explained(target: Target, error: ssl.SSLError) -> tuple[str, str]:
+    return explain(error, target.ca_setting, target.certificate_setting)
+
+
+async def _context(tls: TlsFiles) -> ssl.SSLContext:
+    return await trio.to_thread.run_sync(tls.context, abandon_on_cancel=True)
 
 
 async def _handshake(
@@ -195,7 +188,9 @@ async def _handshake(
     *,
     wait_for_alert: bool = False,
 ) -> None:
-    tls = trio.SSLStream(stream, context, server_hostname=target.host, https_compatible=True)
+    tls = trio.SSLStream(
+        stream, context, server_hostname=server_name(target.host), https_compatible=True
+    )
     try:
         await tls.do_handshake()
         if wait_for_alert:

@@ -76,6 +76,8 @@ async def check_server(
 
 
 async def _not_opened(target: Target, error: WebSocketError) -> Item:
+    if str(error).startswith("BROKER_WEBSOCKET_TOKEN"):
+        return failed(target.subject, "WebSocket", str(error), "correct the file")
     status = error.status if isinstance(error, RefusedError) else None
     # Many servers answer 400 when they are talked to in the clear on a port with TLS.
     if target.tls is None and status in {None, 400} and await speaks_tls(target):

@@ -1,0 +1,143 @@
+"""Why RabbitMQ, or what was taken for it, does not let the broker in; in words, with advice."""
+
+import ssl
+from typing import Literal
+
+from aiormq.exceptions import AuthenticationError
+from pamqp import constants
+
+from broker.endpoints import DEFAULT_LOGIN, AmqpEndpoint
+from broker.tls import explain
+
+type Stage = Literal["tls", "amqp", "login", "vhost", "limit"]
+
+_TLS_ALERT = b"\x15\x03"
+_HTTP = b"HTTP/"
+_VERSION_OFFSET = 5
+
+
+class RefusedError(Exception):
+    """The handshake came to no good end.
+
+    Attributes:
+        stage: How far it came: `tls`, `amqp` for another protocol or a node that is not ready,
+            `login`, `vhost`, or `limit` when there are too many connections.
+        found: What went wrong.
+        advice: What to do about it.
+        said: The same in RabbitMQ's words; empty when it said nothing.
+    """
+
+    def __init__(self, stage: Stage, found: str, advice: str, *, said: str = "") -> None:
+        super().__init__(f"{found}; {advice}")
+        self.stage: Stage = stage
+        self.found = found
+        self.advice = advice
+        self.said = said
+
+
+def refusal(
+    error: BaseException,
+    *,
+    endpoint: AmqpEndpoint,
+    has_certificate: bool,
+    by_certificate: bool,
+    close_text: str,
+    greeting: bytes,
+) -> RefusedError | None:
+    """Return what a failed handshake means, or None when it is not known.
+
+    Args:
+        error: What was raised.
+        endpoint: The node.
+        has_certificate: Whether there is a client certificate.
+        by_certificate: Whether it was the login.
+        close_text: What RabbitMQ said when it closed the connection, if it did.
+        greeting: What the peer sent instead of AMQP 0-9-1, if it did.
+    """
+    if close_text:
+        return _said(close_text, endpoint, by_certificate=by_certificate)
+    if greeting:
+        return _other_protocol(greeting)
+    if isinstance(error, AuthenticationError):
+        return _no_mechanism(str(error.args[0]), has_certificate=has_certificate)
+    tls_error = _tls_error(error)
+    if tls_error is not None:
+        return RefusedError("tls", *explain(tls_error, "AMQP_CA_FILE", "AMQP_CERT_FILE"))
+    if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
+        # The alert that says so may be lost, as the peer is written to while it hangs up.
+        advice = (
+            "if it wants a client certificate, AMQP_CERT_FILE must name one; otherwise see its log"
+            if endpoint.tls and not has_certificate
+            else "see its log, and that of any proxy in between"
+        )
+        return RefusedError("amqp", "the peer closed the connection during the handshake", advice)
+    return None
+
+
+def _said(text: str, endpoint: AmqpEndpoint, *, by_certificate: bool) -> RefusedError:
+    stage: Stage
+    if text.startswith("ACCESS_REFUSED"):
+        stage, found = "login", "RabbitMQ refused the login"
+        advice = "check user and password"
+        if by_certificate:
+            advice = (
+                "the user that the client certificate names must exist there (RabbitMQ's log has "
+                "the name, ssl_cert_login_from in rabbitmq.conf where it is taken from)"
+            )
+        elif endpoint.user == DEFAULT_LOGIN:
+            advice += "; RabbitMQ lets guest in only from its own machine (loopback_users)"
+    elif "limit" in text:
+        stage, found = "limit", "RabbitMQ takes no more connections"
+        advice = (
+            "end other connections, or raise the limit: rabbitmqctl set_vhost_limits, "
+            "set_user_limits, or rabbitmq.conf"
+        )
+    elif "is down" in text:
+        stage, found = "vhost", "the virtual host is down"
+        advice = "see RabbitMQ's log, then: rabbitmqctl restart_vhost"
+    elif text.startswith("NOT_ALLOWED"):
+        stage, found = "vhost", "RabbitMQ refused the virtual host"
+        advice = "check its name, and the user's permissions there"
+    else:
+        stage, found, advice = "amqp", "RabbitMQ refused the connection", "see its log"
+    return RefusedError(stage, f"{found} ({text})", advice, said=text)
+
+
+def _other_protocol(greeting: bytes) -> RefusedError:
+    wanted = "the peer does not speak AMQP 0-9-1"
+    if greeting.startswith(constants.AMQP):
+        version = ".".join(map(str, greeting[_VERSION_OFFSET:8]))
+        return RefusedError(
+            "amqp",
+            f"{wanted}, but another version of the protocol ({version})",
+            "connect to RabbitMQ 3.8 or newer",
+        )
+    if greeting.startswith(_TLS_ALERT):
+        return RefusedError(
+            "tls", f"{wanted} on this port, but TLS", "AMQP_URL must begin with amqps://"
+        )
+    advice = "connect to RabbitMQ's port for AMQP, by default 5672, or 5671 with TLS"
+    if greeting.startswith(_HTTP):
+        return RefusedError("amqp", f"{wanted} on this port, but HTTP", advice)
+    return RefusedError("amqp", wanted, advice)
+
+
+def _no_mechanism(offered: str, *, has_certificate: bool) -> RefusedError:
+    names = " and ".join(offered.split()) or "none"
+    found = f"RabbitMQ offers no way to log in that the broker can go: it offers {names}"
+    if has_certificate:
+        advice = "let auth_mechanisms in rabbitmq.conf name PLAIN, or EXTERNAL for certificates"
+    elif "EXTERNAL" in offered.split():
+        advice = (
+            "EXTERNAL takes a client certificate: AMQP_CERT_FILE must name one, with an AMQP_URL "
+            "that is amqps://; or let auth_mechanisms in rabbitmq.conf name PLAIN"
+        )
+    else:
+        advice = "let auth_mechanisms in rabbitmq.conf name PLAIN"
+    return RefusedError("login", found, advice)
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__
+    return error
