@@ -532,23 +532,29 @@ async def peer_that_says(answer: bytes, then_hangs_up: bool) -> AsyncIterator[in
 
 
 START = raw_content.frame(1, 0, b"\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US")
+EXTERNAL = raw_content.frame(
+    1, 0, b"\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x11AMQPLAIN EXTERNAL\0\0\0\x05en_US"
+)
 SECRET = "s3cr3t-pass-w0rd"
 
 
 @pytest.mark.parametrize(
     ("answer", "then_hangs_up", "text"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "the peer does not speak AMQP 0-9-1"),
-        (b"\x15\x03\x01\0\x02\x02\x46 a TLS alert", True, "the peer does not speak AMQP 0-9-1"),
-        (b"AMQP\x00\x01\x00\x00", True, "protocol"),
-        (b"", True, "connection"),
-        (START, True, "connection"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "not speak AMQP 0-9-1 on this port, but HTTP"),
+        (b"\x15\x03\x01\0\x02\x02\x46", True, "not speak AMQP 0-9-1 on this port, but TLS"),
+        (b"AMQP\x00\x01\x00\x00", True, "AMQP 0-9-1, but another version of the protocol"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", True, "the peer does not speak AMQP 0-9-1; connect to"),
+        (b"", True, "the peer closed the connection during the handshake"),
+        (START, True, "the peer closed the connection during the handshake"),
+        (EXTERNAL, False, "it offers AMQPLAIN and EXTERNAL; let auth_mechanisms"),
         (START[:9], True, "connection"),
         (START, False, "no answer in time"),
         (b"", False, "no answer in time"),
     ],
     ids=[
-        *("http", "tls", "amqp-1.0", "hangs-up", "hangs-up-after-start", "hangs-up-in-a-frame"),
+        *("http", "tls", "amqp-1.0", "ssh", "hangs-up", "hangs-up-after-start", "other-logins"),
+        "hangs-up-in-a-frame",
         *("falls-silent", "silent"),
     ],
 )

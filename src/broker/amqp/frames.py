@@ -119,19 +119,24 @@ class FrameReader(asyncio.StreamReader):
 
     Attributes:
         close_text: What RabbitMQ said when it closed the connection; empty until then.
-        greeting: The beginning of what is no AMQP 0-9-1; empty until then.
     """
 
     def __init__(self, *, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=limit, loop=loop)
         self.close_text = ""
-        self.greeting = b""
         self._event_loop = loop
         self._sinks: dict[int, FrameSink] = {}
         self._takers: dict[int, FrameTaker] = {}
         self._contents: dict[int, _Content] = {}
         self._unparsed = b""
         self._shown_at = loop.time()
+
+    @property
+    def greeting(self) -> bytes:
+        """The beginning of what is no AMQP 0-9-1; empty when nothing of the kind has come."""
+        begin = self._unparsed[:_PROTOCOL_HEADER_SIZE]
+        # A TLS alert is shorter than any frame.
+        return begin if begin and begin[0] not in _FRAME_TYPES else b""
 
     def add_sink(self, channel: int, sink: FrameSink) -> None:
         """Hand the frequent frames of a channel to a sink from now on."""
@@ -153,8 +158,8 @@ class FrameReader(asyncio.StreamReader):
             frame_type, channel, payload_size = _unpack_frame(unparsed, position)
             if frame_type not in _FRAME_TYPES or payload_size > MAX_FRAME_SIZE:
                 # Not AMQP, but for example HTTP.
-                self.greeting = unparsed[position : position + _PROTOCOL_HEADER_SIZE]
-                if not self.greeting.startswith(constants.AMQP):
+                if not unparsed.startswith(constants.AMQP, position):
+                    self._unparsed = unparsed[position:]
                     self.set_exception(AmqpError("the peer does not speak AMQP 0-9-1"))
                     return
                 # A RabbitMQ that refuses the version; aiormq knows what to say.

@@ -1,10 +1,10 @@
 """Why RabbitMQ, or what was taken for it, does not let the broker in; in words, with advice."""
 
+import re
 import ssl
 from typing import Literal
 
-from aiormq.exceptions import AuthenticationError
-from pamqp import constants
+from aiormq.exceptions import AuthenticationError, ProtocolSyntaxError
 
 from broker.endpoints import DEFAULT_LOGIN, AmqpEndpoint
 from broker.tls import explain
@@ -13,7 +13,8 @@ type Stage = Literal["tls", "amqp", "login", "vhost", "limit"]
 
 _TLS_ALERT = b"\x15\x03"
 _HTTP = b"HTTP/"
-_VERSION_OFFSET = 5
+_NOT_AMQP = "the peer does not speak AMQP 0-9-1"
+_LIMIT = re.compile(r"limit( \(\d+\))? is (reached|exceeded)")
 
 
 class RefusedError(Exception):
@@ -56,7 +57,7 @@ def refusal(
     """
     if close_text:
         return _said(close_text, endpoint, by_certificate=by_certificate)
-    if greeting:
+    if greeting or isinstance(error, ProtocolSyntaxError):
         return _other_protocol(greeting)
     if isinstance(error, AuthenticationError):
         return _no_mechanism(str(error.args[0]), has_certificate=has_certificate)
@@ -86,7 +87,7 @@ def _said(text: str, endpoint: AmqpEndpoint, *, by_certificate: bool) -> Refused
             )
         elif endpoint.user == DEFAULT_LOGIN:
             advice += "; RabbitMQ lets guest in only from its own machine (loopback_users)"
-    elif "limit" in text:
+    elif _LIMIT.search(text):
         stage, found = "limit", "RabbitMQ takes no more connections"
         advice = (
             "end other connections, or raise the limit: rabbitmqctl set_vhost_limits, "
@@ -104,36 +105,31 @@ def _said(text: str, endpoint: AmqpEndpoint, *, by_certificate: bool) -> Refused
 
 
 def _other_protocol(greeting: bytes) -> RefusedError:
-    wanted = "the peer does not speak AMQP 0-9-1"
-    if greeting.startswith(constants.AMQP):
-        version = ".".join(map(str, greeting[_VERSION_OFFSET:8]))
+    if not greeting:  # aiormq saw it
         return RefusedError(
             "amqp",
-            f"{wanted}, but another version of the protocol ({version})",
-            "connect to RabbitMQ 3.8 or newer",
+            f"{_NOT_AMQP}, but another version of the protocol",
+            "connect to RabbitMQ, or to what speaks its version",
         )
     if greeting.startswith(_TLS_ALERT):
         return RefusedError(
-            "tls", f"{wanted} on this port, but TLS", "AMQP_URL must begin with amqps://"
+            "tls", f"{_NOT_AMQP} on this port, but TLS", "AMQP_URL must begin with amqps://"
         )
     advice = "connect to RabbitMQ's port for AMQP, by default 5672, or 5671 with TLS"
     if greeting.startswith(_HTTP):
-        return RefusedError("amqp", f"{wanted} on this port, but HTTP", advice)
-    return RefusedError("amqp", wanted, advice)
+        return RefusedError("amqp", f"{_NOT_AMQP} on this port, but HTTP", advice)
+    return RefusedError("amqp", _NOT_AMQP, advice)
 
 
 def _no_mechanism(offered: str, *, has_certificate: bool) -> RefusedError:
     names = " and ".join(offered.split()) or "none"
-    found = f"RabbitMQ offers no way to log in that the broker can go: it offers {names}"
+    found = f"RabbitMQ offers no way to log in that the broker knows: it offers {names}"
+    advice = "let auth_mechanisms in rabbitmq.conf name PLAIN"
     if has_certificate:
-        advice = "let auth_mechanisms in rabbitmq.conf name PLAIN, or EXTERNAL for certificates"
-    elif "EXTERNAL" in offered.split():
-        advice = (
-            "EXTERNAL takes a client certificate: AMQP_CERT_FILE must name one, with an AMQP_URL "
-            "that is amqps://; or let auth_mechanisms in rabbitmq.conf name PLAIN"
-        )
+        advice += ", or EXTERNAL for client certificates"
     else:
-        advice = "let auth_mechanisms in rabbitmq.conf name PLAIN"
+        # It is offered only to those who show one.
+        advice += "; or, if only client certificates are to log in, AMQP_CERT_FILE must name one"
     return RefusedError("login", found, advice)
 
 

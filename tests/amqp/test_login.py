@@ -1,0 +1,304 @@
+"""Logging in to a real RabbitMQ with TLS of its own, and what is said when it lets nobody in."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from broker.amqp import (
+    Publishing,
+    SessionLostError,
+    SessionParameters,
+    connection,
+    open_session,
+)
+from broker.commands.checks.item import Item
+from broker.commands.checks.rabbitmq import Wanted, check_rabbitmq
+from broker.endpoints import AmqpEndpoint, parse_amqp_urls
+from broker.sandbox.rabbitmq import RabbitmqNode, free_ports, open_rabbitmq_node
+from broker.tls import TlsFiles
+from chaos.proxy import open_proxy
+from tests.amqp.conftest import Queues
+from tests.flawed_certificates import Issued, authority, leaf
+
+HOST = "127.0.0.1"
+PATIENCE = 30.0
+USER = "courier"
+SYSTEMS_TRUST = TlsFiles()
+
+CONFIG = """\
+listeners.ssl.1 = 127.0.0.1:{port}
+ssl_options.cacertfile = {directory}/ca.pem
+ssl_options.certfile = {directory}/server.pem
+ssl_options.keyfile = {directory}/server.pem
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+ssl_cert_login_from = common_name
+auth_mechanisms.1 = EXTERNAL
+"""
+
+
+@dataclass(frozen=True)
+class External:
+    """A node where only certificates are a login, and the files of its clients."""
+
+    node: RabbitmqNode
+    port: int
+    ca: Issued
+    directory: Path
+
+    def endpoint(self, login: str = "", host: str = HOST) -> AmqpEndpoint:
+        url = f"amqps://{login}{host}:{self.port}"
+        return parse_amqp_urls(url, has_certificate=True)[0]
+
+    def files(self, common_name: str | None) -> TlsFiles:
+        trusted = self.directory / "ca.pem"
+        if common_name is None:
+            return TlsFiles(trusted)
+        path = self.directory / f"{common_name}.pem"
+        leaf(self.ca, common_name=common_name, for_clients=True).write(path)
+        return TlsFiles(trusted, path)
+
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[External]:
+    directory = tmp_path_factory.mktemp("external")
+    ca = authority()
+    (directory / "ca.pem").write_bytes(ca.pem)
+    # Without key identifiers, as many private CAs issue them.
+    server = leaf(ca, HOST, "localhost", key_identifiers=False)
+    server.write(directory / "server.pem")
+    [port] = free_ports(1)
+    config = CONFIG.format(port=port, directory=directory)
+    plugins = ("rabbitmq_auth_mechanism_ssl",)
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(
+            open_rabbitmq_node(config=config, plugins=plugins)
+        ) as node,
+    ):
+        portal.call(node.ctl, "add_user", USER, "unused")
+        portal.call(node.ctl, "clear_password", USER)
+        portal.call(node.ctl, "set_permissions", USER, ".*", ".*", ".*")
+        yield External(node, port, ca, directory)
+
+
+@pytest.fixture
+def wanted() -> Wanted:
+    number = uuid4().hex[:8]
+    return Wanted(
+        name="check",
+        consumed=(f"input-{number}",),
+        published=(f"output-{number}",),
+        exchange=f"events-{number}",
+        has_url=True,
+    )
+
+
+def without_queues(endpoint: AmqpEndpoint, tls: TlsFiles = SYSTEMS_TRUST) -> SessionParameters:
+    return SessionParameters(endpoint, name="test", tls=tls)
+
+
+async def refused(portal: BlockingPortal, parameters: SessionParameters) -> str:
+    with trio.fail_after(PATIENCE), pytest.raises(SessionLostError) as caught:
+        async with open_session(portal, parameters):
+            pytest.fail("it cannot have been opened")
+    return str(caught.value)
+
+
+def broken(items: list[Item]) -> Item:
+    assert not items[-1].ok
+    return items[-1]
+
+
+@pytest.mark.parametrize("login", ["", "somebody:else@"], ids=["no login", "a login for another"])
+async def test_a_certificate_is_the_login(
+    login: str, portal: BlockingPortal, external: External, queues: Queues
+) -> None:
+    parameters = SessionParameters(
+        external.endpoint(login), name="test", queues=(queues.output,), tls=external.files(USER)
+    )
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, parameters) as session:
+            await session.publish([Publishing(queues.output, b"x", "me")])
+            listed = await external.node.ctl("list_connections", "user", "auth_mechanism")
+            assert set(listed.splitlines()[1:]) == {f"{USER}\tEXTERNAL"}
+
+
+async def test_check_says_that_a_certificate_is_the_login(
+    portal: BlockingPortal, external: External, wanted: Wanted
+) -> None:
+    secured = replace(wanted, tls=external.files(USER))
+    items = await check_rabbitmq(portal, external.endpoint(), secured)
+    assert all(item.ok for item in items)
+    assert "the user of the client certificate may log in" in [item.found for item in items]
+
+
+async def test_a_certificate_without_a_user(
+    portal: BlockingPortal, external: External, wanted: Wanted
+) -> None:
+    tls = external.files("nobody")
+    said = await refused(portal, without_queues(external.endpoint(), tls))
+    assert "RabbitMQ refused the login (ACCESS_REFUSED" in said
+    assert "the user that the client certificate names must exist there" in said
+    item = broken(await check_rabbitmq(portal, external.endpoint(), replace(wanted, tls=tls)))
+    assert item.name == "login"
+    assert item.advice is not None
+    assert "ssl_cert_login_from" in item.advice
+
+
+async def test_a_node_that_offers_no_way_to_log_in(
+    portal: BlockingPortal, external: External, wanted: Wanted
+) -> None:
+    [plain] = parse_amqp_urls(external.node.url)
+    said = await refused(portal, without_queues(plain))
+    # Without TLS a certificate cannot be shown, and so the node does not offer EXTERNAL.
+    assert "RabbitMQ offers no way to log in that the broker knows: it offers none" in said
+    assert "if only client certificates are to log in, AMQP_CERT_FILE must name one" in said
+    assert "[" not in said
+    item = broken(await check_rabbitmq(portal, plain, wanted))
+    assert (item.name, item.ok) == ("login", False)
+    assert item.found.endswith("it offers none")
+
+
+async def test_a_node_that_wants_a_certificate(
+    portal: BlockingPortal, external: External, wanted: Wanted
+) -> None:
+    tls = external.files(None)
+    said = await refused(portal, without_queues(external.endpoint(), tls))
+    # The alert may be lost, when the node hangs up at the same time.
+    assert "client certificate" in said
+    assert "AMQP_CERT_FILE must name one" in said
+    item = broken(await check_rabbitmq(portal, external.endpoint(), replace(wanted, tls=tls)))
+    assert item.name == "TLS"
+    assert item.found.startswith("the peer wants a client certificate")
+    assert item.advice == "AMQP_CERT_FILE must name one"
+
+
+async def test_the_certificate_of_now_is_shown(portal: BlockingPortal, external: External) -> None:
+    parameters = without_queues(external.endpoint(), external.files("rotated"))
+    assert "refused the login" in await refused(portal, parameters)
+    good = external.directory / f"{USER}.pem"
+    external.files(USER)
+    good.replace(external.directory / "rotated.pem")
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, parameters):
+            pass
+
+
+async def test_half_a_rotation_is_an_error_of_that_attempt(
+    portal: BlockingPortal, external: External, tmp_path: Path
+) -> None:
+    one, other = (leaf(external.ca, common_name=USER, for_clients=True) for _ in range(2))
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_bytes(one.pem)
+    key.write_bytes(other.key_pem)
+    tls = TlsFiles(external.directory / "ca.pem", certificate, key)
+    said = await refused(portal, without_queues(external.endpoint(), tls))
+    assert said.startswith("connecting to amqps://127.0.0.1:")
+    assert "AMQP_CERT_FILE and AMQP_KEY_FILE must hold a certificate and its unencrypted" in said
+    key.write_bytes(one.key_pem)
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, without_queues(external.endpoint(), tls)):
+            pass
+
+
+async def test_a_name_with_the_dot_of_the_root(
+    portal: BlockingPortal, external: External, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+
+    async def resolve(host: str, port: int) -> socket.socket:
+        looked_up.append(host)
+        return await connect_socket(HOST, port)
+
+    connect_socket = connection.connect_socket
+    monkeypatch.setattr(connection, "connect_socket", resolve)
+    endpoint = external.endpoint(host="localhost.")
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, without_queues(endpoint, external.files(USER))):
+            pass
+    assert set(looked_up) == {"localhost."}
+
+
+async def test_tls_on_a_port_in_the_clear(portal: BlockingPortal, external: External) -> None:
+    endpoint = replace(external.endpoint(), port=external.node.port)
+    said = await refused(portal, without_queues(endpoint, external.files(USER)))
+    assert "the peer does not speak TLS on this port" in said
+
+
+async def test_in_the_clear_on_a_port_with_tls(portal: BlockingPortal, external: External) -> None:
+    endpoint = replace(external.endpoint(), tls=False, by_certificate=False)
+    said = await refused(portal, without_queues(endpoint))
+    assert "the peer does not speak AMQP 0-9-1 on this port, but TLS" in said
+    assert "AMQP_URL must begin with amqps://" in said
+
+
+async def test_guest_stays_the_login_where_certificates_are_none(
+    portal: BlockingPortal, rabbitmq: RabbitmqNode, tmp_path: Path
+) -> None:
+    ca = authority()
+    (tmp_path / "ca.pem").write_bytes(ca.pem)
+    certificate = leaf(ca, common_name=USER, for_clients=True).write(tmp_path / "client.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(leaf(ca, HOST).write(tmp_path / "server.pem"))
+    async with open_proxy(rabbitmq.port, context) as proxy:
+        [endpoint] = parse_amqp_urls(f"amqps://{HOST}:{proxy.port}", has_certificate=True)
+        tls = TlsFiles(tmp_path / "ca.pem", certificate)
+        with trio.fail_after(PATIENCE):
+            async with open_session(portal, without_queues(endpoint, tls)):
+                pass
+
+
+@pytest.fixture
+async def limited(rabbitmq: RabbitmqNode, user: str) -> AsyncIterator[AmqpEndpoint]:
+    """An endpoint with a virtual host and a user of its own."""
+    vhost = f"limited-{uuid4().hex[:8]}"
+    await rabbitmq.ctl("add_vhost", vhost)
+    await rabbitmq.ctl("set_permissions", "-p", vhost, user, ".*", ".*", ".*")
+    yield AmqpEndpoint(rabbitmq.host, rabbitmq.port, user, user, vhost, tls=False)
+    await rabbitmq.ctl("clear_user_limits", user, "all")
+    await rabbitmq.ctl("delete_vhost", vhost)
+
+
+@pytest.mark.parametrize("of", ["vhost", "user"])
+async def test_too_many_connections(
+    of: str, portal: BlockingPortal, rabbitmq: RabbitmqNode, limited: AmqpEndpoint, wanted: Wanted
+) -> None:
+    whose = ("-p", limited.vhost) if of == "vhost" else (limited.user,)
+    await rabbitmq.ctl(f"set_{of}_limits", *whose, '{"max-connections": 0}')
+    said = await refused(portal, without_queues(limited))
+    assert "RabbitMQ takes no more connections (NOT_ALLOWED" in said
+    assert "set_vhost_limits" in said
+    item = broken(await check_rabbitmq(portal, limited, wanted))
+    assert item.name == "connections"
+    assert item.found.startswith("RabbitMQ takes no more connections (NOT_ALLOWED")
+
+
+async def test_a_virtual_host_that_is_down(
+    portal: BlockingPortal, rabbitmq: RabbitmqNode, limited: AmqpEndpoint, wanted: Wanted
+) -> None:
+    stop = f'rabbit_vhost_sup_sup:stop_and_delete_vhost(<<"{limited.vhost}">>).'
+    await rabbitmq.ctl("eval", stop)
+    said = await refused(portal, without_queues(limited))
+    assert "the virtual host is down" in said
+    item = broken(await check_rabbitmq(portal, limited, wanted))
+    assert item.name == "virtual host"
+    assert item.advice is not None
+    assert "restart_vhost" in item.advice
+
+
+async def test_a_guest_who_is_refused_hears_why_that_may_be(
+    portal: BlockingPortal, rabbitmq: RabbitmqNode
+) -> None:
+    [endpoint] = parse_amqp_urls(rabbitmq.url)
+    said = await refused(portal, without_queues(replace(endpoint, password="wrong")))  # noqa: S106
+    assert "lets guest in only from its own machine (loopback_users)" in said
+    said = await refused(portal, without_queues(replace(endpoint, user="nobody")))
+    assert "loopback_users" not in said
