@@ -1,10 +1,12 @@
 """Session after session with RabbitMQ, whose part is played by hand."""
 
 import random
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -20,6 +22,8 @@ from broker.amqp import (
 )
 from broker.backoff import Backoff
 from broker.mailbox import Mailbox
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.settings.secret_files import SecretFile
 from broker.supervisor import AmqpSupervisor
 from broker.wakeup import Gate
 from tests.autojump import autojump
@@ -263,6 +267,32 @@ async def test_many_brokers_spread_over_all_nodes(
     await settled()
     assert len(node.opened) == 60
     assert all(node.opened.count(host) > 10 for host in ("one", "two", "three"))
+
+
+async def test_a_file_that_does_not_answer_holds_up_neither_round_nor_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.supervisor._READ_TIMEOUT", 0.02)
+    answers = threading.Event()
+    nodes = AmqpNodes((), url_file=SecretFile("AMQP_URL", __file__, lambda _: answers.wait()))
+    supervisor = AmqpSupervisor(
+        cast("BlockingPortal", None),
+        sessions=[msgspec.structs.replace(parameters("one"), nodes=nodes)],
+        gated_queues=(),
+        other_queues=(),
+        consumption=Gate(),
+        backoff=Backoff(initial=0.01, maximum=0.01),
+    )
+    try:
+        with structlog.testing.capture_logs() as lines, trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(supervisor.run, Mailbox())
+                while len(lines) < 2:
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+    finally:
+        answers.set()
+    assert {line["error"] for line in lines} == {"AMQP_URL_FILE could not be read within 0.02 s"}
 
 
 @autojump

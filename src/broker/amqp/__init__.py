@@ -22,7 +22,7 @@ from broker.amqp.queue_state import QueueState, QueueType
 from broker.amqp.queues import Queues
 from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session, SessionLostError, open_session
-from broker.amqp.suspects import RefusedError
+from broker.amqp.suspects import PublishingRefusedError
 from broker.amqp.x_death import read_rabbitmqs_dead_letter
 from broker.endpoints import AmqpEndpoint
 
@@ -38,11 +38,11 @@ __all__ = [
     "Parked",
     "Part",
     "Publishing",
+    "PublishingRefusedError",
     "QueueState",
     "QueueType",
     "Queues",
     "Refusals",
-    "RefusedError",
     "Session",
     "SessionLostError",
     "SessionParameters",

@@ -11,7 +11,7 @@ from broker.amqp.marshal import header_frame_size
 from broker.amqp.parts import in_parts
 from broker.amqp.publisher import Outcome, Publisher, UnroutableError
 from broker.amqp.refusals import Refusals
-from broker.amqp.suspects import RefusedError, SuspectPublisher
+from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
 from broker.messages import RejectReason
 
 
@@ -55,7 +55,7 @@ class DeadLettering:
             return settlement
         try:
             await self._publish(publishing, delivery)
-        except RefusedError as refusal:
+        except PublishingRefusedError as refusal:
             error = f"RabbitMQ refuses it: {refusal}"
             return await self._instead(settlement, RejectReason.INTERNAL_ERROR, error)
         except UnroutableError as error:
@@ -96,10 +96,10 @@ class DeadLettering:
         try:
             try:
                 await self._publish_all(self._pieces(letter, delivery), delivery)
-            except RefusedError:
+            except PublishingRefusedError:
                 # It may be for what is kept of the original's properties and headers.
                 await self._publish_all(self._bare_pieces(letter, delivery), delivery)
-        except RefusedError as refusal:
+        except PublishingRefusedError as refusal:
             raise AmqpError(f"RabbitMQ refuses a dead letter: {refusal}") from refusal
         except UnroutableError as error:
             raise AmqpError(f"queue {letter.queue!r} cannot be created") from error
@@ -135,7 +135,7 @@ class DeadLettering:
         """Publish until RabbitMQ has confirmed it.
 
         Raises:
-            RefusedError: RabbitMQ closed a channel because of it; the session lives on.
+            PublishingRefusedError: RabbitMQ closed a channel because of it; the session lives on.
             UnroutableError: There is no queue for it and it could not be created.
             AmqpError: The connection was lost.
         """

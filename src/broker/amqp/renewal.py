@@ -13,7 +13,7 @@ from broker.amqp.properties import DELIVERY_COUNT_HEADER
 from broker.amqp.publisher import Outcome, Publisher
 from broker.amqp.raw_properties import edit_headers, join_properties, split_properties
 from broker.amqp.refusals import Refusals
-from broker.amqp.suspects import RefusedError, SuspectPublisher
+from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
 
 RENEWED_AT = 2
 """Returns of a message: few, as a policy may set a limit as low as this, and no AMQP client can see
@@ -59,7 +59,7 @@ class Renewal:
             return await self._publisher.publish_once(renewed) is Outcome.CONFIRMED
         try:
             return await self._suspects.publish(renewed) is Outcome.CONFIRMED
-        except RefusedError:
+        except PublishingRefusedError:
             return False
 
 

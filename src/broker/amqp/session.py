@@ -134,7 +134,7 @@ class Session:
         Otherwise as `publish_once`.
 
         Raises:
-            RefusedError: RabbitMQ closed the channel because of it.
+            PublishingRefusedError: RabbitMQ closed the channel because of it.
             AmqpError: The session was lost; whether it arrived is not known.
         """
         return await self._call(self._asyncio.publish_apart, publishing)

@@ -14,7 +14,7 @@ from broker.amqp.refusals import Refusals
 from broker.amqp.topology import RPC_TIMEOUT
 
 
-class RefusedError(Exception):
+class PublishingRefusedError(Exception):
     """RabbitMQ closed the channel because of a message; the text is what it said."""
 
 
@@ -47,7 +47,7 @@ class SuspectPublisher:
         """Publish once, and return what RabbitMQ made of it.
 
         Raises:
-            RefusedError: RabbitMQ closed the channel because of it.
+            PublishingRefusedError: RabbitMQ closed the channel because of it.
             AmqpError: The connection was lost for another reason, or could not be opened.
         """
         async with self._turn:
@@ -70,7 +70,7 @@ class SuspectPublisher:
             )
             await connection.close()
             if self._refusals.learn(reason):
-                raise RefusedError(describe(reason))
+                raise PublishingRefusedError(describe(reason))
             raise AmqpError(f"publishing suspects: {describe(reason)}")
 
     async def _opened(self) -> tuple[Publisher, Connection, Channel]:

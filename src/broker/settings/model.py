@@ -65,7 +65,8 @@ class Settings:
     amqp_cert_file: Path | None = setting(
         values.readable_file,
         default=None,
-        description="Client certificate (PEM) for amqps://, its key with it or apart.",
+        description="Client certificate (PEM) for amqps://, its key with it or apart; also the "
+        "login, when AMQP_URL has none.",
     )
     amqp_key_file: Path | None = setting(
         values.readable_file,

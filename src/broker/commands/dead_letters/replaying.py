@@ -9,7 +9,15 @@ from typing import Literal
 
 import trio
 
-from broker.amqp import AmqpError, Got, Outcome, Publishing, RefusedError, Session, replayed
+from broker.amqp import (
+    AmqpError,
+    Got,
+    Outcome,
+    Publishing,
+    PublishingRefusedError,
+    Session,
+    replayed,
+)
 from broker.commands.dead_letters.letter import Letter, now
 from broker.commands.dead_letters.progress import progress
 from broker.commands.dead_letters.selection import Selection
@@ -153,7 +161,7 @@ async def _outcomes(
             continue
         try:
             outcomes.append(await session.publish_apart(publishing))
-        except RefusedError as refusal:
+        except PublishingRefusedError as refusal:
             outcomes.append(str(refusal))
     return outcomes
 
