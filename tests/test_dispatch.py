@@ -285,6 +285,21 @@ def test_what_cannot_be_accepted_is_parked(
     }
 
 
+def test_priority_and_expiration_pass_with_what_agents_send(desk: Desk) -> None:
+    given: dict[str, Any] = {"priority": 7, "expiration": "60000"}
+    failure = desk.publish("in", chat(), **given)
+    desk.online("bob")
+    routed = desk.publish("in", chat(), **given)
+    forwarded = desk.publish("in", b'{"message_type": "ERROR"}', **given)
+    registered = desk.publish("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}', **given)
+    for publishing in (routed, forwarded):
+        assert (publishing.priority, publishing.expiration) == (7, "60000")
+    for publishing in (failure, registered):
+        assert (publishing.priority, publishing.expiration) == (None, None)
+    plain = desk.publish("in", chat())
+    assert (plain.priority, plain.expiration) == (None, None)
+
+
 def test_invalid_properties_are_parked_however_sound_the_body(desk: Desk) -> None:
     desk.online("bob")
     parked, why = desk.park("in", chat("stranger"), properties_error="the timestamp is absurd")

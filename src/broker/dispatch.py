@@ -41,6 +41,10 @@ _MOST_RETURNS = 10
 it must not wait for the 21st return, at which RabbitMQ 4 drops it."""
 _FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
+_PASSED_ON = frozenset({Outcome.ROUTED, Outcome.FORWARDED})
+"""Messages of agents that leave as they came: with their priority, and for as long as they are
+worth delivering. An answer is nobody's to expire."""
+
 _REGISTRY_EVENT = "REGISTRY_EVENT"
 """Stands for the types of what brokers tell each other."""
 
@@ -254,12 +258,15 @@ class Dispatcher:
         if len(body) > self._refusals.max_message_size:
             # Routing adds a receiver, and an answer repeats ids. RabbitMQ would close the channel.
             return _too_large(len(body), self._refusals.max_message_size)
+        passes_on = outcome in _PASSED_ON
         publishing = Publishing(
             self._queues.outputs[0] if queue is None else queue,
             body,
             self.broker_id,
             delivery.headers,
             delivery.correlation_id,
+            priority=delivery.priority if passes_on else None,
+            expiration=delivery.expiration if passes_on else None,
         )
         settlement = Settlement(
             delivery,

@@ -167,7 +167,7 @@ def test_what_the_original_lacks_is_ours_in_the_letter_and_gone_after_it() -> No
     assert headers["x-added-properties"] == "content_type,timestamp,app_id,message_id"
 
     assert read(sent_back(letter)) == (
-        {"delivery_mode": 2, "message_id": "ours"},
+        {"delivery_mode": 2, "message_id": "ours", "app_id": "me"},
         {"x-broker-replays": "1"},
     )
 
@@ -197,6 +197,7 @@ def test_any_number_of_letters_and_replays_change_nothing_else(
     expected = split_properties(raw)
     edit_headers(expected, add={"x-broker-replays": str(times)})
     expected.setdefault("message_id", short_string("ours"))
+    expected.setdefault("app_id", short_string("me"))
     assert split_properties(wire_of) == expected
 
 
@@ -223,7 +224,7 @@ def test_properties_that_cannot_be_read_are_kept_in_a_header(raw: bytes) -> None
     _, headers = read(letter)
     assert headers["x-original-properties"] == raw
     properties, headers = read(sent_back(letter))
-    assert properties == {"delivery_mode": 2, "message_id": "ours"}
+    assert properties == {"delivery_mode": 2, "message_id": "ours", "app_id": "me"}
     assert headers == {"x-broker-replays": "1"}
 
 
@@ -259,7 +260,7 @@ def test_a_letter_of_rabbitmqs_loses_what_rabbitmq_added() -> None:
     got = Got(1, b"", 0, found.headers, found.properties, raw_properties=raw)
     back = replayed(got, letter, app_id="me")
     assert read(back) == (
-        {"delivery_mode": 2, "message_id": "m"},
+        {"delivery_mode": 2, "message_id": "m", "app_id": "me"},
         {"x-tenant": "acme", "x-broker-replays": "1"},
     )
 

@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from msgspec import Raw
 
 from broker import codec, status_update
 from broker.amqp import Delivery, dead_letter
+from broker.amqp.all_properties import decode_all_properties
 from broker.central import session
 from broker.commands.asyncapi import asyncapi
 from broker.commands.asyncapi_document import asyncapi_document
 from broker.commands.asyncapi_messages import EXAMPLES
+from broker.commands.dead_letters import document
 from broker.messages import (
     ChatMessage,
     ClientDisconnected,
@@ -259,12 +262,14 @@ def test_everything_that_is_documented_is_written() -> None:
 
 
 def test_dead_letters_have_the_documented_headers() -> None:
-    for reason in RejectReason:
-        publishing = dead_letter(
-            Delivery("input", 1, b""), queue="parked", reason=reason, error="why", broker_id="b"
-        )
-        schema("DeadLetterHeaders").validate(dict(publishing.headers))
-        assert publishing.headers.keys() == SCHEMAS["DeadLetterHeaders"]["properties"].keys()
+    found: set[str] = set()
+    for reason, raw in product(RejectReason, (b"\0\0", b"\1\0\x0560000", b"\0\0trailing")):
+        delivery = Delivery("input", 1, b"", replays=3, raw_properties=raw)
+        letter = dead_letter(delivery, queue="letters", reason=reason, error="why", broker_id="b")
+        headers = {**letter.headers, **decode_all_properties(letter.kept or b"").headers}
+        schema("DeadLetterHeaders").validate(document.plain(headers))
+        found |= headers.keys()
+    assert found == SCHEMAS["DeadLetterHeaders"]["properties"].keys()
 
 
 # AsyncAPI 3.0.

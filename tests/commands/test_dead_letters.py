@@ -5,10 +5,12 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
-from pamqp.common import FieldValue
+from pamqp.commands import Basic
+from pamqp.common import FieldTable, FieldValue
 
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
@@ -128,6 +130,92 @@ async def test_a_replay_brings_back_what_came(mailroom: Mailroom) -> None:
     [message] = await mailroom.take(mailroom.metadata)
     assert message.body == b"registration"
     assert message.header.properties.headers == {"x-broker-replays": "1"}
+
+
+async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> None:
+    headers: FieldTable = {
+        "x-tenant": "acme",
+        "depth": {"a": [1]},
+        "x-broker-reason": "invalid_json",
+        "x-original-queue": mailroom.input,
+        "x-dead-lettered-at": "2026-01-02T03:04:05Z",
+        "x-added-properties": "timestamp",
+        "x-original-expiration": "60000",
+        "x-delivery-count": 7,
+        "CC": ["elsewhere"],
+        "BCC": ["elsewhere"],
+    }
+    its = Basic.Properties(
+        content_type="text/plain",
+        content_encoding="gzip",
+        headers=headers,
+        priority=7,
+        correlation_id="c",
+        reply_to="r",
+        message_id="m",
+        timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        message_type="t",
+        user_id="guest",
+        app_id="a\x1b",
+    )
+    await mailroom.raw.publish(mailroom.dead_letter, b"{", properties=its)
+    ran = await mailroom.run("dead-letters", "show", "--format", "json")
+    [letter] = ran.document
+    assert letter["properties"] == {
+        "content_type": "text/plain",
+        "content_encoding": "gzip",
+        "priority": 7,
+        "correlation_id": "c",
+        "reply_to": "r",
+        "message_id": "m",
+        "timestamp": "2026-01-02 03:04:05+00:00",
+        "type": "t",
+        "user_id": "guest",
+        "app_id": "a\x1b",
+    }
+    assert letter["headers"]["depth"] == {"a": [1]}
+    assert letter["headers"]["x-original-expiration"] == "60000"
+    ran = await mailroom.run("dead-letters", "show")
+    for line in (
+        "  content type  text/plain",
+        "  priority  7",
+        "  reply to  r",
+        "  message id  m",
+        '  timestamp  "2026-01-02 03:04:05+00:00"',
+        "  app id  a\\x1b",
+        "  header   x-tenant: acme",
+        "  header   x-original-expiration: 60000",
+    ):
+        assert f"{line}\n" in ran.out
+
+    assert (await mailroom.run("dead-letters", "replay")).code == 0
+    [message] = await mailroom.take(mailroom.input)
+    assert dict(message.header.properties) == {
+        **dict(its),
+        "headers": {
+            "x-tenant": "acme",
+            "depth": {"a": [1]},
+            "x-original-expiration": "60000",
+            "x-broker-replays": "1",
+        },
+        "delivery_mode": 2,
+        "timestamp": None,
+        "user_id": None,
+    }
+
+
+async def test_a_replay_that_keeps_its_id_stays_when_the_queue_is_gone(mailroom: Mailroom) -> None:
+    headers: FieldTable = {
+        "x-broker-reason": "r",
+        "x-original-queue": "nowhere",
+        "x-dead-lettered-at": "2026-01-02T03:04:05Z",
+    }
+    its = Basic.Properties(headers=headers, message_id="the sender's")
+    await mailroom.raw.publish(mailroom.dead_letter, b"{", properties=its)
+    ran = await mailroom.run("dead-letters", "replay", BROKER_INPUT_QUEUE="nowhere")
+    assert ran.code == 1
+    assert "there is no queue 'nowhere'" in ran.err
+    assert await mailroom.raw.ready(mailroom.dead_letter) == 1
 
 
 async def test_a_replay_of_some(mailroom: Mailroom) -> None:
@@ -265,8 +353,11 @@ TIMES: list[FieldValue] = [
     datetime.now(UTC),
 ]
 RAW = [
-    (raw_content.header_table(b"h", raw_content.nested_table(15_000)), "cannot be parsed"),
-    (raw_content.header_table(b"\xff", b"I\0\0\0\x01"), "cannot be parsed"),
+    (
+        raw_content.header_table(b"h", raw_content.nested_table(15_000)),
+        "x-broker-reason is missing",
+    ),
+    (raw_content.header_table(b"\xff", b"I\0\0\0\x01"), "x-broker-reason is missing"),
     (raw_content.header_table(b"h", raw_content.nested_table(100)), "x-broker-reason is missing"),
     (raw_content.header_table(b"h", raw_content.long(b"\xff" * 100)), "x-broker-reason is missing"),
     (
@@ -277,7 +368,7 @@ RAW = [
         raw_content.header_table(b"x-broker-reason", raw_content.long(b"\xff\x1b[2J")),
         "x-broker-reason is no short text",
     ),
-    (raw_content.flags(raw_content.FLAG_TIMESTAMP) + b"\xff" * 8, "cannot be parsed"),
+    (raw_content.flags(raw_content.FLAG_TIMESTAMP) + b"\xff" * 8, "x-broker-reason is missing"),
     (raw_content.header_table(b"\x1b[2J", b"I\0\0\0\x01"), "x-broker-reason is missing"),
 ]
 
@@ -384,6 +475,62 @@ async def test_what_the_broker_parks_comes_back_to_it(
         await until_parked(rig, 1)
         [letter] = await mailroom.list()
         assert (letter["reason"], letter["replays"]) == ("invalid_json", 3)
+
+
+async def test_a_dead_letter_keeps_all_properties_and_a_replay_restores_them(
+    rig: Rig, server: CentralServer, mailroom: Mailroom
+) -> None:
+    mailroom.settings |= {
+        "BROKER_INPUT_QUEUE": rig.input,
+        "BROKER_DEAD_LETTER_QUEUE": rig.dead_letter,
+    }
+    bring_online(server)
+    original = Basic.Properties(
+        content_type="text/plain",
+        content_encoding="gzip",
+        headers={
+            "x-tenant": "acme",
+            "nested": {"a": [1, None]},
+            "CC": ["nowhere"],
+            "BCC": ["nowhere"],
+        },
+        delivery_mode=1,
+        priority=7,
+        correlation_id="c",
+        reply_to="r",
+        expiration="3600000",
+        message_id="m",
+        timestamp=datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC),
+        message_type="t",
+        user_id="guest",
+        app_id="a",
+    )
+    kept = {**dict(original), "delivery_mode": 2, "user_id": None, "expiration": None}
+    kept.pop("headers")
+    async with rig.broker(server.url):
+        await rig.logged("routing_started")
+        await rig.publish(rig.input, b"{", properties=original)
+        [letter] = await rig.take(rig.dead_letter, 1)
+        # As it is, the broker can process it no better, and dead-letters it again.
+        await rig.publish(rig.dead_letter, letter.body, properties=letter.header.properties)
+        ran = await mailroom.run("dead-letters", "replay")
+        assert ran.out == "Replayed 1 message.\n"
+        [again] = await rig.take(rig.dead_letter, 1)
+    for one, replays in ((letter, {}), (again, {"x-broker-replays": "1"})):
+        found: dict[str, Any] = dict(one.header.properties)
+        headers = found.pop("headers")
+        assert found == kept
+        assert headers.pop("x-dead-lettered-at")
+        assert headers.pop("x-broker-error")
+        assert headers == {
+            "x-tenant": "acme",
+            "nested": {"a": [1, None]},
+            "x-broker-reason": "invalid_json",
+            "x-original-queue": rig.input,
+            "x-original-expiration": "3600000",
+            "x-broker-id": "broker-1",
+            **replays,
+        }
 
 
 async def until_parked(rig: Rig, count: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import trio
 from aiormq.abc import DeliveredMessage
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from pamqp.commands import Basic
 
 from broker.messages import AgentStatus
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
@@ -61,9 +62,16 @@ class Rig:
         async with open_broker(self.directory, given, command) as broker:
             yield broker
 
-    async def publish(self, queue: str, *bodies: bytes) -> None:
+    async def publish(
+        self, queue: str, *bodies: bytes, properties: Basic.Properties | None = None
+    ) -> None:
         with trio.fail_after(2 * PATIENCE):
-            await self._raw.publish(queue, *bodies)
+            await self._raw.publish(queue, *bodies, properties=properties)
+
+    async def publish_content(self, queue: str, *contents: tuple[bytes, bytes]) -> None:
+        """Publish pairs of hand-made properties (flags included) and body."""
+        with trio.fail_after(2 * PATIENCE):
+            await self._raw.publish_content(queue, *contents)
 
     async def take(self, queue: str, most: int, patience: float = 20.0) -> list[DeliveredMessage]:
         with trio.fail_after(2 * PATIENCE):

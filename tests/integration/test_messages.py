@@ -2,12 +2,15 @@
 
 import json
 import operator
+import struct
 from datetime import datetime
 from typing import Any
 
 from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 
 from broker.sandbox.central_server import CentralServer
+from chaos import raw_content
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 
 
@@ -156,3 +159,35 @@ async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralS
         await rig.declare(rig.dead_letter)
         created = [line["queue"] for line in await rig.logged("queue_created", 3)]
     assert created == [rig.metadata, rig.advertisement, rig.dead_letter]
+
+
+async def test_properties_that_nobody_uses_are_not_judged(rig: Rig, server: CentralServer) -> None:
+    bring_online(server)
+    microseconds = raw_content.flags(raw_content.FLAG_TIMESTAMP) + struct.pack(">Q", 17 * 10**14)
+    odd = [
+        microseconds,
+        raw_content.header_table(b"at", b"T" + b"\xff" * 8),
+        raw_content.header_table(b"\xff", raw_content.nested_table(15_000)),
+        raw_content.flags(1 << 7) + raw_content.short(b"\xff"),
+    ]
+    async with rig.broker(server.url):
+        await rig.logged("routing_started")
+        contents = [(properties, text(number, "agent_0")) for number, properties in enumerate(odd)]
+        await rig.publish_content(rig.input, *contents)
+        routed = await rig.take(rig.output, len(odd))
+        assert await rig.ready_count(rig.dead_letter) == 0
+    assert ids(routed) == [f"m-{number}" for number in range(len(odd))]
+
+
+async def test_priority_and_expiration_pass_to_the_routed_message(
+    rig: Rig, server: CentralServer
+) -> None:
+    bring_online(server)
+    properties = Basic.Properties(priority=7, expiration="3600000", reply_to="r", app_id="a")
+    async with rig.broker(server.url):
+        await rig.logged("routing_started")
+        await rig.publish(rig.input, text(1, "agent_0"), properties=properties)
+        [message] = await rig.take(rig.output, 1)
+    its = message.header.properties
+    assert (its.priority, its.expiration) == (7, "3600000")
+    assert (its.reply_to, its.app_id) == (None, "broker-1")

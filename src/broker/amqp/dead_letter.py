@@ -180,7 +180,7 @@ def replayed(message: Got, parked: Parked, *, app_id: str) -> Publishing:
     Args:
         message: The dead letter, with properties that can be read; its body is kept byte for byte.
         parked: What its headers say.
-        app_id: Who publishes.
+        app_id: Who publishes; set when the original did not say who sent it.
     """
     properties = split_properties(message.raw_properties)
     added = message.headers.get(_ADDED)
@@ -189,6 +189,7 @@ def replayed(message: Got, parked: Parked, *, app_id: str) -> Publishing:
     # RabbitMQ added its own to its own letters, as a broker does to its.
     own = _OWN_HEADERS if _REASON in message.headers else _RABBITMQS_HEADERS
     edit_headers(kept, drop=(*own, *_COPIES, DELIVERY_COUNT_HEADER))
+    kept.setdefault("app_id", short_string(app_id))
     return Publishing(
         queue=parked.queue,
         body=message.body,
