@@ -133,9 +133,10 @@ async def test_a_replay_brings_back_what_came(mailroom: Mailroom) -> None:
 
 
 async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> None:
+    depth: FieldTable = {"a": [1]}
     headers: FieldTable = {
         "x-tenant": "acme",
-        "depth": {"a": [1]},
+        "depth": depth,
         "x-broker-reason": "invalid_json",
         "x-original-queue": mailroom.input,
         "x-dead-lettered-at": "2026-01-02T03:04:05Z",
