@@ -8,6 +8,7 @@ from itertools import islice
 
 import msgspec
 
+from broker.lone_surrogates import mark_lone_surrogates
 from chaos import chat
 from chaos.parts import joined
 from chaos.taken import Taken
@@ -164,8 +165,9 @@ class _Books:
         self._last_number = -1
 
     def enter_output(self, taken: Taken) -> None:
+        body = mark_lone_surrogates(taken.body)
         try:
-            out = _decode(taken.body)
+            out = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             self._complain("not a message", "?")
             return
@@ -187,9 +189,10 @@ class _Books:
             self._complain("routed to its sender", out.message_id)
         elif out.receiver_id not in self._online(number).possibly:
             self._complain("routed to an agent that was not online", out.message_id)
-        fields = {name: bytes(value) for name, value in _decode_fields(taken.body).items()}
+        fields = {name: bytes(value) for name, value in _decode_fields(body).items()}
         fields.pop("receiver_id", None)
-        if fields != self._sent.odd_fields.get(number, chat.routed_fields(number)):
+        expected = self._sent.odd_fields.get(number, chat.routed_fields(number))
+        if fields != {name: mark_lone_surrogates(value) for name, value in expected.items()}:
             self._complain("changed", out.message_id)
 
     def enter_dead_letter(self, taken: Taken) -> None:

@@ -221,6 +221,10 @@ def _odd_values() -> Iterator[tuple[str, bytes, bytes]]:
     yield "duplicate keys of an unknown field", b'"a"', b'{"b": 1, "b": 2}'
     yield "NUL and escapes", b'"text_payload"', rb'"\u0000\u001b[2J\u2028\r\n"'
     yield "all planes", b'"text_payload"', rb'"\ud83d\ude80\uffff\udbff\udfff"'
+    yield "half an emoji", b'"text_payload"', rb'"A\ud83d"'
+    yield "the other half of it", b'"text_payload"', rb'"\uDE00A"'
+    yield "both halves in the wrong order", b'"odd"', rb'"\ude00\ud83d"'
+    yield "half an emoji in keys and values", b'"odd"', rb'{"\ud83d": ["\udc00", "\\ud83d"]}'
     yield "an empty key", b'""', b"[]"
     yield "a prototype", b'"__proto__"', b'{"isAdmin": true}'
     yield "null for an optional field", b'"in_reply_to"', b"null"

@@ -1,5 +1,7 @@
 """What is promised about any body, whatever queue it comes from."""
 
+import re
+
 from broker.amqp import Delivery
 from broker.amqp.dead_letter import dead_letter
 from broker.amqp.marshal import marshal_publishing
@@ -28,6 +30,11 @@ def text_field(fields: dict[str, Json], name: str) -> str | None:
     value = fields.get(name)
     assert value is None or isinstance(value, str)
     return value
+
+
+def shown(text: str) -> str:
+    """Return a text as people see it: what has no UTF-8, or no look, is replaced."""
+    return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def check_rejection(body: bytes, rejected: Rejected) -> None:

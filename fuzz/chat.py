@@ -1,6 +1,9 @@
 """Bodies from the input queue: what is accepted leaves as the same message for its receiver."""
 
+from msgspec.json import encode
+
 from broker.codec import decode_input, encode_routed, encode_routing_failure
+from broker.lone_surrogates import restore_lone_surrogates
 from broker.messages import UNKNOWN_SENDER, AgentError, ChatMessage, Rejected
 from broker.routing import FailureReason
 from fuzz.bodies import MAX_BYTES, check_rejection, parsed, text_field
@@ -25,7 +28,7 @@ def check(body: bytes) -> None:
             for name in _STRINGS:
                 text_field(fields, name)
             sender_id = text_field(fields, "sender_id")
-            assert message.sender_id == (UNKNOWN_SENDER if sender_id is None else sender_id)
+            assert _unmarked(message) == (UNKNOWN_SENDER if sender_id is None else sender_id)
             _check_routed(message, fields)
             _check_failure(message, fields)
 
@@ -43,8 +46,13 @@ def _check_failure(message: ChatMessage, fields: dict[str, Json]) -> None:
     original_id = fields.get("message_id")
     assert failure["message_type"] == "ERROR"
     assert failure["original_message_id"] == failure["in_reply_to_message_id"] == original_id
-    assert failure["original_sender_id"] == message.sender_id
+    assert failure["original_sender_id"] == _unmarked(message)
     assert failure.get("_client_id") == fields.get("_client_id")
+
+
+def _unmarked(message: ChatMessage) -> Json:
+    quoted = encode(message.sender_id)
+    return parse((restore_lone_surrogates(quoted) if message.is_marked else quoted).decode())
 
 
 def _parsed(encoded: bytes) -> dict[str, Json]:

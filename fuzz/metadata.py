@@ -2,16 +2,14 @@
 
 from broker.agent_ids import MAX_AGENT_ID_LENGTH
 from broker.codec import decode_metadata, encode_register_response
-from broker.lone_surrogates import mask_lone_surrogates
 from broker.messages import UNKNOWN_AGENT_NAME, ClientDisconnected, RegisterAgent, Rejected
-from fuzz.bodies import MAX_BYTES, MAX_NAME_LENGTH, check_rejection, parsed, text_field
+from fuzz.bodies import MAX_BYTES, MAX_NAME_LENGTH, check_rejection, parsed, shown, text_field
 from fuzz.json_oracle import Json, parse
 
 
 def check(body: bytes) -> None:
     """Decode a body from the metadata queue, and answer it."""
     message = decode_metadata(body, MAX_BYTES)
-    body = mask_lone_surrogates(body)
     match message:
         case Rejected():
             check_rejection(body, message)
@@ -34,7 +32,7 @@ def _check_agent_id(agent_id: str, fields: dict[str, Json]) -> None:
 
 def _check_registration(message: RegisterAgent, fields: dict[str, Json]) -> None:
     name = text_field(fields, "agent_name") or UNKNOWN_AGENT_NAME
-    assert message.agent_name == name[:MAX_NAME_LENGTH].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    assert message.agent_name == shown(name[:MAX_NAME_LENGTH])
     assert isinstance(fields.get("capabilities") or [], list)
     response = parse(encode_register_response(message).decode())
     assert isinstance(response, dict)

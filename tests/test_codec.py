@@ -68,6 +68,8 @@ DECODERS: list[Decode] = [
 
 # Surrogates have no UTF-8, and so no JSON.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+SHOWN_TEXTS = TEXTS.map(lambda text: text.replace("\0", ""))
+"""What is shown to people has replacement characters in their place."""
 IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 
 _decode_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -502,9 +504,9 @@ def test_servers_advertise_themselves(fields: str, expected: ServerAvailable) ->
     st.builds(
         RegistryEvent,
         st.one_of(
-            st.builds(RegisterAgent, IDS, TEXTS.filter(bool), st.none()),
+            st.builds(RegisterAgent, IDS, SHOWN_TEXTS.filter(bool), st.none()),
             st.builds(ClientDisconnected, IDS),
-            st.builds(ServerAvailable, st.none() | TEXTS, st.none() | TEXTS),
+            st.builds(ServerAvailable, st.none() | SHOWN_TEXTS, st.none() | SHOWN_TEXTS),
         ),
         st.builds(Version, st.integers(1, 2**53 - 1), IDS),
     )
@@ -704,24 +706,124 @@ HOSTILE_BODIES = {
 }
 
 
-@pytest.mark.parametrize(
-    "half",
-    [r"\ud83d", r"\uDE00", r"\ude00\ud83d", r"\ud83d\ud83d", r"\ud83d\ud83d\ude00", r"\\\ud83d\\"],
-)
+HALVES = [
+    r"\ud83d",
+    r"\uDE00",
+    r"\ude00\ud83d",
+    r"\ud83d\ud83d",
+    r"\ud83d\ud83d\ude00",
+    r"\\\ud83d\\",
+    r"\ud83dA\ud83e",
+]
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_an_emoji_is_routed_as_it_came(half: str) -> None:
+    fields = {
+        '"message_type"': '"TEXT"',
+        '"message_id"': f'"m{half}"',
+        '"sender_id"': f'"A{half}"',
+        '"text_payload"': f'"{half} \\\\ud83d \\ud83d\\ude00 {half}"',
+        '"in_reply_to"': f'"{half}"',
+        f'"key{half}"': "1",
+        '"nested"': f'[{{"a{half}":  ["{half}", 1.50]}}, "{half}"]',
+        '"routing_status"': f'"{half}"',
+    }
+    body = "{" + ", ".join(f"{name}:{value}" for name, value in fields.items()) + "}"
+    message = chat(body)
+    assert message.sender_id.isprintable() is False, "no agent can be called that"
+
+    fields |= {'"routing_status"': '"routed"', '"receiver_id"': '"bob"'}
+    routed = "{" + ",".join(f"{name}:{value}" for name, value in fields.items()) + "}"
+    # Names of fields and the sender of an answer are written anew, with whole emojis as they are.
+    rewritten = half.replace(r"\ud83d\ude00", "\U0001f600")
+    routed = routed.replace(f'"key{half}"', f'"key{rewritten}"')
+    assert encode_routed(message, "bob").decode() == routed
+
+    failure = encode_routing_failure(message, FailureReason.NO_AGENT_ONLINE, "new").decode()
+    assert f'"original_message_id":"m{half}"' in failure
+    assert f'"in_reply_to_message_id":"m{half}"' in failure
+    assert f'"original_sender_id":"A{rewritten}"' in failure
+    assert json.loads(failure)["original_sender_id"] == json.loads(f'"A{half}"')
+
+
+def test_half_an_emoji_does_not_make_ids_equal() -> None:
+    body = r'{"message_type": "TEXT", "sender_id": "%s"}'
+    senders = {chat(body % sender).sender_id for sender in (r"\ud83d", r"\ud83e", r"\ude00", "A")}
+    assert len(senders) == 4
+    assert chat(body % r"\ud83d").sender_id == chat(body % r"\ud83d").sender_id
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_an_emoji_in_what_is_not_routed(half: str) -> None:
+    assert decode_input(f'{{"message_type":"ERROR","a":"{half}"}}'.encode(), 99) == AgentError()
+    for body, reason in (
+        (f'["{half}"]', RejectReason.NOT_AN_OBJECT),
+        (f'{{"message_type": "{half}"}}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
+        (f'{{"message_type": "TEXT", "sender_id": ["{half}"]}}', RejectReason.INVALID_FIELD),
+        (f'{{"message_type": "TEXT", "a": "{half}"', RejectReason.INVALID_JSON),
+        (f'{{"message_type": "TEXT", "a": "{half}" 1}}', RejectReason.INVALID_JSON),
+        (f'{{"a": "{half}"}}', RejectReason.MISSING_MESSAGE_TYPE),
+    ):
+        rejected = decode_input(body.encode(), MAX_BYTES)
+        assert isinstance(rejected, Rejected)
+        assert rejected.reason is reason
+
+
+def test_a_body_that_is_large_by_half_emojis_only() -> None:
+    body = rb'{"message_type": "TEXT", "a": "%b"}' % (rb"\ud83d" * 1_000)
+    message = decode_input(body, len(body))
+    assert isinstance(message, ChatMessage)
+    assert encode_routed(message, "bob").count(rb"\ud83d") == 1_000
+
+
+def test_a_forged_mark_of_half_an_emoji_is_nothing() -> None:
+    forged = rb"\u0000lone-surrogate-d83d"
+    body = rb'{"message_type":"TEXT","a":"%b"}' % forged
+    assert forged in encode_routed(chat(body), "bob")
+    body = rb'{"message_type":"TEXT","a":"%b\ud83d"}' % forged
+    assert isinstance(decode_input(body, MAX_BYTES), Rejected)
+    body = rb'{"message_type":"TEXT","\u0000lone-surrogat\u0065-zz":"\ud83d"}'
+    assert rb'"\u0000lone-surrogate-zz":"\ud83d"' in encode_routed(chat(body), "bob")
+
+
+WITH_HALVES = st.text(st.characters(exclude_categories=[]), max_size=20)
+
+
+@given(st.dictionaries(WITH_HALVES, WITH_HALVES, max_size=4), WITH_HALVES, WITH_HALVES)
+def test_whatever_python_writes_arrives(unknown: dict[str, str], text: str, sender: str) -> None:
+    fields = {**unknown, "message_type": "TEXT", "text_payload": text, "sender_id": sender}
+    for name in MEANINGFUL:
+        if name not in fields or name == "receiver_id":
+            fields.pop(name, None)
+    # A pair in two escapes is one character again, for everybody who reads it.
+    body = json.dumps(fields)
+    message = chat(body)
+    expected = {**json.loads(body), "receiver_id": "bob"}
+    for name in ("_client_id", "_broadcast", "_target_agent_id"):
+        expected.pop(name, None)
+    if "routing_status" in expected:
+        expected["routing_status"] = "routed"
+    assert json.loads(encode_routed(message, "bob")) == expected
+
+
+@pytest.mark.parametrize("half", HALVES)
 def test_half_an_emoji_costs_its_field_of_what_the_server_says(half: str) -> None:
     registered = registration(
         f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "agent_name": "Ada {half}",'
-        f' "{half}": ["{half}"], "_client_id": "c"}}'
+        f' "{half}": ["{half}"], "_client_id": "c{half}"}}'
     )
     assert registered.agent_id == "a"
     assert registered.agent_name.startswith("Ada ")
     assert "\N{REPLACEMENT CHARACTER}" in registered.agent_name
     assert registered.agent_name.encode()
-    assert encode_register_response(registered)
+    assert f'"_client_id":"c{half}"' in encode_register_response(registered).decode()
     body = f'{{"message_type": "SERVER_AVAILABLE", "server_id": "{half}", "websocket_url": "u"}}'
     advertised = decode_advertisement(body.encode(), MAX_BYTES)
     assert isinstance(advertised, ServerAvailable)
     assert advertised.websocket_url == "u"
+    assert advertised.server_id is not None
+    assert "\0" not in advertised.server_id
 
     for message_type in ("REGISTER_AGENT", "CLIENT_DISCONNECTED"):
         body = f'{{"message_type": "{message_type}", "agent_id": "a{half}"}}'

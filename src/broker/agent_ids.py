@@ -2,6 +2,7 @@
 
 import re
 
+from broker.lone_surrogates import show_lone_surrogates
 from broker.messages import UNKNOWN_AGENT_NAME
 
 MAX_AGENT_ID_LENGTH = 255
@@ -23,5 +24,5 @@ def agent_name(text: str | None) -> str:
     if not text:
         return UNKNOWN_AGENT_NAME
     if "\0" in text:  # it may stand for a lone surrogate, and shows nothing in any case
-        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        text = show_lone_surrogates(text)
     return text[:_MAX_AGENT_NAME_LENGTH]

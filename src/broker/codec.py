@@ -11,9 +11,15 @@ from datetime import UTC, datetime
 from itertools import accumulate
 
 import msgspec
+from msgspec.structs import replace
 
 from broker.agent_ids import MAX_AGENT_ID_LENGTH, agent_name, is_agent_id
-from broker.lone_surrogates import mask_lone_surrogates
+from broker.lone_surrogates import (
+    mark_lone_surrogates,
+    mask_lone_surrogates,
+    restore_lone_surrogates,
+    show_lone_surrogates,
+)
 from broker.messages import (
     UNKNOWN_SENDER,
     AgentError,
@@ -76,11 +82,18 @@ class _RejectedError(Exception):
 def decode_input(body: bytes, max_bytes: int) -> ChatMessage | AgentError | Rejected:
     """Decode what agents send.
 
+    Lone surrogates are no obstacle: what comes of the message has them as they came.
+
     Args:
         body: The AMQP body.
         max_bytes: The largest body accepted, in bytes.
     """
-    return _decode(body, max_bytes, _input_message)
+    message = _decode(body, max_bytes, _input_message)
+    marked = _marked(body, message)
+    if marked is None:
+        return message
+    message = _decode(marked, len(marked), _input_message)
+    return replace(message, is_marked=True) if isinstance(message, ChatMessage) else message
 
 
 def decode_metadata(body: bytes, max_bytes: int) -> RegisterAgent | ClientDisconnected | Rejected:
@@ -88,12 +101,16 @@ def decode_metadata(body: bytes, max_bytes: int) -> RegisterAgent | ClientDiscon
 
     A lone surrogate costs at most its own field, as in `decode_frame`.
     """
-    return _decode_masked(body, max_bytes, _metadata_message)
+    message = _decode(body, max_bytes, _metadata_message)
+    marked = _marked(body, message)
+    return message if marked is None else _decode(marked, len(marked), _metadata_message)
 
 
 def decode_advertisement(body: bytes, max_bytes: int) -> ServerAvailable | Rejected:
     """Decode what a server says of itself. Arguments as for `decode_metadata`."""
-    return _decode_masked(body, max_bytes, _advertisement_message)
+    message = _decode(body, max_bytes, _advertisement_message)
+    marked = _marked(body, message)
+    return message if marked is None else _decode(marked, len(marked), _advertisement_message)
 
 
 def decode_registry_event(body: bytes, max_bytes: int) -> RegistryEvent | Rejected:
@@ -128,7 +145,7 @@ def encode_routed(message: ChatMessage, receiver_id: str) -> bytes:
         fields.pop(name, None)
     if "routing_status" in fields:
         fields["routing_status"] = "routed"
-    return _encode(fields)
+    return _encode_for(message, fields)
 
 
 def encode_routing_failure(message: ChatMessage, reason: FailureReason, message_id: str) -> bytes:
@@ -152,7 +169,12 @@ def encode_routing_failure(message: ChatMessage, reason: FailureReason, message_
         "original_sender_id": message.sender_id,
         "in_reply_to_message_id": original_id,
     }
-    return _encode(_with_client_id(failure, message.fields.get("_client_id")))
+    return _encode_for(message, _with_client_id(failure, message.fields.get("_client_id")))
+
+
+def _encode_for(message: ChatMessage, fields: Mapping[str, object]) -> bytes:
+    encoded = _encode(fields)
+    return restore_lone_surrogates(encoded) if message.is_marked else encoded
 
 
 def encode_register_response(message: RegisterAgent) -> bytes:
@@ -163,7 +185,7 @@ def encode_register_response(message: RegisterAgent) -> bytes:
         "agent_id": message.agent_id,
         "message": "Agent registered successfully",
     }
-    return _encode(_with_client_id(response, message.client_id))
+    return restore_lone_surrogates(_encode(_with_client_id(response, message.client_id)))
 
 
 def encode_registry_event(event: RegistryEvent) -> bytes:
@@ -222,15 +244,12 @@ def _decode[T](body: bytes, max_bytes: int, build: Callable[[str, Fields], T]) -
         return error.rejected
 
 
-def _decode_masked[T](
-    body: bytes, max_bytes: int, build: Callable[[str, Fields], T]
-) -> T | Rejected:
-    decoded = _decode(body, max_bytes, build)
+def _marked(body: bytes, decoded: object) -> bytes | None:
+    """Return a body to decode in the place of one that may have failed for lone surrogates."""
     if isinstance(decoded, Rejected) and decoded.reason is RejectReason.INVALID_JSON:
-        masked = mask_lone_surrogates(body)
-        if masked != body:
-            return _decode(masked, max_bytes, build)
-    return decoded
+        marked = mark_lone_surrogates(body)
+        return marked if marked != body else None
+    return None
 
 
 def _checked_fields(body: bytes, max_bytes: int) -> Fields:
@@ -356,8 +375,11 @@ def _change(
 
 
 def _server(fields: Fields) -> ServerAvailable:
+    server_id, websocket_url = _string(fields, "server_id"), _string(fields, "websocket_url")
+    # Shown to people, and connected to when it is a URL: a mark is none of either.
     return ServerAvailable(
-        server_id=_string(fields, "server_id"), websocket_url=_string(fields, "websocket_url")
+        server_id=server_id and show_lone_surrogates(server_id),
+        websocket_url=websocket_url and show_lone_surrogates(websocket_url),
     )
 
 

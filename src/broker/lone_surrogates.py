@@ -17,6 +17,36 @@ _ESCAPE = re.compile(
 )
 
 
+_NAME = "lone-surrogate-"
+_MARK = rb"\u0000" + _NAME.encode()
+"""Stands in a marked text for the backslash and the `u` of an escape; its digits stay."""
+_MARKED = re.compile(re.escape(_MARK) + rb"(?=[dD][89a-fA-F][0-9a-fA-F]{2})")
+_SHOWN = re.compile(f"\0(?:{_NAME}[0-9a-fA-F]{{4}})?")
+
+
+def mark_lone_surrogates(text: bytes) -> bytes:
+    r"""Return a JSON text in which lone surrogates are marked, to be restored after it was parsed.
+
+    Each becomes a NUL and a few characters that tell which it was: texts that differ still do, and
+    no agent id may contain a NUL. A text that has such a mark already is not changed.
+
+    It is for texts that could not be parsed, since it takes as long as parsing them.
+    """
+    if _MARK in text:
+        return text
+    return _ESCAPE.sub(lambda found: found[0] if found[1] else _MARK + found[0][2:], text)
+
+
+def restore_lone_surrogates(text: bytes) -> bytes:
+    """Return a JSON text of marked ones with the escapes as they were before."""
+    return _MARKED.sub(rb"\\u", text)
+
+
+def show_lone_surrogates(text: str) -> str:
+    """Return a text, masked or marked, with replacement characters for people."""
+    return _SHOWN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def mask_lone_surrogates(text: bytes) -> bytes:
     r"""Return a JSON text with a NUL (`\u0000`) in place of each lone surrogate.
 

@@ -55,11 +55,19 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """A TEXT, REPLY or SYSTEM message that wants a receiver."""
+    """A TEXT, REPLY or SYSTEM message that wants a receiver.
+
+    Attributes:
+        message_type: One of the three.
+        fields: All fields.
+        sender_id: The sender, or `UNKNOWN_SENDER`.
+        is_marked: Whether marks stand for lone surrogates; see `broker.lone_surrogates`.
+    """
 
     message_type: str
     fields: Fields
     sender_id: str
+    is_marked: bool = False
 
 
 class AgentError(msgspec.Struct, frozen=True):

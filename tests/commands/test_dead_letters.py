@@ -191,14 +191,15 @@ async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> 
 
     assert (await mailroom.run("dead-letters", "replay")).code == 0
     [message] = await mailroom.take(mailroom.input)
+    restored: FieldTable = {
+        "x-tenant": "acme",
+        "depth": depth,
+        "x-original-expiration": "60000",
+        "x-broker-replays": "1",
+    }
     assert dict(message.header.properties) == {
         **dict(its),
-        "headers": {
-            "x-tenant": "acme",
-            "depth": {"a": [1]},
-            "x-original-expiration": "60000",
-            "x-broker-replays": "1",
-        },
+        "headers": restored,
         "delivery_mode": 2,
         "timestamp": None,
         "user_id": None,
