@@ -161,6 +161,23 @@ async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralS
     assert created == [rig.metadata, rig.advertisement, rig.dead_letter]
 
 
+async def test_half_an_emoji_reaches_its_receiver(rig: Rig, server: CentralServer) -> None:
+    async with rig.broker(server.url):
+        await rig.logged("routing_started")
+        half = text(1, "agent_0\ud83d", text_payload="cut off: \ud83d", key={"\ude00": "\ud83d"})
+        await rig.publish(rig.input, half)
+        [failure] = decoded(await rig.take(rig.output, 1))
+        assert failure["reason"] == "no_agent_online"
+        assert failure["original_sender_id"] == "agent_0\ud83d"
+
+        bring_online(server, 1)
+        await rig.logged("registry_updated", times=2)
+        await rig.publish(rig.input, half)
+        [message] = await rig.take(rig.output, 1)
+    assert rb'"cut off: \ud83d"' in message.body
+    assert json.loads(message.body) == {**json.loads(half), "receiver_id": "agent_0"}
+
+
 async def test_properties_that_nobody_uses_are_not_judged(rig: Rig, server: CentralServer) -> None:
     bring_online(server)
     microseconds = raw_content.flags(raw_content.FLAG_TIMESTAMP) + struct.pack(">Q", 17 * 10**14)
