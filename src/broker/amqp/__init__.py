@@ -17,6 +17,7 @@ from broker.amqp.delivery import (
 from broker.amqp.errors import AmqpError
 from broker.amqp.mover import Moved
 from broker.amqp.parts import Part, joined, read_part
+from broker.amqp.properties import DELIVERY_COUNT_HEADER
 from broker.amqp.publisher import Outcome, UnroutableError
 from broker.amqp.queue_state import QueueState, QueueType
 from broker.amqp.queues import Queues
@@ -27,6 +28,7 @@ from broker.amqp.x_death import read_rabbitmqs_dead_letter
 from broker.endpoints import AmqpEndpoint
 
 __all__ = [
+    "DELIVERY_COUNT_HEADER",
     "AmqpEndpoint",
     "AmqpError",
     "DeadLetterAddress",

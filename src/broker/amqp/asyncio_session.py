@@ -223,6 +223,16 @@ class AsyncioSession:
         with translated(f"removing messages from {queue!r}"):
             await (await self._getter(queue)).acknowledge(messages)
 
+    async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
+        """Publish messages anew to their queue; see `Session.renew`."""
+        renewed = [
+            message
+            for message in messages
+            if await self._renewal.renew(queue, message.raw_properties, message.body)
+        ]
+        await self.acknowledge(queue, renewed)
+        return renewed
+
     async def queue_tools(self) -> tuple[Mover, Connection]:
         """Open what moves messages, and a connection for requests that may be refused.
 
@@ -244,6 +254,7 @@ class AsyncioSession:
         refusals = self._parameters.refusals
         self._suspects = SuspectPublisher(self._connect_apart, self._new_publisher, refusals)
         self._dead_lettering = DeadLettering(self._publisher, self._suspects, refusals)
+        self._renewal = Renewal(self._publisher, self._suspects, refusals)
         opened()
 
     def _learn(self, closing: "asyncio.Future[None]") -> None:
@@ -317,7 +328,7 @@ class AsyncioSession:
             writer=self._consuming.writer,
             publisher=self._publisher,
             dead_lettering=self._dead_lettering,
-            renewal=Renewal(self._publisher, self._suspects, self._parameters.refusals),
+            renewal=self._renewal,
             notices=self._notices,
             tasks=self._tasks,
             cancelled=self.fail,

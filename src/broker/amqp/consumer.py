@@ -229,7 +229,7 @@ class QueueConsumer:
         self._acknowledge_soon(settlement.delivery.tag)
 
     async def _renew(self, delivery: Delivery) -> None:
-        if await self._renewal.renew(delivery):
+        if await self._renewal.renew(delivery.queue, delivery.raw_properties, delivery.body):
             self._notices.renewed(self._queue)
             self._acknowledge_soon(delivery.tag)
         else:

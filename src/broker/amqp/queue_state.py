@@ -24,6 +24,7 @@ type QueueType = Literal["classic", "quorum"]
 
 _NO_TYPE = "?"
 """A type that no queue can have: no queue is created by declaring it."""
+_FIRST_THAT_DROPS = 4
 INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
 """How RabbitMQ tells the first property in which a declaration differs from what exists."""
 _CURRENT_TYPE = re.compile(r"arg 'x-queue-type' .* but current is (?:'([a-z]+)'|none)$")
@@ -99,18 +100,32 @@ def _arguments(kind: str) -> FieldTable:
 
 
 async def create(connection: Connection, queue: str, kind: QueueType) -> None:
-    """Declare a durable queue of a type; nothing changes when it exists like that.
+    """Declare a durable queue of a type that drops nothing; nothing changes when it exists.
+
+    RabbitMQ 4 has a quorum queue drop a message that came back too often, unless it is told not to.
+    A lower limit that a policy sets still holds, and should be one that dead-letters.
 
     Raises:
         AmqpError: RabbitMQ refused, or did not answer in time.
     """
+    arguments = _arguments(kind)
+    if kind == "quorum" and drops_by_default(connection):
+        arguments["x-delivery-limit"] = -1
 
     async def declare(channel: AbstractChannel) -> None:
-        await channel.queue_declare(
-            queue, durable=True, arguments=_arguments(kind), timeout=RPC_TIMEOUT
-        )
+        await channel.queue_declare(queue, durable=True, arguments=arguments, timeout=RPC_TIMEOUT)
 
     await _request(connection, f"creating queue {queue!r}", declare)
+
+
+def drops_by_default(connection: Connection) -> bool:
+    """Return whether quorum queues have a delivery limit of their own: RabbitMQ 4 and later.
+
+    RabbitMQ 3 would take a limit of -1 for one that each message exceeds.
+    """
+    version = str(connection.aiormq.server_properties.get("version", ""))
+    major = version.partition(".")[0]
+    return major.isdecimal() and int(major) >= _FIRST_THAT_DROPS
 
 
 async def delete(connection: Connection, queue: str, kind: str) -> int | None:

@@ -6,7 +6,7 @@ where no dead-letter exchange is set. A new message starts from zero. It goes to
 queue, so this waits until one lost session has followed another.
 """
 
-from broker.amqp.delivery import Delivery, Publishing
+from broker.amqp.delivery import Publishing
 from broker.amqp.field_table import UnreadablePropertiesError
 from broker.amqp.marshal import header_frame_size
 from broker.amqp.properties import DELIVERY_COUNT_HEADER
@@ -38,8 +38,13 @@ class Renewal:
         self._suspects = suspects
         self._refusals = refusals
 
-    async def renew(self, delivery: Delivery) -> bool:
+    async def renew(self, queue: str, properties: bytes, body: bytes) -> bool:
         """Publish a message to its own queue, with all its properties and headers.
+
+        Args:
+            queue: The queue.
+            properties: Flags and properties, as they came.
+            body: The body.
 
         Returns:
             Whether RabbitMQ confirmed it. If not, as when the queue is full, it must be settled in
@@ -48,7 +53,7 @@ class Renewal:
         Raises:
             AmqpError: The connection was lost.
         """
-        renewed = _renewed(delivery)
+        renewed = _renewed(queue, properties, body)
         if (
             renewed is None
             or len(renewed.body) > self._refusals.max_message_size
@@ -63,12 +68,12 @@ class Renewal:
             return False
 
 
-def _renewed(delivery: Delivery) -> Publishing | None:
+def _renewed(queue: str, raw: bytes, body: bytes) -> Publishing | None:
     try:
-        properties = split_properties(delivery.raw_properties)
+        properties = split_properties(raw)
         edit_headers(properties, drop=_NEVER_COPIED)
     except UnreadablePropertiesError:
         return None
     # RabbitMQ refuses any user but the one who publishes.
     properties.pop("user_id", None)
-    return Publishing(delivery.queue, delivery.body, "", kept=join_properties(properties))
+    return Publishing(queue, body, "", kept=join_properties(properties))

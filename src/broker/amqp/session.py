@@ -157,6 +157,19 @@ class Session:
         """
         return await self._call(self._asyncio.get, queue, count)
 
+    async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
+        """Publish messages that `get` returned to the end of their queue, and remove them.
+
+        Cancelling it ends the session, and may leave both in the queue.
+
+        Returns:
+            Those that RabbitMQ took; a queue that is full takes none.
+
+        Raises:
+            AmqpError: The session was lost; likewise.
+        """
+        return await self._call(self._asyncio.renew, queue, messages)
+
     async def acknowledge(self, queue: str, messages: Sequence[Got]) -> None:
         """Remove messages that `get` returned; RabbitMQ has done it on return.
 
