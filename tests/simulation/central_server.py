@@ -1,6 +1,7 @@
 """The central server: the truth about who is online, and a WebSocket that it may break."""
 
 import json
+from itertools import cycle
 from random import choice, random, sample
 from typing import Any
 
@@ -10,6 +11,10 @@ from trio_websocket import ConnectionClosed, HandshakeError
 from tests.central.peers import Network, Server
 from tests.simulation.trace import Trace
 from tests.simulation.traffic import AGENTS
+
+_NAMES = ("Ada", "half an emoji \ud83d", None, 5)
+_FLAGS = {True: (True, 1, 1.0, "true", "Online"), False: (False, 0, "False", "no")}
+"""As servers write them."""
 
 
 class CentralServer:
@@ -29,6 +34,9 @@ class CentralServer:
         self._trace = trace
         self._session: Server | None = None
         self._has_broker = False
+        self._names = cycle(_NAMES)
+        self._flags = {is_online: cycle(flags) for is_online, flags in _FLAGS.items()}
+        self._binary = cycle([False, True, True])
         self._unsent, self._outgoing = trio.open_memory_channel[str](1000)
 
     @property
@@ -64,7 +72,12 @@ class CentralServer:
 
     def tell(self, agents: Any, *, is_full: bool) -> None:
         entries: list[Any] = [
-            {"agent_id": agent, "is_online": agent in self.online} for agent in agents
+            {
+                "agent_id": agent,
+                "agent_name": next(self._names),
+                "is_online": next(self._flags[agent in self.online]),
+            }
+            for agent in agents
         ]
         self._say("AGENT_STATUS_UPDATE", agents=entries, is_full_update=is_full)
 
@@ -98,7 +111,9 @@ class CentralServer:
         assert self._session is not None
         async for text in self._outgoing:
             self._trace.note(f"websocket says {text}")
-            await self._session.send_text(text)
+            await self._session.websocket.send_message(
+                text.encode() if next(self._binary) else text
+            )
 
     def _say(self, message_type: str, **fields: Any) -> None:
         self._say_text(json.dumps({"message_type": message_type, **fields}))

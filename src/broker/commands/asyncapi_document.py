@@ -165,7 +165,8 @@ def _description(settings: Settings) -> str:
     return (
         "Message broker and agent registry for multi-agent systems, as its peers see it: it "
         "receives what they send, and sends what they receive. Each AMQP body and each WebSocket "
-        f"text frame is one JSON object in UTF-8, nested at most {MAX_DEPTH} levels deep. An AMQP "
+        f"frame, text or binary, is one JSON object in UTF-8, nested at most {MAX_DEPTH} levels "
+        "deep. An AMQP "
         f"body has at most {settings.broker_max_message_bytes} bytes. Fields that are not "
         "documented pass through as they are. Whatever a queue carries besides goes to the "
         "dead-letter queue."
