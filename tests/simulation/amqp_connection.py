@@ -94,6 +94,9 @@ class Connection(asyncio.Transport):
 
     # The client's side
 
+    def get_write_buffer_size(self) -> int:
+        return len(self._unread)
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._is_open:
             self._unread += data
