@@ -15,7 +15,6 @@ from chaos.scenario import Scenario
 _QUEUE_TYPES = ("classic", "quorum")
 _CROWD = 1_000
 """Ordinary messages for each that is not."""
-_RATE = 2_000
 _START_TIMEOUT = 30.0
 _POLL_INTERVAL = 0.2
 
@@ -26,9 +25,9 @@ async def impossible_messages(arena: Arena) -> Allowed:
     for queue_type in _QUEUE_TYPES:
         await arena.client.delete([arena.queues.input])
         await arena.client.declare([arena.queues.input], **{"x-queue-type": queue_type})
+        await _restart(arena, "")
         for ordeal in ORDEALS:
             lost += await _stand(arena, ordeal)
-            await _restart(arena, "")
     return Allowed(duplicates=lost * arena.prefetch)
 
 
@@ -42,7 +41,7 @@ async def _stand(arena: Arena, ordeal: Ordeal) -> int:
     # Made before the load begins, which takes numbers as well.
     hostile = [one for _ in range(rounds) for one in _made(arena, ordeal.after)]
     await arena.broker.start()
-    async with arena.load(_RATE) as load:
+    async with arena.load() as load:
         await arena.routing(within=_START_TIMEOUT)
         for number, one in hostile:
             await load.confirmed(len(arena.sent.confirmed) + _CROWD)
