@@ -471,6 +471,19 @@ def test_what_rabbitmq_does_not_take_falls_back_to_the_dead_letter_queue(desk: D
     assert desk.settle("in", chat()).fallback == DeadLetterAddress("dead", "broker_0001")
 
 
+@pytest.mark.parametrize(("returns", "expected"), [(9, None), (10, "internal_error")])
+def test_what_a_full_quorum_queue_has_had_back_too_often_is_dead_lettered(
+    desk: Desk, returns: int, expected: str | None
+) -> None:
+    """It is published anew at its second return, unless its queue refuses that."""
+    desk.online("bob")
+    settlement = desk.dispatcher.settle(Delivery("in", 1, chat(), delivery_count=returns))
+    assert settlement.rejected == expected
+    if expected is not None:
+        assert settlement.publishing is not None
+        assert "10 times" in settlement.publishing.headers["x-broker-error"]
+
+
 def test_a_dead_letter_has_nothing_to_fall_back_to(desk: Desk) -> None:
     assert desk.dispatcher.settle(Delivery("in", 1, b"")).fallback is None
 

@@ -286,6 +286,15 @@ def test_a_refused_protocol_version_is_left_to_aiormq() -> None:
     assert read(header + confirm) == read(header, confirm)
 
 
+@pytest.mark.parametrize(
+    ("offered", "agreed"),
+    [(0, 131_072), (1 << 32 - 1, 131_072), (131_073, 131_072), (131_072, 131_072), (4096, 4096)],
+)
+def test_frame_max_is_negotiated_down(offered: int, agreed: int) -> None:
+    _, shown = read(marshal(commands.Connection.Tune(2047, offered, 60), 0))
+    assert shown == marshal(commands.Connection.Tune(2047, agreed, 60), 0)
+
+
 def test_remembers_why_rabbitmq_closed_the_connection() -> None:
     close = marshal(commands.Connection.Close(530, "NOT_ALLOWED - ü", 10, 40), 0)
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+import structlog
 import trio
 from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
@@ -395,6 +396,34 @@ async def test_an_unroutable_message_has_a_second_choice(
     assert [message.body for message in await raw.take(queues.parked, 1)] == [b"a"]
 
 
+async def test_a_dead_letter_is_counted_once_it_is_confirmed(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    await raw.declare(queues.input)
+    arguments: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    await raw.declare(queues.parked, **arguments)
+    await raw.publish(queues.parked, b"full")
+    await raw.publish(queues.input, b"a")
+    inbox = Inbox(
+        lambda delivery: Settlement(
+            delivery, Publishing(queues.parked, delivery.body, APP_ID), rejected="too_deep"
+        )
+    )
+    with structlog.testing.capture_logs() as lines:
+        async with (
+            open_session(portal, parameters) as session,
+            consuming(session, queues.input, inbox),
+        ):
+            await inbox.holds(1)
+            await trio.sleep(0.5)
+            assert parameters.tally.dead_lettered["too_deep"] == 0
+            assert "dead_lettered" not in [line["event"] for line in lines]
+            await raw.take(queues.parked, 1)
+    assert parameters.tally.dead_lettered["too_deep"] == 1
+    assert [note.queue for note in parameters.tally.latest_dead_letters] == [queues.input]
+    assert "dead_lettered" in [line["event"] for line in lines]
+
+
 async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
     portal: BlockingPortal,
     parameters: SessionParameters,
@@ -410,7 +439,9 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
         async with open_session(portal, parameters) as session:
             await session.consume(queues.input, Inbox(forwarded_to(queues.output)).take)
 
-    assert str(await lost(consume)) == f"queue {queues.output!r} cannot be created"
+    assert str(await lost(consume)) == (
+        f"RabbitMQ found no queue {queues.output!r}, even after the broker created it"
+    )
     assert (await raw.take(queues.input, 1))[0].redelivered
 
 
