@@ -125,7 +125,7 @@ async def test_all_gated_queues_pause_and_resume_together(
             assert sorted(node.session.consuming) == ["advert", "meta"]
             rig.gate.open()
             await settled()
-            assert node.session.consuming[2:] == ["in-1", "in-2", "in-3"]
+            assert sorted(node.session.consuming[2:]) == ["in-1", "in-2", "in-3"]
             for queue in ("in-3", "in-1"):
                 node.session.deliver(queue)
                 mail = await rig.mailbox.receive()
@@ -135,7 +135,8 @@ async def test_all_gated_queues_pause_and_resume_together(
             rig.gate.close()
             await settled()
     for event in ("routing_started", "routing_paused"):
-        assert [line["queue"] for line in rig.events(event)] == ["in-1", "in-2", "in-3"] * 2
+        logged = [line["queue"] for line in rig.events(event)]
+        assert sorted(logged[:3]) == sorted(logged[3:]) == ["in-1", "in-2", "in-3"]
 
 
 @autojump

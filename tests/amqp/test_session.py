@@ -371,7 +371,7 @@ async def test_an_unroutable_message_has_a_second_choice(
     raw: RawRabbitmq,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    nothing_is_created(monkeypatch)
     await raw.declare(queues.input)
     await raw.declare(queues.parked)
     await raw.publish(queues.input, b"a")
@@ -399,15 +399,20 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
     raw: RawRabbitmq,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    nothing_is_created(monkeypatch)
     await raw.declare(queues.input)
     await raw.publish(queues.input, b"a")
 
-    async def consume() -> None:
-        async with open_session(portal, parameters) as session:
-            await session.consume(queues.input, Inbox(forwarded_to(queues.output)).take)
+    inbox = Inbox(forwarded_to(queues.output))
+    hasty = msgspec.structs.replace(parameters, drain_timeout=0.2)
 
-    assert str(await lost(consume)) == f"queue {queues.output!r} cannot be created"
+    async def consume() -> None:
+        async with open_session(portal, hasty) as session:
+            async with consuming(session, queues.input, inbox):
+                await inbox.holds(1)
+                await eventually(lambda: session.tried_again == {queues.output: 1})
+
+    assert "not settled in time" in str(await lost(consume))
     assert (await raw.take(queues.input, 1))[0].redelivered
 
 
@@ -417,14 +422,26 @@ async def test_publishing_to_a_queue_that_cannot_be_created_is_an_error_of_its_o
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    nothing_is_created(monkeypatch)
     async with open_session(portal, parameters) as session:
         with pytest.raises(UnroutableError):
             await session.publish([Publishing(queues.output, b"a", APP_ID)])
 
 
+def nothing_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    monkeypatch.setattr(asyncio_session, "create_missing", do_nothing)
+
+
 async def do_nothing(*_: object) -> None:
     pass
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until something holds that RabbitMQ or another thread makes true."""
+    with trio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - another thread has no event
+            await trio.sleep(0.02)
 
 
 async def test_what_a_full_queue_refuses_is_held_and_tried_again(
@@ -496,11 +513,17 @@ async def test_creates_missing_queues_as_peers_do(
 
 
 async def test_both_sides_promise_signs_of_life(
-    portal: BlockingPortal, parameters: SessionParameters, rabbitmq: RabbitmqNode
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    rabbitmq: RabbitmqNode,
 ) -> None:
     """Without them, a peer that vanished is noticed by TCP alone, after minutes."""
     named = msgspec.structs.replace(parameters, name=f"alive {uuid4().hex}")
-    async with open_session(portal, named):
+    async with (
+        open_session(portal, named) as session,
+        consuming(session, queues.input, Inbox()),
+    ):
         listed = await rabbitmq.ctl("list_connections", "timeout", "client_properties")
     promised = [line.split("\t")[0] for line in listed.splitlines() if named.name in line]
     assert promised == [str(HEARTBEAT)] * 2
@@ -642,15 +665,15 @@ async def test_a_cancelled_consumer_ends_the_session(
     )
 
 
-async def test_a_queue_that_is_gone_cannot_be_consumed(
+async def test_a_queue_that_is_gone_is_created_again_and_consumed(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    async def consume() -> None:
-        async with open_session(portal, parameters) as session:
-            await raw.delete(queues.input)
-            await session.consume(queues.input, Inbox().take)
-
-    assert "no queue" in str(await lost(consume))
+    inbox = Inbox(Settlement)
+    async with open_session(portal, parameters) as session:
+        await raw.delete(queues.input)
+        async with consuming(session, queues.input, inbox):
+            await raw.publish(queues.input, b"a")
+            await inbox.holds(1)
 
 
 async def close_all_connections(node: RabbitmqNode, _proxy: Proxy) -> None:

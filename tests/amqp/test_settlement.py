@@ -42,10 +42,10 @@ def test_acknowledges_up_to_the_first_unsettled_delivery(order: list[int]) -> No
         run = acknowledged
         while run + 1 in settled:
             run += 1
-        assert window.take_acknowledgeable() == (run if run > acknowledged else None)
+        assert window.take_acknowledgeable() == ([(run, True)] if run > acknowledged else [])
         acknowledged = run
         assert len(window) == len(order) - acknowledged
-    assert window.take_acknowledgeable() is None
+    assert window.take_acknowledgeable() == []
 
 
 class ConsumerUnderTest:

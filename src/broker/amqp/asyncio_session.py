@@ -1,33 +1,43 @@
-"""The asyncio half of a session: two connections, a publisher, a consumer for each queue.
+"""The asyncio half of a session: a publisher, and consumers with a connection each.
 
-Delivery tags live and die with their channel, so everything that knows one lives in here. Trouble
-with any channel or connection ends the whole session; nothing is patched.
+Delivery tags live and die with their channel, so everything that knows one lives in here. The loss
+of any connection ends the whole session; nothing is patched. What RabbitMQ refuses about one queue
+concerns that queue alone. It closes the channel, and for some refusals the connection: so each
+consumer has its own, which goes with it and leaves no late frames to anybody.
 """
 
 import asyncio
-import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import starmap
-from typing import cast
+from typing import Any
 
 import anyio
-import msgspec
 import structlog
 from aiormq import Channel
 
+from broker.amqp.announcer import Announcer
+from broker.amqp.availability import QueueAvailability
+from broker.amqp.confinement import open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
-from broker.amqp.delivery import Got, Publishing, Settlement
-from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.consumers import Consumers
+from broker.amqp.delivery import Delivery, Got, Publishing, Settlement
+from broker.amqp.errors import (
+    AmqpError,
+    QueueUnavailableError,
+    confined,
+    describe,
+    translated,
+)
 from broker.amqp.getter import QueueGetter
 from broker.amqp.mover import Mover
 from broker.amqp.publisher import Outcome, Publisher
-from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
-from broker.endpoints import AmqpEndpoint
+from broker.amqp.session_parameters import SessionParameters
+from broker.amqp.topology import create_missing, ensure_fanouts, ensure_queues
 from broker.error_groups import first_error
-from broker.observe.tally import PublishTally
 
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
@@ -35,31 +45,6 @@ _CONFIRM_CHECK_INTERVAL = 1.0
 
 
 _log = structlog.get_logger(__name__)
-
-
-class SessionParameters(msgspec.Struct, frozen=True):
-    """How to open a session.
-
-    Attributes:
-        endpoint: The RabbitMQ node.
-        name: Names the connections in RabbitMQ's own listings.
-        queues: Queues that must exist; those that do not are created.
-        fanouts: Fanout exchanges, likewise. Each can be consumed like a queue of its name, and
-            gives then what is published to it from that moment on.
-        prefetch: Unacknowledged deliveries held at once, per consumer.
-        drain_timeout: Seconds that a consumer which stops waits for its last settlements.
-        tls: For endpoints with TLS.
-        tally: Counts what becomes of the publishings.
-    """
-
-    endpoint: AmqpEndpoint
-    name: str
-    queues: tuple[str, ...] = ()
-    fanouts: tuple[str, ...] = ()
-    prefetch: int = 1000
-    drain_timeout: float = 20.0
-    tls: ssl.SSLContext | None = None
-    tally: PublishTally = msgspec.field(default_factory=PublishTally)
 
 
 class AsyncioSession:
@@ -77,21 +62,41 @@ class AsyncioSession:
         self._end = asyncio.Event()
         self._error: AmqpError | None = None
         self._connections: list[Connection] = []
-        self._consumers: dict[str, QueueConsumer] = {}
+        self._consumers: Consumers | None = None
+        self._getting: Connection | None = None
         self._getters: dict[str, QueueGetter] = {}
-        self._recreations: dict[str, asyncio.Task[None]] = {}
+        self._availability = QueueAvailability(self._spawn, self._create_missing)
+        self._announcer: Announcer | None = None
         self.is_blocked = False
 
     @property
     def consumed(self) -> AbstractSet[str]:
         """The queues that are consumed now. Another thread may ask, too."""
-        consumers = tuple(self._consumers.items())
-        return {queue for queue, consumer in consumers if consumer.is_consuming}
+        return frozenset() if self._consumers is None else self._consumers.consumed
 
     @property
     def in_flight(self) -> int:
         """How many deliveries are not acknowledged yet. Another thread may ask, too."""
-        return sum(consumer.in_flight for consumer in tuple(self._consumers.values()))
+        return 0 if self._consumers is None else self._consumers.in_flight
+
+    @property
+    def on_hold(self) -> Mapping[str, int]:
+        """How many of them wait for long, by queue. Another thread may ask, too."""
+        return {} if self._consumers is None else self._consumers.on_hold
+
+    @property
+    def tried_again(self) -> Mapping[str, int]:
+        """How many messages RabbitMQ did not take at first, by where they go."""
+        return {} if self._consumers is None else self._consumers.tried_again
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Why queues and exchanges take no messages, by name. Another thread may ask, too."""
+        problems = dict(self._availability.problems)
+        announcing = None if self._announcer is None else self._announcer.problem
+        if announcing is not None:
+            problems |= dict.fromkeys(self._parameters.fanouts, announcing)
+        return problems
 
     async def run(self, opened: Callable[[], None]) -> None:
         """Open the session, keep it open until it ends, close it.
@@ -113,7 +118,12 @@ class AsyncioSession:
         finally:
             self._end.set()
             with anyio.CancelScope(shield=True):
-                await asyncio.gather(*(connection.close() for connection in self._connections))
+                closing = [connection.close() for connection in self._connections]
+                if self._announcer is not None:
+                    closing.append(self._announcer.close())
+                if self._consumers is not None:
+                    closing.append(self._consumers.close())
+                await asyncio.gather(*closing)
         if self._error is not None:
             raise self._error
 
@@ -149,16 +159,17 @@ class AsyncioSession:
         raise self._error or AmqpError("the session has ended")
 
     async def consumer(self, queue: str) -> QueueConsumer:
-        """Return the consumer of a queue, which consumes once it is started.
+        """Return the consumer of a queue; see `Consumers.get`."""
+        return await self._opened_consumers.get(queue)
 
-        Raises:
-            AmqpError: RabbitMQ refused or did not answer in time.
-        """
-        consumer = self._consumers.get(queue)
-        if consumer is None:
-            consumer = await self._new_consumer(queue)
-            self._consumers[queue] = consumer
-        return consumer
+    async def start(
+        self,
+        consumer: QueueConsumer,
+        deliver: Callable[[list[Delivery]], None],
+        on_loss: Callable[[AmqpError], None],
+    ) -> None:
+        """Let a consumer consume; see `Consumers.start`."""
+        await self._opened_consumers.start(consumer, deliver, on_loss)
 
     def settle(self, consumer: QueueConsumer, settlements: Sequence[Settlement]) -> None:
         """Settle deliveries; see `QueueConsumer.settle`. A failure ends the session."""
@@ -223,16 +234,37 @@ class AsyncioSession:
         return Mover(moving, channel, user), declaring
 
     async def _open(self, opened: Callable[[], None]) -> None:
-        await self._ensure(self._parameters.queues, self._parameters.fanouts)
-        self._consuming = await self._connect("consume")
+        await self._ensure_all()
         self._publishing = await self._connect("publish")
         channel = await self._channel(self._publishing, publisher_confirms=True)
         self._publisher = Publisher(
-            channel, self._publishing.writer, self._recreate, self._parameters.tally
+            channel, self._publishing.writer, self._availability.wait, self._parameters.tally
         )
         self._publishing.add_sink(channel.number, self._publisher)
+        fanouts = self._parameters.fanouts
+        if fanouts:
+            self._announcer = Announcer(self._new_connection, fanouts, self._parameters.tally)
+            self._tasks.create_task(self._announcer.run())
+        self._consumers = Consumers(
+            connect=self._new_connection,
+            fanouts=fanouts,
+            prefetch=self._parameters.prefetch,
+            publisher=self._publisher,
+            announcer=self._announcer,
+            tasks=self._tasks,
+            fail=self.fail,
+        )
         self._tasks.create_task(self._watch_confirms())
         opened()
+
+    @property
+    def _opened_consumers(self) -> Consumers:
+        if self._consumers is None:
+            raise AmqpError("the session is not open")
+        return self._consumers
+
+    def _spawn(self, task: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        return self._tasks.create_task(task)
 
     def _new_connection(self, purpose: str) -> Connection:
         parameters = self._parameters
@@ -247,58 +279,55 @@ class AsyncioSession:
         self._end_with(connection.aiormq.closing)
         return connection
 
-    async def _ensure(self, queues: Sequence[str], fanouts: Sequence[str] = ()) -> None:
+    @asynccontextmanager
+    async def _requests(self) -> AsyncIterator[Connection]:
+        """Open a connection for requests that may be refused, for the length of the block."""
         connection = self._new_connection("declare")
         try:
             await connection.open()
-            await ensure_queues(connection, queues)
-            await ensure_fanouts(connection, fanouts)
+            yield connection
         finally:
             with anyio.CancelScope(shield=True):
                 await connection.close()
 
-    async def _recreate(self, queue: str) -> None:
-        # Many messages come back at once when their queue is gone; one connection serves them all.
-        with translated(f"creating queue {queue!r}"):
-            task = self._recreations.get(queue)
-            if task is None:
-                task = self._tasks.create_task(self._ensure([queue]))
-                self._recreations[queue] = task
-                task.add_done_callback(lambda _: self._recreations.pop(queue))
-            await asyncio.shield(task)
+    async def _ensure_all(self) -> None:
+        queues, fanouts = list(self._parameters.queues), list(self._parameters.fanouts)
+        while queues or fanouts:
+            async with self._requests() as connection:
+                try:
+                    with confined():
+                        while queues:
+                            await ensure_queues(connection, [queues[0]])
+                            del queues[0]
+                        while fanouts:
+                            await ensure_fanouts(connection, [fanouts[0]])
+                            del fanouts[0]
+                except QueueUnavailableError as error:
+                    # The rest is asked for on another connection: some refusals close it.
+                    if queues:
+                        self._availability.refused(queues.pop(0), str(error))
+                    else:
+                        del fanouts[0]  # the announcer and the consumer meet it again
 
-    async def _new_consumer(self, queue: str) -> QueueConsumer:
-        channel = await self._channel(self._consuming, publisher_confirms=False)
-        with translated(f"setting the prefetch of {queue!r}"):
-            await channel.basic_qos(prefetch_count=self._parameters.prefetch, timeout=RPC_TIMEOUT)
-        is_fanout = queue in self._parameters.fanouts
-        consumer = QueueConsumer(
-            queue,
-            channel,
-            consumed=await listen(channel, queue) if is_fanout else queue,
-            writer=self._consuming.writer,
-            publisher=self._publisher,
-            tasks=self._tasks,
-            cancelled=self.fail,
-        )
-        self._consuming.add_sink(channel.number, consumer)
-        return consumer
+    async def _create_missing(self, queue: str) -> None:
+        async with self._requests() as connection:
+            with confined():
+                await create_missing(connection, queue)
 
     async def _getter(self, queue: str) -> QueueGetter:
         getter = self._getters.get(queue)
         if getter is None:
-            channel = await self._channel(self._consuming, publisher_confirms=False)
-            getter = self._getters[queue] = QueueGetter(queue, channel, self._consuming.writer)
-            self._consuming.add_taker(channel.number, getter)
+            if self._getting is None:
+                self._getting = await self._connect("get")
+            channel = await self._channel(self._getting, publisher_confirms=False)
+            getter = self._getters[queue] = QueueGetter(queue, channel, self._getting.writer)
+            self._getting.add_taker(channel.number, getter)
         return getter
 
     async def _channel(self, connection: Connection, *, publisher_confirms: bool) -> Channel:
-        with translated("opening a channel"):
-            channel = await connection.aiormq.channel(
-                publisher_confirms=publisher_confirms, timeout=RPC_TIMEOUT
-            )
+        channel = await open_channel(connection, publisher_confirms=publisher_confirms)
         self._end_with(channel.closing)
-        return cast("Channel", channel)
+        return channel
 
     def _end_with(self, closing: "asyncio.Future[None]") -> None:
         def closed(future: "asyncio.Future[None]") -> None:
@@ -309,15 +338,25 @@ class AsyncioSession:
 
     async def _watch_confirms(self) -> None:
         loop = asyncio.get_running_loop()
-        publisher = self._publisher
         while True:
             await asyncio.sleep(_CONFIRM_CHECK_INTERVAL)
-            self.is_blocked = await self._publishing.is_blocked()
-            if self.is_blocked:
-                # An alarm: RabbitMQ stopped reading, and takes its time.
-                publisher.last_progress = loop.time()
-            elif publisher.unconfirmed and loop.time() - publisher.last_progress > CONFIRM_TIMEOUT:
-                raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
+            self._opened_consumers.hold_overdue()
+            self._availability.waiting(self.tried_again.keys() - set(self._parameters.fanouts))
+            announcer = self._announcer
+            self.is_blocked = await self._publishing.is_blocked() or (
+                announcer is not None and await announcer.is_blocked()
+            )
+            announcing = None if announcer is None else announcer.publisher
+            for publisher in (self._publisher, announcing):
+                if publisher is None:
+                    continue
+                if self.is_blocked:
+                    # An alarm: RabbitMQ stopped reading, and takes its time.
+                    publisher.last_progress = loop.time()
+                elif publisher.unconfirmed and (
+                    loop.time() - publisher.last_progress > CONFIRM_TIMEOUT
+                ):
+                    raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
 
 
 def _set[T](future: "asyncio.Future[T]", result: T) -> None:
