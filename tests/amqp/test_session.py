@@ -407,10 +407,12 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
     hasty = msgspec.structs.replace(parameters, drain_timeout=0.2)
 
     async def consume() -> None:
-        async with open_session(portal, hasty) as session:
-            async with consuming(session, queues.input, inbox):
-                await inbox.holds(1)
-                await eventually(lambda: session.tried_again == {queues.output: 1})
+        async with (
+            open_session(portal, hasty) as session,
+            consuming(session, queues.input, inbox),
+        ):
+            await inbox.holds(1)
+            await eventually(lambda: session.tried_again == {queues.output: 1})
 
     assert "not settled in time" in str(await lost(consume))
     assert (await raw.take(queues.input, 1))[0].redelivered
@@ -440,7 +442,7 @@ async def do_nothing(*_: object) -> None:
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until something holds that RabbitMQ or another thread makes true."""
     with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - another thread has no event
+        while not condition():
             await trio.sleep(0.02)
 
 

@@ -29,6 +29,7 @@ INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
 _CURRENT_TYPE = re.compile(
     r"arg 'x-queue-type' .* but current is (?:(?:the value )?'([a-z]+)'.*|none)$"
 )
+_OF_A_STREAM = "of queue type rabbit_stream_queue"
 NO_CONSUMER: FieldTable = {"x-priority": "none"}
 """What no consumer can have: none is made by asking for it."""
 
@@ -111,11 +112,15 @@ async def _type_told_to_consumer(connection: Connection, queue: str) -> str | No
     try:
         async with _channel(connection) as channel:
             await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
-    except ChannelPreconditionFailed as refusal:
-        return "stream" if "stream" in describe(refusal).rpartition("/'")[2] else None
-    except ChannelClosed:
-        return None  # consuming in earnest will tell why
+    except ChannelClosed as refusal:
+        # Consuming in earnest will tell of another refusal.
+        return "stream" if tells_stream(refusal) else None
     return None
+
+
+def tells_stream(refusal: ChannelClosed | None) -> bool:
+    """Return whether the refusal of `NO_CONSUMER` says that it was asked of a stream."""
+    return refusal is not None and describe(refusal).endswith(_OF_A_STREAM)
 
 
 async def _ignore(_: DeliveredMessage) -> None:
