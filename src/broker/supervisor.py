@@ -105,6 +105,11 @@ class AmqpSupervisor:
         return {} if self._session is None else self._session.tried_again
 
     @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ neither takes nor refuses, although it answers."""
+        return 0 if self._session is None else self._session.overdue
+
+    @property
     def on_hold(self) -> Mapping[str, int]:
         """How many deliveries wait until RabbitMQ takes what comes of them, by queue."""
         return {} if self._session is None else self._session.on_hold

@@ -12,6 +12,7 @@ from broker.amqp import (
     SessionLostError,
     SessionParameters,
     asyncio_session,
+    confirm_watch,
     open_session,
 )
 from broker.endpoints import parse_amqp_urls
@@ -26,8 +27,8 @@ MESSAGE = [Publishing("q", b"a", "me")]
 async def test_alarms_frozen_and_killed_nodes(
     portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "CONFIRM_TIMEOUT", CONFIRM_TIMEOUT)
-    monkeypatch.setattr(asyncio_session, "_CONFIRM_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(confirm_watch, "CONFIRM_TIMEOUT", CONFIRM_TIMEOUT)
+    monkeypatch.setattr(asyncio_session, "_WATCH_INTERVAL", 0.05)
     async with open_rabbitmq_node() as node:
         (endpoint,) = parse_amqp_urls(node.url)
         parameters = SessionParameters(endpoint, name="test", queues=("q",))

@@ -219,6 +219,9 @@ class UnconnectedSession(AsyncioSession):
     ) -> None:
         await consumer.start(deliver, on_loss)
 
+    async def stop(self, consumer: QueueConsumer) -> None:
+        await consumer.drained()
+
 
 class Border:
     """Counts what crosses the border between the two threads."""

@@ -26,6 +26,7 @@ from broker.amqp import (
     Settlement,
     UnroutableError,
     asyncio_session,
+    confirm_watch,
     open_session,
 )
 from broker.amqp.connection import HEARTBEAT
@@ -772,8 +773,8 @@ async def test_a_session_without_confirms_is_lost(
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "CONFIRM_TIMEOUT", 0.2)
-    monkeypatch.setattr(asyncio_session, "_CONFIRM_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(confirm_watch, "CONFIRM_TIMEOUT", 0.2)
+    monkeypatch.setattr(asyncio_session, "_WATCH_INTERVAL", 0.05)
 
     async def publish_into_a_black_hole(proxy: Proxy) -> None:
         async with open_session(portal, through(proxy, parameters)) as session:

@@ -29,6 +29,7 @@ def vitals(*consumed: str, **amqp_has: object) -> Vitals:
         "unavailable": {},
         "tried_again": {},
         "on_hold": {},
+        "overdue": 0,
     }
     amqp = SimpleNamespace(
         connectivity=connectivity,
@@ -118,3 +119,10 @@ async def test_a_queue_that_will_be_held_up_is_named() -> None:
         "5 of 10 messages that may be held of in-1 wait like this; with all of them, no more are "
         "taken"
     )
+
+
+@autojump
+async def test_messages_without_an_answer_are_a_problem() -> None:
+    found = problem("queues", overdue=2)
+    assert found is not None
+    assert found.startswith("RabbitMQ neither takes nor refuses 2 messages")

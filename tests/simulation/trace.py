@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 import trio
 
-from broker.amqp.asyncio_session import CONFIRM_TIMEOUT
+from broker.amqp.confirm_watch import CONFIRM_TIMEOUT
 
 
 class Trace:

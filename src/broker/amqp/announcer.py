@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from broker.amqp.confinement import ConfinedChannel, open_channel
+from broker.amqp.confirm_watch import ConfirmWatch
 from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError, QueueUnavailableError, confined
@@ -51,20 +52,17 @@ class Announcer:
         self._pauses = _pauses()
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
+        self._watch: ConfirmWatch | None = None
         self.problem: str | None = None
 
-    @property
-    def publisher(self) -> Publisher | None:
-        """What publishes now; None while the exchanges are unavailable."""
-        return self._publisher
+    async def check_confirms(self) -> None:
+        """Look at the time; to be called about once a second.
 
-    async def is_blocked(self) -> bool:
-        """Return whether RabbitMQ refuses to read from the connection (an alarm)."""
-        return (
-            self._publisher is not None
-            and self._connection is not None
-            and await self._connection.is_blocked()
-        )
+        Raises:
+            AmqpError: RabbitMQ confirmed nothing for too long.
+        """
+        if self._watch is not None and self._connection is not None:
+            self._watch.check(is_blocked=await self._connection.is_blocked())
 
     def submit(
         self, announcement: Publishing, done: Callable[[Outcome], None], owner: object
@@ -99,7 +97,7 @@ class Announcer:
             except QueueUnavailableError as error:
                 problem = str(error)
             finally:
-                self._publisher = None
+                self._publisher = self._watch = None
             await connection.close()
             self._fails(problem)
             await asyncio.sleep(self._pauses.next())
@@ -118,7 +116,7 @@ class Announcer:
         connection.add_sink(channel.number, publisher)
         ended: asyncio.Future[AmqpError] = asyncio.get_running_loop().create_future()
         confined_channel = ConfinedChannel(connection, channel, ended.set_result)
-        self._publisher = publisher
+        self._publisher, self._watch = publisher, ConfirmWatch(publisher)
         if not self._waiting:
             self._works()
         for key in tuple(self._waiting):

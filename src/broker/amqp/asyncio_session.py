@@ -21,6 +21,7 @@ from aiormq import Channel
 from broker.amqp.announcer import Announcer
 from broker.amqp.availability import QueueAvailability
 from broker.amqp.confinement import open_channel
+from broker.amqp.confirm_watch import ConfirmWatch
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.consumers import Consumers
@@ -39,10 +40,7 @@ from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.topology import create_missing, ensure_fanouts, ensure_queues
 from broker.error_groups import first_error
 
-CONFIRM_TIMEOUT = 30.0
-"""Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
-_CONFIRM_CHECK_INTERVAL = 1.0
-
+_WATCH_INTERVAL = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +61,7 @@ class AsyncioSession:
         self._error: AmqpError | None = None
         self._connections: list[Connection] = []
         self._consumers: Consumers | None = None
+        self._confirms: ConfirmWatch | None = None
         self._getting: Connection | None = None
         self._getters: dict[str, QueueGetter] = {}
         self._availability = QueueAvailability(self._spawn, self._create_missing)
@@ -88,6 +87,11 @@ class AsyncioSession:
     def tried_again(self) -> Mapping[str, int]:
         """How many messages RabbitMQ did not take at first, by where they go."""
         return {} if self._consumers is None else self._consumers.tried_again
+
+    @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ leaves without an answer. Another thread may ask, too."""
+        return 0 if self._confirms is None else self._confirms.overdue
 
     @property
     def unavailable(self) -> Mapping[str, str]:
@@ -170,6 +174,10 @@ class AsyncioSession:
     ) -> None:
         """Let a consumer consume; see `Consumers.start`."""
         await self._opened_consumers.start(consumer, deliver, on_loss)
+
+    async def stop(self, consumer: QueueConsumer) -> None:
+        """Stop a consumer once it has settled all; see `Consumers.stop`."""
+        await self._opened_consumers.stop(consumer)
 
     def settle(self, consumer: QueueConsumer, settlements: Sequence[Settlement]) -> None:
         """Settle deliveries; see `QueueConsumer.settle`. A failure ends the session."""
@@ -254,7 +262,7 @@ class AsyncioSession:
             tasks=self._tasks,
             fail=self.fail,
         )
-        self._tasks.create_task(self._watch_confirms())
+        self._tasks.create_task(self._watch())
         opened()
 
     @property
@@ -336,27 +344,17 @@ class AsyncioSession:
 
         closing.add_done_callback(closed)
 
-    async def _watch_confirms(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _watch(self) -> None:
+        watch = self._confirms = ConfirmWatch(self._publisher)
+        fanouts = self._parameters.fanouts
         while True:
-            await asyncio.sleep(_CONFIRM_CHECK_INTERVAL)
+            await asyncio.sleep(_WATCH_INTERVAL)
             self._opened_consumers.hold_overdue()
-            self._availability.waiting(self.tried_again.keys() - set(self._parameters.fanouts))
-            announcer = self._announcer
-            self.is_blocked = await self._publishing.is_blocked() or (
-                announcer is not None and await announcer.is_blocked()
-            )
-            announcing = None if announcer is None else announcer.publisher
-            for publisher in (self._publisher, announcing):
-                if publisher is None:
-                    continue
-                if self.is_blocked:
-                    # An alarm: RabbitMQ stopped reading, and takes its time.
-                    publisher.last_progress = loop.time()
-                elif publisher.unconfirmed and (
-                    loop.time() - publisher.last_progress > CONFIRM_TIMEOUT
-                ):
-                    raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
+            self._availability.waiting([one for one in self.tried_again if one not in fanouts])
+            self.is_blocked = await self._publishing.is_blocked()
+            watch.check(is_blocked=self.is_blocked)
+            if self._announcer is not None:
+                await self._announcer.check_confirms()
 
 
 def _set[T](future: "asyncio.Future[T]", result: T) -> None:

@@ -106,6 +106,22 @@ class Consumers:
             self._lose(consumer.queue, error)
             raise
 
+    async def stop(self, consumer: QueueConsumer) -> None:
+        """Stop a consumer, and wait until all that it handed out is settled and acknowledged.
+
+        Raises:
+            QueueUnavailableError: It was lost before, or its connection hangs, and something is
+                back in the queue, or will be.
+            AmqpError: The connection was lost.
+        """
+        try:
+            with confined():
+                await consumer.stop()
+        except QueueUnavailableError as error:
+            # What it holds can be acknowledged no more.
+            self._lose(consumer.queue, error)
+        await consumer.drained()
+
     def hold_overdue(self) -> None:
         """See `QueueConsumer.hold_overdue`."""
         for consumer in self._consumers.values():

@@ -103,6 +103,11 @@ class Session:
         return self._asyncio.tried_again
 
     @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ neither takes nor refuses, although it answers."""
+        return self._asyncio.overdue
+
+    @property
     def in_flight(self) -> int:
         """How many deliveries are not acknowledged yet."""
         return self._asyncio.in_flight
@@ -239,8 +244,7 @@ class Session:
             await failed.wait()
         except trio.Cancelled:
             with trio.move_on_after(self._drain_timeout, shield=True) as drain:
-                await self._call(consumer.stop)
-                await self._call(consumer.drained)
+                await self._call(self._asyncio.stop, consumer)
             if drain.cancelled_caught:
                 self.end()
                 raise AmqpError(f"deliveries of {queue!r} were not settled in time") from failure

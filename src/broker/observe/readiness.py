@@ -56,6 +56,11 @@ def _not_publishing(vitals: Vitals) -> str | None:
         f"{name}: {problem}{_wait(waiting.get(name, 0))}"
         for name, problem in vitals.amqp.unavailable.items()
     ]
+    if overdue := vitals.amqp.overdue:
+        problems.append(
+            f"RabbitMQ neither takes nor refuses {overdue} messages: a quorum queue that they go to"
+            " may have no majority"
+        )
     problems += [
         f"{count} of {vitals.prefetch} messages that may be held of {queue} wait like this; with"
         " all of them, no more are taken"

@@ -1,0 +1,75 @@
+"""Whether RabbitMQ still confirms, or leaves messages without an answer."""
+
+import asyncio
+import secrets
+
+from broker.amqp.delivery import Publishing
+from broker.amqp.errors import AmqpError
+from broker.amqp.publisher import Outcome, Publisher
+
+CONFIRM_TIMEOUT = 30.0
+"""Seconds without any confirm while some are awaited and RabbitMQ is not blocking."""
+_OVERDUE_TIMEOUT = 900.0
+"""Seconds without the confirms of some messages while RabbitMQ confirms others. Long, as a new
+session would only move them to and fro: a quorum queue without a majority answers when it has one
+again."""
+
+
+class ConfirmWatch:
+    """Watches the confirms of one publisher. Runs in the asyncio event loop.
+
+    A quorum queue without a majority neither takes a message nor refuses it. Then nothing else may
+    be under way, and RabbitMQ is well. So it is asked: a message to nowhere comes back at once.
+
+    Args:
+        publisher: The publisher.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._loop = asyncio.get_running_loop()
+        self._asking = False
+        self._asked = self._answered = 0
+        self._overdue_since: float | None = None
+
+    @property
+    def overdue(self) -> int:
+        """How many messages have no answer although RabbitMQ answers. Another thread may ask."""
+        if self._overdue_since is None:
+            return 0
+        return self._publisher.unconfirmed_before(self._answered)
+
+    def check(self, *, is_blocked: bool) -> None:
+        """Look at the time; to be called about once a second.
+
+        Args:
+            is_blocked: Whether an alarm keeps RabbitMQ from reading.
+
+        Raises:
+            AmqpError: It confirmed nothing for too long.
+        """
+        publisher, now = self._publisher, self._loop.time()
+        if self._overdue_since is not None and not self.overdue:
+            self._overdue_since = None
+        if is_blocked:
+            # RabbitMQ stopped reading, and takes its time.
+            publisher.last_progress = now
+            self._overdue_since = self._overdue_since and now
+        if not publisher.unconfirmed:
+            return
+        silence = now - publisher.last_progress
+        if silence > CONFIRM_TIMEOUT:
+            raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
+        if self._overdue_since is not None and now - self._overdue_since > _OVERDUE_TIMEOUT:
+            raise AmqpError(f"RabbitMQ did not confirm messages for {_OVERDUE_TIMEOUT:g} s")
+        if silence > CONFIRM_TIMEOUT / 2 and not self._asking:
+            self._asking = True
+            nowhere = Publishing(f"nowhere-{secrets.token_hex(8)}", b"", "")
+            publisher.submit([(nowhere, self._came_back)])
+            self._asked = publisher.last_number
+
+    def _came_back(self, _: Outcome) -> None:
+        self._asking = False
+        self._answered = self._asked
+        if self._overdue_since is None:
+            self._overdue_since = self._loop.time()
