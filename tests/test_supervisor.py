@@ -191,6 +191,66 @@ async def test_a_paused_queue_is_consumed_again_when_what_it_held_is_settled(run
 
 
 @autojump
+async def test_a_queue_that_is_refused_is_tried_again_alone(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
+    rig.node.refused = {"advert": "RESOURCE_LOCKED", "in": "NOT_FOUND"}
+    nursery.start_soon(rig.run)
+    rig.gate.open()
+    await settled()
+    assert rig.node.session.consuming == ["meta"]
+    assert rig.supervisor.refused == rig.node.refused
+    await trio.sleep(100)
+    tries = rig.events("consumer_lost")
+    assert {line["log_level"] for line in tries[2:]} == {"debug"}, "the same is told once"
+    assert max(line["retry_in_seconds"] for line in tries) <= 10
+    assert len([line for line in tries if line["queue"] == "in"]) > 10
+
+    rig.node.refused.clear()
+    await trio.sleep(11)
+    assert sorted(rig.node.session.consuming) == ["advert", "in", "meta"]
+    assert rig.supervisor.refused == {}
+    assert [line["queue"] for line in rig.events("consumer_resumed")] == ["advert"]
+    assert len(rig.node.sessions) == 1
+
+
+@autojump
+async def test_a_consumer_that_is_lost_is_consumed_again_alone(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    for queue in ("advert", "in"):
+        running.node.session.cancel(queue)
+        await settled()
+        assert queue not in running.node.session.consuming
+        await trio.sleep(1)
+        assert queue in running.node.session.consuming
+    assert len(running.node.sessions) == 1
+
+
+@autojump
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_a_consumer_that_is_lost_while_draining_spoils_it_if_something_was_held(
+    running: Rig, nursery: trio.Nursery, *, is_held: bool
+) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    drained: list[bool] = []
+
+    async def drain() -> None:
+        drained.append(await running.supervisor.drain())
+
+    nursery.start_soon(drain)
+    await settled()
+    if is_held:
+        running.node.session.lose_draining()
+    else:
+        await running.settle()
+    await settled()
+    assert drained == [not is_held]
+
+
+@autojump
 async def test_deliveries_reach_the_mailbox(running: Rig) -> None:
     running.gate.open()
     await settled()

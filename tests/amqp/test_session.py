@@ -20,6 +20,7 @@ from broker.amqp import (
     Deliveries,
     Delivery,
     Publishing,
+    QueueUnavailableError,
     Session,
     SessionLostError,
     SessionParameters,
@@ -652,20 +653,69 @@ async def test_any_credentials_and_vhost_are_understood(
 # --- loss
 
 
-async def test_a_cancelled_consumer_ends_the_session(
+async def test_a_cancelled_consumer_ends_alone(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    async def delete_while_consuming() -> None:
-        async with (
-            open_session(portal, parameters) as session,
-            consuming(session, queues.input, Inbox()),
-        ):
-            await raw.delete(queues.input)
-            await trio.sleep_forever()
+    bodies = [str(number).encode() for number in range(3)]
+    inbox = Inbox(forwarded_to(queues.parked))
 
-    assert str(await lost(delete_while_consuming)) == (
-        f"RabbitMQ cancelled the consumer of {queues.input!r}"
-    )
+    async def consume(session: Session) -> None:
+        with pytest.raises(QueueUnavailableError) as caught:
+            await session.consume(queues.input, Inbox().take)
+        assert str(caught.value) == f"RabbitMQ cancelled the consumer of {queues.input!r}"
+
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, parameters) as session:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(consume, session)
+                await eventually(lambda: queues.input in session.consumed)
+                await raw.delete(queues.input)
+            assert (session.consumed, session.in_flight) == (frozenset(), 0)
+            async with consuming(session, queues.output, inbox):
+                await raw.publish(queues.output, *bodies)
+                await inbox.holds(3)
+    assert await raw.ready(queues.parked) == 3
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_what_waits_for_a_queue_holds_up_no_neighbour(
+    *,
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    monkeypatch: pytest.MonkeyPatch,
+    is_held: bool,
+) -> None:
+    """It waits without an answer, or it is tried again."""
+    nothing_is_created(monkeypatch)
+    await raw.declare(queues.input)
+    await raw.publish(queues.input, *(b"waits", b"goes on") * 3)
+    inbox = Inbox()
+    few = msgspec.structs.replace(parameters, prefetch=4, drain_timeout=0.2)
+
+    async def consume() -> None:
+        async with open_session(portal, few) as session, consuming(session, queues.input, inbox):
+            await inbox.holds(4)
+            inbox.settle(
+                [
+                    Settlement(one, Publishing(queues.output, one.body, APP_ID))
+                    for one in inbox.deliveries
+                    if is_held and one.body == b"waits"
+                ]
+            )
+            inbox.settle([Settlement(one) for one in inbox.deliveries if one.body != b"waits"])
+            # Room for two more: the neighbours of what waits are acknowledged.
+            await inbox.holds(6)
+            await eventually(lambda: session.on_hold == {queues.input: 2})
+
+    assert "not settled in time" in str(await lost(consume))
+    assert [one.body for one in await raw.take(queues.input, 4)] == [
+        b"waits",
+        b"waits",
+        b"waits",
+        b"goes on",
+    ]
 
 
 async def test_a_queue_that_is_gone_is_created_again_and_consumed(
