@@ -131,7 +131,8 @@ class Consumers:
         """Close all connections. Never raises; takes two seconds at most."""
         for queue in tuple(self._channels):
             self._drop(queue)
-        await asyncio.gather(*self._closing)
+        while self._closing:
+            await asyncio.gather(*self._closing)
 
     async def _open(self, queue: str) -> QueueConsumer:
         connection = self._connect(f"consume {queue}")
