@@ -32,6 +32,7 @@ class QueueConsumer:
 
     Attributes:
         queue: Where deliveries say that they came from.
+        has_delivered: Whether anything was delivered yet.
 
     Args:
         queue: See above.
@@ -75,6 +76,7 @@ class QueueConsumer:
         self._consumer_tag: str | None = None
         self._arrived: list[Delivery] = []
         self._deliver: Callable[[list[Delivery]], None] | None = None
+        self.has_delivered = False
         self._on_loss: Callable[[AmqpError], None] | None = None
         self._lost: AmqpError | None = None
         self._oldest_seen: int | None = None
@@ -227,6 +229,7 @@ class QueueConsumer:
     def flush(self) -> None:
         """Hand out what arrived together."""
         if self._arrived:
+            self.has_delivered = True
             arrived, self._arrived = self._arrived, []
             if self._deliver is not None:
                 self._deliver(arrived)

@@ -118,8 +118,10 @@ class Consumers:
             with confined():
                 await consumer.stop()
         except QueueUnavailableError as error:
-            # What it holds can be acknowledged no more.
             self._lose(consumer.queue, error)
+            if consumer.has_delivered:
+                # It hangs, and whether RabbitMQ has read the last acknowledgements is not known.
+                raise
         await consumer.drained()
 
     def hold_overdue(self) -> None:
