@@ -15,6 +15,7 @@ from broker.amqp import (
     SessionParameters,
     Settlement,
 )
+from broker.error_groups import first_error
 
 DRAIN_TIMEOUT = 20.0
 
@@ -140,6 +141,6 @@ class Node:
                     self.events.append("AMQP closed")
                     nursery.cancel_scope.cancel()
         except* AmqpError as errors:
-            lost = errors.exceptions[0]
+            lost = first_error(errors)
         if lost is not None:
             raise SessionLostError(str(lost))

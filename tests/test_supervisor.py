@@ -200,11 +200,11 @@ async def test_a_queue_that_is_refused_is_tried_again_alone(
     await settled()
     assert rig.node.session.consuming == ["meta"]
     assert rig.supervisor.refused == rig.node.refused
-    await trio.sleep(100)
+    await trio.sleep(40)
     tries = rig.events("consumer_lost")
     assert {line["log_level"] for line in tries[2:]} == {"debug"}, "the same is told once"
     assert max(line["retry_in_seconds"] for line in tries) <= 10
-    assert len([line for line in tries if line["queue"] == "in"]) > 10
+    assert len([line for line in tries if line["queue"] == "in"]) > 4
 
     rig.node.refused.clear()
     await trio.sleep(11)
@@ -212,6 +212,22 @@ async def test_a_queue_that_is_refused_is_tried_again_alone(
     assert rig.supervisor.refused == {}
     assert [line["queue"] for line in rig.events("consumer_resumed")] == ["advert"]
     assert len(rig.node.sessions) == 1
+
+
+@autojump
+async def test_another_node_is_tried_when_no_input_queue_can_be_consumed(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
+    rig.node.refused = {"in": "NOT_FOUND", "advert": "RESOURCE_LOCKED"}
+    nursery.start_soon(rig.run)
+    rig.gate.open()
+    await trio.sleep(65)
+    assert rig.node.opened == ["one", "two"]
+    [line] = rig.events("amqp_lost")
+    assert line["error"] == "this node does not let in be consumed"
+    del rig.node.refused["in"]
+    await trio.sleep(1000)
+    assert rig.node.opened == ["one", "two"], "other queues are no reason"
 
 
 @autojump

@@ -23,6 +23,8 @@ from broker.wakeup import Gate
 
 _LONGEST_QUEUE_PAUSE = 10.0
 """Seconds between two tries to consume a queue that RabbitMQ does not let be consumed."""
+_WITHOUT_INPUT = 60.0
+"""Seconds without any queue that is gated, after which another node is tried, if there is one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -190,6 +192,8 @@ class AmqpSupervisor:
             for queue in self._other_queues:
                 consumers.start_soon(self._keep_consuming, session, queue, mailbox)
             consumers.start_soon(self._consume_gated, session, mailbox)
+            if len(self._sessions) > 1:
+                consumers.start_soon(self._leave_a_node_without_input)
             await self._draining.wait()
             # Each consumer hands over what it has, and ends when all of that is acknowledged.
             consumers.cancel_scope.cancel()
@@ -204,6 +208,23 @@ class AmqpSupervisor:
                 consumers.cancel_scope.cancel()
             for queue in self._gated_queues:
                 _log.warning("routing_paused", queue=queue)
+
+    async def _leave_a_node_without_input(self) -> None:
+        """End the session when no gated queue can be consumed for long: another node may see one.
+
+        Raises:
+            SessionLostError: None can.
+        """
+        seconds = 0.0
+        while True:
+            await trio.sleep(_LONGEST_QUEUE_PAUSE)
+            is_useless = bool(self._gated_queues) and self._refused.keys() >= set(
+                self._gated_queues
+            )
+            seconds = seconds + _LONGEST_QUEUE_PAUSE if is_useless else 0.0
+            if seconds >= _WITHOUT_INPUT:
+                queues = ", ".join(self._gated_queues)
+                raise SessionLostError(f"this node does not let {queues} be consumed")
 
     async def _keep_consuming(self, session: Session, queue: str, mailbox: Mailbox) -> None:
         """Consume a queue until cancelled, and try again when RabbitMQ does not let it."""
