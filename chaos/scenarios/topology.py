@@ -125,7 +125,7 @@ async def rights_taken(arena: Arena) -> Allowed:
                 raise ScenarioFailedError("messages were routed without the right to do so")
             await _grant(arena, write=_ALL, read=_ALL)
             await arena.routing(within=_recovery(arena), since=trio.current_time())
-    lost = arena.broker.times_logged("amqp_lost")
+    lost = _times_lost(arena)
     return Allowed(duplicates=lost * arena.prefetch)
 
 
@@ -170,7 +170,7 @@ async def acknowledgement_timeout(arena: Arena) -> Allowed:
     await arena.node.ctl("clear_policy", arena.queues.output)
     await arena.routing(within=_LONG_RECOVERY, since=trio.current_time())
     await arena.drained()
-    lost = arena.broker.times_logged("amqp_lost")
+    lost = _times_lost(arena)
     return Allowed(duplicates=lost * arena.prefetch)
 
 
@@ -211,12 +211,17 @@ async def _more_collected(arena: Arena, queue: str) -> None:
 
 
 async def _lost_again(arena: Arena, times: int) -> None:
-    before = arena.broker.times_logged("amqp_lost")
+    before = _times_lost(arena)
 
     async def is_lost() -> bool:
-        return arena.broker.times_logged("amqp_lost") >= before + times
+        return _times_lost(arena) >= before + times
 
-    await _until(is_lost, "the broker has not lost its session")
+    await _until(is_lost, "the broker has lost neither its session nor a consumer")
+
+
+def _times_lost(arena: Arena) -> int:
+    """Return how often a session or a consumer was lost; either returns a prefetch."""
+    return sum(arena.broker.times_logged(event) for event in ("amqp_lost", "consumer_lost"))
 
 
 async def _full(arena: Arena) -> None:
@@ -312,7 +317,7 @@ SCENARIOS = (
     Scenario(
         acknowledgement_timeout,
         fault="RabbitMQ's consumer timeout strikes while the output queue refuses messages",
-        promise="the session is rebuilt; a prefetch of duplicates each time",
+        promise="the queue is consumed again; a prefetch of duplicates each time",
         has_own_node=True,
     ),
 )

@@ -1,7 +1,8 @@
 """The AMQP supervisor: session after session with RabbitMQ, and the consumers within."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from random import shuffle
 
 import msgspec
@@ -9,13 +10,24 @@ import structlog
 import trio
 from anyio.from_thread import BlockingPortal
 
-from broker.amqp import AmqpEndpoint, Session, SessionLostError, SessionParameters, open_session
+from broker.amqp import (
+    AmqpEndpoint,
+    QueueUnavailableError,
+    Session,
+    SessionLostError,
+    SessionParameters,
+    open_session,
+)
 from broker.backoff import Backoff
 from broker.mailbox import Mailbox
 from broker.observe.connectivity import Connectivity
 from broker.unusable_file import UnusableFileError
 from broker.wakeup import Gate
 
+_LONGEST_QUEUE_PAUSE = 10.0
+"""Seconds between two tries to consume a queue that RabbitMQ does not let be consumed."""
+_WITHOUT_INPUT = 60.0
+"""Seconds without any queue that is gated, after which another node is tried, if there is one."""
 _READ_TIMEOUT = 10.0
 """Seconds that reading a file may take: it may lie in a network."""
 
@@ -25,7 +37,8 @@ _log = structlog.get_logger(__name__)
 class AmqpSupervisor:
     """Keeps a session with RabbitMQ and consumes while it lives.
 
-    Any trouble with a session ends it, and a new one is built from nothing.
+    The loss of a connection ends the session, and a new one is built from nothing. A queue that
+    RabbitMQ does not let be consumed is tried again by itself.
 
     Attributes:
         connectivity: What is known of the connection.
@@ -65,6 +78,8 @@ class AmqpSupervisor:
         self._draining = trio.Event()
         self._drained = trio.Event()
         self._holds_deliveries = False
+        self._is_spoiled = False
+        self._refused: dict[str, str] = {}
         self._session: Session | None = None
         self.endpoint: AmqpEndpoint = sessions[0].endpoint
         self.connectivity = Connectivity(str(self.endpoint))
@@ -83,6 +98,31 @@ class AmqpSupervisor:
     def in_flight(self) -> int:
         """How many deliveries are not acknowledged yet."""
         return 0 if self._session is None else self._session.in_flight
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Why RabbitMQ does not let queues be consumed, by queue."""
+        return self._refused
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Why RabbitMQ does not let queues and exchanges be published to, by name."""
+        return {} if self._session is None else self._session.unavailable
+
+    @property
+    def tried_again(self) -> Mapping[str, int]:
+        """How many messages RabbitMQ did not take at first, by the queue or exchange they go to."""
+        return {} if self._session is None else self._session.tried_again
+
+    @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ neither takes nor refuses, although it answers."""
+        return 0 if self._session is None else self._session.overdue
+
+    @property
+    def on_hold(self) -> Mapping[str, int]:
+        """How many deliveries wait until RabbitMQ takes what comes of them, by queue."""
+        return {} if self._session is None else self._session.on_hold
 
     async def run(self, mailbox: Mailbox) -> None:
         """Keep a session until cancelled; on cancellation it is closed within three seconds.
@@ -164,8 +204,9 @@ class AmqpSupervisor:
                 _log.info("amqp_connected", endpoint=str(parameters.endpoint))
                 if not self._draining.is_set():
                     self._holds_deliveries = True
+                    self._is_spoiled = False
                     await self._consume(session, mailbox)
-                    self._holds_deliveries = False
+                    self._holds_deliveries = self._is_spoiled
                 self._drained.set()
                 await trio.sleep_forever()
         except SessionLostError as error:
@@ -174,13 +215,16 @@ class AmqpSupervisor:
             return error, None if opened_at is None else trio.current_time() - opened_at
         finally:
             self._session = None
+            self._refused.clear()
         raise AssertionError("a session neither lasted nor was lost")
 
     async def _consume(self, session: Session, mailbox: Mailbox) -> None:
         async with trio.open_nursery() as consumers:
             for queue in self._other_queues:
-                consumers.start_soon(session.consume, queue, mailbox.deliver)
+                consumers.start_soon(self._keep_consuming, session, queue, mailbox)
             consumers.start_soon(self._consume_gated, session, mailbox)
+            if len(self._sessions) > 1:
+                consumers.start_soon(self._leave_a_node_without_input)
             await self._draining.wait()
             # Each consumer hands over what it has, and ends when all of that is acknowledged.
             consumers.cancel_scope.cancel()
@@ -190,9 +234,71 @@ class AmqpSupervisor:
             await self._consumption.opened()
             async with trio.open_nursery() as consumers:
                 for queue in self._gated_queues:
-                    await consumers.start(session.consume, queue, mailbox.deliver)
-                    _log.info("routing_started", queue=queue)
+                    consumers.start_soon(self._keep_consuming, session, queue, mailbox)
                 await self._consumption.closed()
                 consumers.cancel_scope.cancel()
             for queue in self._gated_queues:
                 _log.warning("routing_paused", queue=queue)
+
+    async def _leave_a_node_without_input(self) -> None:
+        """End the session when no gated queue can be consumed for long: another node may see one.
+
+        Raises:
+            SessionLostError: None can.
+        """
+        seconds = 0.0
+        while True:
+            await trio.sleep(_LONGEST_QUEUE_PAUSE)
+            is_useless = bool(self._gated_queues) and self._refused.keys() >= set(
+                self._gated_queues
+            )
+            seconds = seconds + _LONGEST_QUEUE_PAUSE if is_useless else 0.0
+            if seconds >= _WITHOUT_INPUT:
+                queues = ", ".join(self._gated_queues)
+                raise SessionLostError(f"this node does not let {queues} be consumed")
+
+    async def _keep_consuming(self, session: Session, queue: str, mailbox: Mailbox) -> None:
+        """Consume a queue until cancelled, and try again when RabbitMQ does not let it."""
+        pauses = Backoff(maximum=_LONGEST_QUEUE_PAUSE)
+        while True:
+            started = _Started(partial(self._started, queue))
+            try:
+                await session.consume(queue, mailbox.deliver, task_status=started)
+            except QueueUnavailableError as error:
+                pause = pauses.after(started.seconds_ago)
+                self._refused_one(queue, str(error), pause)
+                # What was held and not settled is back in the queue, which spoils a graceful stop.
+                self._is_spoiled |= self._draining.is_set() and started.is_set
+                await trio.sleep(pause)
+
+    def _started(self, queue: str) -> None:
+        was_refused = self._refused.pop(queue, None) is not None
+        if queue in self._gated_queues:
+            _log.info("routing_started", queue=queue)
+        elif was_refused:
+            _log.info("consumer_resumed", queue=queue)
+
+    def _refused_one(self, queue: str, error: str, pause: float) -> None:
+        log = _log.debug if self._refused.get(queue) == error else _log.warning
+        log("consumer_lost", queue=queue, error=error, retry_in_seconds=round(pause, 1))
+        self._refused[queue] = error
+
+
+class _Started:
+    """The status of a task that consumes, and tells once that it has started."""
+
+    def __init__(self, started: Callable[[], None]) -> None:
+        self._started = started
+        self._at: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return self._at is not None
+
+    @property
+    def seconds_ago(self) -> float:
+        return 0.0 if self._at is None else trio.current_time() - self._at
+
+    def started(self, value: None = None) -> None:  # noqa: ARG002 - of the protocol
+        self._at = trio.current_time()
+        self._started()

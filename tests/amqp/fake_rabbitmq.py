@@ -162,7 +162,7 @@ class FakeRabbitmq:
             self.publishing,
             Basic.Return(312, "NO_ROUTE", "", published.queue),
             ContentHeader(body_size=len(published.body), properties=published.header.properties),
-            ContentBody(published.body),
+            *[ContentBody(published.body)] * bool(published.body),
         )
         self.confirm(number)
         return published

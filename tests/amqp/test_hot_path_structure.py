@@ -19,7 +19,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from broker.amqp import AmqpEndpoint, Deliveries, SessionParameters, open_session
+from broker.amqp import AmqpEndpoint, AmqpError, Deliveries, SessionParameters, open_session
 from broker.amqp import session as session_module
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.consumer import QueueConsumer
@@ -214,6 +214,17 @@ class UnconnectedSession(AsyncioSession):
 
     async def consumer(self, _: str) -> QueueConsumer:
         return self.half.consumer
+
+    async def start(
+        self,
+        consumer: QueueConsumer,
+        deliver: Callable[[list[Delivery]], None],
+        on_loss: Callable[[AmqpError], None],
+    ) -> None:
+        await consumer.start(deliver, on_loss)
+
+    async def stop(self, consumer: QueueConsumer) -> None:
+        await consumer.drained()
 
 
 class Border:

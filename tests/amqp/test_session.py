@@ -23,13 +23,14 @@ from broker.amqp import (
     Deliveries,
     Delivery,
     Publishing,
+    QueueUnavailableError,
     Session,
     SessionLostError,
     SessionParameters,
     Settlement,
     UnroutableError,
-    asyncio_session,
     confirm_watch,
+    declarations,
     open_session,
 )
 from broker.amqp.connection import HEARTBEAT
@@ -375,7 +376,7 @@ async def test_an_unroutable_message_has_a_second_choice(
     raw: RawRabbitmq,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    nothing_is_created(monkeypatch)
     await raw.declare(queues.input)
     await raw.declare(queues.parked)
     await raw.publish(queues.input, b"a")
@@ -431,17 +432,22 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
     raw: RawRabbitmq,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    nothing_is_created(monkeypatch)
     await raw.declare(queues.input)
     await raw.publish(queues.input, b"a")
 
-    async def consume() -> None:
-        async with open_session(portal, parameters) as session:
-            await session.consume(queues.input, Inbox(forwarded_to(queues.output)).take)
+    inbox = Inbox(forwarded_to(queues.output))
+    hasty = msgspec.structs.replace(parameters, drain_timeout=0.2)
 
-    assert str(await lost(consume)) == (
-        f"RabbitMQ found no queue {queues.output!r}, even after the broker created it"
-    )
+    async def consume() -> None:
+        async with (
+            open_session(portal, hasty) as session,
+            consuming(session, queues.input, inbox),
+        ):
+            await inbox.holds(1)
+            await eventually(lambda: session.tried_again == {queues.output: 1})
+
+    assert "not settled in time" in str(await lost(consume))
     assert (await raw.take(queues.input, 1))[0].redelivered
 
 
@@ -451,14 +457,26 @@ async def test_publishing_to_a_queue_that_cannot_be_created_is_an_error_of_its_o
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_session, "ensure_queues", do_nothing)
+    nothing_is_created(monkeypatch)
     async with open_session(portal, parameters) as session:
         with pytest.raises(UnroutableError):
             await session.publish([Publishing(queues.output, b"a", APP_ID)])
 
 
+def nothing_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declarations, "ensure_queues", do_nothing)
+    monkeypatch.setattr(declarations, "create_missing", do_nothing)
+
+
 async def do_nothing(*_: object) -> None:
     pass
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until something holds that RabbitMQ or another thread makes true."""
+    with trio.fail_after(PATIENCE):
+        while not condition():
+            await trio.sleep(0.02)
 
 
 async def test_what_a_full_queue_refuses_is_held_and_tried_again(
@@ -530,11 +548,17 @@ async def test_creates_missing_queues_as_peers_do(
 
 
 async def test_both_sides_promise_signs_of_life(
-    portal: BlockingPortal, parameters: SessionParameters, rabbitmq: RabbitmqNode
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    rabbitmq: RabbitmqNode,
 ) -> None:
     """Without them, a peer that vanished is noticed by TCP alone, after minutes."""
     named = msgspec.structs.replace(parameters, name=f"alive {uuid4().hex}")
-    async with open_session(portal, named):
+    async with (
+        open_session(portal, named) as session,
+        consuming(session, queues.input, Inbox()),
+    ):
         listed = await rabbitmq.ctl("list_connections", "timeout", "client_properties")
     promised = [line.split("\t")[0] for line in listed.splitlines() if named.name in line]
     assert promised == [str(HEARTBEAT)] * 2
@@ -666,31 +690,80 @@ async def test_any_credentials_and_vhost_are_understood(
 # --- loss
 
 
-async def test_a_cancelled_consumer_ends_the_session(
+async def test_a_cancelled_consumer_ends_alone(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    async def delete_while_consuming() -> None:
-        async with (
-            open_session(portal, parameters) as session,
-            consuming(session, queues.input, Inbox()),
-        ):
-            await raw.delete(queues.input)
-            await trio.sleep_forever()
+    bodies = [str(number).encode() for number in range(3)]
+    inbox = Inbox(forwarded_to(queues.parked))
 
-    assert str(await lost(delete_while_consuming)) == (
-        f"RabbitMQ cancelled the consumer of {queues.input!r}"
-    )
-
-
-async def test_a_queue_that_is_gone_cannot_be_consumed(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
-) -> None:
-    async def consume() -> None:
-        async with open_session(portal, parameters) as session:
-            await raw.delete(queues.input)
+    async def consume(session: Session) -> None:
+        with pytest.raises(QueueUnavailableError) as caught:
             await session.consume(queues.input, Inbox().take)
+        assert str(caught.value) == f"RabbitMQ cancelled the consumer of {queues.input!r}"
 
-    assert "no queue" in str(await lost(consume))
+    with trio.fail_after(PATIENCE):
+        async with open_session(portal, parameters) as session:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(consume, session)
+                await eventually(lambda: queues.input in session.consumed)
+                await raw.delete(queues.input)
+            assert (session.consumed, session.in_flight) == (frozenset(), 0)
+            async with consuming(session, queues.output, inbox):
+                await raw.publish(queues.output, *bodies)
+                await inbox.holds(3)
+    assert await raw.ready(queues.parked) == 3
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_what_waits_for_a_queue_holds_up_no_neighbour(
+    *,
+    portal: BlockingPortal,
+    parameters: SessionParameters,
+    queues: Queues,
+    raw: RawRabbitmq,
+    monkeypatch: pytest.MonkeyPatch,
+    is_held: bool,
+) -> None:
+    """It waits without an answer, or it is tried again."""
+    nothing_is_created(monkeypatch)
+    await raw.declare(queues.input)
+    await raw.publish(queues.input, *(b"waits", b"goes on") * 3)
+    inbox = Inbox()
+    few = msgspec.structs.replace(parameters, prefetch=4, drain_timeout=0.2)
+
+    async def consume() -> None:
+        async with open_session(portal, few) as session, consuming(session, queues.input, inbox):
+            await inbox.holds(4)
+            inbox.settle(
+                [
+                    Settlement(one, Publishing(queues.output, one.body, APP_ID))
+                    for one in inbox.deliveries
+                    if is_held and one.body == b"waits"
+                ]
+            )
+            inbox.settle([Settlement(one) for one in inbox.deliveries if one.body != b"waits"])
+            # Room for two more: the neighbours of what waits are acknowledged.
+            await inbox.holds(6)
+            await eventually(lambda: session.on_hold == {queues.input: 2})
+
+    assert "not settled in time" in str(await lost(consume))
+    assert [one.body for one in await raw.take(queues.input, 4)] == [
+        b"waits",
+        b"waits",
+        b"waits",
+        b"goes on",
+    ]
+
+
+async def test_a_queue_that_is_gone_is_created_again_and_consumed(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    inbox = Inbox(Settlement)
+    async with open_session(portal, parameters) as session:
+        await raw.delete(queues.input)
+        async with consuming(session, queues.input, inbox):
+            await raw.publish(queues.input, b"a")
+            await inbox.holds(1)
 
 
 async def close_all_connections(node: RabbitmqNode, _proxy: Proxy) -> None:

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -23,11 +23,14 @@ from uuid import uuid4
 import pytest
 import trio
 import trustme
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelAccessRefused, ChannelClosed
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 import broker.amqp.connection
 import broker.central.websocket
 from broker.amqp import probe as probing
+from broker.amqp.connection import Connection
 from broker.central import ServerAddress
 from broker.central import session as central_session
 from broker.commands import fetch as fetching
@@ -188,6 +191,46 @@ class TestRabbitmq:
         assert {item.subject for item in items} == {f"RabbitMQ {HOST}:{endpoint.port}"}
         messages = await raw.take(wanted.consumed[0], 2)
         assert [(one.body, one.redelivered) for one in messages] == [(b"1", False), (b"2", False)]
+
+    async def test_a_stream(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
+    ) -> None:
+        stream, other = wanted.consumed
+        await raw.declare(stream, **{"x-queue-type": "stream"})
+        await raw.declare(other, **{"x-queue-type": "quorum"})
+        items = {one.name: one for one in await check_rabbitmq(portal, endpoint, wanted)}
+        item = items[f"queue {stream}"]
+        assert not item.ok
+        assert item.found.startswith("it is a stream; ")
+        assert items[f"queue {other}"].ok
+
+    async def test_a_queue_that_rabbitmq_does_not_show(
+        self,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """As RabbitMQ 4.2.6 has it without the right to configure the queue."""
+        ask = probing._refusal  # noqa: SLF001 - the one place where requests are refused
+
+        async def refuse_to_look(
+            connection: Connection, request: Callable[[AbstractChannel], Awaitable[None]]
+        ) -> ChannelClosed | None:
+            if request.__name__ == "look":
+                return ChannelAccessRefused("ACCESS_REFUSED - configure access refused")
+            return await ask(connection, request)
+
+        monkeypatch.setattr(probing, "_refusal", refuse_to_look)
+        items = {one.name: one for one in await check_rabbitmq(portal, endpoint, wanted)}
+        item = items[f"queue {wanted.consumed[0]}"]
+        assert not item.ok
+        assert item.found == (
+            "RabbitMQ does not show it to 'guest'; the broker assumes that it exists"
+        )
+        assert item.advice == (
+            f"grant configure on {wanted.consumed[0]}, or make sure that it exists"
+        )
 
     async def test_an_unknown_name(
         self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted

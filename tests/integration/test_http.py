@@ -36,7 +36,9 @@ async def test_all_is_well(rig: Rig, server: CentralServer) -> None:
         assert (await get(port, "/readyz?verbose"))[1].splitlines() == [
             *(
                 f"[+]{name} ok"
-                for name in ("running", "rabbitmq", "alarm", "consumers", "server", "registry")
+                for name in (
+                    *("running", "rabbitmq", "alarm", "consumers", "queues", "server", "registry"),
+                )
             ),
             "readyz check passed",
         ]

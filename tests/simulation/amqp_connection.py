@@ -87,6 +87,8 @@ class Connection(asyncio.Transport):
         self.is_frozen = False
         self.is_blocked = False
         self._is_open = True
+        self._outlived: dict[int, int] = {}
+        """How many publishings it has not read yet came of deliveries that went back since."""
         self._node = node
         self._loop = loop
         self._protocol = protocol
@@ -136,6 +138,16 @@ class Connection(asyncio.Transport):
         self.send(0, commands.Connection.Unblocked())
         self._loop.call_soon_threadsafe(self._flow, self._protocol.resume_writing)
         self._read()
+
+    def outlive(self, message: Message) -> None:
+        """Take note that a delivery went back, while an alarm may block what came of it here."""
+        self._outlived[message.number] = self._unread.count(b"#%d#" % message.number)
+
+    def take_outlived(self, number: int) -> bool:
+        """Return whether a publishing is one of those."""
+        left = self._outlived.get(number, 0)
+        self._outlived[number] = max(left - 1, 0)
+        return left > 0
 
     def beat(self) -> None:
         self.send(0, Heartbeat())
@@ -257,6 +269,9 @@ class Connection(asyncio.Transport):
             case commands.Channel.Open():
                 self.channels[number] = Channel(f"{self.name}/{number}", number)
                 return [commands.Channel.OpenOk()]
+            case commands.Channel.Close() if channel:
+                self._node.take_back(self.channels.pop(number), is_lost=False)
+                return [commands.Channel.CloseOk()]
             case commands.Confirm.Select() if channel:
                 channel.has_confirms = True
                 return [commands.Confirm.SelectOk()]
@@ -264,12 +279,16 @@ class Connection(asyncio.Transport):
                 channel.prefetch = frame.prefetch_count or 1 << 16
                 return [Basic.QosOk()]
             case Basic.Consume() if channel:
+                if frame.queue in self._node.away:
+                    return self._refused(channel, consuming=True)
                 channel.queue, channel.consumer_tag = frame.queue or "", frame.consumer_tag
                 self._node.consumed(channel)
                 return [Basic.ConsumeOk(frame.consumer_tag)]
             case Basic.Cancel() if channel:
                 channel.queue = None
                 return [Basic.CancelOk(frame.consumer_tag)]
+            case commands.Queue.Declare() if channel and frame.queue in self._node.away:
+                return self._refused(channel, consuming=False)
             case commands.Queue.Declare() if channel:
                 if self._node.declares(frame.queue or "", passive=frame.passive):
                     return [commands.Queue.DeclareOk(frame.queue or "", 0, 0)]
@@ -281,6 +300,14 @@ class Connection(asyncio.Transport):
                 return [commands.Queue.BindOk()]
             case _:
                 return []  # answers to what was closed or cancelled, or for a channel that is gone
+
+    def _refused(self, channel: Channel, *, consuming: bool) -> list[FrameTypes]:
+        """Close the channel, or, as a quorum queue does that nobody can consume, the connection."""
+        if consuming and random() < 0.3:
+            return [commands.Connection.Close(541, "INTERNAL_ERROR", 0, 0)]
+        del self.channels[channel.number]
+        code, text = choice([(404, "NOT_FOUND - home node is down"), (405, "RESOURCE_LOCKED")])
+        return [commands.Channel.Close(code, text, 0, 0)]
 
     def _take_content(self, channel: Channel, frame: object) -> None:
         match frame:
@@ -301,16 +328,20 @@ class Connection(asyncio.Transport):
         self, channel: Channel, method: Basic.Publish, header: ContentHeader, body: bytes
     ) -> None:
         queue = method.routing_key or ""
+        if method.exchange and self._node.refuses_exchange:
+            self.close_channel(channel, 403, "ACCESS_REFUSED")
+            return
         if method.exchange:
             published = self._node.announced()
         else:
-            published = self._node.published(queue, body, header.properties.headers or {})
+            headers = header.properties.headers or {}
+            published = self._node.published(self, queue, body, headers)
         channel.unconfirmed[channel.last_publishing] = published
         if published.outcome is State.RETURNED:
             self._send_bytes(
                 pamqp.frame.marshal(Basic.Return(312, "NO_ROUTE", "", queue), channel.number)
                 + pamqp.frame.marshal(header, channel.number)
-                + pamqp.frame.marshal(ContentBody(body), channel.number)
+                + (pamqp.frame.marshal(ContentBody(body), channel.number) if body else b"")
             )
         if self._node.has_alarm and not self.is_blocked:
             self.block()

@@ -6,7 +6,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from random import random
+from random import choice, random
 
 import trio
 
@@ -37,6 +37,8 @@ class Rabbitmq:
         is_mute: It tells nobody what became of a publishing.
         has_hung: A connection hung: what was written to it may never have arrived.
         refusals: The chance that it does not take a publishing.
+        away: Queues that exist and cannot be used.
+        refuses_exchange: The exchange takes no messages from the broker.
         receivers: Who may receive chat messages from now on; None means whoever.
     """
 
@@ -46,6 +48,8 @@ class Rabbitmq:
         self.is_down = self.is_silent = self.refuses_logins = False
         self.has_alarm = self.is_mute = self.has_hung = False
         self.refusals = 0.0
+        self.away: set[str] = set()
+        self.refuses_exchange = False
         self.receivers: frozenset[str] | None = None
         self._connected = 0
         self._ledger = ledger
@@ -140,11 +144,21 @@ class Rabbitmq:
         if channel.prefetch != self._prefetch:
             self._trace.violation(f"{channel.name} takes {channel.prefetch} at once")
 
-    def published(self, queue: str, body: bytes, headers: Mapping[str, object]) -> Unconfirmed:
+    def published(
+        self, connection: Connection, queue: str, body: bytes, headers: Mapping[str, object]
+    ) -> Unconfirmed:
         """Take a publishing of the broker, refuse or return it."""
+        if not body:
+            # The broker wants to know whether it is answered.
+            return Unconfirmed(None, 0, State.RETURNED)
         message = self._ledger.messages[number_in(body)]
-        self._ledger.published(message)
-        if queue not in self.queues:
+        is_outlived = connection.take_outlived(message.number)
+        if not is_outlived:
+            self._ledger.published(message)
+        if queue in self.away:
+            # Versions differ in that.
+            outcome = choice([State.RETURNED, State.HELD])
+        elif queue not in self.queues:
             outcome = State.RETURNED
         elif random() < self.refusals:
             outcome = State.HELD
@@ -152,7 +166,7 @@ class Rabbitmq:
             outcome = State.TAKEN
             self._check_copy(message, queue, body, headers)
         self._trace.note(f"{message} published to {queue}: {outcome.name} {body!r}")
-        return Unconfirmed(message, message.delivery, outcome)
+        return Unconfirmed(message, 0 if is_outlived else message.delivery, outcome)
 
     def announced(self) -> Unconfirmed:
         """Take what the broker tells other brokers, of whom there are none, or refuse it."""
@@ -185,6 +199,8 @@ class Rabbitmq:
             stored.is_redelivered = True
             self.queues[stored.queue].appendleft(stored)
             self._ledger.went_back(stored.message, is_lost=is_lost)
+            for connection in self.connections:
+                connection.outlive(stored.message)
             self._trace.note(f"{stored.message} put back")
         channel.unacknowledged.clear()
 

@@ -6,7 +6,7 @@ from random import choice, choices, randint, random
 import trio
 
 from tests.simulation.central_server import CentralServer
-from tests.simulation.rabbitmq import DEAD_LETTERS, OUTPUT, Rabbitmq
+from tests.simulation.rabbitmq import CONSUMED, DEAD_LETTERS, OUTPUT, Rabbitmq
 from tests.simulation.trace import Trace
 from tests.simulation.traffic import Traffic
 
@@ -44,6 +44,8 @@ class Storm:
             self._cancel_consumer,
             self._close_channel,
             self._delete_queue,
+            self._toggle_queue,
+            self._toggle_exchange,
             self._toggle_alarm,
             self._toggle_mute,
             self._toggle_refusals,
@@ -72,6 +74,8 @@ class Storm:
         rabbitmq.is_down = rabbitmq.is_silent = rabbitmq.refuses_logins = False
         rabbitmq.is_mute = server.refuses = server.is_silent = False
         rabbitmq.refusals = 0.0
+        rabbitmq.away.clear()
+        rabbitmq.refuses_exchange = False
         rabbitmq.alarm(on=False)
 
     def _deliver(self) -> None:
@@ -110,6 +114,19 @@ class Storm:
         queue = choice([OUTPUT, DEAD_LETTERS])
         self._trace.note(f"queue {queue} deleted")
         self._rabbitmq.queues.pop(queue, None)
+
+    def _toggle_queue(self) -> None:
+        queue = choice([*CONSUMED, OUTPUT, DEAD_LETTERS])
+        self._rabbitmq.away ^= {queue}
+        is_away = queue in self._rabbitmq.away
+        self._trace.note(f"queue {queue} is {'away' if is_away else 'back'}")
+        for connection, channel in self._rabbitmq.consumers():
+            if is_away and channel.queue == queue:
+                connection.cancel_consumer(channel)
+
+    def _toggle_exchange(self) -> None:
+        self._rabbitmq.refuses_exchange = not self._rabbitmq.refuses_exchange
+        self._trace.note(f"refuses the exchange: {self._rabbitmq.refuses_exchange}")
 
     def _toggle_alarm(self) -> None:
         self._rabbitmq.alarm(on=not self._rabbitmq.has_alarm)

@@ -40,7 +40,7 @@ def test_a_seed_repeats_exactly_here_and_in_another_process() -> None:
 
 def test_the_storms_have_seen_everything() -> None:
     """A storm that never blows shows nothing."""
-    seen = "\n".join(line for seed in range(100) for line in simulate(seed).lines)
+    seen = "\n".join(line for seed in range(200) for line in simulate(seed).lines)
     for event in (
         "told TAKEN",
         "told HELD",
@@ -48,6 +48,14 @@ def test_the_storms_have_seen_everything() -> None:
         "put back",
         "is cancelled",
         "is closed",
+        "is away",
+        "refuses the exchange: True",
+        "consumer_lost",
+        "consumer_resumed",
+        "announcements_refused",
+        "announcements_resumed",
+        "queue_unavailable",
+        "queue_available",
         "hangs",
         " lost\n",
         "alarm: True",

@@ -3,7 +3,6 @@
 The rest of the broker knows the names below and nothing else of this package.
 """
 
-from broker.amqp.asyncio_session import SessionParameters
 from broker.amqp.dead_letter import Parked, dead_letter, read_dead_letter, replayed
 from broker.amqp.delivery import (
     DeadLetterAddress,
@@ -14,7 +13,7 @@ from broker.amqp.delivery import (
     Settlement,
     SettlementObserver,
 )
-from broker.amqp.errors import AmqpError
+from broker.amqp.errors import AmqpError, QueueUnavailableError
 from broker.amqp.mover import Moved
 from broker.amqp.parts import Part, joined, read_part
 from broker.amqp.properties import DELIVERY_COUNT_HEADER
@@ -23,6 +22,7 @@ from broker.amqp.queue_state import QueueState, QueueType
 from broker.amqp.queues import Queues
 from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session, SessionLostError, open_session
+from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import PublishingRefusedError
 from broker.amqp.x_death import read_rabbitmqs_dead_letter
 from broker.endpoints import AmqpEndpoint
@@ -43,6 +43,7 @@ __all__ = [
     "PublishingRefusedError",
     "QueueState",
     "QueueType",
+    "QueueUnavailableError",
     "Queues",
     "Refusals",
     "Session",

@@ -1,71 +1,49 @@
-"""The asyncio half of a session: two connections, a publisher, a consumer for each queue.
+"""The asyncio half of a session: a publisher, and consumers with a connection each.
 
-Delivery tags live and die with their channel, so everything that knows one lives in here. Trouble
-with any channel or connection ends the whole session; nothing is patched.
+Delivery tags live and die with their channel, so everything that knows one lives in here. The loss
+of any connection ends the whole session; nothing is patched. What RabbitMQ refuses about one queue
+concerns that queue alone. It closes the channel, and for some refusals the connection: so each
+consumer has its own, which goes with it and leaves no late frames to anybody.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import starmap
-from typing import cast
+from typing import Any
 
 import anyio
-import msgspec
 import structlog
 from aiormq import Channel
 
-from broker.amqp.confirm_watch import watch_confirms
+from broker.amqp.announcer import Announcer
+from broker.amqp.availability import QueueAvailability
+from broker.amqp.confinement import open_channel
+from broker.amqp.confirm_watch import ConfirmWatch
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
+from broker.amqp.consumers import Consumers
 from broker.amqp.dead_lettering import DeadLettering
-from broker.amqp.delivery import Got, Publishing, Settlement
-from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.declarations import Declarations
+from broker.amqp.delivery import Delivery, Got, Publishing, Settlement
+from broker.amqp.errors import (
+    AmqpError,
+    describe,
+    translated,
+)
 from broker.amqp.getter import QueueGetter
 from broker.amqp.mover import Mover
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Outcome, Publisher
-from broker.amqp.refusals import Refusals
 from broker.amqp.renewal import Renewal
+from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import SuspectPublisher
-from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
-from broker.endpoints import AmqpEndpoint
 from broker.error_groups import first_error
-from broker.observe.tally import PublishTally
-from broker.settings.amqp_nodes import AmqpNodes
-from broker.tls import TlsFiles
+
+_WATCH_INTERVAL = 1.0
 
 _log = structlog.get_logger(__name__)
-
-
-class SessionParameters(msgspec.Struct, frozen=True):
-    """How to open a session.
-
-    Attributes:
-        endpoint: The RabbitMQ node.
-        name: Names the connections in RabbitMQ's own listings.
-        queues: Queues that must exist; those that do not are created.
-        fanouts: Fanout exchanges, likewise. Each can be consumed like a queue of its name, and
-            gives then what is published to it from that moment on.
-        prefetch: Unacknowledged deliveries held at once, per consumer.
-        drain_timeout: Seconds that a consumer which stops waits for its last settlements.
-        tls: The files for an endpoint with TLS, read again for each connection.
-        nodes: Where the login is read again for each connection, if it may change.
-        tally: Counts what becomes of the publishings.
-        refusals: What RabbitMQ is known not to take.
-    """
-
-    endpoint: AmqpEndpoint
-    name: str
-    queues: tuple[str, ...] = ()
-    fanouts: tuple[str, ...] = ()
-    prefetch: int = 1000
-    drain_timeout: float = 20.0
-    tls: TlsFiles = TlsFiles()
-    nodes: AmqpNodes | None = None
-    tally: PublishTally = msgspec.field(default_factory=PublishTally)
-    refusals: Refusals = msgspec.field(default_factory=Refusals)
 
 
 class AsyncioSession:
@@ -83,21 +61,48 @@ class AsyncioSession:
         self._end = asyncio.Event()
         self._error: AmqpError | None = None
         self._connections: list[Connection] = []
-        self._consumers: dict[str, QueueConsumer] = {}
+        self._consumers: Consumers | None = None
+        self._confirms: ConfirmWatch | None = None
+        self._getting: Connection | None = None
         self._getters: dict[str, QueueGetter] = {}
-        self._recreations: dict[str, asyncio.Task[None]] = {}
+        self._declarations = Declarations(self._new_connection)
+        self._availability = QueueAvailability(self._spawn, self._declarations.create_missing)
+        self._announcer: Announcer | None = None
         self.is_blocked = False
 
     @property
     def consumed(self) -> AbstractSet[str]:
         """The queues that are consumed now. Another thread may ask, too."""
-        consumers = tuple(self._consumers.items())
-        return {queue for queue, consumer in consumers if consumer.is_consuming}
+        return frozenset() if self._consumers is None else self._consumers.consumed
 
     @property
     def in_flight(self) -> int:
         """How many deliveries are not acknowledged yet. Another thread may ask, too."""
-        return sum(consumer.in_flight for consumer in tuple(self._consumers.values()))
+        return 0 if self._consumers is None else self._consumers.in_flight
+
+    @property
+    def on_hold(self) -> Mapping[str, int]:
+        """How many of them wait for long, by queue. Another thread may ask, too."""
+        return {} if self._consumers is None else self._consumers.on_hold
+
+    @property
+    def tried_again(self) -> Mapping[str, int]:
+        """How many messages RabbitMQ did not take at first, by where they go."""
+        return {} if self._consumers is None else self._consumers.tried_again
+
+    @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ leaves without an answer. Another thread may ask, too."""
+        return 0 if self._confirms is None else self._confirms.overdue
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Why queues and exchanges take no messages, by name. Another thread may ask, too."""
+        problems = dict(self._availability.problems)
+        announcing = None if self._announcer is None else self._announcer.problem
+        if announcing is not None:
+            problems |= dict.fromkeys(self._parameters.fanouts, announcing)
+        return problems
 
     async def run(self, opened: Callable[[], None]) -> None:
         """Open the session, keep it open until it ends, close it.
@@ -121,7 +126,12 @@ class AsyncioSession:
             self._end.set()
             self._notices.flush()
             with anyio.CancelScope(shield=True):
-                await asyncio.gather(*(connection.close() for connection in self._connections))
+                closing = [connection.close() for connection in self._connections]
+                if self._announcer is not None:
+                    closing.append(self._announcer.close())
+                if self._consumers is not None:
+                    closing.append(self._consumers.close())
+                await asyncio.gather(*closing)
         if self._error is not None:
             raise self._error
 
@@ -157,16 +167,21 @@ class AsyncioSession:
         raise self._error or AmqpError("the session has ended")
 
     async def consumer(self, queue: str) -> QueueConsumer:
-        """Return the consumer of a queue, which consumes once it is started.
+        """Return the consumer of a queue; see `Consumers.get`."""
+        return await self._opened_consumers.get(queue)
 
-        Raises:
-            AmqpError: RabbitMQ refused or did not answer in time.
-        """
-        consumer = self._consumers.get(queue)
-        if consumer is None:
-            consumer = await self._new_consumer(queue)
-            self._consumers[queue] = consumer
-        return consumer
+    async def start(
+        self,
+        consumer: QueueConsumer,
+        deliver: Callable[[list[Delivery]], None],
+        on_loss: Callable[[AmqpError], None],
+    ) -> None:
+        """Let a consumer consume; see `Consumers.start`."""
+        await self._opened_consumers.start(consumer, deliver, on_loss)
+
+    async def stop(self, consumer: QueueConsumer) -> None:
+        """Stop a consumer once it has settled all; see `Consumers.stop`."""
+        await self._opened_consumers.stop(consumer)
 
     def settle(self, consumer: QueueConsumer, settlements: Sequence[Settlement]) -> None:
         """Settle deliveries; see `QueueConsumer.settle`. A failure ends the session."""
@@ -205,6 +220,16 @@ class AsyncioSession:
         """Publish as a suspect; see `SuspectPublisher.publish`."""
         return await self._suspects.publish(publishing)
 
+    async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
+        """Publish messages anew to their queue; see `Session.renew`."""
+        renewed = [
+            message
+            for message in messages
+            if await self._renewal.renew(queue, message.raw_properties, message.body)
+        ]
+        await self.acknowledge(queue, renewed)
+        return renewed
+
     async def get(self, queue: str, count: int) -> Sequence[Got]:
         """Ask a queue for messages; see `QueueGetter.get`. One call for a queue at a time.
 
@@ -223,16 +248,6 @@ class AsyncioSession:
         with translated(f"removing messages from {queue!r}"):
             await (await self._getter(queue)).acknowledge(messages)
 
-    async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
-        """Publish messages anew to their queue; see `Session.renew`."""
-        renewed = [
-            message
-            for message in messages
-            if await self._renewal.renew(queue, message.raw_properties, message.body)
-        ]
-        await self.acknowledge(queue, renewed)
-        return renewed
-
     async def queue_tools(self) -> tuple[Mover, Connection]:
         """Open what moves messages, and a connection for requests that may be refused.
 
@@ -244,17 +259,36 @@ class AsyncioSession:
         return Mover(moving, channel, moving.user), declaring
 
     async def _open(self, opened: Callable[[], None]) -> None:
-        await self._ensure(self._parameters.queues, self._parameters.fanouts)
-        self._consuming = await self._connect("consume")
+        await self._declarations.ensure(
+            self._parameters.queues, self._parameters.fanouts, self._availability.refused
+        )
         self._publishing = await self._connect("publish")
         channel = await self._channel(self._publishing, publisher_confirms=True)
         for closing in (channel.closing, self._publishing.aiormq.closing):
             closing.add_done_callback(self._learn)
         self._publisher = self._new_publisher(self._publishing, channel)
-        refusals = self._parameters.refusals
+        refusals, fanouts = self._parameters.refusals, self._parameters.fanouts
         self._suspects = SuspectPublisher(self._connect_apart, self._new_publisher, refusals)
-        self._dead_lettering = DeadLettering(self._publisher, self._suspects, refusals)
         self._renewal = Renewal(self._publisher, self._suspects, refusals)
+        if fanouts:
+            self._announcer = Announcer(self._new_connection, fanouts, self._new_publisher)
+            self._tasks.create_task(self._announcer.run())
+        self._consumers = Consumers(
+            connect=self._new_connection,
+            fanouts=fanouts,
+            prefetch=self._parameters.prefetch,
+            fail=self.fail,
+            new_consumer=partial(
+                QueueConsumer,
+                publisher=self._publisher,
+                announcer=self._announcer,
+                dead_lettering=DeadLettering(self._publisher, self._suspects, refusals),
+                renewal=self._renewal,
+                notices=self._notices,
+                tasks=self._tasks,
+            ),
+        )
+        self._tasks.create_task(self._watch())
         opened()
 
     def _learn(self, closing: "asyncio.Future[None]") -> None:
@@ -263,16 +297,28 @@ class AsyncioSession:
             self._parameters.refusals.learn(reason)
 
     def _new_publisher(self, connection: Connection, channel: Channel) -> Publisher:
-        publisher = Publisher(channel, connection.writer, self._recreate, self._parameters.tally)
-        connection.add_sink(channel.number, publisher)
-        self._tasks.create_task(
-            watch_confirms(connection, publisher, partial(self._noticed, connection))
+        publisher = Publisher(
+            channel, connection.writer, self._availability.wait, self._parameters.tally
         )
+        connection.add_sink(channel.number, publisher)
+        watch = ConfirmWatch(publisher)
+        if connection is self._publishing:
+            self._confirms = watch
+        self._tasks.create_task(watch.run(connection, partial(self._noticed, connection)))
         return publisher
 
     def _noticed(self, connection: Connection, is_blocked: bool) -> None:
         if connection is self._publishing:
             self.is_blocked = is_blocked
+
+    @property
+    def _opened_consumers(self) -> Consumers:
+        if self._consumers is None:
+            raise AmqpError("the session is not open")
+        return self._consumers
+
+    def _spawn(self, task: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        return self._tasks.create_task(task)
 
     def _new_connection(self, purpose: str) -> Connection:
         parameters = self._parameters
@@ -296,61 +342,20 @@ class AsyncioSession:
         await connection.open()
         return connection
 
-    async def _ensure(self, queues: Sequence[str], fanouts: Sequence[str] = ()) -> None:
-        connection = self._new_connection("declare")
-        try:
-            await connection.open()
-            await ensure_queues(connection, queues)
-            await ensure_fanouts(connection, fanouts)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await connection.close()
-
-    async def _recreate(self, queue: str) -> None:
-        # Many messages come back at once when their queue is gone; one connection serves them all.
-        with translated(f"creating queue {queue!r}"):
-            task = self._recreations.get(queue)
-            if task is None:
-                task = self._tasks.create_task(self._ensure([queue]))
-                self._recreations[queue] = task
-                task.add_done_callback(lambda _: self._recreations.pop(queue))
-            await asyncio.shield(task)
-
-    async def _new_consumer(self, queue: str) -> QueueConsumer:
-        channel = await self._channel(self._consuming, publisher_confirms=False)
-        with translated(f"setting the prefetch of {queue!r}"):
-            await channel.basic_qos(prefetch_count=self._parameters.prefetch, timeout=RPC_TIMEOUT)
-        is_fanout = queue in self._parameters.fanouts
-        consumer = QueueConsumer(
-            queue,
-            channel,
-            consumed=await listen(channel, queue) if is_fanout else queue,
-            writer=self._consuming.writer,
-            publisher=self._publisher,
-            dead_lettering=self._dead_lettering,
-            renewal=self._renewal,
-            notices=self._notices,
-            tasks=self._tasks,
-            cancelled=self.fail,
-        )
-        self._consuming.add_sink(channel.number, consumer)
-        return consumer
-
     async def _getter(self, queue: str) -> QueueGetter:
         getter = self._getters.get(queue)
         if getter is None:
-            channel = await self._channel(self._consuming, publisher_confirms=False)
-            getter = self._getters[queue] = QueueGetter(queue, channel, self._consuming.writer)
-            self._consuming.add_taker(channel.number, getter)
+            if self._getting is None:
+                self._getting = await self._connect("get")
+            channel = await self._channel(self._getting, publisher_confirms=False)
+            getter = self._getters[queue] = QueueGetter(queue, channel, self._getting.writer)
+            self._getting.add_taker(channel.number, getter)
         return getter
 
     async def _channel(self, connection: Connection, *, publisher_confirms: bool) -> Channel:
-        with translated("opening a channel"):
-            channel = await connection.aiormq.channel(
-                publisher_confirms=publisher_confirms, timeout=RPC_TIMEOUT
-            )
+        channel = await open_channel(connection, publisher_confirms=publisher_confirms)
         self._end_with(channel.closing)
-        return cast("Channel", channel)
+        return channel
 
     def _end_with(self, closing: "asyncio.Future[None]") -> None:
         def closed(future: "asyncio.Future[None]") -> None:
@@ -358,6 +363,13 @@ class AsyncioSession:
             self.fail(AmqpError(describe(reason or ConnectionError("the connection was lost"))))
 
         closing.add_done_callback(closed)
+
+    async def _watch(self) -> None:
+        fanouts = self._parameters.fanouts
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL)
+            self._opened_consumers.hold_overdue()
+            self._availability.waiting([one for one in self.tried_again if one not in fanouts])
 
 
 def _set[T](future: "asyncio.Future[T]", result: T) -> None:

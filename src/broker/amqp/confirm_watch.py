@@ -1,40 +1,98 @@
-"""A deadline for confirms that stands still while RabbitMQ cannot confirm anything."""
+"""Whether RabbitMQ still confirms, or leaves messages without an answer."""
 
 import asyncio
+import secrets
 from collections.abc import Callable
 
 from broker.amqp.connection import Connection
+from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError
-from broker.amqp.publisher import Publisher
+from broker.amqp.publisher import Outcome, Publisher
 
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ could confirm them."""
+_OVERDUE_TIMEOUT = 900.0
+"""Seconds without the confirms of some messages while RabbitMQ confirms others. Long, as a new
+session would only move them to and fro: a quorum queue without a majority answers when it has one
+again."""
 _INTERVAL = 1.0
 
 
-async def watch_confirms(
-    connection: Connection, publisher: Publisher, noticed: Callable[[bool], None]
-) -> None:
-    """Watch that RabbitMQ confirms, until the connection closes.
+class ConfirmWatch:
+    """Watches the confirms of one publisher. Runs in the asyncio event loop.
+
+    A quorum queue without a majority neither takes a message nor refuses it. Then nothing else may
+    be under way, and RabbitMQ is well. So it is asked: a message to nowhere comes back at once.
 
     Args:
-        connection: The connection.
-        publisher: Publishes on it.
-        noticed: Called once a second with whether RabbitMQ takes no messages because of an alarm.
-
-    Raises:
-        AmqpError: RabbitMQ confirmed nothing for `CONFIRM_TIMEOUT` seconds.
+        publisher: The publisher.
     """
-    loop = asyncio.get_running_loop()
-    unsent = 0
-    while not connection.aiormq.closing.done():
-        await asyncio.sleep(_INTERVAL)
-        is_blocked = await connection.is_blocked()
-        noticed(is_blocked)
-        # A large body on a slow line takes its time to leave.
-        is_leaving = connection.writer.unsent != unsent
-        unsent = connection.writer.unsent
-        if is_blocked or is_leaving:
-            publisher.last_progress = loop.time()
-        elif publisher.unconfirmed and loop.time() - publisher.last_progress > CONFIRM_TIMEOUT:
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._loop = asyncio.get_running_loop()
+        self._asking = False
+        self._asked = self._answered = 0
+        self._overdue_since: float | None = None
+
+    @property
+    def overdue(self) -> int:
+        """How many messages have no answer although RabbitMQ answers. Another thread may ask."""
+        if self._overdue_since is None:
+            return 0
+        return self._publisher.unconfirmed_before(self._answered)
+
+    async def run(self, connection: Connection, noticed: Callable[[bool], None]) -> None:
+        """Watch until the connection closes.
+
+        Args:
+            connection: What is published on.
+            noticed: Called once a second with whether RabbitMQ takes no messages because of an
+                alarm.
+
+        Raises:
+            AmqpError: It confirmed nothing for too long.
+        """
+        unsent = 0
+        while not connection.aiormq.closing.done():
+            await asyncio.sleep(_INTERVAL)
+            is_blocked = await connection.is_blocked()
+            noticed(is_blocked)
+            # A large body on a slow line takes its time to leave.
+            is_leaving = connection.writer.unsent != unsent
+            unsent = connection.writer.unsent
+            self.check(is_blocked=is_blocked or is_leaving)
+
+    def check(self, *, is_blocked: bool) -> None:
+        """Look at the time; to be called about once a second.
+
+        Args:
+            is_blocked: Whether RabbitMQ does not read, or not as fast as the broker writes.
+
+        Raises:
+            AmqpError: It confirmed nothing for too long.
+        """
+        publisher, now = self._publisher, self._loop.time()
+        if self._overdue_since is not None and not self.overdue:
+            self._overdue_since = None
+        if is_blocked:
+            publisher.last_progress = now
+            self._overdue_since = self._overdue_since and now
+        if not publisher.unconfirmed:
+            return
+        silence = now - publisher.last_progress
+        if silence > CONFIRM_TIMEOUT:
             raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
+        if self._overdue_since is not None and now - self._overdue_since > _OVERDUE_TIMEOUT:
+            raise AmqpError(f"RabbitMQ did not confirm messages for {_OVERDUE_TIMEOUT:g} s")
+        if silence > CONFIRM_TIMEOUT / 2 and not self._asking:
+            self._asking = True
+            nowhere = Publishing(f"nowhere-{secrets.token_hex(8)}", b"", "")
+            publisher.submit([(nowhere, self._came_back)])
+            self._asked = publisher.last_number
+
+    def _came_back(self, _: Outcome) -> None:
+        self._asking = False
+        self._answered = self._asked
+        if self._overdue_since is None:
+            self._overdue_since = self._loop.time()

@@ -1,15 +1,17 @@
-"""The asyncio half of a consumer: deliveries out, settlements in, cumulative acknowledgements."""
+"""The asyncio half of a consumer: deliveries out, settlements in, acknowledgements for many."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from aiormq import Channel
 
+from broker.amqp.announcer import Announcer
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Publishing, Settlement
-from broker.amqp.errors import AmqpError, translated
+from broker.amqp.errors import AmqpError, QueueUnavailableError, translated
 from broker.amqp.marshal import marshal_ack
 from broker.amqp.notices import Notices
 from broker.amqp.properties import Properties
@@ -26,8 +28,12 @@ class QueueConsumer:
     It is the `FrameSink` of its channel. Runs in the asyncio event loop; all methods must be
     called there.
 
-    Args:
+    Attributes:
         queue: Where deliveries say that they came from.
+        has_delivered: Whether anything was delivered yet.
+
+    Args:
+        queue: See above.
         channel: The channel, without confirms, with its prefetch set.
         consumed: The queue to consume.
         writer: The writer of its connection.
@@ -37,6 +43,7 @@ class QueueConsumer:
         notices: Takes note of dead letters and renewals.
         tasks: The tasks of the session; a failure of one ends it.
         cancelled: Called when RabbitMQ cancels the consumer.
+        announcer: Publishes the announcements; None leaves them to the publisher.
     """
 
     def __init__(
@@ -52,16 +59,20 @@ class QueueConsumer:
         notices: Notices,
         tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
+        announcer: Announcer | None = None,
     ) -> None:
-        self._queue = queue
+        self.queue = queue
         self._consumed = consumed
         self._channel = channel
         self._writer = writer
         self._publisher = publisher
+        self._announcer = announcer
         self._dead_lettering = dead_lettering
         self._renewal = renewal
         self._notices = notices
         self._tasks = tasks
+        # With the queue or exchange that did not take the message, if it was tried already.
+        self._trials: dict[asyncio.Task[None], str | None] = {}
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
         self._acknowledging = False
@@ -72,8 +83,14 @@ class QueueConsumer:
         self._consumer_tag: str | None = None
         self._arrived: list[Delivery] = []
         self._deliver: Callable[[list[Delivery]], None] | None = None
+        self.has_delivered = False
+        self._on_loss: Callable[[AmqpError], None] | None = None
+        self._lost: AmqpError | None = None
+        self._oldest_seen: int | None = None
         channel.on_consumer_cancel_callbacks.add(
-            lambda _: cancelled(AmqpError(f"RabbitMQ cancelled the consumer of {queue!r}"))
+            lambda _: cancelled(
+                QueueUnavailableError(f"RabbitMQ cancelled the consumer of {queue!r}")
+            )
         )
 
     @property
@@ -86,17 +103,35 @@ class QueueConsumer:
         """How many deliveries are not acknowledged yet."""
         return len(self._window)
 
-    async def start(self, deliver: Callable[[list[Delivery]], None]) -> None:
+    @property
+    def on_hold(self) -> int:
+        """How many of them wait for long, without holding up the acknowledgements of others."""
+        return self._window.on_hold
+
+    @property
+    def tried_again(self) -> Counter[str]:
+        """How many messages RabbitMQ did not take at first, by where they go.
+
+        Another thread may ask, too.
+        """
+        return Counter(filter(None, tuple(self._trials.values())))
+
+    async def start(
+        self,
+        deliver: Callable[[list[Delivery]], None],
+        on_loss: Callable[[AmqpError], None] | None = None,
+    ) -> None:
         """Begin to consume.
 
         Args:
             deliver: Takes the deliveries that arrived together; must not raise.
+            on_loss: Called once when the consumer is lost and the session is not.
 
         Raises:
             AmqpError: RabbitMQ refused or did not answer in time.
         """
-        self._deliver = deliver
-        with translated(f"consuming from {self._queue!r}"):
+        self._deliver, self._on_loss = deliver, on_loss
+        with translated(f"consuming from {self.queue!r}"):
             answer = await self._channel.basic_consume(
                 self._consumed, _left_to_aiormq, timeout=RPC_TIMEOUT
             )
@@ -108,18 +143,59 @@ class QueueConsumer:
         Raises:
             AmqpError: RabbitMQ did not answer in time.
         """
-        if self._consumer_tag is not None:
-            with translated(f"stopping to consume from {self._queue!r}"):
+        if self._consumer_tag is not None and self._lost is None:
+            with translated(f"stopping to consume from {self.queue!r}"):
                 await self._channel.basic_cancel(self._consumer_tag, timeout=RPC_TIMEOUT)
             self._consumer_tag = None
 
     async def drained(self) -> None:
-        """Wait until every delivery handed out is settled and its acknowledgement is written."""
+        """Wait until every delivery handed out is settled and its acknowledgement is written.
+
+        Raises:
+            AmqpError: The consumer was lost before.
+        """
         await self._drained.wait()
+        if self._lost is not None:
+            if self._window:
+                raise self._lost
+            return
         await self._writer.flushed()
+
+    def lose(self, error: AmqpError) -> None:
+        """Give up all deliveries: RabbitMQ has put them back into the queue, or will.
+
+        The queue needs another consumer then. Whatever is still settled does nothing.
+
+        Args:
+            error: Why.
+        """
+        if self._lost is not None:
+            return
+        self._lost, self._consumer_tag, self._deliver = error, None, None
+        for task in tuple(self._trials):
+            task.cancel()
+        if self._announcer is not None:
+            self._announcer.forget(self)
+        self._drained.set()
+        if self._on_loss is not None:
+            self._on_loss(error)
+
+    def hold_overdue(self) -> None:
+        """Put on hold what was the oldest delivery at the last call, and is still unsettled.
+
+        To be called now and then. A message that RabbitMQ neither takes nor refuses, as the quorum
+        queue it goes to has no majority, must not hold up the acknowledgements of its neighbours.
+        """
+        oldest = self._window.oldest
+        if oldest is not None and oldest == self._oldest_seen:
+            self._window.hold_overtaken()
+            self._acknowledge_later()
+        self._oldest_seen = oldest
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish what was decided about deliveries, in the order given, and acknowledge them."""
+        if self._lost is not None:
+            return
         self._publisher.submit(self._publishings(settlements))
 
     def _publishings(
@@ -127,10 +203,14 @@ class QueueConsumer:
     ) -> Iterator[tuple[Publishing, Callable[[Outcome], None]]]:
         for settlement in settlements:
             if settlement.announcement is not None:
-                yield settlement.announcement, partial(self._announced, settlement)
+                announced = partial(self._announced, settlement)
+                if self._announcer is None:
+                    yield settlement.announcement, announced
+                else:
+                    self._announcer.submit(settlement.announcement, announced, self)
             if settlement.publishing is not None:
                 if self._dead_lettering.concerns(settlement):
-                    self._start(self._publish_apart(settlement))
+                    self._start(settlement.delivery.tag, self._publish_apart(settlement))
                 else:
                     yield settlement.publishing, partial(self._published, settlement)
             elif settlement.announcement is None:
@@ -143,7 +223,7 @@ class QueueConsumer:
         self._window.add(tag)
         self._drained.clear()
         delivery = Delivery(
-            self._queue,
+            self.queue,
             tag,
             body,
             redelivered,
@@ -158,13 +238,14 @@ class QueueConsumer:
             properties.raw,
         )
         if delivery.delivery_count >= RENEWED_AT:
-            self._start(self._renew(delivery))
+            self._start(tag, self._renew(delivery))
         else:
             self._arrived.append(delivery)
 
     def flush(self) -> None:
         """Hand out what arrived together."""
         if self._arrived:
+            self.has_delivered = True
             arrived, self._arrived = self._arrived, []
             if self._deliver is not None:
                 self._deliver(arrived)
@@ -179,20 +260,39 @@ class QueueConsumer:
         if outcome is Outcome.CONFIRMED:
             self._one_is_confirmed(settlement)
         elif settlement.announcement is not None:
-            self._start(self._announce_again(settlement, settlement.announcement, outcome))
+            self._start(
+                settlement.delivery.tag,
+                self._announce_again(settlement, settlement.announcement, outcome),
+                settlement.announcement.exchange,
+            )
 
     def _published(self, settlement: Settlement, outcome: Outcome) -> None:
         if outcome is Outcome.CONFIRMED:
             self._one_is_confirmed(settlement)
         elif settlement.publishing is not None:
-            self._start(self._publish_again(settlement, settlement.publishing, outcome))
+            self._start(
+                settlement.delivery.tag,
+                self._publish_again(settlement, settlement.publishing, outcome),
+                settlement.publishing.queue,
+            )
 
-    def _start(self, task: Coroutine[Any, Any, None]) -> None:
+    def _start(
+        self, tag: int, task: Coroutine[Any, Any, None], waiting_for: str | None = None
+    ) -> None:
+        if self._lost is not None:
+            task.close()
+            return
         try:
-            self._tasks.create_task(task)
+            started = self._tasks.create_task(task)
         except RuntimeError:
             # The session has ended, its group takes no tasks, and RabbitMQ delivers again.
             task.close()
+            return
+        self._trials[started] = waiting_for
+        started.add_done_callback(self._trials.pop)
+        # How long it will take, nobody knows. Its neighbours are not to wait for it.
+        self._window.hold(tag)
+        self._acknowledge_later()
 
     async def _announce_again(
         self, settlement: Settlement, announcement: Publishing, outcome: Outcome
@@ -223,14 +323,14 @@ class QueueConsumer:
 
     def _mark_settled(self, settlement: Settlement) -> None:
         if settlement.rejected is not None:
-            self._notices.dead_lettered(self._queue, settlement.rejected)
+            self._notices.dead_lettered(self.queue, settlement.rejected)
         if settlement.observer is not None:
             settlement.observer.settled()
         self._acknowledge_soon(settlement.delivery.tag)
 
     async def _renew(self, delivery: Delivery) -> None:
         if await self._renewal.renew(delivery.queue, delivery.raw_properties, delivery.body):
-            self._notices.renewed(self._queue)
+            self._notices.renewed(self.queue)
             self._acknowledge_soon(delivery.tag)
         else:
             self._arrived.append(delivery)
@@ -238,6 +338,9 @@ class QueueConsumer:
 
     def _acknowledge_soon(self, tag: int) -> None:
         self._window.settle(tag)
+        self._acknowledge_later()
+
+    def _acknowledge_later(self) -> None:
         if not self._acknowledging:
             # At the end of this turn of the event loop, for all that is settled in it.
             self._acknowledging = True
@@ -245,9 +348,15 @@ class QueueConsumer:
 
     def _acknowledge(self) -> None:
         self._acknowledging = False
-        tag = self._window.take_acknowledgeable()
-        if tag is not None:
-            self._writer.write(marshal_ack(tag, channel=self._channel.number))
+        if self._lost is not None:
+            return  # its channel is closed, or about to be
+        channel = self._channel.number
+        acknowledgements = [
+            marshal_ack(tag, channel=channel, multiple=multiple)
+            for tag, multiple in self._window.take_acknowledgeable()
+        ]
+        if acknowledgements:
+            self._writer.write(b"".join(acknowledgements))
         if not self._window:
             self._drained.set()
 

@@ -1,6 +1,8 @@
 """What happens to a delivery that RabbitMQ does not take as it was decided."""
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -12,7 +14,11 @@ from broker.amqp.parts import in_parts
 from broker.amqp.publisher import Outcome, Publisher, UnroutableError
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
+from broker.backoff import Backoff
 from broker.messages import RejectReason
+
+_LONGEST_PAUSE = 5.0
+"""Seconds between two tries to publish to a queue that is there and takes nothing."""
 
 
 class DeadLettering:
@@ -69,9 +75,11 @@ class DeadLettering:
             The settlement as it was carried out.
 
         Raises:
-            AmqpError: There is no dead-letter queue and it could not be created, or the connection
-                was lost.
+            AmqpError: The connection was lost.
         """
+        if settlement.fallback is None and settlement.publishing is not None:
+            await self._insist(settlement.publishing, settlement.delivery)
+            return settlement
         text = f"RabbitMQ found no queue {str(error)!r}, even after the broker created it"
         return await self._instead(settlement, RejectReason.UNROUTABLE, text)
 
@@ -101,8 +109,6 @@ class DeadLettering:
                 await self._publish_all(self._bare_pieces(letter, delivery), delivery)
         except PublishingRefusedError as refusal:
             raise AmqpError(f"RabbitMQ refuses a dead letter: {refusal}") from refusal
-        except UnroutableError as error:
-            raise AmqpError(f"queue {letter.queue!r} cannot be created") from error
 
     def _pieces(self, letter: Publishing, delivery: Delivery) -> Iterator[Publishing]:
         if not self._has_room(letter):
@@ -129,7 +135,15 @@ class DeadLettering:
 
     async def _publish_all(self, pieces: Iterator[Publishing], delivery: Delivery) -> None:
         for piece in pieces:
-            await self._publish(piece, delivery)
+            await self._insist(piece, delivery)
+
+    async def _insist(self, publishing: Publishing, delivery: Delivery) -> None:
+        """Publish what has no second choice, however often its queue comes and goes."""
+        pauses = Backoff(maximum=_LONGEST_PAUSE)
+        while True:
+            with suppress(UnroutableError):
+                return await self._publish(publishing, delivery)
+            await asyncio.sleep(pauses.next())
 
     async def _publish(self, publishing: Publishing, delivery: Delivery) -> None:
         """Publish until RabbitMQ has confirmed it.

@@ -10,11 +10,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiormq
-from aiormq.exceptions import ProbableAuthenticationError
+from aiormq.exceptions import (
+    ChannelClosed,
+    ConnectionInternalError,
+    ConnectionNotAllowed,
+    ConnectionNotImplemented,
+    ProbableAuthenticationError,
+)
 
 
 class AmqpError(Exception):
     """Something went wrong between the broker and RabbitMQ. The session is over."""
+
+
+class QueueUnavailableError(AmqpError):
+    """RabbitMQ does not let a queue or an exchange be used now. The session goes on without it."""
+
+
+_REFUSALS = (
+    ChannelClosed,
+    # For example what a quorum queue without a majority answers to a consumer.
+    ConnectionInternalError,
+    ConnectionNotAllowed,
+    ConnectionNotImplemented,
+    TimeoutError,
+)
+"""How RabbitMQ refuses to let one queue be used, as opposed to a connection that was lost."""
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Return whether an error concerns the queue of a request, and not the whole node."""
+    return isinstance(error, _REFUSALS)
+
+
+@contextmanager
+def confined() -> Iterator[None]:
+    """Turn an `AmqpError` by which RabbitMQ refused a request into a `QueueUnavailableError`.
+
+    For requests about one queue or exchange, on a connection that nothing else depends on. The
+    loss of the connection stays an `AmqpError`.
+    """
+    try:
+        yield
+    except QueueUnavailableError:
+        raise
+    except AmqpError as error:
+        if is_refusal(error.__cause__):
+            raise QueueUnavailableError(str(error)) from error
+        raise
 
 
 @contextmanager

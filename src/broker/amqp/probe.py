@@ -26,7 +26,7 @@ from pamqp.common import FieldTable
 
 from broker.amqp.connection import Connection
 from broker.amqp.errors import AmqpError, describe, translated
-from broker.amqp.queue_state import INEQUIVALENT
+from broker.amqp.queue_state import INEQUIVALENT, NO_CONSUMER, tells_stream
 from broker.amqp.refusal import RefusedError, Stage
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.endpoints import AmqpEndpoint
@@ -41,7 +41,9 @@ _BLOCKED_TIMEOUT = 2.0
 _SYSTEMS_TRUST = TlsFiles()
 _NO_QUEUE: FieldTable = {"x-max-priority": -1}
 _NO_EXCHANGE: FieldTable = {"alternate-exchange": 0}
-_NO_CONSUMER: FieldTable = {"x-priority": "none"}
+_NO_SUCH = "NOT_FOUND - no queue "
+"""How RabbitMQ says that a queue does not exist. With the same code, and other words, it says that
+the node with the queue is down, or that the queue has crashed."""
 
 
 class ProbeError(AmqpError):
@@ -69,13 +71,15 @@ class QueueReport:
     """What is known of a queue.
 
     Attributes:
-        exists: Whether it does.
+        exists: Whether it does, also when it is down; taken for granted when it is not shown.
         problem: Why it cannot be used, in RabbitMQ's words; None when it can.
         may_configure: Whether it could be created.
         may_consume: Whether it could be consumed; None when nobody wants to.
         differs_in: The first property in which it differs from a durable queue without arguments,
             as far as that is seen: `durable`, `auto_delete`, or an argument. Only who may configure
             it sees that.
+        is_shown: Whether RabbitMQ tells this user that it exists.
+        is_stream: Whether it is a stream that was to be consumed.
     """
 
     exists: bool
@@ -83,6 +87,8 @@ class QueueReport:
     may_configure: bool
     may_consume: bool | None
     differs_in: str | None
+    is_shown: bool = True
+    is_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +200,21 @@ async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> Q
         await channel.queue_declare(queue, durable=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
 
     async def consume(channel: AbstractChannel) -> None:
-        await channel.basic_consume(queue, _ignore, arguments=_NO_CONSUMER, timeout=RPC_TIMEOUT)
+        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
 
     seen = await _refusal(connection, look)
-    exists = not isinstance(seen, ChannelNotFoundEntity)
+    exists = not (isinstance(seen, ChannelNotFoundEntity) and _NO_SUCH in describe(seen))
+    is_shown = not isinstance(seen, ChannelAccessRefused)
     declared = await _refusal(connection, declare)
     consumable = await _refusal(connection, consume) if is_consumed else None
     return QueueReport(
         exists=exists,
-        problem=describe(seen) if seen is not None and exists else None,
+        problem=describe(seen) if seen is not None and exists and is_shown else None,
         may_configure=not isinstance(declared, ChannelAccessRefused),
         may_consume=not isinstance(consumable, ChannelAccessRefused) if is_consumed else None,
         differs_in=_difference(declared) if exists else None,
+        is_shown=is_shown,
+        is_stream=tells_stream(consumable),
     )
 
 
@@ -232,7 +241,7 @@ async def _report_exchange(connection: Connection, exchange: str) -> ExchangeRep
         await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
 
     async def consume(channel: AbstractChannel) -> None:
-        await channel.basic_consume(queue, _ignore, arguments=_NO_CONSUMER, timeout=RPC_TIMEOUT)
+        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
 
     async def may(request: Callable[[AbstractChannel], Awaitable[None]]) -> bool:
         return not isinstance(await _refusal(connection, request), ChannelAccessRefused)

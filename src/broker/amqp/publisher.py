@@ -82,6 +82,15 @@ class Publisher:
         """How many publishings wait for their confirm now."""
         return len(self._pending)
 
+    @property
+    def last_number(self) -> int:
+        """The number of the publishing that was submitted last."""
+        return self._last_number
+
+    def unconfirmed_before(self, number: int) -> int:
+        """Return how many publishings before one wait for their confirm. Any thread may ask."""
+        return sum(pending < number for pending in tuple(self._pending))
+
     def submit(self, publishings: Iterable[tuple[Publishing, Callable[[Outcome], None]]]) -> None:
         """Publish each once, all with one write. Does not wait.
 

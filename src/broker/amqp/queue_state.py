@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from aiormq.abc import AbstractChannel
+from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelClosed,
@@ -17,7 +17,7 @@ from aiormq.exceptions import (
 from pamqp.common import FieldTable
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import describe, translated
+from broker.amqp.errors import QueueUnavailableError, describe, translated
 from broker.amqp.topology import RPC_TIMEOUT
 
 type QueueType = Literal["classic", "quorum"]
@@ -27,7 +27,12 @@ _NO_TYPE = "?"
 _FIRST_THAT_DROPS = 4
 INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
 """How RabbitMQ tells the first property in which a declaration differs from what exists."""
-_CURRENT_TYPE = re.compile(r"arg 'x-queue-type' .* but current is (?:'([a-z]+)'|none)$")
+_CURRENT_TYPE = re.compile(
+    r"arg 'x-queue-type' .* but current is (?:(?:the value )?'([a-z]+)'.*|none)$"
+)
+_OF_A_STREAM = "of queue type rabbit_stream_queue"
+NO_CONSUMER: FieldTable = {"x-priority": "none"}
+"""What no consumer can have: none is made by asking for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,55 @@ async def look(connection: Connection, queue: str) -> QueueState | None:
     return QueueState(answer.message_count or 0, answer.consumer_count or 0, kind, differs_in)
 
 
+async def refuse_stream(connection: Connection, queue: str) -> None:
+    """Raise an error when a queue that is there is a stream.
+
+    A stream hands each new consumer what is published from then on, and forgets nothing that is
+    acknowledged: what came while nobody consumed would be skipped.
+
+    Args:
+        connection: A connection for requests that may be refused.
+        queue: The queue.
+
+    Raises:
+        QueueUnavailableError: It is a stream.
+        AmqpError: RabbitMQ did not answer in time, or it refused for another reason.
+    """
+    with translated(f"looking for the type of queue {queue!r}"):
+        # Nothing happens when it is a queue as the broker would create it. RabbitMQ logs an error
+        # when it is not.
+        refusal = await _refusal(connection, queue, None)
+        kind, differs_in = _told(refusal)
+        if differs_in is not None:
+            kind, _ = _told(await _refusal(connection, queue, _NO_TYPE))
+        elif isinstance(refusal, ChannelAccessRefused):
+            kind = await _type_told_to_consumer(connection, queue)
+    if kind == "stream":
+        raise QueueUnavailableError(
+            f"queue {queue!r} is a stream, which would skip messages; it must be a queue"
+        )
+
+
+async def _type_told_to_consumer(connection: Connection, queue: str) -> str | None:
+    """Return `stream` when RabbitMQ says so to a user who may only consume, else None."""
+    try:
+        async with _channel(connection) as channel:
+            await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
+    except ChannelClosed as refusal:
+        # Consuming in earnest will tell of another refusal.
+        return "stream" if tells_stream(refusal) else None
+    return None
+
+
+def tells_stream(refusal: ChannelClosed | None) -> bool:
+    """Return whether the refusal of `NO_CONSUMER` says that it was asked of a stream."""
+    return refusal is not None and describe(refusal).endswith(_OF_A_STREAM)
+
+
+async def _ignore(_: DeliveredMessage) -> None:
+    """Take no message: none can come."""
+
+
 def _told(refusal: ChannelClosed | None) -> tuple[str | None, str | None]:
     """Return the type and the other difference that a refusal tells."""
     text = describe(refusal) if isinstance(refusal, ChannelPreconditionFailed) else ""
@@ -84,11 +138,12 @@ def _told(refusal: ChannelClosed | None) -> tuple[str | None, str | None]:
     return None, found[1] if found is not None and found[1] != "x-queue-type" else None
 
 
-async def _refusal(connection: Connection, queue: str, kind: str) -> ChannelClosed | None:
+async def _refusal(connection: Connection, queue: str, kind: str | None) -> ChannelClosed | None:
+    arguments = None if kind is None else _arguments(kind)
     try:
         async with _channel(connection) as channel:
             await channel.queue_declare(
-                queue, durable=True, arguments=_arguments(kind), timeout=RPC_TIMEOUT
+                queue, durable=True, arguments=arguments, timeout=RPC_TIMEOUT
             )
     except (ChannelPreconditionFailed, ChannelAccessRefused) as refusal:
         return refusal

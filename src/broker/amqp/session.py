@@ -5,7 +5,7 @@ AnyIO's portal, the stream of deliveries and settlements through one thread-safe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -13,12 +13,13 @@ from functools import partial
 import trio
 from anyio.from_thread import BlockingPortal
 
-from broker.amqp.asyncio_session import AsyncioSession, SessionParameters
+from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError
 from broker.amqp.handoff import Handoff
 from broker.amqp.publisher import Outcome
 from broker.amqp.queues import Queues
+from broker.amqp.session_parameters import SessionParameters
 from broker.error_groups import first_error
 
 
@@ -85,6 +86,26 @@ class Session:
     def consumed(self) -> AbstractSet[str]:
         """The queues that RabbitMQ has a consumer of this session for."""
         return self._asyncio.consumed
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Why RabbitMQ does not let queues and exchanges be published to, by name."""
+        return self._asyncio.unavailable
+
+    @property
+    def on_hold(self) -> Mapping[str, int]:
+        """How many deliveries wait until RabbitMQ takes what comes of them, by queue."""
+        return self._asyncio.on_hold
+
+    @property
+    def tried_again(self) -> Mapping[str, int]:
+        """How many messages RabbitMQ did not take at first, by the queue or exchange they go to."""
+        return self._asyncio.tried_again
+
+    @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ neither takes nor refuses, although it answers."""
+        return self._asyncio.overdue
 
     @property
     def in_flight(self) -> int:
@@ -211,6 +232,8 @@ class Session:
             task_status: Started once RabbitMQ has registered the consumer.
 
         Raises:
+            QueueUnavailableError: RabbitMQ does not let the queue be consumed now, or not any
+                more. What was unsettled is back in it. The session goes on.
             AmqpError: The session was lost.
         """
         failure: Exception | None = None
@@ -228,16 +251,25 @@ class Session:
                     failure = error
                     failed.set()
 
+        def lost(error: Exception) -> None:
+            nonlocal failure
+            failure = failure or error
+            failed.set()
+
+        def on_loss(error: AmqpError) -> None:
+            self._wake(partial(lost, error))
+
+        # What is cancelled here is thrown away with its connection.
+        consumer = await self._try(self._asyncio.consumer, queue)
         with trio.CancelScope(shield=True):
-            consumer = await self._call(self._asyncio.consumer, queue)
-            await self._call(consumer.start, Handoff(self._wake, arrived).put)
+            put = Handoff(self._wake, arrived).put
+            await self._call(self._asyncio.start, consumer, put, on_loss)
         task_status.started()
         try:
             await failed.wait()
         except trio.Cancelled:
             with trio.move_on_after(self._drain_timeout, shield=True) as drain:
-                await self._call(consumer.stop)
-                await self._call(consumer.drained)
+                await self._call(self._asyncio.stop, consumer)
             if drain.cancelled_caught:
                 self.end()
                 raise AmqpError(f"deliveries of {queue!r} were not settled in time") from failure
@@ -252,8 +284,11 @@ class Session:
 
     async def _call[*Ts, T](self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         try:
-            return await self._portal.call_async(self._asyncio.while_alive, function, *args)
+            return await self._try(function, *args)
         except trio.Cancelled:
             # aiormq closes the channel of a call that is cancelled, and its outcome is unknown.
             self.end()
             raise
+
+    async def _try[*Ts, T](self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        return await self._portal.call_async(self._asyncio.while_alive, function, *args)

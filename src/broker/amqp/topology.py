@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from broker.amqp.connection import Connection
 from broker.amqp.errors import translated
@@ -21,7 +21,8 @@ async def ensure_queues(connection: Connection, queues: Sequence[str]) -> None:
 
     Peers declare the same names without arguments, and RabbitMQ refuses a declaration that
     differs from what exists. So each queue is looked for first, and one that an operator made with
-    other arguments is used as it is.
+    other arguments is used as it is. RabbitMQ 4.2.6 and later refuse to look for a user without
+    rights on the queue. That is no proof of its absence, and it is taken for granted.
 
     Args:
         connection: A connection for this alone. A missing queue closes the channel that asked for
@@ -37,6 +38,17 @@ async def ensure_queues(connection: Connection, queues: Sequence[str]) -> None:
                 await _create(connection, queue)
 
 
+async def create_missing(connection: Connection, queue: str) -> None:
+    """Create a queue that RabbitMQ returned messages for; nothing changes when it is back.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+    with translated(f"looking for queue {queue!r}"):
+        if not await _exists(connection, queue, unless_refused=False):
+            await _create(connection, queue)
+
+
 async def ensure_fanouts(connection: Connection, exchanges: Sequence[str]) -> None:
     """Create the exchanges that do not exist: fanout, durable. Otherwise as `ensure_queues`.
 
@@ -49,6 +61,8 @@ async def ensure_fanouts(connection: Connection, exchanges: Sequence[str]) -> No
                 await (await _channel(connection)).exchange_declare(
                     exchange, passive=True, timeout=RPC_TIMEOUT
                 )
+            except ChannelAccessRefused:
+                _log.debug("exchange_not_shown", exchange=exchange)
             except ChannelNotFoundEntity:
                 await (await _channel(connection)).exchange_declare(
                     exchange, exchange_type="fanout", durable=True, timeout=RPC_TIMEOUT
@@ -72,12 +86,17 @@ async def listen(channel: AbstractChannel, exchange: str) -> str:
     return queue
 
 
-async def _exists(connection: Connection, queue: str) -> bool:
+async def _exists(connection: Connection, queue: str, *, unless_refused: bool = True) -> bool:
     channel = await _channel(connection)
     try:
         await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
     except ChannelNotFoundEntity:
+        # Also what RabbitMQ answers when the only node with the queue is down. It then refuses
+        # the declaration, too.
         return False
+    except ChannelAccessRefused:
+        _log.debug("queue_not_shown", queue=queue)
+        return unless_refused
     return True
 
 

@@ -3,6 +3,9 @@
 from broker.observe.status import Check
 from broker.observe.vitals import Vitals
 
+_ALARMING_SHARE = 0.5
+"""Of the prefetch: when as many wait, the queue that they came from will be held up soon."""
+
 
 def readiness(vitals: Vitals) -> list[Check]:
     """Return all conditions of readiness, as they are now."""
@@ -11,6 +14,7 @@ def readiness(vitals: Vitals) -> list[Check]:
         Check("rabbitmq", _not_connected(vitals)),
         Check("alarm", _blocked(vitals)),
         Check("consumers", _not_consuming(vitals)),
+        Check("queues", _not_publishing(vitals)),
         Check("server", _not_registered(vitals)),
         Check("registry", _not_fresh(vitals)),
     ]
@@ -36,8 +40,40 @@ def _not_consuming(vitals: Vitals) -> str | None:
         queues.registry_exchange,
     )
     consumed = vitals.amqp.consumed
-    missing = [queue for queue in wanted if queue not in consumed]
+    refused = vitals.amqp.refused
+    missing = [
+        f"{queue} ({refused[queue]})" if queue in refused else queue
+        for queue in wanted
+        if queue not in consumed
+    ]
     return f"RabbitMQ has no consumer of {', '.join(missing)}" if missing else None
+
+
+def _not_publishing(vitals: Vitals) -> str | None:
+    """Name what takes no messages, and consumers that this has stopped, or will soon."""
+    waiting = vitals.amqp.tried_again
+    problems = [
+        f"{name}: {problem}{_wait(waiting.get(name, 0))}"
+        for name, problem in vitals.amqp.unavailable.items()
+    ]
+    if overdue := vitals.amqp.overdue:
+        problems.append(
+            f"RabbitMQ neither takes nor refuses {overdue} messages: a quorum queue that they go to"
+            " may have no majority"
+        )
+    problems += [
+        f"{count} of {vitals.prefetch} messages that may be held of {queue} wait like this; with"
+        " all of them, no more are taken"
+        for queue, count in vitals.amqp.on_hold.items()
+        if count >= vitals.prefetch * _ALARMING_SHARE
+    ]
+    return "; ".join(problems) or None
+
+
+def _wait(count: int) -> str:
+    if not count:
+        return ""
+    return f" ({count} message{'s wait' if count > 1 else ' waits'} for it)"
 
 
 def _not_registered(vitals: Vitals) -> str | None:

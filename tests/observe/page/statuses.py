@@ -25,7 +25,7 @@ _LOST = "cannot connect: [Errno 111] Connection refused"
 
 
 def _checks(**problems: str) -> list[Check]:
-    names = ("running", "rabbitmq", "alarm", "consumers", "server", "registry")
+    names = ("running", "rabbitmq", "alarm", "consumers", "queues", "server", "registry")
     return [Check(name, problems.get(name)) for name in names]
 
 

@@ -194,7 +194,7 @@ def _found(
 ) -> Iterator[Item]:
     subject = target.subject
     for queue, seen in report.queues.items():
-        yield _queue(subject, queue, seen)
+        yield _queue(subject, endpoint.user, queue, seen)
     yield _exchange(subject, wanted.exchange, report.exchange)
     lacking = list(_lacking(report, wanted.exchange))
     if lacking:
@@ -213,17 +213,13 @@ def _found(
         yield held(subject, "alarms", "none, messages are taken")
 
 
-def _queue(subject: str, queue: str, seen: QueueReport) -> Item:
+def _queue(subject: str, user: str, queue: str, seen: QueueReport) -> Item:
     name = f"queue {queue}"
+    flaw = _flaw(user, queue, seen)
+    if flaw is not None:
+        return failed(subject, name, *flaw)
     if not seen.exists:
-        if seen.may_configure:
-            return held(subject, name, "missing; the broker will create it")
-        return failed(subject, name, "missing", "create it, durable, or grant what is below")
-    if seen.problem is not None:
-        advice = "end the connection that has it for itself, or choose another queue"
-        return failed(subject, name, seen.problem, advice)
-    if seen.differs_in in _FLAWS:
-        return failed(subject, name, *_FLAWS[seen.differs_in])
+        return held(subject, name, "missing; the broker will create it")
     if not seen.may_configure:
         return held(subject, name, "exists (only who may configure it sees more)")
     # The broker uses it as it is. Others may not, and declare it.
@@ -233,6 +229,29 @@ def _queue(subject: str, queue: str, seen: QueueReport) -> Item:
         else ""
     )
     return held(subject, name, f"exists, durable{difference}")
+
+
+def _flaw(user: str, queue: str, seen: QueueReport) -> tuple[str, str] | None:
+    """Return what is wrong with a queue and what to do about it, if anything is."""
+    if not seen.exists and not seen.may_configure:
+        return "missing", "create it, durable, or grant what is below"
+    if not seen.is_shown:
+        # RabbitMQ 4.2.6 and later. Without that right it can be used, but not be created.
+        found = f"RabbitMQ does not show it to {user!r}; the broker assumes that it exists"
+        return found, f"grant configure on {queue}, or make sure that it exists"
+    if seen.problem is not None:
+        return _unavailable(seen.problem)
+    if seen.is_stream:
+        found = "it is a stream; the broker would miss what is published while it is away"
+        return found, "delete it, for the broker to create a queue, or choose another name"
+    return _FLAWS.get(seen.differs_in)
+
+
+def _unavailable(problem: str) -> tuple[str, str]:
+    if problem.startswith("NOT_FOUND"):
+        advice = "start the node that has it; or delete the queue, if its messages may be lost"
+        return f"down ({problem})", advice
+    return problem, "end the connection that has it for itself, or choose another queue"
 
 
 def _exchange(subject: str, exchange: str, seen: ExchangeReport) -> Item:

@@ -41,9 +41,13 @@ const ADVICE = {
       return "They come back with the connection to RabbitMQ.";
     }
     return registry.is_fresh
-      ? "The end of the broker's log says what RabbitMQ refused."
+      ? "If a reason is given, remove it; other queues are consumed meanwhile. The broker keeps " +
+          "trying by itself."
       : "The input queue is consumed again as soon as the registry is fresh.";
   },
+  queues: () =>
+    "Start the node that has it, free it, or make room in it. The messages for it wait, and the " +
+    "broker keeps trying by itself.",
 };
 const CONSEQUENCES = new Set(["registry", "consumers"]); // listed after what causes them
 

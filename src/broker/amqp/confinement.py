@@ -1,0 +1,67 @@
+"""Connections of which each serves one queue or exchange: a refusal concerns that one alone.
+
+RabbitMQ refuses by closing the channel, and some requests by closing the connection: a quorum queue
+without a majority answers to a consumer with INTERNAL_ERROR. What shares a connection with it would
+be lost, too, or meet late frames of the closed channel.
+"""
+
+from asyncio import Future
+from collections.abc import Callable
+from typing import cast
+
+from aiormq import Channel
+
+from broker.amqp.connection import Connection
+from broker.amqp.errors import (
+    AmqpError,
+    QueueUnavailableError,
+    describe,
+    is_refusal,
+    translated,
+)
+from broker.amqp.topology import RPC_TIMEOUT
+
+
+class ConfinedChannel:
+    """The channel of a connection that has no other with anything to lose.
+
+    Args:
+        connection: Its connection, which is open.
+        channel: The channel.
+        ended: Called once when RabbitMQ closed one of them, or they were lost: with a
+            `QueueUnavailableError` for a refusal, else with an `AmqpError`.
+    """
+
+    def __init__(
+        self, connection: Connection, channel: Channel, ended: Callable[[AmqpError], None]
+    ) -> None:
+        self.connection = connection
+        self.channel = channel
+        self._ended: Callable[[AmqpError], None] | None = ended
+        channel.closing.add_done_callback(self._closed)
+        connection.aiormq.closing.add_done_callback(self._closed)
+
+    def detach(self) -> None:
+        """Report nothing any more."""
+        self._ended = None
+
+    def _closed(self, future: Future[None]) -> None:
+        reason = None if future.cancelled() else future.exception()
+        ended, self._ended = self._ended, None
+        if ended is None:
+            return
+        text = describe(reason or ConnectionError("the connection was lost"))
+        ended(QueueUnavailableError(text) if is_refusal(reason) else AmqpError(text))
+
+
+async def open_channel(connection: Connection, *, publisher_confirms: bool) -> Channel:
+    """Open a channel.
+
+    Raises:
+        AmqpError: RabbitMQ refused, or did not answer in time.
+    """
+    with translated("opening a channel"):
+        channel = await connection.aiormq.channel(
+            publisher_confirms=publisher_confirms, timeout=RPC_TIMEOUT
+        )
+    return cast("Channel", channel)

@@ -1,0 +1,39 @@
+"""How to open a session with RabbitMQ."""
+
+import msgspec
+
+from broker.amqp.refusals import Refusals
+from broker.endpoints import AmqpEndpoint
+from broker.observe.tally import PublishTally
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.tls import TlsFiles
+
+
+class SessionParameters(msgspec.Struct, frozen=True):
+    """How to open a session.
+
+    Attributes:
+        endpoint: The RabbitMQ node.
+        name: Names the connections in RabbitMQ's own listings.
+        queues: Queues that are created if they are missing. What RabbitMQ refuses is tried again
+            while the session lives.
+        fanouts: Fanout exchanges, likewise. Each can be consumed like a queue of its name, and
+            gives then what is published to it from that moment on.
+        prefetch: Unacknowledged deliveries held at once, per consumer.
+        drain_timeout: Seconds that a consumer which stops waits for its last settlements.
+        tls: The files for an endpoint with TLS, read again for each connection.
+        nodes: Where the login is read again for each connection, if it may change.
+        tally: Counts what becomes of the publishings.
+        refusals: What RabbitMQ is known not to take.
+    """
+
+    endpoint: AmqpEndpoint
+    name: str
+    queues: tuple[str, ...] = ()
+    fanouts: tuple[str, ...] = ()
+    prefetch: int = 1000
+    drain_timeout: float = 20.0
+    tls: TlsFiles = TlsFiles()
+    nodes: AmqpNodes | None = None
+    tally: PublishTally = msgspec.field(default_factory=PublishTally)
+    refusals: Refusals = msgspec.field(default_factory=Refusals)

@@ -1,0 +1,114 @@
+"""Confirms that do not come: from RabbitMQ, or for one queue alone."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from broker.amqp import confirm_watch
+from broker.amqp.confirm_watch import CONFIRM_TIMEOUT, ConfirmWatch
+from broker.amqp.delivery import Publishing
+from broker.amqp.errors import AmqpError
+from broker.amqp.publisher import Publisher
+from broker.observe.tally import PublishTally
+from tests.amqp.fake_rabbitmq import FakeRabbitmq, SkippingLoop
+
+
+class Watched:
+    """A publisher under watch, whose clock is put forward by hand."""
+
+    def __init__(self, loop: SkippingLoop) -> None:
+        self._loop = loop
+        loop.run_until_complete(self._open())
+
+    async def _open(self) -> None:
+        self.rabbitmq = FakeRabbitmq()
+        self._serving = asyncio.create_task(self.rabbitmq.serve())
+        self.publisher = Publisher(
+            self.rabbitmq.publishing, self.rabbitmq.writer, no_queue_is_missing, PublishTally()
+        )
+        self.rabbitmq.attach(self.rabbitmq.publishing, self.publisher)
+        self._watch = ConfirmWatch(self.publisher)
+
+    @property
+    def overdue(self) -> int:
+        return self._watch.overdue
+
+    def publish(self, queue: str) -> None:
+        self.publisher.submit([(Publishing(queue, b"x", ""), lambda _: None)])
+        self.turn()
+
+    def turn(self) -> None:
+        for _ in range(10):
+            self._loop.run_until_complete(asyncio.sleep(0))
+
+    def pass_time(self, seconds: float, *, is_blocked: bool = False) -> None:
+        """Let so many seconds pass, and answer what is asked unless RabbitMQ hangs."""
+        self._loop.skipped += seconds
+        self._watch.check(is_blocked=is_blocked)
+        self.turn()
+
+    def answer(self) -> None:
+        """Give back what was published to nowhere."""
+        for number, published in tuple(self.rabbitmq.unconfirmed.items()):
+            if published.queue.startswith("nowhere-"):
+                self.rabbitmq.give_back(number)
+
+    def close(self) -> None:
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.wait(tasks))
+
+
+async def no_queue_is_missing(queue: str) -> None:
+    raise AssertionError(queue)
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    loop = SkippingLoop()
+    watched = Watched(loop)
+    yield watched
+    watched.close()
+    loop.close()
+
+
+def test_a_queue_that_does_not_answer_ends_no_session(watched: Watched) -> None:
+    watched.publish("without a majority")
+    for _ in range(10):
+        watched.pass_time(CONFIRM_TIMEOUT * 0.6)
+        watched.answer()
+    assert watched.overdue == 1
+    watched.rabbitmq.confirm(1)
+    watched.pass_time(1)
+    assert watched.overdue == 0
+    assert watched.publisher.unconfirmed == 0
+
+
+def test_a_rabbitmq_that_answers_nothing_does(watched: Watched) -> None:
+    watched.publish("out")
+    watched.pass_time(CONFIRM_TIMEOUT * 0.6)
+    with pytest.raises(AmqpError, match="confirmed nothing for 30 s"):
+        watched.pass_time(CONFIRM_TIMEOUT * 0.6)
+
+
+def test_nothing_is_asked_while_confirms_come_or_an_alarm_lasts(watched: Watched) -> None:
+    for _ in range(4):
+        watched.publish("out")
+        watched.pass_time(CONFIRM_TIMEOUT * 0.4)
+        watched.rabbitmq.confirm(watched.publisher.last_number)
+    watched.publish("out")
+    for _ in range(4):
+        watched.pass_time(CONFIRM_TIMEOUT, is_blocked=True)
+    assert {published.queue for published in watched.rabbitmq.published} == {"out"}
+
+
+def test_waiting_has_an_end(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm_watch, "_OVERDUE_TIMEOUT", 100.0)
+    watched.publish("without a majority")
+    for _ in range(6):
+        watched.pass_time(CONFIRM_TIMEOUT * 0.6)
+        watched.answer()
+    with pytest.raises(AmqpError, match="did not confirm messages for 100 s"):
+        watched.pass_time(CONFIRM_TIMEOUT * 0.6)
