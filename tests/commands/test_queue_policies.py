@@ -104,6 +104,13 @@ async def test_what_is_returned_too_often_is_parked_and_can_be_replayed(
 
 async def enable_management(node: RabbitmqNode) -> str:
     """Enable the plugin on a running node, on loopback only, and return its address."""
+    enabled = await node.ctl(
+        "eval",
+        "case application:get_env(rabbitmq_management, tcp_config) of "
+        "{ok, Given} -> proplists:get_value(port, Given); undefined -> 0 end.",
+    )
+    if int(enabled):
+        return f"http://127.0.0.1:{int(enabled)}"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     plugins = node.directory / "enabled_plugins"

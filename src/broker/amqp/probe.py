@@ -25,6 +25,7 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.amqp.connection import Connection
+from broker.amqp.delivery_limit import QuorumArguments, quorum_arguments
 from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.queue_state import INEQUIVALENT, NO_CONSUMER, tells_stream
 from broker.amqp.refusal import RefusedError, Stage
@@ -80,6 +81,7 @@ class QueueReport:
             it sees that.
         is_shown: Whether RabbitMQ tells this user that it exists.
         is_stream: Whether it is a stream that was to be consumed.
+        quorum: What limits it, if it is a quorum queue to consume; None if not, or not shown.
     """
 
     exists: bool
@@ -89,6 +91,7 @@ class QueueReport:
     differs_in: str | None
     is_shown: bool = True
     is_stream: bool = False
+    quorum: QuorumArguments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +210,19 @@ async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> Q
     is_shown = not isinstance(seen, ChannelAccessRefused)
     declared = await _refusal(connection, declare)
     consumable = await _refusal(connection, consume) if is_consumed else None
+    may_configure = not isinstance(declared, ChannelAccessRefused)
+    quorum = None
+    if is_consumed and may_configure and seen is None:
+        quorum = await quorum_arguments(connection, queue)
     return QueueReport(
         exists=exists,
         problem=describe(seen) if seen is not None and exists and is_shown else None,
-        may_configure=not isinstance(declared, ChannelAccessRefused),
+        may_configure=may_configure,
         may_consume=not isinstance(consumable, ChannelAccessRefused) if is_consumed else None,
         differs_in=_difference(declared) if exists else None,
         is_shown=is_shown,
         is_stream=tells_stream(consumable),
+        quorum=quorum,
     )
 
 

@@ -22,6 +22,9 @@ from broker.amqp.topology import RPC_TIMEOUT
 
 type QueueType = Literal["classic", "quorum"]
 
+QUORUM: QueueType = "quorum"
+_NO_LIMIT: FieldTable = {"x-delivery-limit": -1}
+
 _NO_TYPE = "?"
 """A type that no queue can have: no queue is created by declaring it."""
 _FIRST_THAT_DROPS = 4
@@ -44,7 +47,7 @@ class QueueState:
         consumers: Consumers; a quorum queue counts each message that `basic.get` holds as one.
         type: `classic`, `quorum`, another, or None when RabbitMQ does not tell.
         differs_in: The first property besides its type, as far as it was seen, in which it is no
-            durable queue without arguments.
+            durable queue as the broker creates it.
     """
 
     ready: int
@@ -71,11 +74,14 @@ async def look(connection: Connection, queue: str) -> QueueState | None:
                 answer = await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
         except ChannelNotFoundEntity:
             return None
-        refusal = await _refusal(connection, queue, _NO_TYPE)
+        refusal = await refusal_of(connection, queue, _arguments(_NO_TYPE))
         kind, differs_in = _told(refusal)
         if kind is not None:
             # RabbitMQ looks at some arguments only after the type.
-            _, differs_in = _told(await _refusal(connection, queue, kind))
+            _, differs_in = _told(await refusal_of(connection, queue, _arguments(kind)))
+            own = _own_arguments(connection, kind)
+            if differs_in in own:
+                _, differs_in = _told(await refusal_of(connection, queue, own))
     return QueueState(answer.message_count or 0, answer.consumer_count or 0, kind, differs_in)
 
 
@@ -96,10 +102,10 @@ async def refuse_stream(connection: Connection, queue: str) -> None:
     with translated(f"looking for the type of queue {queue!r}"):
         # Nothing happens when it is a queue as the broker would create it. RabbitMQ logs an error
         # when it is not.
-        refusal = await _refusal(connection, queue, None)
+        refusal = await refusal_of(connection, queue, None)
         kind, differs_in = _told(refusal)
         if differs_in is not None:
-            kind, _ = _told(await _refusal(connection, queue, _NO_TYPE))
+            kind, _ = _told(await refusal_of(connection, queue, _arguments(_NO_TYPE)))
         elif isinstance(refusal, ChannelAccessRefused):
             kind = await _type_told_to_consumer(connection, queue)
     if kind == "stream":
@@ -138,8 +144,10 @@ def _told(refusal: ChannelClosed | None) -> tuple[str | None, str | None]:
     return None, found[1] if found is not None and found[1] != "x-queue-type" else None
 
 
-async def _refusal(connection: Connection, queue: str, kind: str | None) -> ChannelClosed | None:
-    arguments = None if kind is None else _arguments(kind)
+async def refusal_of(
+    connection: Connection, queue: str, arguments: FieldTable | None
+) -> ChannelClosed | None:
+    """Declare a durable queue that exists, and return how RabbitMQ refuses that, if it does."""
     try:
         async with _channel(connection) as channel:
             await channel.queue_declare(
@@ -154,6 +162,12 @@ def _arguments(kind: str) -> FieldTable:
     return {"x-queue-type": kind}
 
 
+def _own_arguments(connection: Connection, kind: str) -> FieldTable:
+    """Return those of a queue that `create` makes."""
+    is_limited = kind == QUORUM and drops_by_default(connection)
+    return {**_arguments(kind), **(_NO_LIMIT if is_limited else {})}
+
+
 async def create(connection: Connection, queue: str, kind: QueueType) -> None:
     """Declare a durable queue of a type that drops nothing; nothing changes when it exists.
 
@@ -163,9 +177,7 @@ async def create(connection: Connection, queue: str, kind: QueueType) -> None:
     Raises:
         AmqpError: RabbitMQ refused, or did not answer in time.
     """
-    arguments = _arguments(kind)
-    if kind == "quorum" and drops_by_default(connection):
-        arguments["x-delivery-limit"] = -1
+    arguments = _own_arguments(connection, kind)
 
     async def declare(channel: AbstractChannel) -> None:
         await channel.queue_declare(queue, durable=True, arguments=arguments, timeout=RPC_TIMEOUT)

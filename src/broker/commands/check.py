@@ -16,6 +16,7 @@ from broker.commands.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.commands.checks.server import check_server
 from broker.commands.durable_queues import durable_queues
 from broker.commands.output import Format, console, print_json
+from broker.commands.queues import management
 from broker.commands.taking_settings import taking_settings
 from broker.observe.logs import configure_logging
 from broker.observe.one_line import one_line
@@ -44,6 +45,7 @@ def check(
     *,
     format: Format = "text",  # noqa: A002 - named like the option
     register: bool = True,
+    management_url: str | None = None,
 ) -> int:
     """Check RabbitMQ, the central server and the HTTP port as configured.
 
@@ -51,7 +53,12 @@ def check(
         given: What the command line gives.
         format: See `Format`.
         register: Register at the server, as 'BROKER_NAME (check)'.
+        management_url: RabbitMQ's management API, such as http://localhost:15672, to see policies.
     """
+    try:
+        url = management.address(management_url) if management_url is not None else None
+    except ValueError as error:
+        return complain(f"--management-url {error}")
     unknown: list[UnknownVariable] = []
     try:
         unknown += unknown_variables()
@@ -59,7 +66,7 @@ def check(
     except SettingsError as error:
         return complain(*error.problems, *map(str, unknown))
     configure_logging("critical", "console")  # what goes wrong is told in the list
-    items = _run(settings, register=register)
+    items = _run(settings, register=register, management_url=url)
     is_ok = all(item.ok for item in items)
     if format == "json":
         print_json(Report(is_ok, items, list(map(str, unknown))))
@@ -69,8 +76,8 @@ def check(
     return 0 if is_ok else 1
 
 
-def _run(settings: Settings, *, register: bool) -> list[Item]:
-    checks = partial(run_checks, settings, register=register)
+def _run(settings: Settings, *, register: bool, management_url: str | None) -> list[Item]:
+    checks = partial(run_checks, settings, register=register, management_url=management_url)
     items: list[Item] | None = None
     # A nursery puts the interrupt into a group, out of which this takes it.
     with start_blocking_portal("asyncio", name="amqp") as portal, suppress(KeyboardInterrupt):
@@ -80,13 +87,20 @@ def _run(settings: Settings, *, register: bool) -> list[Item]:
     return items
 
 
-async def run_checks(settings: Settings, portal: BlockingPortal, *, register: bool) -> list[Item]:
+async def run_checks(
+    settings: Settings,
+    portal: BlockingPortal,
+    *,
+    register: bool,
+    management_url: str | None = None,
+) -> list[Item]:
     """Check everything at once, in half a minute at most.
 
     Args:
         settings: The settings.
         portal: The asyncio event loop that hosts the AMQP side.
         register: Whether to register at the server.
+        management_url: RabbitMQ's management API.
     """
     name = f"{settings.broker_name} (check)"
     queues = durable_queues(settings)
@@ -98,6 +112,7 @@ async def run_checks(settings: Settings, portal: BlockingPortal, *, register: bo
         has_url=settings.amqp_url is not None,
         tls=settings.amqp_tls,
         nodes=settings.amqp_nodes,
+        management_url=management_url,
     )
     server = ServerAddress(
         url=settings.websocket_url,

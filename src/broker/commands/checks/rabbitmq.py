@@ -10,6 +10,7 @@ from anyio.from_thread import BlockingPortal
 from broker.amqp import AmqpError
 from broker.amqp.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
 from broker.amqp.refusal import RefusedError
+from broker.commands.checks.delivery_limit import check_limits
 from broker.commands.checks.item import Item, failed, held
 from broker.commands.checks.reach import (
     Target,
@@ -56,6 +57,7 @@ class Wanted:
         has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
         tls: The files for endpoints with TLS.
         nodes: Where the login is read again, if it may change.
+        management_url: RabbitMQ's management API, which alone tells of policies.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Wanted:
     has_url: bool
     tls: TlsFiles = _SYSTEMS_TRUST
     nodes: AmqpNodes | None = None
+    management_url: str | None = None
 
     def setting(self, *names: str) -> str:
         """Return which settings hold a part of the address: `RABBITMQ_` with each name."""
@@ -117,7 +120,13 @@ async def check_rabbitmq(
         advice = "see RabbitMQ's log, and try again"
         return [*reached, failed(target.subject, "AMQP", str(error), advice)]
     let_in = _let_in(target.subject, endpoint, report.user)
-    return [*reached, *let_in, *_found(target, endpoint, wanted, report)]
+    quorum = {one: seen.quorum for one, seen in report.queues.items() if seen.quorum is not None}
+    return [
+        *reached,
+        *let_in,
+        *_found(target, endpoint, wanted, report),
+        *await check_limits(target.subject, endpoint, quorum, wanted.management_url),
+    ]
 
 
 async def _not_let_in(

@@ -2,6 +2,7 @@
 
 import base64
 import urllib.request
+from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -46,30 +47,74 @@ async def put_policy(url: str, login: AmqpEndpoint, policy: Policy) -> None:
     Raises:
         ManagementError: It was not set.
     """
-    vhost, name = (quote(part, safe="") for part in (policy.vhost, policy.name))
+    definition = msgspec.json.encode(
+        {
+            "pattern": policy.pattern,
+            "definition": policy.definition,
+            "apply-to": policy.apply_to,
+            "priority": policy.priority,
+        }
+    )
+    status, body = await _ask(url, login, "PUT", "policies", policy.vhost, policy.name, definition)
+    if status not in {HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
+        raise ManagementError(_problem(url, login, policy, status, _refusal(body)))
+
+
+async def get_policy(url: str, login: AmqpEndpoint, queue: str) -> Mapping[str, object]:
+    """Return the definition of the policy that is in effect for a queue; empty without one.
+
+    Args:
+        url: Where the API is.
+        login: Whose name, password and virtual host to use.
+        queue: The queue.
+
+    Raises:
+        ManagementError: It was not told.
+    """
+    status, body = await _ask(url, login, "GET", "queues", login.vhost, queue)
+    if status != HTTPStatus.OK:
+        refusal = _refusal(body)
+        said = f"status {status}" if refusal is None else refusal.reason
+        raise ManagementError(
+            f"{url} does not tell {login.user!r} of queue {queue!r} ({said}): it needs the tag "
+            "management (rabbitmqctl set_user_tags)"
+        )
+    try:
+        return msgspec.json.decode(body, type=_Queue).effective_policy_definition or {}
+    except ValueError:
+        raise ManagementError(f"what answers at {url} is no RabbitMQ management API") from None
+
+
+async def _ask(  # noqa: PLR0917 - as the path of the URL has them
+    url: str,
+    login: AmqpEndpoint,
+    method: str,
+    what: str,
+    vhost: str,
+    name: str,
+    data: bytes | None = None,
+) -> tuple[int, bytes]:
+    path = "/".join(quote(part, safe="") for part in (what, vhost, name))
     credentials = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
     request = urllib.request.Request(  # noqa: S310 - http or https, see `address`
-        f"{url}/api/policies/{vhost}/{name}",
-        method="PUT",
-        data=msgspec.json.encode(
-            {
-                "pattern": policy.pattern,
-                "definition": policy.definition,
-                "apply-to": policy.apply_to,
-                "priority": policy.priority,
-            }
-        ),
+        f"{url}/api/{path}",
+        method=method,
+        data=data,
         headers={"Authorization": f"Basic {credentials}", "Content-Type": "application/json"},
     )
     try:
-        status, body = await fetch(request)
+        return await fetch(request)
     except FetchError as error:
         raise ManagementError(
             f"no answer from {url}: {error}; is RabbitMQ's management plugin enabled there "
             f"({_PLUGIN})?"
         ) from error
-    if status not in {HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
-        raise ManagementError(_problem(url, login, policy, status, _refusal(body)))
+
+
+class _Queue(msgspec.Struct):
+    """What the API says of a queue, as far as it matters."""
+
+    effective_policy_definition: dict[str, object] | None = None
 
 
 class _Refusal(msgspec.Struct):
