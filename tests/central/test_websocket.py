@@ -24,6 +24,7 @@ from broker.settings.secret_files import SecretFile
 from broker.tls import TlsFiles
 from tests.autojump import autojump
 from tests.central.peers import Attempt, MemoryStream, Network, start
+from tests.tls_listener import open_tls_listener
 
 CLOSING = 1.0
 """Seconds that closing may take."""
@@ -551,3 +552,19 @@ async def test_a_token_that_cannot_be_read_leaves_nothing_on_the_wire(
     assert failure.startswith(text)
     assert TOKEN not in failure
     assert network.connections == []
+
+
+async def test_wss_with_a_server_that_wants_a_certificate(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with open_tls_listener(context) as port:
+        address = replace(trusting(authority, tmp_path), url=f"wss://127.0.0.1:{port}/ws")
+        # Well before the deadline of the handshake.
+        with trio.fail_after(CONNECT_TIMEOUT / 2), pytest.raises(WebSocketError) as caught:
+            async with open_websocket(address):
+                pytest.fail("it cannot have been opened")
+    assert "wants a client certificate" in str(caught.value)

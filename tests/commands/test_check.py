@@ -10,9 +10,8 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +48,7 @@ from broker.tls import TlsFiles
 from chaos.proxy import open_proxy
 from tests.amqp.raw_amqp import RawRabbitmq
 from tests.certificates import refused_certificate
+from tests.tls_listener import open_tls_listener
 
 HOST = "127.0.0.1"
 PATIENCE = 60.0
@@ -149,25 +149,6 @@ async def open_listener(answer: bytes = b"") -> AsyncIterator[int]:
         nursery.start_soon(trio.serve_listeners, serve, [listener])
         yield listener.socket.getsockname()[1]
         nursery.cancel_scope.cancel()
-
-
-@contextmanager
-def open_tls_listener(context: ssl.SSLContext) -> Iterator[int]:
-    """Shake hands with whoever comes, with the system's sockets, which tell why they refuse."""
-
-    def serve() -> None:
-        with suppress(OSError):  # closed at the end
-            while True:
-                connection, _ = listener.accept()
-                with suppress(OSError), context.wrap_socket(connection, server_side=True):
-                    pass
-
-    with socket.create_server((HOST, 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join(PATIENCE)
 
 
 class TestRabbitmq:

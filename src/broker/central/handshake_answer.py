@@ -55,8 +55,19 @@ class HandshakeAnswer(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send on the stream below."""
-        await self._stream.send_all(data)
+        """Send on the stream below.
+
+        Raises:
+            HandshakeEndedError: The connection ended before a WebSocket was opened. With TLS, who
+                sends may be the first to see the alert that says why.
+        """
+        if self._is_open:
+            await self._stream.send_all(data)
+            return
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise HandshakeEndedError from error
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait for the stream below."""

@@ -151,7 +151,7 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
     except* trio_websocket.ConnectionClosed as errors:
         failure = failure or _closed(first_error(errors))
     except* _LIBRARY_ERRORS as errors:
-        failure = failure or WebSocketError(_describe(first_error(errors)))
+        failure = failure or WebSocketError(_describe(first_error(errors), is_tls=address.is_tls))
     if failure is not None:
         raise (answer and _refusal(answer, address, token)) or failure
 
@@ -253,13 +253,18 @@ def _closed(error: trio_websocket.ConnectionClosed) -> WebSocketError:
     return WebSocketError(f"the connection was closed with code {reason.code}{text}")
 
 
-def _describe(error: BaseException) -> str:
+def _describe(error: BaseException, *, is_tls: bool) -> str:
     match error:
         case trio.TooSlowError():
             return f"no answer within {CONNECT_TIMEOUT:g} s"
         case HandshakeEndedError():
             cause = error.__cause__
-            return "the server hung up in the handshake" if cause is None else _describe(cause)
+            ended = "the server hung up in the handshake"
+            text = ended if cause is None else _describe(cause, is_tls=is_tls)
+            if is_tls and not text.startswith("TLS: "):
+                # With TLS 1.3 it looks at certificates only now, and its alert may be lost.
+                text += ", perhaps because it wants a client certificate"
+            return text
         case trio.BrokenResourceError() if isinstance(error.__cause__, ssl.SSLError):
             return f"TLS: {describe(error.__cause__, 'WEBSOCKET_CA_FILE')}"
         case wsproto.utilities.ProtocolError() | h11.ProtocolError():
