@@ -215,7 +215,7 @@ def assert_all_of_it_was_logged(lines: list[dict[str, Any]]) -> None:
     }
     errors = " ".join(line["error"] for line in lines if line["event"] == "amqp_lost")
     assert "127.0.0.1:9" in errors
-    assert "SSL" in errors
+    assert "TLS" in errors
     assert "refused the login" in errors
     # These libraries log bodies and query strings.
     chatty = [line for line in lines if line["level"] in {"debug", "info"} and "logger" in line]
