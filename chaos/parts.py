@@ -9,6 +9,8 @@ import msgspec
 from chaos.taken import Taken
 
 _GROUP, _NUMBER, _COUNT = "x-broker-part-group", "x-broker-part", "x-broker-parts"
+_PROPERTIES_SIZE = "x-broker-parts-properties"
+"""Bytes in front of the body that are properties: no frame has room for them."""
 _PART_PREFIX = "x-broker-part"
 _LABEL = ("x-broker-reason", "x-original-queue", "x-broker-id", "x-dead-lettered-at")
 
@@ -48,7 +50,8 @@ def joined(dead_letters: Iterable[Taken]) -> Joined:
         elif len(bodies) < count:
             incomplete += 1
         else:
-            body = b"".join(bodies[number] for number in range(1, count + 1))
+            content = b"".join(bodies[number] for number in range(1, count + 1))
+            body = content[_integer(parts[0].headers, _PROPERTIES_SIZE) :]
             headers = _without_part(parts[0].headers)
             whole.append(msgspec.structs.replace(parts[0], body=body, headers=headers))
     return Joined(whole, incomplete, unsound)

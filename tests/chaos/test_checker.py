@@ -316,6 +316,14 @@ def test_a_dead_letter_in_parts_is_one() -> None:
     assert in_parts(*PARTS, PARTS[1]) == nothing_wrong
 
 
+def test_properties_may_be_in_front_of_the_body() -> None:
+    size = {"x_broker_parts_properties": "7"}
+    alone = part(1, b"1234567" + LARGE, count=1, **size)
+    assert in_parts(alone).problems == []
+    divided = [part(1, b"12345", count=2, **size), part(2, b"67" + LARGE, count=2, **size)]
+    assert in_parts(*divided).problems == []
+
+
 def test_without_one_of_its_parts_it_is_lost() -> None:
     assert in_parts(*PARTS[:2]).lost == 1
     assert in_parts(PARTS[0], PARTS[2]).lost == 1
