@@ -11,6 +11,7 @@ from broker.amqp import Delivery, Got, Publishing, dead_letter
 from broker.amqp.parts import in_parts
 from broker.commands.dead_letters.gathering import Gathering
 from broker.commands.dead_letters.window import SIZE
+from tests.amqp.limits import set_limit
 from tests.commands.mailroom import Mailroom, bodies
 
 
@@ -124,11 +125,14 @@ async def test_a_whole_that_rabbitmq_does_not_take_stays_and_stops_nobody(
     mailroom = fragile_mailroom
     await put_parts(mailroom, list(in_parts(letter(b"x" * 5000, mailroom.input), 2000)))
     await mailroom.park(b"behind")
-    await mailroom.node.ctl("eval", "application:set_env(rabbit, max_message_size, 2000).")
+    before = int(
+        await mailroom.node.ctl("eval", "rabbit_misc:get_env(rabbit, max_message_size, 0).")
+    )
+    await set_limit(mailroom.node, "max_message_size", 2000)
     try:
         ran = await mailroom.run("dead-letters", "replay")
     finally:
-        await mailroom.node.ctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+        await set_limit(mailroom.node, "max_message_size", before)
     assert ran.code == 1
     assert ran.out == "Replayed 1 message.\n"
     assert "message size 5000 is larger than configured max size 2000" in ran.err

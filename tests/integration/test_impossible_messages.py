@@ -11,6 +11,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.common import FieldTable
 
 from broker.sandbox.central_server import CentralServer
+from tests.amqp.limits import set_limit
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 
 LIMIT = 1_048_576
@@ -19,12 +20,12 @@ LIMIT = 1_048_576
 @asynccontextmanager
 async def limited(rig: Rig, name: str, value: int) -> AsyncIterator[None]:
     """Lower a limit of the node for channels and connections that are opened from now on."""
-    (before,) = (await rig.node.ctl("eval", f"rabbit_misc:get_env(rabbit, {name}, 0).")).split()
-    await rig.node.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+    before = int(await rig.node.ctl("eval", f"rabbit_misc:get_env(rabbit, {name}, 0)."))
+    await set_limit(rig.node, name, value)
     try:
         yield
     finally:
-        await rig.node.ctl("eval", f"application:set_env(rabbit, {name}, {before}).")
+        await set_limit(rig.node, name, before)
 
 
 def sized(number: int, size: int) -> bytes:
