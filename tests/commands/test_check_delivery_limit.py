@@ -95,16 +95,6 @@ async def test_what_dead_letters_or_has_no_limit_passes(checked: Checked) -> Non
     assert limits == {checked.input: (True, limits[checked.input][1], "")}
 
 
-async def test_the_commands_leave_queues_that_drop_nothing(checked: Checked) -> None:
-    for _ in range(2):
-        migrated = await checked.run("queues", "migrate", "--type", "quorum")
-        assert migrated.code == 0
-    limits = await checked.limits()
-    assert [is_ok for is_ok, _, _ in limits.values()] == [True] * 3
-    assert (await checked.run("queues", "migrate", "--type", "classic")).code == 0
-    assert await checked.limits() == {}
-
-
 async def test_a_policy_is_seen_through_the_management_api(checked: Checked) -> None:
     limited: dict[str, str | int] = {**QUORUM, "x-delivery-limit": 7}
     await checked.raw.declare(checked.input, **limited)
@@ -119,6 +109,19 @@ async def test_a_policy_is_seen_through_the_management_api(checked: Checked) -> 
             await trio.sleep(0.1)
     _, found, _ = (await checked.limits("--management-url", "http://127.0.0.1:9"))[checked.input]
     assert found.startswith("no answer from http://127.0.0.1:9")
+
+
+async def test_a_migration_leaves_queues_that_drop_nothing(checked: Checked) -> None:
+    url = ("--management-url", await enable_management(checked.node))
+    migrate = ("queues", "migrate", "--type", "quorum")
+    ran = await checked.run(*migrate, "--management-url", "http://127.0.0.1:9")
+    assert ran.code == 1
+    assert "no queue was changed" in ran.err
+    assert await checked.limits(*url) == {}
+    assert (await checked.run(*migrate, *url)).code == 0
+    limits = await checked.limits(*url)
+    assert [is_ok for is_ok, _, _ in limits.values()] == [True] * 3
+    await checked.raw.declare(checked.input, **QUORUM)  # as peers may, without other arguments
 
 
 async def test_a_wrong_address_is_wrong_usage(checked: Checked) -> None:

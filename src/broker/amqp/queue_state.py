@@ -23,7 +23,6 @@ from broker.amqp.topology import RPC_TIMEOUT
 type QueueType = Literal["classic", "quorum"]
 
 QUORUM: QueueType = "quorum"
-_NO_LIMIT: FieldTable = {"x-delivery-limit": -1}
 
 _NO_TYPE = "?"
 """A type that no queue can have: no queue is created by declaring it."""
@@ -47,7 +46,7 @@ class QueueState:
         consumers: Consumers; a quorum queue counts each message that `basic.get` holds as one.
         type: `classic`, `quorum`, another, or None when RabbitMQ does not tell.
         differs_in: The first property besides its type, as far as it was seen, in which it is no
-            durable queue as the broker creates it.
+            durable queue without arguments.
     """
 
     ready: int
@@ -79,9 +78,6 @@ async def look(connection: Connection, queue: str) -> QueueState | None:
         if kind is not None:
             # RabbitMQ looks at some arguments only after the type.
             _, differs_in = _told(await refusal_of(connection, queue, _arguments(kind)))
-            own = _own_arguments(connection, kind)
-            if differs_in in own:
-                _, differs_in = _told(await refusal_of(connection, queue, own))
     return QueueState(answer.message_count or 0, answer.consumer_count or 0, kind, differs_in)
 
 
@@ -162,34 +158,23 @@ def _arguments(kind: str) -> FieldTable:
     return {"x-queue-type": kind}
 
 
-def _own_arguments(connection: Connection, kind: str) -> FieldTable:
-    """Return those of a queue that `create` makes."""
-    is_limited = kind == QUORUM and drops_by_default(connection)
-    return {**_arguments(kind), **(_NO_LIMIT if is_limited else {})}
-
-
 async def create(connection: Connection, queue: str, kind: QueueType) -> None:
-    """Declare a durable queue of a type that drops nothing; nothing changes when it exists.
-
-    RabbitMQ 4 has a quorum queue drop a message that came back too often, unless it is told not to.
-    A lower limit that a policy sets still holds, and should be one that dead-letters.
+    """Declare a durable queue of a type; nothing changes when it exists like that.
 
     Raises:
         AmqpError: RabbitMQ refused, or did not answer in time.
     """
-    arguments = _own_arguments(connection, kind)
 
     async def declare(channel: AbstractChannel) -> None:
-        await channel.queue_declare(queue, durable=True, arguments=arguments, timeout=RPC_TIMEOUT)
+        await channel.queue_declare(
+            queue, durable=True, arguments=_arguments(kind), timeout=RPC_TIMEOUT
+        )
 
     await _request(connection, f"creating queue {queue!r}", declare)
 
 
 def drops_by_default(connection: Connection) -> bool:
-    """Return whether quorum queues have a delivery limit of their own: RabbitMQ 4 and later.
-
-    RabbitMQ 3 would take a limit of -1 for one that each message exceeds.
-    """
+    """Return whether quorum queues have a delivery limit of their own: RabbitMQ 4 and later."""
     version = str(connection.aiormq.server_properties.get("version", ""))
     major = version.partition(".")[0]
     return major.isdecimal() and int(major) >= _FIRST_THAT_DROPS

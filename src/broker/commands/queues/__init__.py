@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from broker.commands.output import Format
 from broker.commands.queues import listing, migrating, setting_policies
+from broker.commands.queues.policy import DELIVERY_LIMIT
 from broker.commands.taking_settings import taking_settings
 from broker.commands.validation import is_at_least_one
 
@@ -39,6 +40,7 @@ def migrate_queues(
     *,
     type: Literal["quorum", "classic"],  # noqa: A002 - named like the option
     dry_run: Switch = False,
+    management_url: str | None = None,
     format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
     """Give the broker's durable queues another type, and keep their messages.
@@ -47,19 +49,21 @@ def migrate_queues(
         given: The settings that the command line gives.
         type: What the queues are to be. A queue that is missing is created.
         dry_run: Only say what would be done.
+        management_url: RabbitMQ's management API, such as http://localhost:15672, to apply the
+            policies of 'broker queues policy' first, so that quorum queues drop nothing.
         format: For people or for programs.
 
     Returns:
         The exit code.
     """
-    return migrating.run(given, type, format, dry_run=dry_run)
+    return migrating.run(given, type, format, dry_run=dry_run, management_url=management_url)
 
 
 @taking_settings
 def queue_policy(
     given: Mapping[str, str],
     *,
-    delivery_limit: Annotated[int, Parameter(validator=is_at_least_one)] = 20,
+    delivery_limit: Annotated[int, Parameter(validator=is_at_least_one)] = DELIVERY_LIMIT,
     apply: Switch = False,
     management_url: str | None = None,
     format: Format = "text",  # noqa: A002 - named like the option

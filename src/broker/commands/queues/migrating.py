@@ -10,6 +10,8 @@ from broker.amqp import AmqpError, Queues, QueueType, Session
 from broker.commands.durable_queues import durable_queues
 from broker.commands.in_session import EXIT_FAILED, EXIT_OK, fail, run_in_session, write
 from broker.commands.output import json_document
+from broker.commands.queues import management
+from broker.commands.queues.management import ManagementError
 from broker.commands.queues.migration import (
     Seen,
     Step,
@@ -19,9 +21,16 @@ from broker.commands.queues.migration import (
     temporary_queue,
     way_back,
 )
+from broker.commands.queues.policy import DELIVERY_LIMIT, policies
+from broker.commands.queues.setting_policies import apply_policies
 from broker.observe.one_line import one_line
+from broker.run import complain
 from broker.settings import Settings
 
+_ADVICE = (
+    "RabbitMQ 4 drops what comes back to a quorum queue more than 20 times, unless a policy says "
+    "otherwise: run 'broker queues policy', or this command with --management-url.\n"
+)
 _PATIENCE = 30.0
 """Seconds in which RabbitMQ must take a window. It takes nothing during an alarm."""
 _DELETE_TRIES = 20
@@ -62,6 +71,7 @@ def run(
     format: str,  # noqa: A002 - named like the option
     *,
     dry_run: bool,
+    management_url: str | None,
 ) -> int:
     """Give the queues a type.
 
@@ -70,11 +80,16 @@ def run(
         wanted: The type.
         format: For people or for programs.
         dry_run: Only say what would be done.
+        management_url: RabbitMQ's management API, to set policies with.
 
     Returns:
         The exit code.
     """
-    return run_in_session(given, partial(_migrate, wanted, format, dry_run), name="queues")
+    try:
+        url = management.address(management_url) if management_url is not None else None
+    except ValueError as error:
+        return complain(f"--management-url {error}")
+    return run_in_session(given, partial(_migrate, wanted, format, dry_run, url=url), name="queues")
 
 
 async def _migrate(
@@ -83,6 +98,8 @@ async def _migrate(
     dry_run: bool,
     settings: Settings,
     session: Session,
+    *,
+    url: str | None,
 ) -> int:
     queues = await session.queues()
     seen = {queue.name: await _see(queues, queue.name) for queue in durable_queues(settings)}
@@ -101,7 +118,19 @@ async def _migrate(
         if not dry_run:
             fail("no queue was changed")
         return EXIT_FAILED
-    return EXIT_OK if dry_run else await _migrate_all(queues, seen, wanted, format)
+    if dry_run:
+        return EXIT_OK
+    if url is not None and wanted == "quorum":
+        # Before there are quorum queues: their messages are under the policies from the start.
+        try:
+            login = settings.amqp_endpoints[0]
+            await apply_policies(url, login, policies(settings, DELIVERY_LIMIT), [])
+        except ManagementError as error:
+            return fail(f"{error}; no queue was changed")
+    code = await _migrate_all(queues, seen, wanted, format)
+    if wanted == "quorum" and url is None and format == "text":
+        write(_ADVICE)
+    return code
 
 
 async def _see(queues: Queues, name: str) -> Seen:

@@ -14,6 +14,8 @@ import msgspec
 from broker.commands.durable_queues import durable_queues
 from broker.settings import Settings
 
+DELIVERY_LIMIT = 20
+"""Returns that a policy allows unless told otherwise: RabbitMQ 4's own default."""
 _PRIORITY = 10
 
 

@@ -61,16 +61,27 @@ def run(
     applied: list[str] = []
     if url is not None:
         try:
-            trio.run(_apply, url, settings.amqp_endpoints[0], wanted, applied)
+            trio.run(apply_policies, url, settings.amqp_endpoints[0], wanted, applied)
         except ManagementError as error:
             fail(str(error))
     _print(Report(wanted, applied), format, is_applying=apply)
     return EXIT_OK if not apply or len(applied) == len(wanted) else EXIT_FAILED
 
 
-async def _apply(
+async def apply_policies(
     url: str, login: AmqpEndpoint, wanted: Sequence[Policy], applied: list[str]
 ) -> None:
+    """Set policies by the management API.
+
+    Args:
+        url: Where the API is.
+        login: Whose name and password to use.
+        wanted: The policies.
+        applied: Gets the names of those that were set, one after the other.
+
+    Raises:
+        ManagementError: One was not set.
+    """
     for policy in wanted:
         await management.put_policy(url, login, policy)
         applied.append(policy.name)
