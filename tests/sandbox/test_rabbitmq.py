@@ -132,8 +132,10 @@ async def test_keeps_data_and_address_over_restarts_and_nothing_after_the_end() 
 
         await node.kill()
         assert not await node.answers()
+        node.configure("max_message_size = 4711\n")
         await node.start()
         assert "durable" in await node.ctl("list_vhosts")
+        assert "{max_message_size,4711}" in await node.ctl("environment")
         assert node.url == url
 
         await node.pause()
