@@ -1,5 +1,6 @@
 """What asks the broker over HTTP, as probes and Prometheus do."""
 
+from contextlib import suppress
 from http.client import HTTPConnection
 
 import trio
@@ -38,3 +39,21 @@ async def until_answered(port: int, path: str, status: int, text: str = "") -> s
             answer = await get(port, path)
         return answer[1]
     raise AssertionError(f"{path} answered {answer} instead of {status} with {text!r}")
+
+
+async def answer_to(port: int, sent: bytes) -> str:
+    """Send bytes, and return the status line of the answer.
+
+    A server answers as soon as it knows what to say, and hangs up. A client that still writes then
+    finds the connection broken, but the answer is there to be read.
+    """
+    received = b""
+    with trio.fail_after(PATIENCE):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(sent)
+                await stream.send_eof()
+            with suppress(trio.BrokenResourceError):
+                async for chunk in stream:
+                    received += chunk
+    return received.partition(b"\r\n")[0].decode()

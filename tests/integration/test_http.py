@@ -9,7 +9,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.sandbox.central_server import CentralServer, open_central_server
-from tests.integration.http_client import get, listening, until_answered
+from tests.integration.http_client import answer_to, get, listening, until_answered
 from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
 
 ANY_PORT = "0"
@@ -85,14 +85,20 @@ async def test_wrong_requests_get_an_answer_that_says_so(rig: Rig, server: Centr
         for limit in ("0", "1001", "many", "-1", ""):
             assert (await get(port, f"/agents?limit={limit}"))[0] == 400
         assert (await get(port, "/nothing"))[0] == 404
-        for rubbish in (
-            b"\x00\xff" * 40_000,
-            b"GET / HTTP/1.1\r\nA" * 9_000,
-            b"PRI * HTTP/2.0\r\n",
+        more_than_any_buffer = 8_000_000
+        for rubbish, status in (
+            (b"\x00\xff" * 40_000, 400),
+            (b"\x00" * more_than_any_buffer, 400),
+            (b"GET / HTTP/1.1\r\nA" * 9_000, 431),
+            (b"PRI * HTTP/2.0\r\n", 400),
+            (
+                b"POST /status HTTP/1.1\r\nHost: x\r\n"
+                + f"Content-Length: {more_than_any_buffer}\r\n\r\n".encode()
+                + b"x" * more_than_any_buffer,
+                405,
+            ),
         ):
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-            async with stream:
-                await stream.send_all(rubbish)
+            assert (await answer_to(port, rubbish)).startswith(f"HTTP/1.1 {status}"), rubbish[:40]
         await until_answered(port, "/livez", 200)
 
 
