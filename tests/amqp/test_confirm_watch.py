@@ -44,7 +44,7 @@ class Watched:
 
     def pass_time(self, seconds: float, *, is_blocked: bool = False) -> None:
         """Let so many seconds pass, and answer what is asked unless RabbitMQ hangs."""
-        self._loop.skipped += seconds
+        self._loop.now += seconds
         self._watch.check(is_blocked=is_blocked)
         self.turn()
 

@@ -328,7 +328,7 @@ def shown_over_time(loop: SkippingLoop, feed: Callable[[FrameReader, int], None]
     reader = FrameReader(limit=1 << 16, loop=loop)
     reader.add_sink(TAKEN, Sink())
     for number in range(10):
-        loop.skipped += 0.6
+        loop.now += 0.6
         feed(reader, number)
     reader.feed_eof()
     return loop.run_until_complete(reader.read())
@@ -357,7 +357,7 @@ def test_in_the_handshake_aiormq_is_shown_nothing_but_what_arrived() -> None:
         start = commands.Connection.Start(server_properties={"product": "RabbitMQ"})
         frame_in_pieces = marshal(start, 0)
         for byte in frame_in_pieces:
-            loop.skipped += 0.6
+            loop.now += 0.6
             reader.feed_data(bytes([byte]))
         reader.feed_eof()
         assert loop.run_until_complete(reader.read()) == frame_in_pieces

@@ -18,7 +18,7 @@ def lines() -> Iterator[list[EventDict]]:
 async def passes(seconds: float) -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SkippingLoop)
-    loop.skipped += seconds
+    loop.now += seconds
     await asyncio.sleep(0)  # timers that are due run in the next turn
     await asyncio.sleep(0)
 

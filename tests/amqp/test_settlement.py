@@ -148,7 +148,7 @@ class ConsumerUnderTest:
         raise AssertionError("it does not come to rest")
 
     def pass_time(self) -> None:
-        self._loop.skipped += LONG_AGO
+        self._loop.now += LONG_AGO
         self.turn()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
