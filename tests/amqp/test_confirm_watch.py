@@ -1,12 +1,17 @@
 """Confirms that do not come: from RabbitMQ, or for one queue alone."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
+import aiormq
 import pytest
 
 from broker.amqp import confirm_watch
 from broker.amqp.confirm_watch import CONFIRM_TIMEOUT, ConfirmWatch
+from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError
 from broker.amqp.publisher import Publisher
@@ -47,6 +52,35 @@ class Watched:
         self._loop.now += seconds
         self._watch.check(is_blocked=is_blocked)
         self.turn()
+
+    def futures_after(self, rounds: int) -> int:
+        """Count the futures that exist after so many looks at a connection."""
+        return self._loop.run_until_complete(self._watch_idle_connection(rounds))
+
+    async def _watch_idle_connection(self, rounds: int) -> int:
+        looks = 0
+        enough = asyncio.Event()
+
+        async def is_blocked() -> bool:
+            nonlocal looks
+            looks += 1
+            if looks == rounds:
+                enough.set()
+            return False
+
+        idle = SimpleNamespace(
+            aiormq=aiormq.Connection("amqp://localhost/"),
+            is_blocked=is_blocked,
+            writer=SimpleNamespace(unsent=0),
+        )
+        watching = asyncio.create_task(
+            self._watch.run(cast("Connection", idle), lambda _is_blocked: None)
+        )
+        await enough.wait()
+        gc.collect()
+        found = sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
+        watching.cancel()
+        return found
 
     def answer(self) -> None:
         """Give back what was published to nowhere."""
@@ -112,3 +146,10 @@ def test_waiting_has_an_end(watched: Watched, monkeypatch: pytest.MonkeyPatch) -
         watched.answer()
     with pytest.raises(AmqpError, match="did not confirm messages for 100 s"):
         watched.pass_time(CONFIRM_TIMEOUT * 0.6)
+
+
+def test_watching_for_long_takes_no_memory(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirm_watch, "_INTERVAL", 0)
+    assert watched.futures_after(10) == watched.futures_after(100)

@@ -54,7 +54,7 @@ class ConfirmWatch:
             AmqpError: It confirmed nothing for too long.
         """
         unsent = 0
-        while not connection.aiormq.closing.done():
+        while not connection.aiormq.is_closed:
             await asyncio.sleep(_INTERVAL)
             is_blocked = await connection.is_blocked()
             noticed(is_blocked)
