@@ -4,14 +4,13 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import cast
+from typing import Any
 
 import aiormq
 import pytest
 
 from broker.amqp import confirm_watch
 from broker.amqp.confirm_watch import CONFIRM_TIMEOUT, ConfirmWatch
-from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError
 from broker.amqp.publisher import Publisher
@@ -68,14 +67,12 @@ class Watched:
                 enough.set()
             return False
 
-        idle = SimpleNamespace(
+        idle: Any = SimpleNamespace(
             aiormq=aiormq.Connection("amqp://localhost/"),
             is_blocked=is_blocked,
             writer=SimpleNamespace(unsent=0),
         )
-        watching = asyncio.create_task(
-            self._watch.run(cast("Connection", idle), lambda _is_blocked: None)
-        )
+        watching = asyncio.create_task(self._watch.run(idle, lambda _is_blocked: None))
         await enough.wait()
         gc.collect()
         found = sum(isinstance(one, asyncio.Future) for one in gc.get_objects())

@@ -1,9 +1,12 @@
 """Messages for which RabbitMQ closes the channel without telling which of them it was."""
 
+import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from anyio.from_thread import BlockingPortal
 from msgspec.structs import replace
@@ -11,6 +14,7 @@ from msgspec.structs import replace
 from broker.amqp import (
     DeadLetterAddress,
     Delivery,
+    Outcome,
     Publishing,
     Refusals,
     SessionLostError,
@@ -19,6 +23,9 @@ from broker.amqp import (
     dead_letter,
     open_session,
 )
+from broker.amqp.connection import Connection
+from broker.amqp.publisher import Publisher
+from broker.amqp.suspects import SuspectPublisher
 from broker.observe.tally import PublishTally
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox
@@ -138,3 +145,62 @@ async def test_a_dead_letter_that_is_refused_for_what_it_keeps_keeps_it_in_its_b
     assert bare.endswith(GUILTY)
     assert process.tally.dead_lettered["too_deep"] == 3
     assert await raw.ready(queues.input) == 0
+
+
+async def test_one_that_nobody_waits_for_any_more_is_not_blamed_on_the_next(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    """As when its consumer is lost while it is under way."""
+    await raw.declare(queues.output)
+    innocent = Publishing(queues.output, b"innocent", APP_ID)
+    guilty = replace(innocent, expiration="soon")
+
+    async def scenario() -> Outcome:
+        opened = []
+
+        async def connect() -> Connection:
+            connection = Connection(parameters.endpoint, name="test")
+            opened.append(connection)
+            await connection.open()
+            return connection
+
+        suspects = SuspectPublisher(connect, new_publisher, Refusals())
+        await suspects.publish(innocent)
+        abandoned = asyncio.create_task(suspects.publish(guilty))
+        # It is written in the second turn of the event loop; RabbitMQ's answer is read in a later.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        abandoned.cancel()
+        await asyncio.wait([abandoned])
+        try:
+            return await suspects.publish(innocent)
+        finally:
+            for connection in opened:
+                await connection.close()
+
+    assert await portal.call_async(scenario) is Outcome.CONFIRMED
+
+
+def new_publisher(connection: Connection, channel: Channel) -> Publisher:
+    async def ensure(queue: str) -> None:
+        raise AssertionError(queue)
+
+    publisher = Publisher(channel, connection.writer, ensure, PublishTally())
+    connection.add_sink(channel.number, publisher)
+    return publisher
+
+
+async def test_publishing_many_of_them_takes_no_memory(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+) -> None:
+    def futures() -> int:
+        gc.collect()
+        return sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
+
+    async with open_session(portal, parameters) as session:
+        counts = []
+        for _ in range(2):
+            for _ in range(50):
+                await session.publish_apart(Publishing(queues.output, b"", APP_ID))
+            counts.append(portal.call(futures))
+    assert counts[1] - counts[0] < 50

@@ -1,17 +1,17 @@
 """Publishing what may be the message for which RabbitMQ closed a channel: one by one, apart."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 from aiormq import Channel
 
+from broker.amqp.confinement import open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
-from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.errors import AmqpError, describe
 from broker.amqp.publisher import Outcome, Publisher
 from broker.amqp.refusals import Refusals
-from broker.amqp.topology import RPC_TIMEOUT
 
 
 class PublishingRefusedError(Exception):
@@ -41,7 +41,7 @@ class SuspectPublisher:
         self._new_publisher = new_publisher
         self._refusals = refusals
         self._turn = asyncio.Lock()
-        self._open: tuple[Publisher, Connection, Channel] | None = None
+        self._open: _Open | None = None
 
     async def publish(self, publishing: Publishing) -> Outcome:
         """Publish once, and return what RabbitMQ made of it.
@@ -51,36 +51,40 @@ class SuspectPublisher:
             AmqpError: The connection was lost for another reason, or could not be opened.
         """
         async with self._turn:
-            publisher, connection, channel = self._open = self._open or await self._opened()
-            outcome = asyncio.ensure_future(publisher.publish_once(publishing))
+            self._open = suspected = self._open or await self._opened()
+            outcome = asyncio.ensure_future(suspected.publisher.publish_once(publishing))
+            awaited: Sequence[asyncio.Future[Any]] = (outcome, *suspected.closing)
             try:
-                await asyncio.wait(
-                    [outcome, channel.closing, connection.aiormq.closing],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
                 if outcome.done():
                     return outcome.result()
+            except asyncio.CancelledError:
+                # Its answer may still come, and must not be taken for that to the next one.
+                self._open = None
+                suspected.connection.abort()
+                raise
             finally:
                 outcome.cancel()
             self._open = None
-            reason = (
-                _reason(channel.closing)
-                or _reason(connection.aiormq.closing)
-                or ConnectionError("the connection was lost")
-            )
-            await connection.close()
+            reasons = filter(None, map(_reason, suspected.closing))
+            reason = next(reasons, ConnectionError("the connection was lost"))
+            await suspected.connection.close()
             if self._refusals.learn(reason):
                 raise PublishingRefusedError(describe(reason))
             raise AmqpError(f"publishing suspects: {describe(reason)}")
 
-    async def _opened(self) -> tuple[Publisher, Connection, Channel]:
+    async def _opened(self) -> "_Open":
         connection = await self._connect()
-        with translated("opening a channel for suspects"):
-            channel = cast(
-                "Channel",
-                await connection.aiormq.channel(publisher_confirms=True, timeout=RPC_TIMEOUT),
-            )
-        return self._new_publisher(connection, channel), connection, channel
+        channel = await open_channel(connection, publisher_confirms=True)
+        # aiormq makes a new future each time that it is asked, and keeps it.
+        closing = (channel.closing, connection.aiormq.closing)
+        return _Open(self._new_publisher(connection, channel), connection, closing)
+
+
+class _Open(NamedTuple):
+    publisher: Publisher
+    connection: Connection
+    closing: Sequence[asyncio.Future[None]]
 
 
 def _reason(closing: "asyncio.Future[None]") -> BaseException | None:
