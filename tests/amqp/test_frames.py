@@ -17,7 +17,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from broker.amqp.errors import AmqpError
-from broker.amqp.frames import FrameReader
+from broker.amqp.frames import MAX_FRAME_SIZE, FrameReader
 from broker.amqp.properties import Properties
 from chaos import raw_content
 from chaos.raw_content import frame
@@ -262,6 +262,16 @@ def test_a_frame_that_breaks_the_protocol_ends_the_connection(broken: bytes) -> 
 def test_a_peer_that_speaks_something_else(nonsense: bytes) -> None:
     with pytest.raises(AmqpError, match="does not speak AMQP"):
         read(nonsense)
+
+
+def test_a_content_header_may_be_larger_than_any_frame_that_was_agreed_to() -> None:
+    properties = raw_content.header_table(b"h", raw_content.long(b"x" * 2 * MAX_FRAME_SIZE))
+    frames = frame(METHOD, TAKEN, deliver()) + frame(HEADER, TAKEN, content_header(0, properties))
+    (event,), left = read(frames[:100_000], frames[100_000:])
+    assert (event[0], left) == ("delivered", b"")
+    # Nobody has asked for one on this channel.
+    with pytest.raises(AmqpError, match="does not speak AMQP"):
+        read(frame(HEADER, LEFT, content_header(0, properties)))
 
 
 def test_after_nonsense_nothing_is_handed_over_any_more() -> None:

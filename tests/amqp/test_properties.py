@@ -162,7 +162,7 @@ def test_how_often_a_quorum_queue_had_it_returned(value: bytes, count: int) -> N
     assert decode_properties(data) == Properties(delivery_count=count, raw=data)
 
 
-@pytest.mark.parametrize("value", [5, None, ["a"], {"a": 1}, "x" * 1025, True])
+@pytest.mark.parametrize("value", [5, None, ["a"], {"a": 1}, "x" * 1025, "é" * 513, True])
 def test_a_header_that_is_no_short_text_does_not_pass(value: object) -> None:
     properties = Basic.Properties(headers={"traceparent": value, "tracestate": "kept"})  # type: ignore[dict-item]
     assert decode_properties(marshalled(properties)).headers == {"tracestate": "kept"}

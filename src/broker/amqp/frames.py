@@ -20,6 +20,7 @@ from pamqp.heartbeat import Heartbeat
 
 from broker.amqp.errors import AmqpError
 from broker.amqp.properties import NO_PROPERTIES, Properties, decode_properties
+from broker.messages import MAX_BODY_BYTES
 
 _HEADER_SIZE = 7
 _FRAME_END = 0xCE
@@ -28,11 +29,14 @@ _PROTOCOL_HEADER_SIZE = 8
 MAX_FRAME_SIZE = 131_072
 """Bytes of the largest frame that the broker agrees to: RabbitMQ's own default. Without a limit,
 which a `frame_max` of 0 asks for, RabbitMQ sends a body of any size as a single frame."""
+_MAX_HEADER_SIZE = MAX_BODY_BYTES
+"""Bytes of the largest content header. RabbitMQ never splits one: it comes as large as its sender
+was allowed to make it, whatever the broker agreed to."""
 _HEARTBEAT_INTERVAL = 1.0
 """Seconds after which aiormq is shown a sign of life for the frames that it does not see."""
 
-_METHOD, _BODY = constants.FRAME_METHOD, constants.FRAME_BODY
-_FRAME_TYPES = frozenset({_METHOD, constants.FRAME_HEADER, _BODY, constants.FRAME_HEARTBEAT})
+_METHOD, _HEADER, _BODY = constants.FRAME_METHOD, constants.FRAME_HEADER, constants.FRAME_BODY
+_FRAME_TYPES = frozenset({_METHOD, _HEADER, _BODY, constants.FRAME_HEARTBEAT})
 _HEARTBEAT = Heartbeat().marshal()
 
 _unpack_frame = struct.Struct(">BHI").unpack_from
@@ -156,7 +160,9 @@ class FrameReader(asyncio.StreamReader):
         shown: list[bytes] = []
         while size - position >= _OVERHEAD:
             frame_type, channel, payload_size = _unpack_frame(unparsed, position)
-            if frame_type not in _FRAME_TYPES or payload_size > MAX_FRAME_SIZE:
+            if frame_type not in _FRAME_TYPES or (
+                payload_size > MAX_FRAME_SIZE and payload_size > self._largest(frame_type, channel)
+            ):
                 # Not AMQP, but for example HTTP.
                 if not unparsed.startswith(constants.AMQP, position):
                     self._unparsed = unparsed[position:]
@@ -188,6 +194,10 @@ class FrameReader(asyncio.StreamReader):
         for sink in self._sinks.values():
             sink.flush()
         self._show(shown)
+
+    def _largest(self, frame_type: int, channel: int) -> int:
+        is_content = channel in self._sinks or channel in self._takers
+        return _MAX_HEADER_SIZE if is_content and frame_type == _HEADER else MAX_FRAME_SIZE
 
     def _give_up(self, cause: Exception | None) -> None:
         broken = AmqpError("the peer sent a frame that breaks AMQP 0-9-1")

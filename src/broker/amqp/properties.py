@@ -36,8 +36,9 @@ DELIVERY_COUNT_HEADER = "x-delivery-count"
 
 MAX_REPLAYS = 999_999
 
-_MAX_HEADER_LENGTH = 1024
-"""W3C asks for 512 characters of `tracestate`. All properties must fit into one frame."""
+_MAX_HEADER_BYTES = 1024
+"""W3C asks for 512 characters of `tracestate`. All properties must fit into one frame, which may be
+as small as 4,096 bytes."""
 _MAX_EXPIRATION = 315_360_000_000
 """Milliseconds: ten years are the most that RabbitMQ takes; what is no such number it refuses."""
 _NUMBER = re.compile("[0-9]+")
@@ -122,7 +123,7 @@ _decode_cached = lru_cache(maxsize=1024)(_decode)
 
 
 def _take_forwarded(headers: dict[str, str], name: str, text: str | None) -> None:
-    if text is not None and len(text) <= _MAX_HEADER_LENGTH:
+    if text is not None and len(text.encode()) <= _MAX_HEADER_BYTES:
         headers[name] = text
     else:
         headers.pop(name, None)
