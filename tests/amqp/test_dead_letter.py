@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pamqp.commands import Basic
 from pamqp.common import FieldArray, FieldTable
 from pamqp.header import ContentHeader
@@ -19,11 +20,13 @@ from broker.amqp import (
     Settlement,
     dead_letter,
     read_dead_letter,
+    read_part,
     read_rabbitmqs_dead_letter,
     replayed,
 )
 from broker.amqp.all_properties import decode_all_properties
 from broker.amqp.marshal import header_frame_size, marshal_publishing
+from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
 from broker.amqp.properties import decode_properties
 from broker.amqp.raw_properties import (
     NO_PROPERTIES,
@@ -235,6 +238,10 @@ def test_a_forged_letter_is_labelled_anew() -> None:
         "x-original-queue": "q",
         "x-added-properties": "content_type",
         "x-original-properties": "p",
+        "x-broker-part-group": "g",
+        "x-broker-part": "1",
+        "x-broker-parts": "1000",
+        "x-broker-parts-properties": "2",
     }
     letter = dead_lettered(marshalled(Basic.Properties(headers=forged, content_type="a")))
     properties, headers = read(letter)
@@ -242,6 +249,8 @@ def test_a_forged_letter_is_labelled_anew() -> None:
     assert (headers["x-broker-reason"], headers["x-original-queue"]) == ("r", "input")
     assert headers["x-added-properties"] == "timestamp,app_id,message_id"
     assert "x-original-properties" not in headers
+    # Else it would count as one of a thousand parts, and never as a whole.
+    assert read_part(headers) is None
 
 
 def test_a_letter_of_rabbitmqs_loses_what_rabbitmq_added() -> None:
@@ -275,6 +284,14 @@ def test_how_large_the_frame_of_the_headers_is() -> None:
     raw = raw_content.header_table(b"h", raw_content.long(b"x" * 131_000))
     assert header_frame_size(dead_lettered(raw)) > 131_072
     assert header_frame_size(Publishing("q", b"", "me")) < 200
+
+
+def test_how_much_of_it_the_headers_of_a_part_take() -> None:
+    letter = dead_lettered(raw_content.header_table(b"h", raw_content.long(b"x" * 1000)))
+    # A body of 128 MiB, in parts of a byte.
+    *_, last = in_parts(replace(letter, body=b"x" * 10_000), 1)
+    most = header_frame_size(last) + 2 * (len("134217728") - len("10000"))
+    assert most <= header_frame_size(letter) + PART_HEADERS_SIZE
 
 
 def test_the_count_of_replays_stays_with_a_message() -> None:

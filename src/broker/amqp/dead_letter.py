@@ -18,7 +18,7 @@ from broker.amqp.field_table import (
     bytes_value,
     text_value,
 )
-from broker.amqp.parts import UNREADABLE_HEADER
+from broker.amqp.parts import PART_HEADERS, UNREADABLE_HEADER
 from broker.amqp.properties import (
     DELIVERY_COUNT_HEADER,
     MAX_REPLAYS,
@@ -42,7 +42,7 @@ _ADDED = "x-added-properties"
 """Names of the properties that the original lacked; a replay removes them."""
 _EXPIRATION = "x-original-expiration"
 _SAYS = (_REASON, _ERROR, _QUEUE, _BROKER_ID, _AT)
-_OWN_HEADERS = (*_SAYS, _ADDED, UNREADABLE_HEADER)
+_OWN_HEADERS = (*_SAYS, _ADDED, UNREADABLE_HEADER, *PART_HEADERS)
 _RABBITMQS_HEADERS = (
     "x-death",
     *(

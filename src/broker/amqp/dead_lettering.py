@@ -10,7 +10,7 @@ from broker.amqp.dead_letter import bare, dead_letter
 from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError
 from broker.amqp.marshal import header_frame_size
-from broker.amqp.parts import in_parts
+from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
 from broker.amqp.publisher import Outcome, Publisher, UnroutableError
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
@@ -127,6 +127,8 @@ class DeadLettering:
     def _has_room(self, letter: Publishing) -> bool:
         """Whether a content header holds what is kept of the original and what is added."""
         room = self._publisher.frame_max
+        if not self._is_small(letter):
+            room -= PART_HEADERS_SIZE
         # To marshal it costs more than what decides most cases.
         return len(letter.kept or b"") < room // 2 or header_frame_size(letter) <= room
 

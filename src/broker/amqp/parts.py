@@ -24,7 +24,9 @@ _GROUP = "x-broker-part-group"
 _NUMBER = "x-broker-part"
 _COUNT = "x-broker-parts"
 _PROPERTIES_SIZE = "x-broker-parts-properties"
-_HEADERS = (_GROUP, _NUMBER, _COUNT, _PROPERTIES_SIZE)
+PART_HEADERS = (_GROUP, _NUMBER, _COUNT, _PROPERTIES_SIZE)
+PART_HEADERS_SIZE = 128
+"""Bytes of these headers, at most, in a content header."""
 UNREADABLE_HEADER = "x-original-properties"
 """Flags and properties of an original whose properties cannot be read, as bytes."""
 _MOST_DIGITS = 9
@@ -90,9 +92,9 @@ def joined(parts: Sequence[Got], properties_size: int = 0) -> Got:
     """
     first = parts[0]
     content = b"".join(part.body for part in parts)
-    own = {name: value for name, value in first.headers.items() if name not in _HEADERS}
+    own = {name: value for name, value in first.headers.items() if name not in PART_HEADERS}
     properties = split_properties(first.raw_properties)
-    edit_headers(properties, drop=_HEADERS)
+    edit_headers(properties, drop=PART_HEADERS)
     whole = replace(first, headers=own, raw_properties=join_properties(properties), body=content)
     if not properties_size:
         return whole
