@@ -220,7 +220,7 @@ class Dispatcher:
                 event = self._replication.learned(message, self.broker_id)
                 _log.debug("agent_disconnected", agent_id=message.agent_id)
                 settlement = Settlement(delivery, announcement=event)
-                return _Accepted("CLIENT_DISCONNECTED", Outcome.DISCONNECTED, settlement)
+                return self._accepted("CLIENT_DISCONNECTED", Outcome.DISCONNECTED, settlement)
             case Rejected():
                 return message
 
@@ -230,7 +230,7 @@ class Dispatcher:
             case ServerAvailable():
                 event = self._replication.learned(message, self.broker_id)
                 settlement = Settlement(delivery, announcement=event)
-                return _Accepted("SERVER_AVAILABLE", Outcome.ADVERTISED, settlement)
+                return self._accepted("SERVER_AVAILABLE", Outcome.ADVERTISED, settlement)
             case Rejected():
                 return message
 
@@ -255,9 +255,6 @@ class Dispatcher:
         *,
         announcement: Publishing | None = None,
     ) -> _Accepted | Rejected:
-        if len(body) > self._refusals.max_message_size:
-            # Routing adds a receiver, and an answer repeats ids. RabbitMQ would close the channel.
-            return _too_large(len(body), self._refusals.max_message_size)
         passes_on = outcome in _PASSED_ON
         publishing = Publishing(
             self._queues.outputs[0] if queue is None else queue,
@@ -274,6 +271,16 @@ class Dispatcher:
             fallback=self._dead_letters,
             announcement=announcement,
         )
+        return self._accepted(message_type, outcome, settlement)
+
+    def _accepted(
+        self, message_type: str, outcome: Outcome, settlement: Settlement
+    ) -> _Accepted | Rejected:
+        # Routing adds a receiver, answers and announcements repeat ids and URLs. RabbitMQ would
+        # close the channel.
+        for publishing in (settlement.publishing, settlement.announcement):
+            if publishing is not None and len(publishing.body) > self._refusals.max_message_size:
+                return _too_large(len(publishing.body), self._refusals.max_message_size)
         return _Accepted(message_type, outcome, settlement)
 
 

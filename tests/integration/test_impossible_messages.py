@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.sandbox.central_server import CentralServer
@@ -121,6 +122,94 @@ async def test_whatever_frame_max_is_offered(
         assert payloads == [json.loads(body)["text_payload"] for body in bodies]
         assert await terminate(broker, within=10) == 0
     assert lost_sessions(rig) == 0
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+async def test_properties_larger_than_any_frame_that_was_agreed_to(
+    fragile_rig: Rig, server: CentralServer, queue_type: str
+) -> None:
+    """RabbitMQ splits bodies into frames of that size, and properties and headers never."""
+    rig = fragile_rig
+    bring_online(server, 2)
+    await rig.declare(rig.input, x_queue_type=queue_type)
+    large = Basic.Properties(delivery_mode=2, headers={"x-large": "y" * 300_000})
+    async with limited(rig, "frame_max", 0):
+        await rig.publish(rig.input, text(1, "agent_0"), b"nonsense", properties=large)
+    await rig.publish(rig.input, text(2, "agent_0"))
+    async with rig.broker(server.url) as broker:
+        await rig.logged("routing_started")
+        assert ids(await rig.take(rig.output, 2)) == ["m-1", "m-2"]
+        letter = joined(await rig.take(rig.dead_letter, 1))
+        assert letter.endswith(b"nonsense")
+        assert b"y" * 300_000 in letter
+        assert await terminate(broker, within=10) == 0
+    assert lost_sessions(rig) == 0
+
+
+async def test_headers_that_pass_on_fit_into_the_smallest_frame(
+    fragile_rig: Rig, server: CentralServer
+) -> None:
+    rig = fragile_rig
+    bring_online(server, 2)
+    await rig.declare(rig.input)
+    most: FieldTable = dict.fromkeys(("traceparent", "tracestate"), "😀" * 1024)
+    await rig.publish(
+        rig.input,
+        text(1, "agent_0"),
+        properties=Basic.Properties(headers=most, correlation_id="c" * 255),
+    )
+    async with limited(rig, "frame_max", 4096), rig.broker(server.url) as broker:
+        await rig.logged("routing_started")
+        [routed] = await rig.take(rig.output, 1)
+        assert ids([routed]) == ["m-1"]
+        assert await terminate(broker, within=10) == 0
+    assert lost_sessions(rig) == 0
+
+
+async def test_a_part_of_a_dead_letter_needs_room_for_its_number(
+    fragile_rig: Rig, server: CentralServer
+) -> None:
+    """With these headers a dead letter has just room in a frame, and a part of one has not."""
+    rig = fragile_rig
+    bring_online(server, 2)
+    await rig.declare(rig.input)
+    await rig.publish(
+        rig.input, b"n" * 3000, properties=Basic.Properties(headers={"x": "y" * 3700})
+    )
+    async with (
+        limited(rig, "frame_max", 4096),
+        limited(rig, "max_message_size", 700),
+        rig.broker(server.url) as broker,
+    ):
+        await rig.logged("dead_lettered")
+        letter = joined(await rig.take(rig.dead_letter, 10))
+        assert letter.endswith(b"n" * 3000)
+        assert b"y" * 3700 in letter
+        assert await terminate(broker, within=10) == 0
+    assert lost_sessions(rig) == 1
+
+
+async def test_an_announcement_that_is_too_large_costs_one_session(
+    fragile_rig: Rig, server: CentralServer
+) -> None:
+    """It says more than the advertisement that it comes of."""
+    rig = fragile_rig
+    bring_online(server, 2)
+    async with limited(rig, "max_message_size", 1000), rig.broker(server.url) as broker:
+        await rig.logged("routing_started")
+        large, small = (
+            json.dumps({"message_type": "SERVER_AVAILABLE", "websocket_url": url}).encode()
+            for url in (f"ws://{'a' * 920}", "ws://a")
+        )
+        assert len(large) < 1000
+        for _ in range(2):
+            await rig.publish(rig.advertisement, large, small)
+            [letter] = await rig.take(rig.dead_letter, 1)
+            assert letter.body == large
+            assert headers(letter)["x-broker-reason"] == "too_large"
+        assert await terminate(broker, within=10) == 0
+    assert lost_sessions(rig) == 1
+    assert await rig.ready_count(rig.advertisement) == 0
 
 
 async def test_what_comes_back_to_a_quorum_queue_too_often_is_published_anew(

@@ -16,6 +16,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError, QueueUnavailableError, confined
 from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.refusals import Refusals
 from broker.amqp.topology import ensure_fanouts
 from broker.backoff import Backoff
 
@@ -38,6 +39,7 @@ class Announcer:
         connect: Makes a connection for a purpose, not open yet.
         fanouts: The exchanges.
         new_publisher: Makes a publisher for a channel, and watches that it is answered.
+        refusals: Learns how large an announcement may be.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Announcer:
         connect: Callable[[str], Connection],
         fanouts: Sequence[str],
         new_publisher: Callable[[Connection, Channel], Publisher],
+        refusals: Refusals,
     ) -> None:
         self._connect = connect
         self._fanouts = fanouts
         self._new_publisher = new_publisher
+        self._refusals = refusals
         self._waiting: dict[int, tuple[Publishing, Callable[[Outcome], None], object]] = {}
         self._last_key = 0
         self._pauses = _pauses()
@@ -79,7 +83,7 @@ class Announcer:
         """Keep a way to the exchanges open, until cancelled.
 
         Raises:
-            AmqpError: The connection was lost.
+            AmqpError: The connection was lost, or an announcement was too large for RabbitMQ.
         """
         while True:
             connection = self._connection = self._connect("announce")
@@ -121,9 +125,12 @@ class Announcer:
             error = await ended
         finally:
             confined_channel.detach()
-        if isinstance(error, QueueUnavailableError):
-            return str(error)
-        raise error
+        if not isinstance(error, QueueUnavailableError):
+            raise error
+        if self._refusals.learn_limit(str(error)):
+            # What it is about comes again, and is dead-lettered then.
+            raise AmqpError(str(error))
+        return str(error)
 
     def _publish(self, key: int) -> None:
         if self._publisher is not None and key in self._waiting:

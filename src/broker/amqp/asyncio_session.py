@@ -271,7 +271,9 @@ class AsyncioSession:
         self._suspects = SuspectPublisher(self._connect_apart, self._new_publisher, refusals)
         self._renewal = Renewal(self._publisher, self._suspects, refusals)
         if fanouts:
-            self._announcer = Announcer(self._new_connection, fanouts, self._new_publisher)
+            self._announcer = Announcer(
+                self._new_connection, fanouts, self._new_publisher, refusals
+            )
             self._tasks.create_task(self._announcer.run())
         self._consumers = Consumers(
             connect=self._new_connection,

@@ -61,11 +61,20 @@ class Refusals:
         if not isinstance(reason, _BLAMES_THE_MESSAGE):
             return False
         text = describe(reason)
-        limit = _TOO_LARGE.search(text)
-        if limit is None:
+        if not self.learn_limit(text):
             self.is_unexplained = True
             _log.warning("message_refused", error=text)
-        else:
-            self.max_message_size = min(self.max_message_size, int(limit[1]))
-            _log.warning("message_size_limited", max_message_size=self.max_message_size)
+        return True
+
+    def learn_limit(self, text: str) -> bool:
+        """Learn the size of the largest body from what RabbitMQ says.
+
+        Returns:
+            Whether it says so.
+        """
+        limit = _TOO_LARGE.search(text)
+        if limit is None:
+            return False
+        self.max_message_size = min(self.max_message_size, int(limit[1]))
+        _log.warning("message_size_limited", max_message_size=self.max_message_size)
         return True
