@@ -44,6 +44,8 @@ class RawRabbitmq:
         self, queue: str, most: int, patience: float
     ) -> list[DeliveredMessage]:
         """Take at most so many messages, fewer when none has come for some seconds."""
+        if most == 0:
+            return []  # to RabbitMQ a prefetch of 0 means any number
         return await self._portal.call_async(self._take, queue, most, patience)
 
     async def declare(self, queue: str, **arguments: str | int) -> None:
@@ -112,13 +114,17 @@ class RawRabbitmq:
 
         async with aiormq.connect(self._url) as connection:
             channel = await connection.channel(publisher_confirms=False)
-            answer = await channel.basic_consume(queue, on_message, no_ack=True)
+            # Nothing that comes later is taken along with these.
+            await channel.basic_qos(prefetch_count=most)
+            answer = await channel.basic_consume(queue, on_message)
             with suppress(TimeoutError):
                 while len(messages) < most:
                     arrived.clear()
                     async with asyncio.timeout(patience):
                         await arrived.wait()
             await channel.basic_cancel(str(answer.consumer_tag))
+            if messages:
+                await channel.basic_ack(messages[-1].delivery_tag or 0, multiple=True)
         return messages
 
     async def _declare(self, queue: str, arguments: dict[str, str | int]) -> None:

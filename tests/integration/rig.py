@@ -77,9 +77,14 @@ class Rig:
         with trio.fail_after(2 * PATIENCE):
             return await self._raw.take_until_quiet(queue, most, patience)
 
-    async def ready_count(self, queue: str) -> int:
+    async def take_all(self, queue: str) -> list[DeliveredMessage]:
+        """Take what waits in a queue now."""
+        return await self.take(queue, await self.ready_count(queue))
+
+    async def ready_count(self, *queues: str) -> int:
+        """Count what waits in one queue, or in some together."""
         with trio.fail_after(PATIENCE):
-            return await self._raw.ready(queue)
+            return sum([await self._raw.ready(queue) for queue in queues])
 
     async def declare(self, queue: str, **arguments: str | int) -> None:
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
