@@ -3,7 +3,10 @@
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import SessionParameters, open_session
+from broker.commands.dead_letters.letter import Letter
 from broker.commands.dead_letters.window import windows
+from broker.endpoints import parse_amqp_urls
+from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
 from tests.amqp.raw_amqp import RawRabbitmq
 
@@ -11,6 +14,16 @@ LOOKS = 25
 """RabbitMQ 4 drops a message at its 21st return, and every version where a limit is set."""
 MANY = 230
 """More than two windows."""
+
+
+async def look(portal: BlockingPortal, parameters: SessionParameters, queue: str) -> list[Letter]:
+    """Look at all letters in a session of its own, as a command does."""
+    async with open_session(portal, parameters) as session:
+        return [
+            letter
+            async for window in windows(session, queue, is_wanted=lambda _: True, limit=None)
+            for letter in window.chosen
+        ]
 
 
 async def test_dead_letters_may_be_looked_at_any_number_of_times(
@@ -21,14 +34,24 @@ async def test_dead_letters_may_be_looked_at_any_number_of_times(
     expected = [b"%d" % number for number in range(MANY)]
     await raw.publish(queues.parked, *expected)
     for _ in range(LOOKS):
-        async with open_session(portal, parameters) as session:
-            seen = [
-                letter
-                async for window in windows(
-                    session, queues.parked, is_wanted=lambda _: True, limit=None
-                )
-                for letter in window.chosen
-            ]
+        seen = await look(portal, parameters, queues.parked)
         assert sorted(letter.message.body for letter in seen) == sorted(expected)
         assert sorted(letter.number for letter in seen) == list(range(1, MANY + 1))
     assert await raw.ready(queues.parked) == MANY
+
+
+async def test_one_that_is_too_large_by_now_can_still_be_looked_at(
+    portal: BlockingPortal, queues: Queues, fragile_node: RabbitmqNode
+) -> None:
+    raw = RawRabbitmq(portal, fragile_node.url)
+    (endpoint,) = parse_amqp_urls(fragile_node.url)
+    parameters = SessionParameters(endpoint, name="test")
+    await raw.declare(queues.parked, **{"x-queue-type": "quorum"})
+    await raw.publish(queues.parked, b"x" * 2000, b"small")
+    await fragile_node.ctl("eval", "application:set_env(rabbit, max_message_size, 1000).")
+    try:
+        for _ in range(13):
+            seen = await look(portal, parameters, queues.parked)
+            assert sorted(len(letter.message.body) for letter in seen) == [5, 2000]
+    finally:
+        await fragile_node.ctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")

@@ -11,7 +11,7 @@ from broker.amqp import Delivery, Got, Publishing, dead_letter
 from broker.amqp.parts import in_parts
 from broker.commands.dead_letters.gathering import Gathering
 from broker.commands.dead_letters.window import SIZE
-from tests.amqp.limits import set_limit
+from tests.amqp.limits import limited
 from tests.commands.mailroom import Mailroom, bodies
 
 
@@ -125,16 +125,23 @@ async def test_a_whole_that_rabbitmq_does_not_take_stays_and_stops_nobody(
     mailroom = fragile_mailroom
     await put_parts(mailroom, list(in_parts(letter(b"x" * 5000, mailroom.input), 2000)))
     await mailroom.park(b"behind")
-    before = int(
-        await mailroom.node.ctl("eval", "rabbit_misc:get_env(rabbit, max_message_size, 0).")
-    )
-    await set_limit(mailroom.node, "max_message_size", 2000)
-    try:
+    async with limited(mailroom.node, "max_message_size", 2000):
         ran = await mailroom.run("dead-letters", "replay")
-    finally:
-        await set_limit(mailroom.node, "max_message_size", before)
     assert ran.code == 1
     assert ran.out == "Replayed 1 message.\n"
     assert "message size 5000 is larger than configured max size 2000" in ran.err
     assert bodies(await mailroom.take(mailroom.input)) == [b"behind"]
     assert await mailroom.raw.ready(mailroom.dead_letter) == 3
+
+
+async def test_a_letter_from_before_the_limit_stays_and_stops_nobody(
+    fragile_mailroom: Mailroom,
+) -> None:
+    mailroom = fragile_mailroom
+    await mailroom.park(b"before", b"x" * 20_000, b"behind")
+    async with limited(mailroom.node, "max_message_size", 19_000):
+        ran = await mailroom.run("dead-letters", "replay")
+    assert (ran.code, ran.out) == (1, "Replayed 2 messages.\n")
+    assert "message size 20000 is larger than configured max size 19000" in ran.err
+    assert bodies(await mailroom.take(mailroom.input)) == [b"before", b"behind"]
+    assert await mailroom.raw.ready(mailroom.dead_letter) == 1

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from aiormq.abc import DeliveredMessage
@@ -12,21 +10,10 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.sandbox.central_server import CentralServer
-from tests.amqp.limits import set_limit
+from tests.amqp.limits import limited
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 
 LIMIT = 1_048_576
-
-
-@asynccontextmanager
-async def limited(rig: Rig, name: str, value: int) -> AsyncIterator[None]:
-    """Lower a limit of the node for channels and connections that are opened from now on."""
-    before = int(await rig.node.ctl("eval", f"rabbit_misc:get_env(rabbit, {name}, 0)."))
-    await set_limit(rig.node, name, value)
-    try:
-        yield
-    finally:
-        await set_limit(rig.node, name, before)
 
 
 def sized(number: int, size: int) -> bytes:
@@ -62,7 +49,7 @@ async def test_a_message_that_routing_makes_too_large_costs_one_session(
     rig = fragile_rig
     bring_online(server, 2)
     await rig.declare(rig.input, x_queue_type=queue_type)
-    async with limited(rig, "max_message_size", LIMIT), rig.broker(server.url) as broker:
+    async with limited(rig.node, "max_message_size", LIMIT), rig.broker(server.url) as broker:
         await rig.logged("routing_started")
         large = sized(1, 1_048_570)
         neighbours = [text(number, "agent_0") for number in range(2, 12)]
@@ -89,7 +76,7 @@ async def test_a_body_from_before_the_limit_is_dead_lettered_in_parts(
     await rig.declare(rig.input)
     large = sized(1, 3 * LIMIT + 17)
     await rig.publish(rig.input, large, text(2, "agent_0"))
-    async with limited(rig, "max_message_size", LIMIT), rig.broker(server.url) as broker:
+    async with limited(rig.node, "max_message_size", LIMIT), rig.broker(server.url) as broker:
         await rig.logged("routing_started")
         assert ids(await rig.take(rig.output, 1)) == ["m-2"]
         parts = await rig.take(rig.dead_letter, 4)
@@ -112,7 +99,7 @@ async def test_whatever_frame_max_is_offered(
     bodies = [sized(1, 1_048_706), sized(2, 1_048_000), text(3, "agent_0")]
     await rig.publish(rig.input, *bodies)
     async with (
-        limited(rig, "frame_max", offered),
+        limited(rig.node, "frame_max", offered),
         rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="2000000") as broker,
     ):
         await rig.logged("routing_started")
@@ -133,7 +120,7 @@ async def test_properties_larger_than_any_frame_that_was_agreed_to(
     bring_online(server, 2)
     await rig.declare(rig.input, x_queue_type=queue_type)
     large = Basic.Properties(delivery_mode=2, headers={"x-large": "y" * 300_000})
-    async with limited(rig, "frame_max", 0):
+    async with limited(rig.node, "frame_max", 0):
         await rig.publish(rig.input, text(1, "agent_0"), b"nonsense", properties=large)
     await rig.publish(rig.input, text(2, "agent_0"))
     async with rig.broker(server.url) as broker:
@@ -158,7 +145,7 @@ async def test_headers_that_pass_on_fit_into_the_smallest_frame(
         text(1, "agent_0"),
         properties=Basic.Properties(headers=most, correlation_id="c" * 255),
     )
-    async with limited(rig, "frame_max", 4096), rig.broker(server.url) as broker:
+    async with limited(rig.node, "frame_max", 4096), rig.broker(server.url) as broker:
         await rig.logged("routing_started")
         [routed] = await rig.take(rig.output, 1)
         assert ids([routed]) == ["m-1"]
@@ -177,8 +164,8 @@ async def test_a_part_of_a_dead_letter_needs_room_for_its_number(
         rig.input, b"n" * 3000, properties=Basic.Properties(headers={"x": "y" * 3700})
     )
     async with (
-        limited(rig, "frame_max", 4096),
-        limited(rig, "max_message_size", 700),
+        limited(rig.node, "frame_max", 4096),
+        limited(rig.node, "max_message_size", 700),
         rig.broker(server.url) as broker,
     ):
         await rig.logged("dead_lettered")
@@ -195,7 +182,7 @@ async def test_an_announcement_that_is_too_large_costs_one_session(
     """It says more than the advertisement that it comes of."""
     rig = fragile_rig
     bring_online(server, 2)
-    async with limited(rig, "max_message_size", 1000), rig.broker(server.url) as broker:
+    async with limited(rig.node, "max_message_size", 1000), rig.broker(server.url) as broker:
         await rig.logged("routing_started")
         large, small = (
             json.dumps({"message_type": "SERVER_AVAILABLE", "websocket_url": url}).encode()

@@ -225,7 +225,8 @@ class AsyncioSession:
         renewed = [
             message
             for message in messages
-            if await self._renewal.renew(queue, message.raw_properties, message.body)
+            # RabbitMQ may have taken it when its limits were others.
+            if await self._renewal.renew(queue, message.raw_properties, message.body, apart=True)
         ]
         await self.acknowledge(queue, renewed)
         return renewed

@@ -38,13 +38,17 @@ class Renewal:
         self._suspects = suspects
         self._refusals = refusals
 
-    async def renew(self, queue: str, properties: bytes, body: bytes) -> bool:
+    async def renew(
+        self, queue: str, properties: bytes, body: bytes, *, apart: bool = False
+    ) -> bool:
         """Publish a message to its own queue, with all its properties and headers.
 
         Args:
             queue: The queue.
             properties: Flags and properties, as they came.
             body: The body.
+            apart: Whether RabbitMQ may close the channel because of it; else that is decided by
+                what it refused before.
 
         Returns:
             Whether RabbitMQ confirmed it. If not, as when the queue is full, it must be settled in
@@ -60,7 +64,7 @@ class Renewal:
             or header_frame_size(renewed) > self._publisher.frame_max
         ):
             return False
-        if not self._refusals.is_unexplained:
+        if not (apart or self._refusals.is_unexplained):
             return await self._publisher.publish_once(renewed) is Outcome.CONFIRMED
         try:
             return await self._suspects.publish(renewed) is Outcome.CONFIRMED

@@ -29,6 +29,8 @@ from broker.settings import Settings
 
 _PATIENCE = 30.0
 """Seconds in which RabbitMQ must confirm a window. It takes nothing during an alarm."""
+_SURELY_TAKEN = 16_384
+"""Bytes of a message that is within all limits that anybody sets."""
 _STRANGE_QUEUE = (
     "their queue is none that this broker reads (BROKER_INPUT_QUEUE, BROKER_METADATA_QUEUE, "
     "BROKER_ADVERTISEMENT_QUEUE)"
@@ -149,7 +151,7 @@ async def _outcomes(
     letters: Sequence[Letter], publishings: Sequence[Publishing], session: Session
 ) -> Sequence[Outcome | str]:
     """Publish, and return what RabbitMQ made of each, or why it closes the channel at it."""
-    suspect = [bool(letter.messages) or _is_refused(letter) for letter in letters]
+    suspect = [_may_be_refused(letter) for letter in letters]
     trusted = await session.publish_once(
         [one for one, is_suspect in zip(publishings, suspect, strict=True) if not is_suspect]
     )
@@ -166,9 +168,17 @@ async def _outcomes(
     return outcomes
 
 
-def _is_refused(letter: Letter) -> bool:
-    # RabbitMQ may have closed a channel because of it, and would do so again.
-    return letter.parked is not None and letter.parked.reason == RejectReason.INTERNAL_ERROR.value
+def _may_be_refused(letter: Letter) -> bool:
+    """Return whether RabbitMQ may close the channel because of it, and take its neighbours along.
+
+    It did so before, or the letter is so large that it may be above a limit, which may have been
+    another when the letter was taken.
+    """
+    size = len(letter.message.body) + len(letter.message.raw_properties)
+    was_refused = letter.parked is not None and (
+        letter.parked.reason == RejectReason.INTERNAL_ERROR.value
+    )
+    return was_refused or bool(letter.messages) or size > _SURELY_TAKEN
 
 
 def _missing(queue: str) -> str:
