@@ -75,10 +75,10 @@ class DeadLettering:
             The settlement as it was carried out.
 
         Raises:
-            AmqpError: The connection was lost.
+            AmqpError: The connection was lost, or RabbitMQ refuses the dead letter, too.
         """
         if settlement.fallback is None and settlement.publishing is not None:
-            await self._insist(settlement.publishing, settlement.delivery)
+            await self._publish_letter(settlement.publishing, settlement.delivery)
             return settlement
         text = f"RabbitMQ found no queue {str(error)!r}, even after the broker created it"
         return await self._instead(settlement, RejectReason.UNROUTABLE, text)
