@@ -341,6 +341,24 @@ async def test_queues_that_would_lose_something(
     assert list(await mailroom.types()) == [mailroom.input]
 
 
+async def test_a_message_from_before_a_limit_stops_it_until_the_limit_is_raised(
+    fragile_mailroom: Mailroom,
+) -> None:
+    mailroom = fragile_mailroom
+    await mailroom.raw.publish(mailroom.input, b"x" * 2000, b"small")
+    await mailroom.node.ctl("eval", "application:set_env(rabbit, max_message_size, 1000).")
+    try:
+        ran = await mailroom.run("queues", "migrate", "--type", "quorum")
+        assert ran.code == 1
+        assert "larger than configured max size 1000" in ran.err
+        assert "raise that until this is done" in ran.err
+    finally:
+        await mailroom.node.ctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    ran = await mailroom.run("queues", "migrate", "--type", "quorum")
+    assert ran.code == 0
+    assert bodies(await mailroom.take(mailroom.input)) == [b"x" * 2000, b"small"]
+
+
 async def test_one_migration_at_a_time(mailroom: Postroom) -> None:
     await declare_all(mailroom)
     async with mailroom.held(f"{mailroom.second}.migrating.lock", is_lock=True):
