@@ -8,6 +8,7 @@ from broker.commands.dead_letters.window import windows
 from broker.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
+from tests.amqp.limits import limited
 from tests.amqp.raw_amqp import RawRabbitmq
 
 LOOKS = 25
@@ -48,10 +49,7 @@ async def test_one_that_is_too_large_by_now_can_still_be_looked_at(
     parameters = SessionParameters(endpoint, name="test")
     await raw.declare(queues.parked, **{"x-queue-type": "quorum"})
     await raw.publish(queues.parked, b"x" * 2000, b"small")
-    await fragile_node.ctl("eval", "application:set_env(rabbit, max_message_size, 1000).")
-    try:
+    async with limited(fragile_node, "max_message_size", 1000):
         for _ in range(13):
             seen = await look(portal, parameters, queues.parked)
             assert sorted(len(letter.message.body) for letter in seen) == [5, 2000]
-    finally:
-        await fragile_node.ctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
