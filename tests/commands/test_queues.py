@@ -19,6 +19,7 @@ from broker.amqp.mover import _Reader
 from broker.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from chaos import raw_content
+from tests.amqp.limits import limited
 from tests.commands.mailroom import PATIENCE, Mailroom, Ran, bodies, ended
 
 MANY = 230
@@ -346,14 +347,11 @@ async def test_a_message_from_before_a_limit_stops_it_until_the_limit_is_raised(
 ) -> None:
     mailroom = fragile_mailroom
     await mailroom.raw.publish(mailroom.input, b"x" * 2000, b"small")
-    await mailroom.node.ctl("eval", "application:set_env(rabbit, max_message_size, 1000).")
-    try:
+    async with limited(mailroom.node, "max_message_size", 1000):
         ran = await mailroom.run("queues", "migrate", "--type", "quorum")
         assert ran.code == 1
         assert "larger than configured max size 1000" in ran.err
         assert "raise that until this is done" in ran.err
-    finally:
-        await mailroom.node.ctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
     ran = await mailroom.run("queues", "migrate", "--type", "quorum")
     assert ran.code == 0
     assert bodies(await mailroom.take(mailroom.input)) == [b"x" * 2000, b"small"]
