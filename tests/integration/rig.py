@@ -73,9 +73,9 @@ class Rig:
         with trio.fail_after(2 * PATIENCE):
             await self._raw.publish_content(queue, *contents)
 
-    async def take(self, queue: str, most: int, patience: float = 20.0) -> list[DeliveredMessage]:
+    async def take(self, queue: str, most: int) -> list[DeliveredMessage]:
         with trio.fail_after(2 * PATIENCE):
-            return await self._raw.take_until_quiet(queue, most, patience)
+            return await self._raw.take_until_quiet(queue, most, 20)
 
     async def take_all(self, queue: str) -> list[DeliveredMessage]:
         """Take what waits in a queue now."""
