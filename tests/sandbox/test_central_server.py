@@ -244,6 +244,7 @@ async def test_a_peer_that_speaks_something_else_disturbs_nobody(
             with trio.fail_after(LIMIT):
                 while await stranger.receive_some():
                     pass
+        monkeypatch.undo()
         async with connect(server) as broker:
             await register(broker)
 
