@@ -127,7 +127,9 @@ async def test_how_a_queue_differs(
 
     await portal.call_async(declare)
     report = await probe_queues(portal, endpoint, queues)
-    assert report.queues[queues.input] == QueueReport(
+    seen = report.queues[queues.input]
+    assert (seen.quorum is not None) == (arguments.get("x-queue-type") == "quorum")
+    assert replace(seen, quorum=None) == QueueReport(
         exists=True, problem=None, may_configure=True, may_consume=True, differs_in=differs_in
     )
 

@@ -68,8 +68,8 @@ async def quorum_arguments(connection: Connection, queue: str) -> QuorumArgument
     while len(arguments) <= _MOST_ARGUMENTS:
         refusal = await refusal_of(connection, queue, arguments)
         text = "" if refusal is None else describe(refusal)
-        if "'x-queue-type'" in text:
-            return None
+        if refusal is not None and ("'x-queue-type'" in text or "inequivalent arg 'x-" not in text):
+            return None  # RabbitMQ names what else differs first, and quorum queues are all durable
         told = _ARGUMENT.search(text)
         if told is None or told[1] in arguments:
             break
