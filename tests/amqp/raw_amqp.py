@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import batched
 
 import aiormq
-from aiormq.abc import ChannelFrame, DeliveredMessage
+from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
 
@@ -44,8 +43,6 @@ class RawRabbitmq:
         self, queue: str, most: int, patience: float
     ) -> list[DeliveredMessage]:
         """Take at most so many messages, fewer when none has come for some seconds."""
-        if most == 0:
-            return []  # to RabbitMQ a prefetch of 0 means any number
         return await self._portal.call_async(self._take, queue, most, patience)
 
     async def declare(self, queue: str, **arguments: str | int) -> None:
@@ -106,25 +103,11 @@ class RawRabbitmq:
 
     async def _take(self, queue: str, most: int, patience: float) -> list[DeliveredMessage]:
         messages: list[DeliveredMessage] = []
-        arrived = asyncio.Event()
-
-        async def on_message(message: DeliveredMessage) -> None:
-            messages.append(message)
-            arrived.set()
-
         async with aiormq.connect(self._url) as connection:
             channel = await connection.channel(publisher_confirms=False)
-            # Nothing that comes later is taken along with these.
-            await channel.basic_qos(prefetch_count=most)
-            answer = await channel.basic_consume(queue, on_message)
-            with suppress(TimeoutError):
-                while len(messages) < most:
-                    arrived.clear()
-                    async with asyncio.timeout(patience):
-                        await arrived.wait()
-            await channel.basic_cancel(str(answer.consumer_tag))
-            if messages:
-                await channel.basic_ack(messages[-1].delivery_tag or 0, multiple=True)
+            # One by one, as a consumer would take along what comes before it is cancelled.
+            while len(messages) < most and (message := await _get(channel, queue, patience)):
+                messages.append(message)
         return messages
 
     async def _declare(self, queue: str, arguments: dict[str, str | int]) -> None:
@@ -142,3 +125,14 @@ class RawRabbitmq:
             channel = await connection.channel()
             answer = await channel.queue_declare(queue, passive=True)
             return answer.message_count or 0
+
+
+async def _get(channel: AbstractChannel, queue: str, patience: float) -> DeliveredMessage | None:
+    deadline = asyncio.get_running_loop().time() + patience
+    while True:
+        message = await channel.basic_get(queue, no_ack=True)
+        if not isinstance(message.delivery, Basic.GetEmpty):
+            return message
+        if asyncio.get_running_loop().time() > deadline:
+            return None
+        await asyncio.sleep(0.02)
