@@ -136,10 +136,16 @@ def test_acknowledges_each_by_itself_and_waits_until_that_is_done() -> None:
     line = Line()
 
     async def acknowledge() -> None:
-        await line.getter().acknowledge([Got(2, b"", 0), Got(5, b"", 0)])
+        one = line.getter()
+        await one.acknowledge([])
+        for answer in (get_ok(6, 3), header(0)):
+            asyncio.get_running_loop().call_soon(one.take, *answer)
+        await one.acknowledge([Got(2, b"", 0), Got(5, b"", 0)])
+        assert await one.get(1) == [Got(6, b"", 3)], "was taken along, for an answer"
 
     asyncio.run(acknowledge())
-    *acks, flushed, answered = line.events
+    *acks, flushed, get, answered = line.events
+    assert isinstance(get, Basic.Get)
     assert [(ack.delivery_tag, ack.multiple) for ack in acks if isinstance(ack, Basic.Ack)] == [
         (2, False),
         (5, False),

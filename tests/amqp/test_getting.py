@@ -33,6 +33,27 @@ async def test_what_is_not_acknowledged_returns_to_its_place(
     assert [message.body for message in left] == [b"1", b"", b"4"]
 
 
+async def test_what_is_acknowledged_is_gone_from_a_quorum_queue_on_return(
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+) -> None:
+    """RabbitMQ keeps acknowledgements back while a quorum queue is busy with others."""
+    arguments: dict[str, str | int] = {"x-queue-type": "quorum"}
+    await raw.declare(queues.input, **arguments)
+    bodies = [b"%d" % number for number in range(1000)]
+    await raw.publish(queues.input, *bodies)
+    with trio.fail_after(PATIENCE):
+        for _ in range(4):
+            async with open_session(portal, parameters) as session:
+                got = await session.get(queues.input, 200)
+                await session.acknowledge(queues.input, got)
+                for one in got:
+                    bodies.remove(one.body)
+        while await raw.ready(queues.input) < len(bodies):
+            await trio.sleep(0.05)
+    left = await raw.take(queues.input, await raw.ready(queues.input))
+    assert sorted(message.body for message in left) == sorted(bodies)
+
+
 async def test_publishes_once_and_tells_what_came_of_it(
     portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:

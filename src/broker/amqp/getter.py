@@ -41,6 +41,8 @@ class QueueGetter:
         self._request = frame.marshal(commands.Basic.Get(queue=queue), channel.number)
         self._unanswered = 0
         self._got: list[Got] = []
+        # What was there when nothing but an answer was wanted.
+        self._ahead: list[Got] = []
         self._tag = self._behind = 0
         self._content: Content | None = None
         self._progressed = asyncio.Event()
@@ -54,6 +56,10 @@ class QueueGetter:
         Raises:
             TimeoutError: RabbitMQ sent nothing for `RPC_TIMEOUT` seconds.
         """
+        ahead, self._ahead = self._ahead[:count], self._ahead[count:]
+        return [*ahead, *await self._ask(count - len(ahead))]
+
+    async def _ask(self, count: int) -> list[Got]:
         self._got = []
         self._unanswered = count
         self._writer.write(self._request * count)
@@ -64,7 +70,12 @@ class QueueGetter:
         return self._got
 
     async def acknowledge(self, messages: Sequence[Got]) -> None:
-        """Acknowledge messages, each by itself, and return when RabbitMQ has dealt with that."""
+        """Acknowledge messages, each by itself, and return when RabbitMQ has dealt with that.
+
+        It may take one more message, which is the first that the next `get` returns.
+        """
+        if not messages:
+            return
         self._writer.write(
             b"".join(
                 frame.marshal(commands.Basic.Ack(message.tag), self._channel.number)
@@ -72,7 +83,10 @@ class QueueGetter:
             )
         )
         await self._writer.flushed()
-        # Nothing answers an acknowledgement, but what is asked behind it is answered after it.
+        # Nothing answers an acknowledgement, but what is asked behind it is answered after it. The
+        # channel keeps back what it has for a quorum queue that has not answered 32 times, loses it
+        # with the connection, and sends it on when the queue answers: here, when it is asked.
+        self._ahead += await self._ask(1)
         await self._channel.basic_qos(timeout=RPC_TIMEOUT)
 
     def take(self, frame_type: int, payload: bytes) -> bool:
