@@ -46,12 +46,14 @@ async def test_alarms_frozen_and_killed_nodes(
                     await node.ctl("set_vm_memory_high_watermark", "0.9")
                     await published.wait()
 
+        with trio.fail_after(PATIENCE):
             # It does not hold up the end either: RabbitMQ reads no farewell from the connection.
             await node.ctl("set_vm_memory_high_watermark", "0")
             with pytest.raises(SessionLostError, match="the session has ended"):
                 await publish_and_end(portal, parameters)
             await node.ctl("set_vm_memory_high_watermark", "0.9")
 
+        with trio.fail_after(PATIENCE):
             # A node that hangs.
             with (
                 confirms_due_soon(),
@@ -64,6 +66,7 @@ async def test_alarms_frozen_and_killed_nodes(
             await node.resume()
             monkeypatch.undo()
 
+        with trio.fail_after(PATIENCE):
             # A node that is killed.
             with pytest.raises(SessionLostError):
                 await publish_after(node.kill, portal, parameters)

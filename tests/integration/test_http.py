@@ -155,7 +155,8 @@ async def test_an_alarm_and_a_stop_show_at_once(fragile_rig: Rig, server: Centra
     rig = fragile_rig
     agents = bring_online(server)
     server.accepting = False
-    async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT) as broker:
+    settings = {"BROKER_HTTP_PORT": ANY_PORT, "BROKER_SHUTDOWN_TIMEOUT": "60"}
+    async with rig.broker(server.url, **settings) as broker:
         port = await listening(rig)
         await until_answered(port, "/readyz", 503, "[+]rabbitmq ok")
         await rig.publish(rig.input, text(1, agents[0]))
