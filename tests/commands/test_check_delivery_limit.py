@@ -7,9 +7,8 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.amqp.delivery_limit import QuorumArguments
-from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.commands.conftest import ManagedNode
 from tests.commands.mailroom import Mailroom
-from tests.commands.test_queue_policies import enable_management
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -63,9 +62,9 @@ class Checked(Mailroom):
 
 
 @pytest.fixture
-async def checked(fragile_node: RabbitmqNode) -> AsyncIterator[Checked]:
+async def checked(managed: ManagedNode) -> AsyncIterator[Checked]:
     with start_blocking_portal("asyncio") as portal:
-        yield Checked(fragile_node, portal)
+        yield Checked(managed.node, portal)
 
 
 async def test_a_queue_whose_limit_drops_fails_the_check(checked: Checked) -> None:
@@ -95,10 +94,12 @@ async def test_what_dead_letters_or_has_no_limit_passes(checked: Checked) -> Non
     assert limits == {checked.input: (True, limits[checked.input][1], "")}
 
 
-async def test_a_policy_is_seen_through_the_management_api(checked: Checked) -> None:
+async def test_a_policy_is_seen_through_the_management_api(
+    checked: Checked, managed: ManagedNode
+) -> None:
     limited: dict[str, str | int] = {**QUORUM, "x-delivery-limit": 7}
     await checked.raw.declare(checked.input, **limited)
-    url = ("--management-url", await enable_management(checked.node))
+    url = ("--management-url", managed.url)
     is_ok, _, advice = (await checked.limits(*url))[checked.input]
     assert not is_ok
     assert "--management-url" not in advice
@@ -111,8 +112,10 @@ async def test_a_policy_is_seen_through_the_management_api(checked: Checked) -> 
     assert found.startswith("no answer from http://127.0.0.1:9")
 
 
-async def test_a_migration_leaves_queues_that_drop_nothing(checked: Checked) -> None:
-    url = ("--management-url", await enable_management(checked.node))
+async def test_a_migration_leaves_queues_that_drop_nothing(
+    checked: Checked, managed: ManagedNode
+) -> None:
+    url = ("--management-url", managed.url)
     migrate = ("queues", "migrate", "--type", "quorum")
     ran = await checked.run(*migrate, "--management-url", "http://127.0.0.1:9")
     assert ran.code == 1

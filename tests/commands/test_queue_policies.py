@@ -13,6 +13,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.commands.conftest import ManagedNode
 from tests.commands.mailroom import Mailroom
 
 LIMIT = 2
@@ -102,39 +103,17 @@ async def test_what_is_returned_too_often_is_parked_and_can_be_replayed(
     assert message.header.properties.headers == {"x-broker-replays": "1"}
 
 
-async def enable_management(node: RabbitmqNode) -> str:
-    """Enable the plugin on a running node, on loopback only, and return its address."""
-    enabled = await node.ctl(
-        "eval",
-        "case application:get_env(rabbitmq_management, tcp_config) of "
-        "{ok, Given} -> proplists:get_value(port, Given); undefined -> 0 end.",
-    )
-    if int(enabled):
-        return f"http://127.0.0.1:{int(enabled)}"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    plugins = node.directory / "enabled_plugins"
-    plugins.write_text("[rabbitmq_management].\n", encoding="ascii")
-    await node.ctl(
-        "eval",
-        "application:load(rabbitmq_management), application:set_env(rabbitmq_management, "
-        f'tcp_config, [{{port, {port}}}, {{ip, "127.0.0.1"}}]), '
-        f'rabbit_plugins:ensure("{plugins}").',
-    )
-    return f"http://127.0.0.1:{port}"
-
-
-async def test_policies_are_applied_over_http(fragile_node: RabbitmqNode) -> None:
-    url = await enable_management(fragile_node)
+async def test_policies_are_applied_over_http(managed: ManagedNode) -> None:
+    node, url = managed
     with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(fragile_node, portal)
+        mailroom = Mailroom(node, portal)
         mailroom.settings["BROKER_DEAD_LETTER_QUEUE"] = "ü"
         apply = ("queues", "policy", "--apply", "--management-url", url)
         for _ in range(2):  # what is there is replaced
             ran = await mailroom.run(*apply, "--delivery-limit", "5")
             assert (ran.code, ran.err) == (0, "")
             assert ran.out.splitlines()[0] == f"{mailroom.input}.delivery-limit: applied"
-        listed = await fragile_node.ctl("list_policies", "--formatter", "json")
+        listed = await node.ctl("list_policies", "--formatter", "json")
         found = {one["name"]: one for one in json.loads(listed)}
         one = found[f"{mailroom.input}.delivery-limit"]
         wanted = (await mailroom.run("queues", "policy", "--format", "json")).document
@@ -144,11 +123,11 @@ async def test_policies_are_applied_over_http(fragile_node: RabbitmqNode) -> Non
         assert (one["apply-to"], one["priority"]) == ("queues", 10)
 
         for user, tags in (("tagless", ()), ("onlooker", ("monitoring",))):
-            await fragile_node.ctl("add_user", user, "secret")
-            await fragile_node.ctl("set_user_tags", user, *tags)
-            await fragile_node.ctl("set_permissions", user, ".*", ".*", ".*")
-        await fragile_node.ctl("add_user", "outsider", "secret")
-        await fragile_node.ctl("set_user_tags", "outsider", "policymaker")
+            await node.ctl("add_user", user, "secret")
+            await node.ctl("set_user_tags", user, *tags)
+            await node.ctl("set_permissions", user, ".*", ".*", ".*")
+        await node.ctl("add_user", "outsider", "secret")
+        await node.ctl("set_user_tags", "outsider", "policymaker")
         needs = "it needs the tag policymaker (rabbitmqctl set_user_tags) and"
         for login, vhost, problem in (
             ("nobody:secret", "", "refused the login of 'nobody': check user and password"),
@@ -158,7 +137,7 @@ async def test_policies_are_applied_over_http(fragile_node: RabbitmqNode) -> Non
             ("outsider:secret", "", "access to virtual host '/' (rabbitmqctl set_permissions)"),
             ("guest:guest", "nowhere", "there is no virtual host 'nowhere'"),
         ):
-            amqp = fragile_node.url.replace("guest:guest", login) + vhost
+            amqp = node.url.replace("guest:guest", login) + vhost
             ran = await mailroom.run(*apply, AMQP_URL=amqp)
             assert (ran.code, ran.out) == (1, "")
             [line] = ran.err.splitlines()
