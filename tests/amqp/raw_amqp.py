@@ -107,6 +107,10 @@ class RawRabbitmq:
             channel = await connection.channel(publisher_confirms=False)
             # One by one, as a consumer would take along what comes before it is cancelled.
             while len(messages) < most and (message := await _get(channel, queue, patience)):
+                headers = message.header.properties.headers
+                if headers and headers.get("x-delivery-count") == 0:
+                    # RabbitMQ 3 adds it for who asks a quorum queue, but not for who consumes it.
+                    del headers["x-delivery-count"]
                 messages.append(message)
         return messages
 
