@@ -121,7 +121,7 @@ class AmqpSupervisor:
 
     @property
     def on_hold(self) -> Mapping[str, int]:
-        """How many deliveries wait until RabbitMQ takes what comes of them, by queue."""
+        """How many deliveries wait until RabbitMQ takes what was decided, by queue."""
         return {} if self._session is None else self._session.on_hold
 
     async def run(self, mailbox: Mailbox) -> None:

@@ -116,7 +116,7 @@ async def _type_told_to_consumer(connection: Connection, queue: str) -> str | No
         async with _channel(connection) as channel:
             await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
     except ChannelClosed as refusal:
-        # Consuming in earnest will tell of another refusal.
+        # Any other refusal comes back when the queue is really consumed.
         return "stream" if tells_stream(refusal) else None
     return None
 

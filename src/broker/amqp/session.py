@@ -94,7 +94,7 @@ class Session:
 
     @property
     def on_hold(self) -> Mapping[str, int]:
-        """How many deliveries wait until RabbitMQ takes what comes of them, by queue."""
+        """How many deliveries wait until RabbitMQ takes what was decided, by queue."""
         return self._asyncio.on_hold
 
     @property

@@ -27,7 +27,7 @@ class SuspectPublisher:
     Args:
         connect: Opens a connection whose loss ends nothing.
         new_publisher: Makes a publisher for a channel of it, which ends the session when it waits
-            for a confirm in vain.
+            for a confirm for too long.
         refusals: Learns from what RabbitMQ says.
     """
 

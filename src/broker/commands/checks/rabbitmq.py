@@ -251,7 +251,7 @@ def _flaw(user: str, queue: str, seen: QueueReport) -> tuple[str, str] | None:
     if seen.problem is not None:
         return _unavailable(seen.problem)
     if seen.is_stream:
-        found = "it is a stream; the broker would miss what is published while it is away"
+        found = "it is a stream; the broker would miss what is published while it does not run"
         return found, "delete it, for the broker to create a queue, or choose another name"
     return _FLAWS.get(seen.differs_in)
 
