@@ -203,7 +203,7 @@ JUNK = st.recursive(
     max_leaves=5,
 )
 AGENT_IDS = st.sampled_from("abcdef")
-FLAGS = st.sampled_from([True, False, 1, 0, "true", "False", "1", "offline", None]) | JUNK
+FLAGS = st.sampled_from([True, False, 1, 0, "true", "False", "1", "yes", None]) | JUNK
 ENTRIES = (
     st.fixed_dictionaries(
         {"agent_id": AGENT_IDS},

@@ -4,8 +4,10 @@ _SPELLINGS: dict[object, bool] = {
     # Equal to 1 and 1.0, and to 0 and 0.0, and found by them.
     True: True,
     False: False,
-    **dict.fromkeys(("true", "1", "yes", "y", "on", "t", "online"), True),
-    **dict.fromkeys(("false", "0", "no", "n", "off", "f", "offline"), False),
+    "true": True,
+    "1": True,
+    "false": False,
+    "0": False,
 }
 
 type Spelled = bool | float | str
@@ -15,7 +17,7 @@ type Spelled = bool | float | str
 def understood(flag: Spelled) -> bool | None:
     """Return what a flag means, None when it cannot be understood.
 
-    Case and surrounding spaces do not matter. No number but 0 and 1 is a flag: what 2 means is
-    anybody's guess.
+    Case and surrounding spaces do not matter. Words such as "yes" are no flags, nor are numbers but
+    0 and 1: what they mean is anybody's guess, and an agent that is not understood stays as it was.
     """
     return _SPELLINGS.get(flag.strip().lower() if isinstance(flag, str) else flag)

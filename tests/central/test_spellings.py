@@ -95,9 +95,6 @@ async def test_binary_frames_are_read_like_text(
         ("TRUE", True),
         (" true ", True),
         ("1", True),
-        ("yes", True),
-        ("on", True),
-        ("Online", True),
         (False, False),
         (0, False),
         (0.0, False),
@@ -105,9 +102,6 @@ async def test_binary_frames_are_read_like_text(
         ("false", False),
         ("False", False),
         ("0", False),
-        ("no", False),
-        ("Off", False),
-        ("offline", False),
     ],
     ids=repr,
 )
@@ -127,7 +121,22 @@ async def test_flags_as_servers_write_them(
 @autojump
 @pytest.mark.parametrize(
     "flag",
-    [2, -1, 0.5, 1e300, "maybe", "", "s3cr3t", [], [True], {}, {"value": True}, "tru" + HALF],
+    [
+        2,
+        -1,
+        0.5,
+        1e300,
+        "maybe",
+        "yes",
+        "offline",
+        "",
+        "s3cr3t",
+        [],
+        [True],
+        {},
+        {"value": True},
+        "tru" + HALF,
+    ],
     ids=repr,
 )
 async def test_an_agent_whose_flag_cannot_be_understood_stays_as_it_was(
@@ -171,7 +180,7 @@ async def test_a_full_update_without_one_usable_flag_is_refused(
 async def test_missing_flags_mean_offline_while_one_entry_has_one(rig: Rig, server: Server) -> None:
     update = await updated(rig, server, {"agent_id": "alice"}, BOB)
     assert update == StatusUpdate({"alice": AgentStatus("alice"), **BOB_ONLINE}, is_full=True)
-    offline = {"agent_id": "carol", "is_online": "no"}
+    offline = {"agent_id": "carol", "is_online": "false"}
     update = await updated(rig, server, {"agent_id": "alice"}, offline)
     assert set(update.agents) == {"alice", "carol"}
     update = await updated(rig, server, {"agent_id": "alice"}, full=False)

@@ -232,8 +232,8 @@ class AgentEntry(Struct):
         _Flag | UnsetType | None,
         Meta(
             description="When missing, the agent is offline; but a full update must say it of one "
-            "agent at least, if it names any. Other usual spellings, such as `True`, `1` or "
-            "`offline` as text, are understood."
+            "agent at least, if it names any. `1`, and `True` or `0` as text, are understood, "
+            "too."
         ),
     ] = UNSET
     last_seen: Annotated[
