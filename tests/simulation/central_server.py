@@ -13,7 +13,7 @@ from tests.simulation.trace import Trace
 from tests.simulation.traffic import AGENTS
 
 _NAMES = ("Ada", "half an emoji \ud83d", None, 5)
-_FLAGS = {True: (True, 1, 1.0, "true", "Online"), False: (False, 0, "False", "no")}
+_FLAGS = {True: (True, 1, 1.0, "true", "1"), False: (False, 0, "False", "0")}
 """As servers write them."""
 
 
