@@ -26,7 +26,7 @@ LABEL org.opencontainers.image.title="agent-broker" \
 COPY --from=build /opt/broker /opt/broker
 # Shows that the image works, and compiles what the broker needs of the standard library: the base
 # image comes without, and later nobody may write.
-RUN /opt/broker/bin/python -c "import broker.service, broker.cli, http.client"
+RUN /opt/broker/bin/python -c "import broker.service, broker.cli.application, http.client"
 ENV PATH=/opt/broker/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

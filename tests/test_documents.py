@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from chaos.scenarios import ALL_SCENARIOS
+from tests.faults.scenarios import ALL_SCENARIOS
 
 ROOT = Path(__file__).parents[1]
 RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")

@@ -20,14 +20,14 @@ from trio_websocket import ConnectionClosed
 
 from broker import service
 from broker.amqp import SessionParameters
+from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink
-from broker.router import Router
+from broker.router.task import Router
 from broker.service import EXIT_FAILED, EXIT_STOPPED, Supervised, serve, watch_signals
 from broker.settings import Settings, load_settings
-from broker.supervisor import AmqpSupervisor
-from tests.autojump import autojump
 from tests.central.peers import Network, Server
-from tests.fake_amqp import DRAIN_TIMEOUT, Node
+from tests.lab.autojump import autojump
+from tests.lab.fake_amqp import DRAIN_TIMEOUT, Node
 
 NO_PORTAL = cast("BlockingPortal", None)
 GRACE = 7.0
@@ -275,7 +275,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Node:
         finally:
             node.events.append("router ended")
 
-    monkeypatch.setattr("broker.supervisor.open_session", node.open_session)
+    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
     monkeypatch.setattr(Router, "run", noted)
     return node
 
@@ -449,7 +449,7 @@ async def test_settling_may_take_the_time_that_closing_leaves(
         stop.set()
         return node.open_session(_, given)
 
-    monkeypatch.setattr("broker.supervisor.open_session", note)
+    monkeypatch.setattr("broker.amqp.link.open_session", note)
     changed = replace(settings, broker_shutdown_timeout=grace, broker_output_queue=("out", "2nd"))
     await serve(changed, NO_PORTAL, stop)
     assert parameters[0].drain_timeout == drain

@@ -1,3 +1,5 @@
 """Message broker and agent registry for multi-agent systems."""
 
-__version__ = "0.1.0"
+from broker.version import __version__
+
+__all__ = ["__version__"]

@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
-from broker import __version__
+from broker.version import __version__
 
 INTERRUPTED = 130  # what shells report for Ctrl-C, when no service is there yet to stop gracefully
 
@@ -28,10 +28,10 @@ def _run(arguments: list[str]) -> int:
         return 0
     if arguments in ([], ["run"]):
         # Where there are no options, as in a container, what parses them need not fill the memory.
-        from broker.run import run  # noqa: PLC0415 - slow, and the version does without it
+        from broker.cli.run import run  # noqa: PLC0415 - slow, and the version does without it
 
         return run()
-    from broker.cli import execute  # noqa: PLC0415 - likewise
+    from broker.cli.application import execute  # noqa: PLC0415 - likewise
 
     return execute(arguments)
 

@@ -13,21 +13,21 @@ import structlog
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker import __version__
 from broker.amqp import Refusals, SessionParameters
-from broker.backoff import Backoff
+from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink, ServerAddress
-from broker.dispatch import QueueNames
-from broker.mailbox import Mailbox
-from broker.observe.logs import configure_logging
-from broker.observe.tally import MessageTally, PublishTally, ServerTally
-from broker.observe.traces import open_traces
-from broker.observe.vitals import Vitals
-from broker.router import Router
+from broker.concurrency.signals import stop_signals
+from broker.concurrency.wakeup import Gate
+from broker.net.backoff import Backoff
+from broker.router.decide import QueueNames
+from broker.router.mailbox import Mailbox
+from broker.router.task import Router
 from broker.settings import Settings
-from broker.signals import stop_signals
-from broker.supervisor import AmqpSupervisor
-from broker.wakeup import Gate
+from broker.status.vitals import Vitals
+from broker.telemetry.logs import configure_logging
+from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
+from broker.tracing.traces import open_traces
+from broker.version import __version__
 
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
@@ -208,7 +208,7 @@ async def _serve_http(settings: Settings, vitals: Vitals) -> None:
         await trio.sleep_forever()
     else:
         # Who does without it saves the memory.
-        from broker.observe.http import serve_http  # noqa: PLC0415
+        from broker.status.http import serve_http  # noqa: PLC0415
 
         await serve_http(vitals, settings.broker_http_host, settings.broker_http_port)
 

@@ -8,7 +8,7 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.amqp import SessionParameters
-from broker.endpoints import parse_amqp_urls
+from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.raw_amqp import RawRabbitmq
 

@@ -18,12 +18,12 @@ from pamqp.header import ContentHeader
 
 from broker.amqp.connection import Connection
 from broker.amqp.dead_lettering import DeadLettering
-from broker.amqp.frames import FrameReader, FrameSink
 from broker.amqp.publisher import Publisher
 from broker.amqp.refusals import Refusals
 from broker.amqp.renewal import Renewal
 from broker.amqp.suspects import SuspectPublisher
-from broker.amqp.writer import FrameWriter
+from broker.amqp.wire.frames import FrameReader, FrameSink
+from broker.amqp.wire.writer import FrameWriter
 
 QUEUE = "input"
 

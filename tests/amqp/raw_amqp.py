@@ -9,7 +9,7 @@ from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
 
-from chaos.raw_content import content_frames
+from tests.faults.raw_content import content_frames
 
 FANOUT = "test-fanout"
 

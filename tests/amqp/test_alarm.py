@@ -15,7 +15,7 @@ from broker.amqp import (
     confirm_watch,
     open_session,
 )
-from broker.endpoints import parse_amqp_urls
+from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 
 PATIENCE = 60.0

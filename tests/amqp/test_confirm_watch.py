@@ -14,7 +14,7 @@ from broker.amqp.confirm_watch import CONFIRM_TIMEOUT, ConfirmWatch
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError
 from broker.amqp.publisher import Publisher
-from broker.observe.tally import PublishTally
+from broker.telemetry.tally import PublishTally
 from tests.amqp.fake_rabbitmq import FakeRabbitmq, SkippingLoop
 
 

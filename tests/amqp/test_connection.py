@@ -13,7 +13,7 @@ from broker.amqp import Publishing, SessionParameters, connection, open_session
 from broker.amqp.session import SessionLostError
 from tests.amqp.conftest import Queues
 from tests.amqp.raw_amqp import RawRabbitmq
-from tests.black_hole import black_hole
+from tests.lab.black_hole import black_hole
 
 NAME = "rabbitmq.test"
 PATIENCE = 30.0

@@ -24,17 +24,17 @@ from broker.amqp import (
     read_rabbitmqs_dead_letter,
     replayed,
 )
-from broker.amqp.all_properties import decode_all_properties
-from broker.amqp.marshal import header_frame_size, marshal_publishing
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
-from broker.amqp.properties import decode_properties
-from broker.amqp.raw_properties import (
+from broker.amqp.wire.all_properties import decode_all_properties
+from broker.amqp.wire.marshal import header_frame_size, marshal_publishing
+from broker.amqp.wire.properties import decode_properties
+from broker.amqp.wire.raw_properties import (
     NO_PROPERTIES,
     edit_headers,
     short_string,
     split_properties,
 )
-from chaos import raw_content
+from tests.faults import raw_content
 
 
 def test_keeps_the_body_and_says_why() -> None:

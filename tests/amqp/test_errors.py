@@ -16,7 +16,7 @@ from aiormq.exceptions import (
 )
 
 from broker.amqp.errors import AmqpError, describe, translated
-from broker.error_groups import first_error
+from broker.concurrency.error_groups import first_error
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from broker.amqp import session as session_module
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery, Publishing, Settlement
-from broker.amqp.frames import FrameReader
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher
-from broker.observe.tally import PublishTally
+from broker.amqp.wire.frames import FrameReader
+from broker.telemetry.tally import PublishTally
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, dead_lettering, renewal
 
 FEW, MANY = 10, 200

@@ -18,14 +18,14 @@ from broker.amqp import (
     connection,
     open_session,
 )
-from broker.commands.checks.item import Item
-from broker.commands.checks.rabbitmq import Wanted, check_rabbitmq
-from broker.endpoints import AmqpEndpoint, parse_amqp_urls
+from broker.cli.checks.item import Item
+from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
+from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
+from broker.net.tls import TlsFiles
 from broker.sandbox.rabbitmq import RabbitmqNode, free_ports, open_rabbitmq_node
-from broker.tls import TlsFiles
-from chaos.proxy import open_proxy
 from tests.amqp.conftest import Queues
-from tests.flawed_certificates import Issued, authority, leaf
+from tests.faults.proxy import open_proxy
+from tests.lab.flawed_certificates import Issued, authority, leaf
 
 HOST = "127.0.0.1"
 PATIENCE = 30.0

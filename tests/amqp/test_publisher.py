@@ -12,10 +12,10 @@ import structlog
 from structlog.typing import EventDict
 
 from broker.amqp import Publishing
-from broker.amqp.properties import Properties
 from broker.amqp.publisher import Outcome, Publisher
-from broker.amqp.raw_properties import join_properties, short_string
-from broker.observe.tally import PublishTally
+from broker.amqp.wire.properties import Properties
+from broker.amqp.wire.raw_properties import join_properties, short_string
+from broker.telemetry.tally import PublishTally
 
 
 async def do_nothing(_: str) -> None:

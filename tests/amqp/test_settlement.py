@@ -26,7 +26,7 @@ from broker.amqp.delivery import (
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
-from broker.observe.tally import PublishTally
+from broker.telemetry.tally import PublishTally
 from tests.amqp.fake_rabbitmq import (
     QUEUE,
     FakeRabbitmq,

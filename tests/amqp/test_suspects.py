@@ -26,7 +26,7 @@ from broker.amqp import (
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher
 from broker.amqp.suspects import SuspectPublisher
-from broker.observe.tally import PublishTally
+from broker.telemetry.tally import PublishTally
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox
 from tests.amqp.raw_amqp import RawRabbitmq

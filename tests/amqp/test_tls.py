@@ -11,10 +11,10 @@ import trustme
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Publishing, SessionLostError, SessionParameters, open_session
-from broker.tls import TlsFiles
-from chaos.proxy import Proxy, open_proxy
+from broker.net.tls import TlsFiles
 from tests.amqp.conftest import Queues
 from tests.amqp.raw_amqp import RawRabbitmq
+from tests.faults.proxy import Proxy, open_proxy
 
 PATIENCE = 30.0
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.chat import chat_message, chat_messages, problems
-from bench.setting import AGENTS
+from tests.bench.chat import chat_message, chat_messages, problems
+from tests.bench.setting import AGENTS
 
 COUNT = 2_000
 

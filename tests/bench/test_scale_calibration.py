@@ -2,14 +2,14 @@
 
 import pytest
 
-from bench.scale.erlang_work import CONNECTION, LOG, REST, work_between
-from bench.scale.model.answers import answers
-from bench.scale.model.calibration import as_measured, calibrated, predictions
-from bench.scale.model.flow import simulate
-from bench.scale.model.system import Costs, node_cost, slowed
-from bench.scale.plan import base, small_window
-from bench.scale.report import markdown
-from bench.scale.results import Layout, ScaleResults, ScaleRun
+from tests.bench.scale.erlang_work import CONNECTION, LOG, REST, work_between
+from tests.bench.scale.model.answers import answers
+from tests.bench.scale.model.calibration import as_measured, calibrated, predictions
+from tests.bench.scale.model.flow import simulate
+from tests.bench.scale.model.system import Costs, node_cost, slowed
+from tests.bench.scale.plan import base, small_window
+from tests.bench.scale.report import markdown
+from tests.bench.scale.results import Layout, ScaleResults, ScaleRun
 
 CORES = 2
 MICROSECOND = 1e-6

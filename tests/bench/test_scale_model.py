@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.scale.model.engine import TURN, Clock, Machine, Process
-from bench.scale.model.flow import simulate
-from bench.scale.model.sizing import LOAD, MOST_NODES, saturating, size
-from bench.scale.model.system import Costs, System, bound
+from tests.bench.scale.model.engine import TURN, Clock, Machine, Process
+from tests.bench.scale.model.flow import simulate
+from tests.bench.scale.model.sizing import LOAD, MOST_NODES, saturating, size
+from tests.bench.scale.model.system import Costs, System, bound
 
 MICROSECOND = 1e-6
 COSTS = Costs(

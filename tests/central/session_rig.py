@@ -6,9 +6,9 @@ from trio.testing import wait_all_tasks_blocked
 from broker.central.outbox import Outbox
 from broker.central.session import CentralSession
 from broker.central.websocket import ServerAddress, open_websocket
-from broker.mailbox import Mail, Mailbox
-from broker.observe.tally import ServerTally
-from broker.wakeup import Wakeup
+from broker.concurrency.wakeup import Wakeup
+from broker.router.mailbox import Mail, Mailbox
+from broker.telemetry.tally import ServerTally
 
 SILENCE = 45.0
 

@@ -9,15 +9,15 @@ import trio
 from structlog.typing import EventDict
 from trio.testing import wait_all_tasks_blocked
 
-from broker.backoff import Backoff
 from broker.central import CentralLink, ServerAddress
 from broker.central.session import CentralSession
 from broker.central.websocket import WebSocketError
-from broker.mailbox import BrokerRegistered, Mail, Mailbox, ServerLost
-from broker.messages import ServerAvailable, StatusUpdate
-from broker.observe.tally import ServerTally
-from tests.autojump import autojump
+from broker.core.messages import BrokerRegistered, ServerAvailable, ServerLost, StatusUpdate
+from broker.net.backoff import Backoff
+from broker.router.mailbox import Mail, Mailbox
+from broker.telemetry.tally import ServerTally
 from tests.central.peers import Attempt, Network, Server, start
+from tests.lab.autojump import autojump
 
 TOKEN = "t0ps3cr3t"
 CONFIGURED = ("central", 80)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from broker.central.outbox import Outbox
-from broker.mailbox import BrokerRegistered, Mail, Mailbox, ServerLost
-from broker.messages import AgentStatus, StatusUpdate
-from broker.registry import AgentRegistry
+from broker.core.messages import AgentStatus, BrokerRegistered, ServerLost, StatusUpdate
+from broker.core.registry import AgentRegistry
+from broker.router.mailbox import Mail, Mailbox
 
 MUCH = 1000
 """Room for all mail of a test."""

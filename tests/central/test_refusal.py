@@ -9,7 +9,6 @@ import trio
 from wsproto.utilities import generate_accept_token
 
 from broker import __version__
-from broker.backoff import Backoff
 from broker.central import CentralLink, ServerAddress
 from broker.central.websocket import (
     CONNECT_TIMEOUT,
@@ -18,10 +17,11 @@ from broker.central.websocket import (
     WebSocketError,
     open_websocket,
 )
-from broker.mailbox import Mailbox
-from broker.observe.tally import ServerTally
-from tests.autojump import autojump
+from broker.net.backoff import Backoff
+from broker.router.mailbox import Mailbox
+from broker.telemetry.tally import ServerTally
 from tests.central.peers import Attempt, Network, start
+from tests.lab.autojump import autojump
 
 TOKEN = "t0ps3cr3t"
 ADDRESS = ServerAddress("ws://central:8765/ws")

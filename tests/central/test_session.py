@@ -12,14 +12,14 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
-from broker import codec, status_update
 from broker.central.session import REGISTER_TIMEOUT, SEND_TIMEOUT, STATUS_REQUEST_INTERVAL
 from broker.central.websocket import WebSocketError
-from broker.mailbox import BrokerRegistered, Mailbox
-from broker.messages import AgentStatus, Fields, Rejected, StatusUpdate
-from tests.autojump import autojump
+from broker.core import codec, status_update
+from broker.core.messages import AgentStatus, BrokerRegistered, Fields, Rejected, StatusUpdate
+from broker.router.mailbox import Mailbox
 from tests.central.peers import Attempt, MemoryStream, Network, start
 from tests.central.session_rig import SILENCE, Rig
+from tests.lab.autojump import autojump
 
 CLOSING = 1.0
 SMALL, LARGE = 100, 2_000_000

@@ -8,11 +8,10 @@ import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from broker.mailbox import BrokerRegistered
-from broker.messages import AgentStatus, StatusUpdate
-from tests.autojump import autojump
+from broker.core.messages import AgentStatus, BrokerRegistered, StatusUpdate
 from tests.central.peers import Network, Server, start
 from tests.central.session_rig import Rig
+from tests.lab.autojump import autojump
 
 HALF = "\ud83d"
 """Of an emoji: Python's and JavaScript's JSON libraries write it as the escape that it is here."""

@@ -19,12 +19,12 @@ from broker.central.websocket import (
     WebSocketError,
     open_websocket,
 )
+from broker.net.tls import TlsFiles
 from broker.settings import values
 from broker.settings.secret_files import SecretFile
-from broker.tls import TlsFiles
-from tests.autojump import autojump
 from tests.central.peers import Attempt, MemoryStream, Network, start
-from tests.tls_listener import open_tls_listener
+from tests.lab.autojump import autojump
+from tests.lab.tls_listener import open_tls_listener
 
 CLOSING = 1.0
 """Seconds that closing may take."""

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.observe.tally import DEAD_LETTERED, Outcome
+from broker.telemetry.tally import DEAD_LETTERED, Outcome
 from tests.deploy.conftest import Get
 from tests.deploy.repository import read
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from broker.cli import execute
-from broker.messages import RejectReason
+from broker.cli.application import execute
+from broker.core.messages import RejectReason
 from tests.deploy.conftest import Get
 from tests.deploy.repository import ROOT, VARIABLES, read
 from tests.deploy.test_monitoring import ALERTS

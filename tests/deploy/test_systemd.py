@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.run import WRONG_USAGE
+from broker.telemetry.one_line import WRONG_USAGE
 from tests.deploy.repository import DEFAULTS, VARIABLES, read, settings_from
 
 UNIT = read("deploy/systemd/broker.service")

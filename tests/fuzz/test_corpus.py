@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.targets import CORPUS, TARGETS
+from tests.fuzz.targets import CORPUS, TARGETS
 
 INPUTS = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
 

@@ -14,7 +14,7 @@ from aiormq.abc import DeliveredMessage
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pamqp.commands import Basic
 
-from broker.messages import AgentStatus
+from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode

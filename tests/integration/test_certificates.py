@@ -12,8 +12,8 @@ import trio
 import trustme
 
 from broker.sandbox.central_server import CentralServer
-from tests.certificates import refused_certificate
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.certificates import refused_certificate
 
 HOST = "127.0.0.1"
 

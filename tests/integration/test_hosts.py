@@ -11,16 +11,16 @@ from anyio.from_thread import start_blocking_portal
 from yarl import URL
 
 from broker.amqp import AmqpEndpoint, SessionParameters, connection
-from broker.backoff import Backoff
-from broker.endpoints import parse_amqp_urls
-from broker.mailbox import Mailbox
+from broker.amqp.link import AmqpSupervisor
+from broker.concurrency.wakeup import Gate
+from broker.net.backoff import Backoff
+from broker.net.endpoints import parse_amqp_urls
+from broker.router.mailbox import Mailbox
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
-from broker.supervisor import AmqpSupervisor
-from broker.wakeup import Gate
-from chaos.proxy import open_proxy
-from tests.black_hole import black_hole
+from tests.faults.proxy import open_proxy
 from tests.integration.rig import PATIENCE, Rig, bring_online, ids, text
+from tests.lab.black_hole import black_hole
 
 CONNECT_TIMEOUT = 3.0
 

@@ -10,7 +10,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from broker.sandbox.central_server import CentralServer
-from chaos import raw_content
+from tests.faults import raw_content
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 
 

@@ -12,7 +12,7 @@ from broker.sandbox.broker_process import COMMAND
 from broker.sandbox.central_server import CentralServer
 from broker.settings.options import options
 from tests.integration.rig import Rig
-from tests.silent_resolver import SilentResolver, open_silent_resolver
+from tests.lab.silent_resolver import SilentResolver, open_silent_resolver
 
 DEADLINE = 8
 """Seconds; the look-up, and the end by force, take longer."""

@@ -9,8 +9,8 @@ import aiormq
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from broker.commands.checks.rabbitmq import Wanted, check_rabbitmq
-from broker.endpoints import parse_amqp_urls
+from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
+from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode

@@ -22,9 +22,9 @@ from broker.sandbox import central_server
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
-from chaos import raw_content
-from chaos.proxy import Proxy, Toward, open_proxy
 from tests.amqp.raw_amqp import RawRabbitmq
+from tests.faults import raw_content
+from tests.faults.proxy import Proxy, Toward, open_proxy
 from tests.integration.rig import Rig, bring_online, terminate, text
 
 CANARY = "c4nary"
@@ -229,8 +229,8 @@ LIBRARIES = ("aiormq", "asyncio", "pamqp", "trio-websocket")
 FAILING = """
 import os
 
-from broker.freshness import RegistryFreshness
-from broker.registry import AgentRegistry
+from broker.core.freshness import RegistryFreshness
+from broker.core.registry import AgentRegistry
 
 
 def choose(self, sender_id, random):

@@ -16,24 +16,24 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker import service
-from broker.messages import AgentStatus
+from broker.amqp.link import AmqpSupervisor
+from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from broker.settings import load_settings
 from broker.settings.options import options
-from broker.supervisor import AmqpSupervisor
-from chaos import chat
-from chaos.impossible import ORDEALS, Impossible
-from chaos.parts import joined
-from chaos.poison import (
+from tests.faults import chat
+from tests.faults.impossible import ORDEALS, Impossible
+from tests.faults.parts import joined
+from tests.faults.poison import (
     Poison,
     advertisement_poison,
     input_poison,
     metadata_poison,
     oddities,
 )
-from chaos.queue_client import QueueClient
-from chaos.raw_content import Content
+from tests.faults.queue_client import QueueClient
+from tests.faults.raw_content import Content
 
 PATIENCE = 60.0
 POLL_INTERVAL = 0.02

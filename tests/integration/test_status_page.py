@@ -11,12 +11,12 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from playwright.sync_api import Browser, Page, expect
 
-from broker.messages import AgentStatus
+from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import BrokerProcess
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.rig import Rig, bring_online, open_rig, terminate, text
-from tests.observe.page.chromium import open_chromium, open_page
+from tests.status.page.chromium import open_chromium, open_page
 
 
 class _Stage(NamedTuple):

@@ -92,7 +92,7 @@ async def test_without_traces_nothing_of_opentelemetry_is_imported(
         assert await route_one(rig) == HEADERS
         assert await terminate(broker, within=12) == 0
     imported = imported_modules(rig.directory)
-    assert "broker.observe.traces" in imported
+    assert "broker.tracing.traces" in imported
     assert not any(module.startswith("opentelemetry") for module in imported)
 
 

@@ -10,8 +10,8 @@ from broker.sandbox.act import main
 from broker.sandbox.attendance import AGENTS_QUEUE
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import QUEUES, agent_queue
-from chaos.proxy import open_proxy
 from tests.amqp.raw_amqp import RawRabbitmq
+from tests.faults.proxy import open_proxy
 from tests.sandbox.programs import Programs, free_port, open_programs
 
 SERVE = "broker.sandbox.serve"

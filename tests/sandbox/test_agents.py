@@ -11,7 +11,6 @@ import pytest
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker import codec
 from broker.amqp import (
     AmqpEndpoint,
     Deliveries,
@@ -23,8 +22,10 @@ from broker.amqp import (
     dead_letter,
     open_session,
 )
-from broker.messages import ChatMessage, ClientDisconnected, RegisterAgent, Rejected
-from broker.routing import FailureReason
+from broker.concurrency.wakeup import Wakeup
+from broker.core import codec
+from broker.core.messages import ChatMessage, ClientDisconnected, RegisterAgent, Rejected
+from broker.core.policy import FailureReason
 from broker.sandbox import scenario as scenario_module
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
@@ -47,7 +48,6 @@ from broker.sandbox.server_queues import (
     relay,
 )
 from broker.sandbox.traffic import Traffic
-from broker.wakeup import Wakeup
 
 LIMIT = 60.0
 """Nothing here takes this long; it turns a hang into a failure."""

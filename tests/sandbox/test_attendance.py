@@ -12,7 +12,7 @@ from broker.sandbox.act import INTERVAL
 from broker.sandbox.attendance import AGENTS_QUEUE, SILENCE, Attendance
 from broker.sandbox.central_server import CentralServer, by_contract
 from broker.sandbox.server_queues import METADATA_QUEUE, UNKNOWN_QUEUE
-from tests.autojump import autojump
+from tests.lab.autojump import autojump
 
 
 class FakeSession:

@@ -11,8 +11,8 @@ from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode, RabbitmqNodeError
-from chaos.queue_client import QueueClient
-from chaos.raw_content import Content
+from tests.faults.queue_client import QueueClient
+from tests.faults.raw_content import Content
 from tests.sandbox.processes import (
     listening_addresses,
     needs_proc,

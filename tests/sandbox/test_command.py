@@ -28,7 +28,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from broker.cli import execute
+from broker.cli.application import execute
 from broker.sandbox import command
 @asynccontextmanager
 async def open_shared_node():
@@ -39,7 +39,7 @@ sys.exit(execute(["sandbox"]))
 """
 UNINSTALLED = """
 import sys
-from broker.cli import execute
+from broker.cli.application import execute
 from broker.sandbox import rabbitmq
 rabbitmq.PACKAGE_DIRECTORIES = rabbitmq.EXTRA_DIRECTORIES = ()
 sys.exit(execute(["sandbox"]))

@@ -78,7 +78,7 @@ def test_what_is_kept_has_default_dispositions(how: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("how", ["ignored", "blocked"])
 def test_the_suite_may_be_started_so(how: str) -> None:
-    interrupting = Path(__file__).parents[1] / "commands" / "test_check.py"
+    interrupting = Path(__file__).parents[1] / "cli" / "test_check.py"
     test = f"{interrupting}::TestProcess::test_interrupted"
     completed = run(how, "-m", "pytest", "-p", "no:cacheprovider", test)
     assert "1 passed" in completed.stdout, completed.stdout

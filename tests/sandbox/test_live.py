@@ -10,7 +10,7 @@ from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.live import BrokerState, RateMeter, draw, watch, watch_progress
 from broker.sandbox.traffic import Traffic
-from tests.autojump import autojump
+from tests.lab.autojump import autojump
 
 CONNECTED = BrokerState(pid=4711, is_running=True, is_connected=True, uptime=83.9)
 

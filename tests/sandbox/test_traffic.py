@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.codec import decode_input
-from broker.messages import ChatMessage, Rejected, RejectReason
+from broker.core.codec import decode_input
+from broker.core.messages import ChatMessage, Rejected, RejectReason
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.traffic import Traffic
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 import sniffio
 import trio
 
-from broker.wakeup import Wakeup
+from broker.concurrency.wakeup import Wakeup
 
 _GIVE_WAY = 0.1
 """The chance in each turn of the asyncio loop that Trio's tasks run before the next."""

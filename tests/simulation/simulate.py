@@ -22,8 +22,11 @@ import trio
 from aiormq.tools import Countdown
 from trio.testing import MockClock
 
-from broker import dispatch, registry, router, service
+from broker import service
 from broker.amqp import connection as amqp_connection
+from broker.core import registry
+from broker.router import decide as dispatch
+from broker.router import task as router
 from broker.settings import Settings, load_settings
 from tests.central.peers import Network
 from tests.simulation.central_server import CentralServer

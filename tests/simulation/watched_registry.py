@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from broker.messages import StatusUpdate
-from broker.registry import Agent, AgentRegistry
-from broker.versions import Version
+from broker.core.messages import StatusUpdate
+from broker.core.registry import Agent, AgentRegistry
+from broker.core.versions import Version
 from tests.simulation.trace import Trace
 
 

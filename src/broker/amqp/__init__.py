@@ -3,6 +3,10 @@
 The rest of the broker knows the names below and nothing else of this package.
 """
 
+from broker.amqp.admin.mover import Moved
+from broker.amqp.admin.queue_state import QueueState, QueueType
+from broker.amqp.admin.queues import Queues
+from broker.amqp.admin.x_death import read_rabbitmqs_dead_letter
 from broker.amqp.dead_letter import Parked, dead_letter, read_dead_letter, replayed
 from broker.amqp.delivery import (
     DeadLetterAddress,
@@ -14,18 +18,14 @@ from broker.amqp.delivery import (
     SettlementObserver,
 )
 from broker.amqp.errors import AmqpError, QueueUnavailableError
-from broker.amqp.mover import Moved
 from broker.amqp.parts import Part, joined, read_part
-from broker.amqp.properties import DELIVERY_COUNT_HEADER
 from broker.amqp.publisher import Outcome, UnroutableError
-from broker.amqp.queue_state import QueueState, QueueType
-from broker.amqp.queues import Queues
 from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session, SessionLostError, open_session
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import PublishingRefusedError
-from broker.amqp.x_death import read_rabbitmqs_dead_letter
-from broker.endpoints import AmqpEndpoint
+from broker.amqp.wire.properties import DELIVERY_COUNT_HEADER
+from broker.net.endpoints import AmqpEndpoint
 
 __all__ = [
     "DELIVERY_COUNT_HEADER",

@@ -18,7 +18,7 @@ from broker.amqp.errors import AmqpError, QueueUnavailableError, confined
 from broker.amqp.publisher import Outcome, Publisher
 from broker.amqp.refusals import Refusals
 from broker.amqp.topology import ensure_fanouts
-from broker.backoff import Backoff
+from broker.net.backoff import Backoff
 
 LONGEST_PAUSE = 10.0
 """Seconds between two tries while RabbitMQ refuses."""

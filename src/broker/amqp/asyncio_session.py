@@ -17,6 +17,8 @@ import anyio
 import structlog
 from aiormq import Channel
 
+from broker.amqp.admin.getter import QueueGetter
+from broker.amqp.admin.mover import Mover
 from broker.amqp.announcer import Announcer
 from broker.amqp.availability import QueueAvailability
 from broker.amqp.confinement import open_channel
@@ -32,14 +34,12 @@ from broker.amqp.errors import (
     describe,
     translated,
 )
-from broker.amqp.getter import QueueGetter
-from broker.amqp.mover import Mover
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Outcome, Publisher
 from broker.amqp.renewal import Renewal
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import SuspectPublisher
-from broker.error_groups import first_error
+from broker.concurrency.error_groups import first_error
 
 _WATCH_INTERVAL = 1.0
 

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from broker.amqp.errors import QueueUnavailableError
-from broker.backoff import Backoff
+from broker.net.backoff import Backoff
 
 LONGEST_PAUSE = 5.0
 """Seconds between two tries to find or create a queue that messages wait for."""

@@ -14,13 +14,13 @@ from yarl import URL
 
 from broker.amqp.daemon_thread import in_daemon_thread
 from broker.amqp.errors import translated
-from broker.amqp.frames import FrameReader, FrameSink, FrameTaker
 from broker.amqp.look_up import look_up
 from broker.amqp.refusal import RefusedError, refusal
-from broker.amqp.writer import FrameWriter
-from broker.endpoints import AmqpEndpoint
+from broker.amqp.wire.frames import FrameReader, FrameSink, FrameTaker
+from broker.amqp.wire.writer import FrameWriter
+from broker.net.endpoints import AmqpEndpoint
+from broker.net.tls import TlsFiles, server_name
 from broker.settings.amqp_nodes import AmqpNodes
-from broker.tls import TlsFiles, server_name
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that opening a connection may take, login included."""
@@ -92,11 +92,11 @@ class Connection:
         return self._transport.writer
 
     def add_sink(self, channel: int, sink: FrameSink) -> None:
-        """Hand the frequent frames of an open channel to a sink; see `broker.amqp.frames`."""
+        """Hand the frequent frames of an open channel to a sink; see `broker.amqp.wire.frames`."""
         self._transport.reader.add_sink(channel, sink)
 
     def add_taker(self, channel: int, taker: FrameTaker) -> None:
-        """Show all frames of an open channel to somebody first; see `broker.amqp.frames`."""
+        """Show all frames of an open channel to somebody first; see `broker.amqp.wire.frames`."""
         self._transport.reader.add_taker(channel, taker)
 
     async def open(self) -> None:

@@ -12,14 +12,14 @@ from broker.amqp.announcer import Announcer
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError, QueueUnavailableError, translated
-from broker.amqp.marshal import marshal_ack
 from broker.amqp.notices import Notices
-from broker.amqp.properties import Properties
 from broker.amqp.publisher import Outcome, Publisher, UnroutableError
 from broker.amqp.renewal import RENEWED_AT, Renewal
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.topology import RPC_TIMEOUT
-from broker.amqp.writer import FrameWriter
+from broker.amqp.wire.marshal import marshal_ack
+from broker.amqp.wire.properties import Properties
+from broker.amqp.wire.writer import FrameWriter
 
 
 class QueueConsumer:

@@ -13,19 +13,19 @@ from datetime import UTC, datetime
 import msgspec
 
 from broker.amqp.delivery import Delivery, Got, Publishing
-from broker.amqp.field_table import (
+from broker.amqp.parts import PART_HEADERS, UNREADABLE_HEADER
+from broker.amqp.wire.field_table import (
     UnreadablePropertiesError,
     bytes_value,
     text_value,
 )
-from broker.amqp.parts import PART_HEADERS, UNREADABLE_HEADER
-from broker.amqp.properties import (
+from broker.amqp.wire.properties import (
     DELIVERY_COUNT_HEADER,
     MAX_REPLAYS,
     REPLAYS_HEADER,
     count_replays,
 )
-from broker.amqp.raw_properties import (
+from broker.amqp.wire.raw_properties import (
     Name,
     edit_headers,
     join_properties,

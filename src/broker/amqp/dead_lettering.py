@@ -9,13 +9,13 @@ from msgspec.structs import replace
 from broker.amqp.dead_letter import bare, dead_letter
 from broker.amqp.delivery import Delivery, Publishing, Settlement
 from broker.amqp.errors import AmqpError
-from broker.amqp.marshal import header_frame_size
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
 from broker.amqp.publisher import Outcome, Publisher, UnroutableError
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
-from broker.backoff import Backoff
-from broker.messages import RejectReason
+from broker.amqp.wire.marshal import header_frame_size
+from broker.core.messages import RejectReason
+from broker.net.backoff import Backoff
 
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries to publish to a queue that is there and takes nothing."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from broker.amqp.raw_properties import NO_PROPERTIES
+from broker.amqp.wire.raw_properties import NO_PROPERTIES
 
 
 class Delivery(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """What is counted and logged of the deliveries that do not go the usual way."""
 
 from broker.amqp.paced_log import PacedLog
-from broker.observe.tally import PublishTally
+from broker.telemetry.tally import PublishTally
 
 
 class Notices:

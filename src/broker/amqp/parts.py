@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from broker.amqp.all_properties import decode_all_properties
 from broker.amqp.delivery import Got, Publishing
-from broker.amqp.field_table import bytes_value
-from broker.amqp.raw_properties import edit_headers, join_properties, split_properties
+from broker.amqp.wire.all_properties import decode_all_properties
+from broker.amqp.wire.field_table import bytes_value
+from broker.amqp.wire.raw_properties import edit_headers, join_properties, split_properties
 
 _GROUP = "x-broker-part-group"
 _NUMBER = "x-broker-part"

@@ -10,12 +10,12 @@ from itertools import takewhile
 from aiormq import Channel
 
 from broker.amqp.delivery import Publishing
-from broker.amqp.marshal import marshal_publishing
 from broker.amqp.paced_log import PacedLog
-from broker.amqp.properties import Properties, decode_properties
-from broker.amqp.writer import FrameWriter
-from broker.backoff import Backoff
-from broker.observe.tally import PublishTally
+from broker.amqp.wire.marshal import marshal_publishing
+from broker.amqp.wire.properties import Properties, decode_properties
+from broker.amqp.wire.writer import FrameWriter
+from broker.net.backoff import Backoff
+from broker.telemetry.tally import PublishTally
 
 _RETRY_INITIAL = 0.5
 _RETRY_MAX = 5.0

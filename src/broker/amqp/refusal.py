@@ -6,8 +6,8 @@ from typing import Literal
 
 from aiormq.exceptions import AuthenticationError, ProtocolSyntaxError
 
-from broker.endpoints import DEFAULT_LOGIN, AmqpEndpoint
-from broker.tls import explain
+from broker.net.endpoints import DEFAULT_LOGIN, AmqpEndpoint
+from broker.net.tls import explain
 
 type Stage = Literal["tls", "amqp", "login", "vhost", "limit"]
 

@@ -17,7 +17,7 @@ from aiormq.exceptions import (
 )
 
 from broker.amqp.errors import describe
-from broker.messages import MAX_BODY_BYTES
+from broker.core.messages import MAX_BODY_BYTES
 
 _TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
 """How RabbitMQ words it, 3.8 to 4.0 at least. It counts the body alone."""

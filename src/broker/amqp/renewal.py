@@ -7,13 +7,13 @@ queue, so this waits until one lost session has followed another.
 """
 
 from broker.amqp.delivery import Publishing
-from broker.amqp.field_table import UnreadablePropertiesError
-from broker.amqp.marshal import header_frame_size
-from broker.amqp.properties import DELIVERY_COUNT_HEADER
 from broker.amqp.publisher import Outcome, Publisher
-from broker.amqp.raw_properties import edit_headers, join_properties, split_properties
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
+from broker.amqp.wire.field_table import UnreadablePropertiesError
+from broker.amqp.wire.marshal import header_frame_size
+from broker.amqp.wire.properties import DELIVERY_COUNT_HEADER
+from broker.amqp.wire.raw_properties import edit_headers, join_properties, split_properties
 
 RENEWED_AT = 2
 """Returns of a message: few, as a policy may set a limit as low as this, and no AMQP client can see

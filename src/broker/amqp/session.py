@@ -13,14 +13,14 @@ from functools import partial
 import trio
 from anyio.from_thread import BlockingPortal
 
+from broker.amqp.admin.queues import Queues
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError
 from broker.amqp.handoff import Handoff
 from broker.amqp.publisher import Outcome
-from broker.amqp.queues import Queues
 from broker.amqp.session_parameters import SessionParameters
-from broker.error_groups import first_error
+from broker.concurrency.error_groups import first_error
 
 
 class SessionLostError(AmqpError):

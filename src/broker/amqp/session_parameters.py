@@ -3,10 +3,10 @@
 import msgspec
 
 from broker.amqp.refusals import Refusals
-from broker.endpoints import AmqpEndpoint
-from broker.observe.tally import PublishTally
+from broker.net.endpoints import AmqpEndpoint
+from broker.net.tls import TlsFiles
 from broker.settings.amqp_nodes import AmqpNodes
-from broker.tls import TlsFiles
+from broker.telemetry.tally import PublishTally
 
 
 class SessionParameters(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
-from broker.backoff import Backoff
 from broker.central.outbox import Outbox
 from broker.central.session import CentralSession
 from broker.central.websocket import (
@@ -15,11 +14,12 @@ from broker.central.websocket import (
     WebSocketError,
     open_websocket,
 )
-from broker.mailbox import Mailbox, ServerLost
-from broker.messages import ServerAvailable
-from broker.observe.connectivity import Connectivity
-from broker.observe.tally import ServerTally
-from broker.wakeup import Wakeup
+from broker.concurrency.wakeup import Wakeup
+from broker.core.messages import ServerAvailable, ServerLost
+from broker.net.backoff import Backoff
+from broker.router.mailbox import Mailbox
+from broker.telemetry.connectivity import Connectivity
+from broker.telemetry.tally import ServerTally
 
 _LEAST_INTERVAL = 1.0
 """Seconds between the beginnings of two sessions, however often a server advertises itself."""

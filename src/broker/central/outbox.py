@@ -2,9 +2,9 @@
 
 from collections import deque
 
-from broker.mailbox import BrokerRegistered, Mailbox, ServerLost
-from broker.messages import StatusUpdate
-from broker.wakeup import Wakeup
+from broker.concurrency.wakeup import Wakeup
+from broker.core.messages import BrokerRegistered, ServerLost, StatusUpdate
+from broker.router.mailbox import Mailbox
 
 
 class Outbox:

@@ -6,15 +6,14 @@ import structlog
 import trio
 from trio_websocket import WebSocketConnection
 
-from broker import codec, status_update
-from broker.agent_ids import is_agent_id
 from broker.central.outbox import Outbox
 from broker.central.websocket import WebSocketError
-from broker.cooperation import let_others_run
-from broker.mailbox import BrokerRegistered
-from broker.messages import Fields, Rejected, StatusUpdate
-from broker.observe.tally import ServerTally
-from broker.wakeup import Wakeup
+from broker.concurrency.cooperation import let_others_run
+from broker.concurrency.wakeup import Wakeup
+from broker.core import codec, status_update
+from broker.core.agent_ids import is_agent_id
+from broker.core.messages import BrokerRegistered, Fields, Rejected, StatusUpdate
+from broker.telemetry.tally import ServerTally
 
 REGISTER_TIMEOUT = 10.0
 """Seconds that the server has to answer the registration."""

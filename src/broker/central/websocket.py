@@ -19,14 +19,14 @@ import trio_websocket
 import wsproto.utilities
 from trio_websocket import HandshakeError, WebSocketConnection
 
-from broker import __version__
 from broker.central.handshake_answer import HandshakeAnswer, HandshakeEndedError
 from broker.central.refusal import Refusal, Sent, advise, read_refusal, read_subprotocol
 from broker.central.refusal import describe as describe_refusal
-from broker.error_groups import first_error
+from broker.concurrency.error_groups import first_error
+from broker.net.tls import TlsFiles, describe, server_name
+from broker.net.unusable_file import UnusableFileError
 from broker.settings.secret_files import SecretFile
-from broker.tls import TlsFiles, describe, server_name
-from broker.unusable_file import UnusableFileError
+from broker.version import __version__
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and the WebSocket handshake together."""

@@ -18,8 +18,8 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
-from broker.codec import decode_input, string_field
-from broker.messages import MAX_BODY_BYTES, ChatMessage
+from broker.core.codec import decode_input, string_field
+from broker.core.messages import MAX_BODY_BYTES, ChatMessage
 from broker.sandbox.attendance import AGENTS_QUEUE
 from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue

@@ -6,10 +6,10 @@ import msgspec
 import trio
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
+from broker.concurrency.wakeup import Gate
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
 from broker.sandbox.traffic import Traffic
-from broker.wakeup import Gate
 
 _NAMES = (
     *("Alice", "Bob", "Carol", "Dave", "Erin", "Frank", "Grace", "Heidi", "Ivan", "Judy", "Ken"),

@@ -10,8 +10,14 @@ import structlog
 import trio
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
-from broker.codec import decode_metadata
-from broker.messages import MAX_BODY_BYTES, AgentStatus, ClientDisconnected, RegisterAgent, Rejected
+from broker.core.codec import decode_metadata
+from broker.core.messages import (
+    MAX_BODY_BYTES,
+    AgentStatus,
+    ClientDisconnected,
+    RegisterAgent,
+    Rejected,
+)
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.server_queues import (
     METADATA_QUEUE,

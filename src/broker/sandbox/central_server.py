@@ -22,7 +22,7 @@ from trio_websocket import (
 )
 from wsproto.utilities import ProtocolError
 
-from broker.messages import AgentStatus
+from broker.core.messages import AgentStatus
 
 HOST = "127.0.0.1"
 PATH = "/ws"

@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from broker.error_groups import first_error
+from broker.concurrency.error_groups import first_error
 from broker.sandbox.rabbitmq import (
     Installation,
     Membership,

@@ -10,13 +10,13 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.console import Console
 
 from broker.amqp import SessionLostError
-from broker.error_groups import first_error
-from broker.observe.logs import configure_logging
+from broker.concurrency.error_groups import first_error
 from broker.sandbox.broker_process import BrokerProcessError
 from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.rabbitmq import RabbitmqNodeError, open_rabbitmq_node
 from broker.sandbox.stage import Outcome, Plan, perform
 from broker.sandbox.summary import problems, summary
+from broker.telemetry.logs import configure_logging
 
 EXIT_OK = 0
 EXIT_FAILED = 1

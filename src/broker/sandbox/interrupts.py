@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from broker.signals import stop_signals
+from broker.concurrency.signals import stop_signals
 
 
 @dataclass(slots=True)

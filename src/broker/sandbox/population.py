@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from random import Random
 
 from broker.amqp import Session
-from broker.messages import AgentStatus
+from broker.core.messages import AgentStatus
 from broker.sandbox.agents import Agent
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.server_queues import disconnect_agent, register_agent

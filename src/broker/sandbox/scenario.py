@@ -5,10 +5,10 @@ from random import Random
 import trio
 
 from broker.amqp import Publishing, Session
+from broker.concurrency.wakeup import Wakeup
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.population import Population
 from broker.sandbox.traffic import Traffic
-from broker.wakeup import Wakeup
 
 PATIENCE = 30.0
 """Seconds without any progress after which what is still under way is given up."""

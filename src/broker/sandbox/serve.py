@@ -14,8 +14,7 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Session
-from broker.error_groups import first_error
-from broker.run import complain
+from broker.concurrency.error_groups import first_error
 from broker.sandbox.attendance import AGENTS_QUEUE, Attendance
 from broker.sandbox.central_server import (
     HEARTBEAT_INTERVAL,
@@ -27,6 +26,7 @@ from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.server_queues import QUEUES, FromBroker, advertise, relay
 from broker.sandbox.standalone import keep_session, run
 from broker.settings import Settings
+from broker.telemetry.one_line import complain
 
 DEFAULT_PORT = 8765
 _HIGHEST_PORT = 65_535

@@ -11,6 +11,7 @@ from anyio.from_thread import BlockingPortal
 from rich.console import Console
 
 from broker.amqp import AmqpEndpoint, SessionParameters, open_session
+from broker.concurrency.wakeup import Wakeup
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.bookkeeper import Bookkeeper
@@ -23,7 +24,6 @@ from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.scenario import Scenario
 from broker.sandbox.server_queues import QUEUES, advertise, relay
 from broker.sandbox.traffic import Traffic
-from broker.wakeup import Wakeup
 
 READY_TIMEOUT = 30.0
 """Seconds that the broker has to connect and to learn of all agents."""

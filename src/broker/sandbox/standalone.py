@@ -10,11 +10,11 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.amqp import Session, SessionLostError, SessionParameters, open_session
-from broker.backoff import Backoff
-from broker.observe.logs import configure_logging
-from broker.run import complain
+from broker.net.backoff import Backoff
 from broker.sandbox.interrupts import Interrupts
 from broker.settings import Settings, SettingsError, load_settings
+from broker.telemetry.logs import configure_logging
+from broker.telemetry.one_line import complain
 
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries to reach RabbitMQ."""

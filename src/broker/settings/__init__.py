@@ -1,6 +1,6 @@
 """Settings: command line, environment and `.env` become one frozen object, or named problems."""
 
-from broker.endpoints import AmqpEndpoint
+from broker.net.endpoints import AmqpEndpoint
 from broker.settings.load import SettingsError, load_settings
 from broker.settings.model import Settings
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from broker.net.tls import TlsFiles
+from broker.net.unusable_file import UnusableFileError
 from broker.settings.amqp_nodes import has_tls
-from broker.tls import TlsFiles
-from broker.unusable_file import UnusableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

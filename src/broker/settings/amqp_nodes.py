@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from broker.endpoints import AmqpEndpoint, parse_amqp_urls
+from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
+from broker.net.unusable_file import UnusableFileError
 from broker.settings.secret_files import SecretFile
-from broker.unusable_file import UnusableFileError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.endpoints import AmqpEndpoint, parse_amqp_urls, parse_hosts
-from broker.messages import MAX_BODY_BYTES
+from broker.core.messages import MAX_BODY_BYTES
+from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls, parse_hosts
+from broker.net.tls import TlsFiles
 from broker.settings import values
 from broker.settings.amqp_nodes import AmqpNodes
 from broker.settings.secret_files import SecretFile
 from broker.settings.setting import setting
-from broker.tls import TlsFiles
 
 _SECONDS = values.number("be a number of seconds, at least 1", 1)
 _SECONDS_OR_NEVER = values.number("be a number of seconds, or 0 for never", 0)

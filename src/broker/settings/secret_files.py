@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from broker.net.unusable_file import UnusableFileError
 from broker.settings.decoding import NotTextError, decoded
-from broker.unusable_file import UnusableFileError
 
 SUFFIX = "_file"
 _MAX_BYTES = 65_536  # a device or a wrong file must not fill the memory

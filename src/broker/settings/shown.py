@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from broker.endpoints import AmqpEndpoint
+from broker.net.endpoints import AmqpEndpoint
 from broker.settings.model import Settings
 from broker.settings.options import written
 from broker.settings.setting import Setting

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.endpoints import (
+from broker.net.endpoints import (
     CONTROL_CHARACTER,
     SHORTSTR_BYTES,
     parse_amqp_urls,

@@ -1,0 +1,1 @@
+"""Inspecting and moving the contents of queues: what only commands need."""

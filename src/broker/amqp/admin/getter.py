@@ -1,0 +1,124 @@
+"""The asyncio half of looking into a queue: `basic.get`, many at once, and single acknowledgements.
+
+Unlike a consumer it takes nothing that it has not asked for, and learns when the queue is empty.
+aiormq's own `basic_get` waits for each answer, and ends the connection at properties that it cannot
+decode; so the answers are taken out of the stream before it sees them.
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+
+from aiormq import Channel
+from pamqp import commands, frame
+from pamqp.constants import FRAME_METHOD
+
+from broker.amqp.delivery import Got
+from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.wire.all_properties import decode_all_properties
+from broker.amqp.wire.content import Content
+from broker.amqp.wire.writer import FrameWriter
+
+_GET_OK, _GET_EMPTY = (
+    struct.pack(">I", method.index) for method in (commands.Basic.GetOk, commands.Basic.GetEmpty)
+)
+_unpack_tag = struct.Struct(">Q").unpack_from
+_unpack_behind = struct.Struct(">I").unpack
+
+
+class QueueGetter:
+    """Asks one queue for messages; the `FrameTaker` of its channel.
+
+    Args:
+        queue: The queue.
+        channel: A channel that nobody else uses.
+        writer: The writer of its connection.
+    """
+
+    def __init__(self, queue: str, channel: Channel, writer: FrameWriter) -> None:
+        self._channel = channel
+        self._writer = writer
+        self._request = frame.marshal(commands.Basic.Get(queue=queue), channel.number)
+        self._unanswered = 0
+        self._got: list[Got] = []
+        # What was there when nothing but an answer was wanted.
+        self._ahead: list[Got] = []
+        self._tag = self._behind = 0
+        self._content: Content | None = None
+        self._progressed = asyncio.Event()
+
+    async def get(self, count: int) -> Sequence[Got]:
+        """Ask for messages, and return those that were there.
+
+        Args:
+            count: How many to ask for. All of them are in memory at once.
+
+        Raises:
+            TimeoutError: RabbitMQ sent nothing for `RPC_TIMEOUT` seconds.
+        """
+        ahead, self._ahead = self._ahead[:count], self._ahead[count:]
+        return [*ahead, *await self._ask(count - len(ahead))]
+
+    async def _ask(self, count: int) -> list[Got]:
+        self._got = []
+        self._unanswered = count
+        self._writer.write(self._request * count)
+        while self._unanswered:
+            self._progressed.clear()
+            async with asyncio.timeout(RPC_TIMEOUT):
+                await self._progressed.wait()
+        return self._got
+
+    async def acknowledge(self, messages: Sequence[Got]) -> None:
+        """Acknowledge messages, each by itself, and return when RabbitMQ has dealt with that.
+
+        It may take one more message, which is the first that the next `get` returns.
+        """
+        if not messages:
+            return
+        self._writer.write(
+            b"".join(
+                frame.marshal(commands.Basic.Ack(message.tag), self._channel.number)
+                for message in messages
+            )
+        )
+        await self._writer.flushed()
+        # Nothing answers an acknowledgement, but what is asked behind it is answered after it. The
+        # channel keeps back what it has for a quorum queue that has not answered 32 times, loses it
+        # with the connection, and sends it on when the queue answers: here, when it is asked.
+        self._ahead += await self._ask(1)
+        await self._channel.basic_qos(timeout=RPC_TIMEOUT)
+
+    def take(self, frame_type: int, payload: bytes) -> bool:
+        """Take the frames of an answer."""
+        self._progressed.set()
+        if frame_type == FRAME_METHOD:
+            if payload.startswith(_GET_OK):
+                # Between the two are names that the sender chose, in bytes that may be anything.
+                (tag,), (behind,) = _unpack_tag(payload, 4), _unpack_behind(payload[-4:])
+                self._tag, self._behind, self._content = tag, behind, Content()
+            elif payload.startswith(_GET_EMPTY):
+                self._unanswered -= 1
+            else:
+                return False
+            return True
+        content = self._content
+        if content is None:
+            raise KeyError("a content that nothing announced")
+        if content.take(frame_type, payload):
+            self._got.append(self._complete(content))
+            self._content = None
+            self._unanswered -= 1
+        return True
+
+    def _complete(self, content: Content) -> Got:
+        properties = decode_all_properties(content.properties)
+        return Got(
+            self._tag,
+            content.body,
+            self._behind,
+            properties.headers,
+            properties.properties,
+            properties.error,
+            content.properties,
+        )

@@ -1,0 +1,318 @@
+"""What a RabbitMQ node would let the broker do, asked without doing any of it.
+
+RabbitMQ looks at a right before it looks at the request. So each right is asked about with a
+request that cannot succeed: a declaration and a consumer with arguments that are not allowed, a
+message to a queue that does not exist, or in the name of somebody else. It answers 403 without the
+right, and another refusal with it. No queue and no exchange is made or changed, and no message is
+delivered, not even for a moment.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+import anyio
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    PublishError,
+)
+from anyio.from_thread import BlockingPortal
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
+
+from broker.amqp.admin.delivery_limit import QuorumArguments, quorum_arguments
+from broker.amqp.admin.queue_state import INEQUIVALENT, NO_CONSUMER, tells_stream
+from broker.amqp.connection import Connection
+from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.refusal import RefusedError, Stage
+from broker.amqp.topology import RPC_TIMEOUT
+from broker.net.endpoints import AmqpEndpoint
+from broker.net.tls import TlsFiles
+from broker.settings.amqp_nodes import AmqpNodes
+
+PROBE_TIMEOUT = 15.0
+"""Seconds that a probe may take, login included; closing comes on top, with two at most."""
+_BLOCKED_TIMEOUT = 2.0
+"""Seconds without an answer after a message: RabbitMQ reads no more from whom it blocks."""
+
+_SYSTEMS_TRUST = TlsFiles()
+_NO_QUEUE: FieldTable = {"x-max-priority": -1}
+_NO_EXCHANGE: FieldTable = {"alternate-exchange": 0}
+_NO_SUCH = "NOT_FOUND - no queue "
+"""How RabbitMQ says that a queue does not exist. With the same code, and other words, it says that
+the node with the queue is down, or that the queue has crashed."""
+
+
+class ProbeError(AmqpError):
+    """The node let nobody in.
+
+    Attributes:
+        cause: What was raised, a `RefusedError` when it is known why.
+        user: Who tried to log in; empty when a client certificate named the user to RabbitMQ.
+    """
+
+    def __init__(self, cause: BaseException, user: str) -> None:
+        is_late = isinstance(cause, TimeoutError)
+        super().__init__("no answer in time" if is_late else describe(cause))
+        self.cause = cause
+        self.user = user
+
+    @property
+    def stage(self) -> Stage:
+        """How far it came, see `RefusedError`."""
+        return self.cause.stage if isinstance(self.cause, RefusedError) else "amqp"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReport:
+    """What is known of a queue.
+
+    Attributes:
+        exists: Whether it does, also when it is down; taken for granted when it is not shown.
+        problem: Why it cannot be used, in RabbitMQ's words; None when it can.
+        may_configure: Whether it could be created.
+        may_consume: Whether it could be consumed; None when nobody wants to.
+        differs_in: The first property in which it differs from a durable queue without arguments,
+            as far as that is seen: `durable`, `auto_delete`, or an argument. Only who may configure
+            it sees that.
+        is_shown: Whether RabbitMQ tells this user that it exists.
+        is_stream: Whether it is a stream that was to be consumed.
+        quorum: What limits it, if it is a quorum queue to consume; None if not, or not shown.
+    """
+
+    exists: bool
+    problem: str | None
+    may_configure: bool
+    may_consume: bool | None
+    differs_in: str | None
+    is_shown: bool = True
+    is_stream: bool = False
+    quorum: QuorumArguments | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeReport:
+    """What is known of a fanout exchange.
+
+    Attributes:
+        exists: Whether it does.
+        may_configure: Whether it could be created.
+        may_publish: Whether it takes messages from this user; during an alarm that is not known,
+            and taken for granted.
+        may_listen: Whether a queue could be made, bound to it and consumed.
+    """
+
+    exists: bool
+    may_configure: bool
+    may_publish: bool
+    may_listen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node would let the broker do.
+
+    Attributes:
+        user: Who is logged in; empty when a client certificate names the user to RabbitMQ.
+        queues: By name.
+        exchange: The exchange.
+        may_publish: Whether it takes messages for queues from this user.
+        is_blocked: Whether it takes none from anybody at present, as there is an alarm.
+    """
+
+    user: str
+    queues: Mapping[str, QueueReport]
+    exchange: ExchangeReport
+    may_publish: bool
+    is_blocked: bool
+
+
+async def probe(
+    portal: BlockingPortal,
+    endpoint: AmqpEndpoint,
+    *,
+    name: str,
+    consumed: Sequence[str],
+    published: Sequence[str],
+    exchange: str,
+    tls: TlsFiles = _SYSTEMS_TRUST,
+    nodes: AmqpNodes | None = None,
+) -> NodeReport:
+    """Log in to a node, and find out what it would let the broker do. Called in Trio.
+
+    It takes at most `PROBE_TIMEOUT` seconds and two for closing, whatever the node does. When
+    cancelled, the connection is closed all the same.
+
+    Args:
+        portal: The asyncio event loop that hosts it.
+        endpoint: The node.
+        name: Names the connection in RabbitMQ's own listings.
+        consumed: Queues that the broker consumes.
+        published: Queues that it publishes to.
+        exchange: The fanout exchange that it publishes and listens to.
+        tls: The files for an endpoint with TLS.
+        nodes: Where the login is read again, if it may change.
+
+    Raises:
+        ProbeError: It let nobody in.
+        AmqpError: The connection was lost, or it did not answer in time.
+    """
+    connection = Connection(endpoint, name=name, tls=tls, nodes=nodes)
+    return await portal.call_async(_probe, connection, consumed, published, exchange)
+
+
+async def _probe(
+    connection: Connection, consumed: Sequence[str], published: Sequence[str], exchange: str
+) -> NodeReport:
+    try:
+        with translated("asking RabbitMQ"):
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                await _open(connection)
+                queues = {
+                    queue: await _report(connection, queue, is_consumed=queue in consumed)
+                    for queue in (*consumed, *published)
+                }
+                listened = await _report_exchange(connection, exchange)
+                # Last, as RabbitMQ may read nothing more from this connection afterwards.
+                may_publish, is_blocked = await _try_publishing(connection)
+                if not is_blocked:
+                    may_announce = await _may_publish_to(connection, exchange)
+                    listened = replace(listened, may_publish=may_announce)
+                return NodeReport(connection.user, queues, listened, may_publish, is_blocked)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
+
+
+async def _open(connection: Connection) -> None:
+    try:
+        await connection.open()
+    except AmqpError as error:
+        raise ProbeError(error.__cause__ or error, connection.user) from error
+
+
+async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> QueueReport:
+    async def look(channel: AbstractChannel) -> None:
+        await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+
+    async def declare(channel: AbstractChannel) -> None:
+        await channel.queue_declare(queue, durable=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
+
+    async def consume(channel: AbstractChannel) -> None:
+        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
+
+    seen = await _refusal(connection, look)
+    exists = not (isinstance(seen, ChannelNotFoundEntity) and _NO_SUCH in describe(seen))
+    is_shown = not isinstance(seen, ChannelAccessRefused)
+    declared = await _refusal(connection, declare)
+    consumable = await _refusal(connection, consume) if is_consumed else None
+    may_configure = not isinstance(declared, ChannelAccessRefused)
+    quorum = None
+    if is_consumed and may_configure and seen is None:
+        quorum = await quorum_arguments(connection, queue)
+    return QueueReport(
+        exists=exists,
+        problem=describe(seen) if seen is not None and exists and is_shown else None,
+        may_configure=may_configure,
+        may_consume=not isinstance(consumable, ChannelAccessRefused) if is_consumed else None,
+        differs_in=_difference(declared) if exists else None,
+        is_shown=is_shown,
+        is_stream=tells_stream(consumable),
+        quorum=quorum,
+    )
+
+
+async def _report_exchange(connection: Connection, exchange: str) -> ExchangeReport:
+    # Such names are those of the queues that brokers listen with; this one does not exist.
+    queue = f"{exchange}.{uuid4().hex}"
+
+    async def look(channel: AbstractChannel) -> None:
+        await channel.exchange_declare(exchange, passive=True, timeout=RPC_TIMEOUT)
+
+    async def declare(channel: AbstractChannel) -> None:
+        await channel.exchange_declare(
+            exchange,
+            exchange_type="fanout",
+            durable=True,
+            arguments=_NO_EXCHANGE,
+            timeout=RPC_TIMEOUT,
+        )
+
+    async def declare_queue(channel: AbstractChannel) -> None:
+        await channel.queue_declare(queue, exclusive=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
+
+    async def bind(channel: AbstractChannel) -> None:
+        await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
+
+    async def consume(channel: AbstractChannel) -> None:
+        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
+
+    async def may(request: Callable[[AbstractChannel], Awaitable[None]]) -> bool:
+        return not isinstance(await _refusal(connection, request), ChannelAccessRefused)
+
+    return ExchangeReport(
+        exists=not isinstance(await _refusal(connection, look), ChannelNotFoundEntity),
+        may_configure=await may(declare),
+        may_publish=True,
+        may_listen=await may(declare_queue) and await may(bind) and await may(consume),
+    )
+
+
+async def _may_publish_to(connection: Connection, exchange: str) -> bool:
+    async def publish(channel: AbstractChannel) -> None:
+        await channel.basic_publish(
+            b"", exchange=exchange, properties=Basic.Properties(user_id=f"not {exchange}")
+        )
+        # Without confirms nothing answers it; a request behind it hears of the refusal.
+        await channel.basic_qos(timeout=RPC_TIMEOUT)
+
+    return not isinstance(await _refusal(connection, publish), ChannelAccessRefused)
+
+
+def _difference(refusal: ChannelClosed | None) -> str | None:
+    text = "" if refusal is None else describe(refusal)
+    found = INEQUIVALENT.search(text)
+    # That it has not the priorities which were asked for is no difference by itself.
+    return found[1] if found and not text.endswith("but current is none") else None
+
+
+async def _try_publishing(connection: Connection) -> tuple[bool, bool]:
+    """Return whether messages may be published, and whether they are blocked."""
+    channel = await connection.aiormq.channel(publisher_confirms=True, timeout=RPC_TIMEOUT)
+    nowhere = uuid4().hex
+    try:
+        async with asyncio.timeout(RPC_TIMEOUT):
+            await channel.basic_publish(b"", routing_key=nowhere, mandatory=True)
+    except PublishError:
+        pass  # it came back, as it should
+    except ChannelAccessRefused:
+        return False, False
+    except TimeoutError:
+        if not await connection.is_blocked():
+            raise
+    try:
+        await connection.aiormq.channel(publisher_confirms=False, timeout=_BLOCKED_TIMEOUT)
+    except TimeoutError:
+        if not await connection.is_blocked():
+            raise
+    return True, await connection.is_blocked()
+
+
+async def _refusal(
+    connection: Connection, request: Callable[[AbstractChannel], Awaitable[None]]
+) -> ChannelClosed | None:
+    """Make a request on a channel of its own, which a refusal closes."""
+    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
+    try:
+        await request(channel)
+    except ChannelClosed as refusal:
+        return refusal
+    return None
+
+
+async def _ignore(_: DeliveredMessage) -> None:
+    """Take no message: none can come."""

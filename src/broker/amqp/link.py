@@ -1,0 +1,304 @@
+"""The AMQP supervisor: session after session with RabbitMQ, and the consumers within."""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
+from random import shuffle
+
+import msgspec
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import (
+    AmqpEndpoint,
+    QueueUnavailableError,
+    Session,
+    SessionLostError,
+    SessionParameters,
+    open_session,
+)
+from broker.concurrency.wakeup import Gate
+from broker.net.backoff import Backoff
+from broker.net.unusable_file import UnusableFileError
+from broker.router.mailbox import Mailbox
+from broker.telemetry.connectivity import Connectivity
+
+_LONGEST_QUEUE_PAUSE = 10.0
+"""Seconds between two tries to consume a queue that RabbitMQ does not let be consumed."""
+_WITHOUT_INPUT = 60.0
+"""Seconds without any queue that is gated, after which another node is tried, if there is one."""
+_READ_TIMEOUT = 10.0
+"""Seconds that reading a file may take: it may lie in a network."""
+
+_log = structlog.get_logger(__name__)
+
+
+class AmqpSupervisor:
+    """Keeps a session with RabbitMQ and consumes while it lives.
+
+    The loss of a connection ends the session, and a new one is built from nothing. A queue that
+    RabbitMQ does not let be consumed is tried again by itself.
+
+    Attributes:
+        connectivity: What is known of the connection.
+        endpoint: The node of the session, or of the last try.
+
+    Args:
+        portal: The asyncio event loop that hosts the AMQP side.
+        sessions: How to open a session, one entry for each RabbitMQ node. In each round all of
+            them are tried, one right after the other, until one opens. When their URLs are in a
+            file, that is read again before each round.
+        gated_queues: Queues that are consumed only while the gate is open, all or none.
+        other_queues: Queues that are always consumed.
+        consumption: The gate.
+        backoff: The pauses between rounds.
+        shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
+            prefers a node, spread over all of them.
+    """
+
+    def __init__(
+        self,
+        portal: BlockingPortal,
+        *,
+        sessions: Sequence[SessionParameters],
+        gated_queues: Sequence[str],
+        other_queues: Sequence[str],
+        consumption: Gate,
+        backoff: Backoff,
+        shuffle: Callable[[list[SessionParameters]], None] = shuffle,
+    ) -> None:
+        self._portal = portal
+        self._sessions = sessions
+        self._gated_queues = gated_queues
+        self._other_queues = other_queues
+        self._consumption = consumption
+        self._backoff = backoff
+        self._shuffle = shuffle
+        self._draining = trio.Event()
+        self._drained = trio.Event()
+        self._holds_deliveries = False
+        self._is_spoiled = False
+        self._refused: dict[str, str] = {}
+        self._session: Session | None = None
+        self.endpoint: AmqpEndpoint = sessions[0].endpoint
+        self.connectivity = Connectivity(str(self.endpoint))
+
+    @property
+    def consumed(self) -> AbstractSet[str]:
+        """The queues that have a consumer now."""
+        return frozenset() if self._session is None else self._session.consumed
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether RabbitMQ takes no messages because of an alarm."""
+        return self._session is not None and self._session.is_blocked
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are not acknowledged yet."""
+        return 0 if self._session is None else self._session.in_flight
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Why RabbitMQ does not let queues be consumed, by queue."""
+        return self._refused
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Why RabbitMQ does not let queues and exchanges be published to, by name."""
+        return {} if self._session is None else self._session.unavailable
+
+    @property
+    def tried_again(self) -> Mapping[str, int]:
+        """How many messages RabbitMQ did not take at first, by the queue or exchange they go to."""
+        return {} if self._session is None else self._session.tried_again
+
+    @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ neither takes nor refuses, although it answers."""
+        return 0 if self._session is None else self._session.overdue
+
+    @property
+    def on_hold(self) -> Mapping[str, int]:
+        """How many deliveries wait until RabbitMQ takes what was decided, by queue."""
+        return {} if self._session is None else self._session.on_hold
+
+    async def run(self, mailbox: Mailbox) -> None:
+        """Keep a session until cancelled; on cancellation it is closed within three seconds.
+
+        Args:
+            mailbox: Where deliveries go.
+        """
+        while not self._draining.is_set():
+            pause = await self._round(mailbox)
+            with trio.move_on_after(pause):
+                await self._draining.wait()
+        self._drained.set()
+        await trio.sleep_forever()
+
+    async def drain(self) -> bool:
+        """Stop consuming, and wait until all that was taken is settled and acknowledged.
+
+        A session that lives stays open until `run` is cancelled; no new one is opened.
+
+        Returns:
+            Whether nothing was left unsettled.
+        """
+        self._draining.set()
+        if self._holds_deliveries:
+            await self._drained.wait()
+        return not self._holds_deliveries
+
+    async def _round(self, mailbox: Mailbox) -> float:
+        """Try the nodes until one opens and is lost again; return the pause before the next."""
+        try:
+            untried = await self._sessions_of_now()
+        except UnusableFileError as error:
+            pause = self._backoff.after(0.0)
+            self._lost(str(error), pause)
+            return pause
+        self._shuffle(untried)
+        while True:
+            parameters = untried.pop(0)
+            lost, lifetime = await self._live(parameters, mailbox)
+            is_over = lifetime is not None or not untried
+            pause = self._backoff.after(lifetime or 0.0) if is_over else 0.0
+            self._lost(str(lost), pause)
+            if is_over or self._draining.is_set():
+                return pause
+
+    async def _sessions_of_now(self) -> list[SessionParameters]:
+        """Return how to open a session with each node that a file names now.
+
+        Raises:
+            UnusableFileError: It cannot be used.
+        """
+        like, nodes = self._sessions[0], self._sessions[0].nodes
+        if nodes is None or nodes.url_file is None:
+            return list(self._sessions)
+        with trio.move_on_after(_READ_TIMEOUT):
+            endpoints = await trio.to_thread.run_sync(nodes.read, abandon_on_cancel=True)
+            return [msgspec.structs.replace(like, endpoint=endpoint) for endpoint in endpoints]
+        raise UnusableFileError(f"AMQP_URL_FILE could not be read within {_READ_TIMEOUT:g} s")
+
+    def _lost(self, error: str, pause: float) -> None:
+        self.connectivity.lost(error)
+        # A broker that stops tries no more.
+        retry = {} if self._draining.is_set() else {"retry_in_seconds": round(pause, 1)}
+        _log.warning("amqp_lost", endpoint=str(self.endpoint), error=error, **retry)
+
+    async def _live(
+        self, parameters: SessionParameters, mailbox: Mailbox
+    ) -> tuple[SessionLostError, float | None]:
+        """Return why the session ended, and how many seconds it was open; None if it never was."""
+        opened_at = None
+        self.endpoint = parameters.endpoint
+        self.connectivity.connecting(str(parameters.endpoint))
+        _log.debug("amqp_connecting", endpoint=str(parameters.endpoint))
+        try:
+            async with open_session(self._portal, parameters) as session:
+                opened_at = trio.current_time()
+                self._session = session
+                self.connectivity.connected()
+                _log.info("amqp_connected", endpoint=str(parameters.endpoint))
+                if not self._draining.is_set():
+                    self._holds_deliveries = True
+                    self._is_spoiled = False
+                    await self._consume(session, mailbox)
+                    self._holds_deliveries = self._is_spoiled
+                self._drained.set()
+                await trio.sleep_forever()
+        except SessionLostError as error:
+            # Unless the loss spoils a graceful stop: what was held is back in its queue.
+            self._holds_deliveries = self._holds_deliveries and self._draining.is_set()
+            return error, None if opened_at is None else trio.current_time() - opened_at
+        finally:
+            self._session = None
+            self._refused.clear()
+        raise AssertionError("a session neither lasted nor was lost")
+
+    async def _consume(self, session: Session, mailbox: Mailbox) -> None:
+        async with trio.open_nursery() as consumers:
+            for queue in self._other_queues:
+                consumers.start_soon(self._keep_consuming, session, queue, mailbox)
+            consumers.start_soon(self._consume_gated, session, mailbox)
+            if len(self._sessions) > 1:
+                consumers.start_soon(self._leave_a_node_without_input)
+            await self._draining.wait()
+            # Each consumer hands over what it has, and ends when all of that is acknowledged.
+            consumers.cancel_scope.cancel()
+
+    async def _consume_gated(self, session: Session, mailbox: Mailbox) -> None:
+        while True:
+            await self._consumption.opened()
+            async with trio.open_nursery() as consumers:
+                for queue in self._gated_queues:
+                    consumers.start_soon(self._keep_consuming, session, queue, mailbox)
+                await self._consumption.closed()
+                consumers.cancel_scope.cancel()
+            for queue in self._gated_queues:
+                _log.warning("routing_paused", queue=queue)
+
+    async def _leave_a_node_without_input(self) -> None:
+        """End the session when no gated queue can be consumed for long: another node may see one.
+
+        Raises:
+            SessionLostError: None can.
+        """
+        seconds = 0.0
+        while True:
+            await trio.sleep(_LONGEST_QUEUE_PAUSE)
+            is_useless = bool(self._gated_queues) and self._refused.keys() >= set(
+                self._gated_queues
+            )
+            seconds = seconds + _LONGEST_QUEUE_PAUSE if is_useless else 0.0
+            if seconds >= _WITHOUT_INPUT:
+                queues = ", ".join(self._gated_queues)
+                raise SessionLostError(f"this node does not let {queues} be consumed")
+
+    async def _keep_consuming(self, session: Session, queue: str, mailbox: Mailbox) -> None:
+        """Consume a queue until cancelled, and try again when RabbitMQ does not let it."""
+        pauses = Backoff(maximum=_LONGEST_QUEUE_PAUSE)
+        while True:
+            started = _Started(partial(self._started, queue))
+            try:
+                await session.consume(queue, mailbox.deliver, task_status=started)
+            except QueueUnavailableError as error:
+                pause = pauses.after(started.seconds_ago)
+                self._refused_one(queue, str(error), pause)
+                # What was held and not settled is back in the queue, which spoils a graceful stop.
+                self._is_spoiled |= self._draining.is_set() and started.is_set
+                await trio.sleep(pause)
+
+    def _started(self, queue: str) -> None:
+        was_refused = self._refused.pop(queue, None) is not None
+        if queue in self._gated_queues:
+            _log.info("routing_started", queue=queue)
+        elif was_refused:
+            _log.info("consumer_resumed", queue=queue)
+
+    def _refused_one(self, queue: str, error: str, pause: float) -> None:
+        log = _log.debug if self._refused.get(queue) == error else _log.warning
+        log("consumer_lost", queue=queue, error=error, retry_in_seconds=round(pause, 1))
+        self._refused[queue] = error
+
+
+class _Started:
+    """The status of a task that consumes, and tells once that it has started."""
+
+    def __init__(self, started: Callable[[], None]) -> None:
+        self._started = started
+        self._at: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return self._at is not None
+
+    @property
+    def seconds_ago(self) -> float:
+        return 0.0 if self._at is None else trio.current_time() - self._at
+
+    def started(self, value: None = None) -> None:  # noqa: ARG002 - of the protocol
+        self._at = trio.current_time()
+        self._started()

@@ -1,0 +1,1 @@
+"""AMQP frames, content and properties as bytes."""

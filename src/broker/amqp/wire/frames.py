@@ -1,0 +1,268 @@
+"""The stream of frames, taken apart before aiormq sees it.
+
+aiormq reads a frame in three steps, decodes it with pamqp, puts it in a queue, and starts a task
+for each delivery. That is most of what a message costs, and a frame that pamqp cannot decode kills
+the whole connection: RabbitMQ delivers it again, to the same end, for ever (aiormq issue 186).
+
+So the frames that come by the thousand are taken out of the stream here, as they arrive:
+deliveries, returned messages and confirms of the channels that have a `FrameSink`. Everything else
+goes on to aiormq, which keeps the connection, the channels and all their calls. Nothing of aiormq's
+inside is touched; it is handed a stream reader, which its `TransportFactory` is meant for.
+"""
+
+import asyncio
+import struct
+from typing import Protocol
+
+from pamqp import commands, constants
+from pamqp.base import Frame
+from pamqp.heartbeat import Heartbeat
+
+from broker.amqp.errors import AmqpError
+from broker.amqp.wire.properties import NO_PROPERTIES, Properties, decode_properties
+from broker.core.messages import MAX_BODY_BYTES
+
+_HEADER_SIZE = 7
+_FRAME_END = 0xCE
+_OVERHEAD = _HEADER_SIZE + 1
+_PROTOCOL_HEADER_SIZE = 8
+MAX_FRAME_SIZE = 131_072
+"""Bytes of the largest frame that the broker agrees to: RabbitMQ's own default. Without a limit,
+which a `frame_max` of 0 asks for, RabbitMQ sends a body of any size as a single frame."""
+_MAX_HEADER_SIZE = MAX_BODY_BYTES
+"""Bytes of the largest content header. RabbitMQ never splits one: it comes as large as its sender
+was allowed to make it, whatever the broker agreed to."""
+_HEARTBEAT_INTERVAL = 1.0
+"""Seconds after which aiormq is shown a sign of life for the frames that it does not see."""
+
+_METHOD, _HEADER, _BODY = constants.FRAME_METHOD, constants.FRAME_HEADER, constants.FRAME_BODY
+_FRAME_TYPES = frozenset({_METHOD, _HEADER, _BODY, constants.FRAME_HEARTBEAT})
+_HEARTBEAT = Heartbeat().marshal()
+
+_unpack_frame = struct.Struct(">BHI").unpack_from
+_FRAME_MAX = struct.Struct(">I")
+_FRAME_MAX_AT = _HEADER_SIZE + 6
+"""Where a frame with `connection.tune` has its `frame_max`: behind class, method, channel limit."""
+_unpack_tag = struct.Struct(">QB").unpack_from
+_unpack_size = struct.Struct(">Q").unpack_from
+
+
+def _index(method: type[Frame]) -> bytes:
+    return struct.pack(">I", method.index)
+
+
+_DELIVER, _RETURN, _ACK, _NACK, _CLOSE, _TUNE = map(
+    _index,
+    (
+        commands.Basic.Deliver,
+        commands.Basic.Return,
+        commands.Basic.Ack,
+        commands.Basic.Nack,
+        commands.Connection.Close,
+        commands.Connection.Tune,
+    ),
+)
+_CONFIRMS = (_ACK, _NACK)
+
+
+class FrameSink(Protocol):
+    """Takes the frequent frames of one channel. Its methods must not raise."""
+
+    def delivered(
+        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
+    ) -> None:
+        """Take a delivery."""
+
+    def returned(self, properties: Properties) -> None:
+        """Take note that RabbitMQ returned a message as unroutable."""
+
+    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
+        """Take a confirm: `basic.ack`, or `basic.nack` when it is not positive."""
+
+    def flush(self) -> None:
+        """Hand on what was collected; called when all that arrived together has been taken."""
+
+
+class FrameTaker(Protocol):
+    """Is shown every frame of one channel first."""
+
+    def take(self, frame_type: int, payload: bytes) -> bool:
+        """Take a frame, or return False to leave it to aiormq.
+
+        Raises:
+            KeyError: The frame breaks AMQP; so do IndexError and `struct.error`.
+        """
+
+
+class _Content:
+    """A message whose frames have not all arrived."""
+
+    __slots__ = ("body", "missing", "properties", "redelivered", "tag")
+
+    def __init__(self, tag: int | None, *, redelivered: bool) -> None:
+        self.tag = tag
+        self.redelivered = redelivered
+        self.properties = NO_PROPERTIES
+        self.missing = 0
+        self.body: list[bytes] = []
+
+    def hand_over(self, sink: FrameSink) -> None:
+        if self.tag is None:
+            sink.returned(self.properties)
+        else:
+            sink.delivered(
+                self.tag,
+                redelivered=self.redelivered,
+                properties=self.properties,
+                body=self.body[0] if len(self.body) == 1 else b"".join(self.body),
+            )
+
+
+class FrameReader(asyncio.StreamReader):
+    """A stream reader that shows aiormq only the frames that are left for it.
+
+    Attributes:
+        close_text: What RabbitMQ said when it closed the connection; empty until then.
+    """
+
+    def __init__(self, *, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=limit, loop=loop)
+        self.close_text = ""
+        self._event_loop = loop
+        self._sinks: dict[int, FrameSink] = {}
+        self._takers: dict[int, FrameTaker] = {}
+        self._contents: dict[int, _Content] = {}
+        self._unparsed = b""
+        self._shown_at = loop.time()
+
+    @property
+    def greeting(self) -> bytes:
+        """The beginning of what is no AMQP 0-9-1; empty when nothing of the kind has come."""
+        begin = self._unparsed[:_PROTOCOL_HEADER_SIZE]
+        # A TLS alert is shorter than any frame.
+        return begin if begin and begin[0] not in _FRAME_TYPES else b""
+
+    def add_sink(self, channel: int, sink: FrameSink) -> None:
+        """Hand the frequent frames of a channel to a sink from now on."""
+        self._sinks[channel] = sink
+
+    def add_taker(self, channel: int, taker: FrameTaker) -> None:
+        """Show all frames of a channel without a sink to somebody first, from now on."""
+        self._takers[channel] = taker
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes
+        """Take what arrived from the network; called by asyncio."""
+        if self.exception() is not None:
+            # What follows nonsense must not be taken for a confirm.
+            return
+        unparsed = self._unparsed + data if self._unparsed else data
+        position, size = 0, len(unparsed)
+        shown: list[bytes] = []
+        while size - position >= _OVERHEAD:
+            frame_type, channel, payload_size = _unpack_frame(unparsed, position)
+            if frame_type not in _FRAME_TYPES or (
+                payload_size > MAX_FRAME_SIZE and payload_size > self._largest(frame_type, channel)
+            ):
+                # Not AMQP, but for example HTTP.
+                if not unparsed.startswith(constants.AMQP, position):
+                    self._unparsed = unparsed[position:]
+                    self.set_exception(AmqpError("the peer does not speak AMQP 0-9-1"))
+                    return
+                # A RabbitMQ that refuses the version; aiormq knows what to say.
+                end = position + _PROTOCOL_HEADER_SIZE
+            else:
+                end = position + payload_size + _OVERHEAD
+                if end > size:
+                    break
+                if unparsed[end - 1] != _FRAME_END:
+                    self._give_up(None)
+                    return
+                payload = unparsed[position + _HEADER_SIZE : end - 1]
+                try:
+                    taken = self._take(frame_type, channel, payload)
+                except (KeyError, IndexError, struct.error) as error:
+                    # A content that nothing announced, or a payload that ends too early. asyncio
+                    # would log what is raised here with a traceback, as a bug of this process.
+                    self._give_up(error)
+                    return
+                if taken:
+                    position = end
+                    continue
+            shown.append(_with_frame_limit(unparsed[position:end]))
+            position = end
+        self._unparsed = unparsed[position:]
+        for sink in self._sinks.values():
+            sink.flush()
+        self._show(shown)
+
+    def _largest(self, frame_type: int, channel: int) -> int:
+        is_content = channel in self._sinks or channel in self._takers
+        return _MAX_HEADER_SIZE if is_content and frame_type == _HEADER else MAX_FRAME_SIZE
+
+    def _give_up(self, cause: Exception | None) -> None:
+        broken = AmqpError("the peer sent a frame that breaks AMQP 0-9-1")
+        broken.__cause__ = cause
+        self.set_exception(broken)
+
+    def _show(self, frames: list[bytes]) -> None:
+        now = self._event_loop.time()
+        if frames:
+            super().feed_data(b"".join(frames))
+        elif (self._sinks or self._takers) and now - self._shown_at > _HEARTBEAT_INTERVAL:
+            # RabbitMQ sends no heartbeats while it sends other frames, and aiormq, which sees
+            # none of these, would take the connection for dead. Before there are sinks it sees
+            # all, and in the handshake expects no heartbeat.
+            super().feed_data(_HEARTBEAT)
+        else:
+            return
+        self._shown_at = now
+
+    def _take(self, frame_type: int, channel: int, payload: bytes) -> bool:
+        """Take a frame, or return False to leave it to aiormq."""
+        sink = self._sinks.get(channel)
+        if sink is None:
+            taker = self._takers.get(channel)
+            if taker is not None:
+                return taker.take(frame_type, payload)
+            if channel == 0 and frame_type == _METHOD and payload.startswith(_CLOSE):
+                self.close_text = payload[7 : 7 + payload[6]].decode(errors="replace")
+            return False
+        if frame_type == _METHOD:
+            return self._take_method(sink, channel, payload)
+        content = self._contents[channel]
+        if frame_type == _BODY:
+            content.body.append(payload)
+            content.missing -= len(payload)
+        else:
+            (content.missing,) = _unpack_size(payload, 4)
+            content.properties = decode_properties(payload[12:])
+        if content.missing <= 0:
+            del self._contents[channel]
+            content.hand_over(sink)
+        return True
+
+    def _take_method(self, sink: FrameSink, channel: int, payload: bytes) -> bool:
+        method = payload[:4]
+        if method == _DELIVER:
+            end_of_consumer_tag = 5 + payload[4]
+            # Behind it are names that the sender chose, in bytes that may be anything.
+            tag, redelivered = _unpack_tag(payload, end_of_consumer_tag)
+            self._contents[channel] = _Content(tag, redelivered=bool(redelivered))
+        elif method in _CONFIRMS:
+            tag, flags = _unpack_tag(payload, 4)
+            sink.confirmed(tag, multiple=bool(flags & 1), positive=method == _ACK)
+        elif method == _RETURN:
+            self._contents[channel] = _Content(None, redelivered=False)
+        else:
+            return False
+        return True
+
+
+def _with_frame_limit(frame: bytes) -> bytes:
+    """Return a frame for aiormq, which agrees to whatever `frame_max` RabbitMQ offers."""
+    if not frame.startswith(_TUNE, _HEADER_SIZE):
+        return frame
+    (offered,) = _FRAME_MAX.unpack_from(frame, _FRAME_MAX_AT)
+    agreed = min(offered or MAX_FRAME_SIZE, MAX_FRAME_SIZE)
+    end = _FRAME_MAX_AT + _FRAME_MAX.size
+    return frame[:_FRAME_MAX_AT] + _FRAME_MAX.pack(agreed) + frame[end:]

@@ -1,0 +1,267 @@
+"""The command line: `broker [run]`, and what else can be done with a broker."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from io import TextIOWrapper
+from typing import Annotated, Any, NamedTuple
+
+from cyclopts import (
+    App,
+    Argument,
+    CoercionError,
+    CycloptsError,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
+
+from broker.cli.run import run
+from broker.cli.taking_settings import OPTIONS, taking_settings
+from broker.telemetry.one_line import complain
+from broker.version import __version__
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The process's exit code; 2 for wrong usage or configuration, after one line per problem
+        on standard error.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What a terminal's encoding lacks, a dash or an agent's name, must not end a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app = application()
+    try:
+        result = app(arguments)
+    except CycloptsError as error:
+        return complain(_usage_problem(error, arguments, list(app)))
+    return result if isinstance(result, int) else 0  # help and version return nothing
+
+
+def application() -> App:
+    """Return the command line as cyclopts has it, to be called or completed."""
+    app = App(
+        name="broker",
+        version=__version__,
+        help="Message broker and agent registry for multi-agent systems.",
+        help_format="plaintext",
+        group_parameters=OPTIONS,
+        help_epilogue=(
+            "Every option can be given as its environment variable or in a file named .env. "
+            "Exit codes: 0 stopped gracefully, 1 stopped by a failure, 2 wrong usage or "
+            "configuration."
+        ),
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+
+    def run_broker(given: Mapping[str, str]) -> int:
+        """Run the broker until SIGINT, SIGTERM or SIGHUP; the default command."""
+        return run(given)
+
+    def sandbox(
+        *,
+        agents: Annotated[int, Parameter(validator=_within(2, 1000))] = 5,
+        messages: Annotated[int | None, Parameter(validator=_within(1))] = None,
+        seed: int | None = None,
+        malformed: Annotated[float, Parameter(validator=_within(0, 100))] = 0,
+    ) -> int:
+        """Try the broker with a private RabbitMQ, a stand-in server and sample agents.
+
+        Args:
+            agents: Number of sample agents.
+            messages: Number of messages to send before stopping; without it, until stopped.
+            seed: Seed for everything random, to repeat a run.
+            malformed: Percentage of messages that are malformed.
+        """
+        from broker.sandbox.command import run as play  # noqa: PLC0415 - slow, too
+
+        return play(agents=agents, messages=messages, seed=seed, malformed=malformed)
+
+    running = taking_settings(run_broker)
+    app.default(running)
+    app.command(running, name="run")
+    letters = App(
+        name="dead-letters",
+        help="Look at dead letters, send them back, or remove them.",
+        help_epilogue="",
+    )
+    queues = App(
+        name="queues",
+        help="Look at the broker's durable queues, give them another type, or a policy.",
+        help_epilogue="",
+    )
+    _add(app, _COMMANDS)
+    _add(letters, _DEAD_LETTER_COMMANDS)
+    _add(queues, _QUEUE_COMMANDS)
+    app.command(letters)
+    app.command(queues)
+    app.command(sandbox, help_epilogue="")
+    return app
+
+
+class _Command(NamedTuple):
+    """A command in a module of its own, which is loaded when it is used.
+
+    Attributes:
+        name: What people type.
+        function: Where it is, below `broker.cli`.
+        help: What it does, in a line.
+        epilogue: What else its help says.
+    """
+
+    name: str
+    function: str
+    help: str
+    epilogue: str
+
+
+_COMMANDS = (
+    _Command(
+        "check",
+        "check:check",
+        "Check RabbitMQ, the central server and the HTTP port as configured.",
+        "It is safe beside a running broker: it takes no message, creates no queue and publishes "
+        "nothing that could reach one; RabbitMQ logs a refused request for each right it is asked "
+        "about. A server may allow one session for each name, so it registers as "
+        "'BROKER_NAME (check)', or not at all with --no-register. "
+        "Exit codes: 0 all holds, 1 something failed, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "config",
+        "config:config",
+        "Show every setting with its value and where it comes from.",
+        "Secrets are masked. Exit codes: 0 sound, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "status",
+        "status:status",
+        "Show the status of a running broker.",
+        "Exit codes: 0 ready, 1 not ready or not reachable, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "send",
+        "send:send",
+        "Send a chat message into the input queue, or the first of several.",
+        "Exit codes: 0 sent, 1 not sent, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "asyncapi",
+        "asyncapi:asyncapi",
+        "Print the contract with the broker's peers as an AsyncAPI document.",
+        "Queues and addresses are those of the environment or .env, or the defaults.",
+    ),
+    _Command(
+        "completion",
+        "completion:completion",
+        "Print a script that lets a shell complete the command line.",
+        "For bash: source <(broker completion bash). For zsh: broker completion zsh > "
+        "~/.zfunc/_broker, with ~/.zfunc in fpath. For fish: broker completion fish | source.",
+    ),
+)
+
+_DEAD_LETTER_COMMANDS = tuple(
+    _Command(
+        name,
+        f"dead_letters:{name}_letters",
+        text,
+        "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration.",
+    )
+    for name, text in (
+        ("list", "List what is in the dead-letter queue; changes nothing."),
+        ("show", "Show dead letters with their bodies and headers; changes nothing."),
+        ("replay", "Send dead letters back to the queues that they came from."),
+        ("purge", "Remove dead letters for good."),
+    )
+)
+
+_QUEUE_EXIT_CODES = "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration."
+_QUEUE_COMMANDS = (
+    _Command(
+        "list",
+        "queues:list_queues",
+        "List the broker's durable queues; changes nothing.",
+        "RabbitMQ tells a queue's type only in a refusal, and logs one for each queue. "
+        + _QUEUE_EXIT_CODES,
+    ),
+    _Command(
+        "migrate",
+        "queues:migrate_queues",
+        "Make the broker's queues quorum queues, or classic ones again, with their messages.",
+        "RabbitMQ cannot change a queue's type, so each queue is emptied into NAME.migrating, "
+        "deleted, created anew and filled again. Stop the brokers, the central server and all "
+        "others who read or publish first. It refuses while it sees a consumer. It cannot see "
+        "publishers: what they publish without the mandatory flag between deletion and creation "
+        "is dropped by RabbitMQ. Nor can it see who holds messages of a classic queue without "
+        "consuming it, such as 'broker dead-letters': those messages would be lost. "
+        "Bindings to exchanges of your own must be made again. Interrupted at any point, it goes "
+        "on when it is run again: nothing is lost, and some messages may come twice. "
+        + _QUEUE_EXIT_CODES,
+    ),
+    _Command(
+        "policy",
+        "queues:queue_policy",
+        "Print, or apply, policies that park what is returned too often.",
+        "A queue follows one policy at a time, the one of the highest priority; these have 10. "
+        + _QUEUE_EXIT_CODES,
+    ),
+)
+
+
+def _add(app: App, commands: Sequence[_Command]) -> None:
+    for one in commands:
+        app.command(
+            f"broker.cli.{one.function}",
+            name=one.name,
+            help=one.help,
+            help_epilogue=one.epilogue,
+        )
+
+
+def _within(least: float, most: float | None = None) -> Callable[[object, Any], None]:
+    expectation = f"at least {least}" if most is None else f"from {least} to {most}"
+
+    def validate(_: object, value: float | None) -> None:
+        # Written so that NaN is refused.
+        if value is not None and not (value >= least and (most is None or value <= most)):
+            raise ValueError(f"must be {expectation}")
+
+    return validate
+
+
+def _usage_problem(error: CycloptsError, arguments: Sequence[str], commands: Sequence[str]) -> str:
+    """Word a wrong usage without repeating values, as each may be a secret."""
+    if not error.command_chain and not arguments[0].startswith("-"):
+        meant = get_close_matches(arguments[0], commands, n=1)
+        advice = f"did you mean {meant[0]}?" if meant else "try --help"
+        return f"unknown command {arguments[0]!r}, {advice}"
+    match error:
+        case ValidationError(argument=argument) if argument is not None:
+            problem = f"{argument.name} {error.exception_message}"
+        case CoercionError(argument=argument) if argument is not None:
+            problem = f"{argument.name} must be {_expected(argument)}"
+        case UnknownCommandError(command_chain=chain):
+            problem = f"unknown command, try broker {' '.join(chain or ())} --help"
+        case UnusedCliTokensError():
+            problem = "unexpected argument behind the options (values with spaces need quotes)"
+        case UnknownOptionError(token=token) if not (token.keyword or "").startswith("--"):
+            problem = "unknown option, try --help"
+        case _:
+            problem = str(error)
+    return problem
+
+
+def _expected(argument: Argument) -> str:
+    if argument.hint is bool:
+        return "without a value"
+    choices = argument.get_choices(force=True)
+    return " or ".join(choices) if choices else "a number"

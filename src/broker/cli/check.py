@@ -1,0 +1,158 @@
+"""`broker check`: whether all is as the broker needs it, before it runs or beside one that does."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+import msgspec
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from rich.text import Text
+
+from broker.central.websocket import ServerAddress
+from broker.cli.checks.http_port import check_http_port
+from broker.cli.checks.item import Item
+from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
+from broker.cli.checks.server import check_server
+from broker.cli.durable_queues import durable_queues
+from broker.cli.output import Format, console, print_json
+from broker.cli.queues import management
+from broker.cli.taking_settings import taking_settings
+from broker.settings import Settings, SettingsError, load_settings
+from broker.settings.unknown import UnknownVariable, unknown_variables
+from broker.telemetry.logs import configure_logging
+from broker.telemetry.one_line import complain, one_line
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `broker check --format json` prints.
+
+    Attributes:
+        ok: Whether all holds.
+        checks: What was looked at.
+        unknown_variables: Variables that look like settings and are none, a sentence each.
+    """
+
+    ok: bool
+    checks: list[Item]
+    unknown_variables: list[str]
+
+
+@taking_settings
+def check(
+    given: Mapping[str, str],
+    *,
+    format: Format = "text",  # noqa: A002 - named like the option
+    register: bool = True,
+    management_url: str | None = None,
+) -> int:
+    """Check RabbitMQ, the central server and the HTTP port as configured.
+
+    Args:
+        given: What the command line gives.
+        format: See `Format`.
+        register: Register at the server, as 'BROKER_NAME (check)'.
+        management_url: RabbitMQ's management API, such as http://localhost:15672, to see policies.
+    """
+    try:
+        url = management.address(management_url) if management_url is not None else None
+    except ValueError as error:
+        return complain(f"--management-url {error}")
+    unknown: list[UnknownVariable] = []
+    try:
+        unknown += unknown_variables()
+        settings = load_settings(given)
+    except SettingsError as error:
+        return complain(*error.problems, *map(str, unknown))
+    configure_logging("critical", "console")  # what goes wrong is told in the list
+    items = _run(settings, register=register, management_url=url)
+    is_ok = all(item.ok for item in items)
+    if format == "json":
+        print_json(Report(is_ok, items, list(map(str, unknown))))
+    else:
+        _print(items)
+        complain(*map(str, unknown))
+    return 0 if is_ok else 1
+
+
+def _run(settings: Settings, *, register: bool, management_url: str | None) -> list[Item]:
+    checks = partial(run_checks, settings, register=register, management_url=management_url)
+    items: list[Item] | None = None
+    # A nursery puts the interrupt into a group, out of which this takes it.
+    with start_blocking_portal("asyncio", name="amqp") as portal, suppress(KeyboardInterrupt):
+        items = trio.run(checks, portal, restrict_keyboard_interrupt_to_checkpoints=True)
+    if items is None:
+        raise KeyboardInterrupt
+    return items
+
+
+async def run_checks(
+    settings: Settings,
+    portal: BlockingPortal,
+    *,
+    register: bool,
+    management_url: str | None = None,
+) -> list[Item]:
+    """Check everything at once, in half a minute at most.
+
+    Args:
+        settings: The settings.
+        portal: The asyncio event loop that hosts the AMQP side.
+        register: Whether to register at the server.
+        management_url: RabbitMQ's management API.
+    """
+    name = f"{settings.broker_name} (check)"
+    queues = durable_queues(settings)
+    wanted = Wanted(
+        name=name,
+        consumed=tuple(queue.name for queue in queues if queue.is_consumed),
+        published=tuple(queue.name for queue in queues if not queue.is_consumed),
+        exchange=settings.broker_registry_exchange,
+        has_url=settings.amqp_url is not None,
+        tls=settings.amqp_tls,
+        nodes=settings.amqp_nodes,
+        management_url=management_url,
+    )
+    server = ServerAddress(
+        url=settings.websocket_url,
+        token=settings.broker_websocket_token,
+        token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
+        origin=settings.websocket_origin,
+        subprotocols=settings.websocket_subprotocol,
+        tls=settings.websocket_tls,
+        max_message_bytes=settings.broker_websocket_max_bytes,
+    )
+    silence = settings.broker_websocket_silence
+
+    async def http_port() -> list[Item]:
+        return [await check_http_port(settings.broker_http_host, settings.broker_http_port)]
+
+    return await _together(
+        *(partial(check_rabbitmq, portal, node, wanted) for node in settings.amqp_endpoints),
+        partial(check_server, server, name=name, silence=silence, register=register),
+        http_port,
+    )
+
+
+async def _together(*checks: Callable[[], Awaitable[list[Item]]]) -> list[Item]:
+    found: list[list[Item]] = [[] for _ in checks]
+
+    async def run(number: int) -> None:
+        found[number] = await checks[number]()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(len(checks)):
+            nursery.start_soon(run, number)
+    return [item for items in found for item in items]
+
+
+def _print(items: Sequence[Item]) -> None:
+    printing = console()
+    for item in items:
+        text = Text("[ok]" if item.ok else "[failed]", style="green" if item.ok else "bold red")
+        text.append(
+            one_line(f" {item.subject}, {item.name}: {item.found}"), style="not bold default"
+        )
+        if item.advice is not None:
+            text.append(f" \N{EN DASH} {one_line(item.advice)}", style="not bold default")
+        printing.print(text, soft_wrap=True)

@@ -1,0 +1,58 @@
+"""Whether RabbitMQ would drop messages that come back to a quorum queue too often."""
+
+from collections.abc import Mapping, Sequence
+
+from broker.amqp.admin.delivery_limit import QuorumArguments
+from broker.cli.checks.item import Item, failed, held
+from broker.cli.queues.management import ManagementError, get_policy
+from broker.net.endpoints import AmqpEndpoint
+
+_ADVICE = "'broker queues policy' prints policies that dead-letter instead, and applies them"
+_IF_APPLIED = (
+    "; if a policy does that already, --management-url http://HOST:15672 lets this check see it"
+)
+
+
+async def check_limits(
+    subject: str,
+    endpoint: AmqpEndpoint,
+    queues: Mapping[str, QuorumArguments],
+    management_url: str | None,
+) -> Sequence[Item]:
+    """Return an item for each quorum queue that is consumed.
+
+    Args:
+        subject: The node, for people.
+        endpoint: The login, for the management API.
+        queues: What limits them, by name.
+        management_url: RabbitMQ's management API; without it no policy is seen.
+    """
+    return [
+        await _check_limit(subject, endpoint, queue, arguments, management_url)
+        for queue, arguments in queues.items()
+    ]
+
+
+async def _check_limit(
+    subject: str,
+    endpoint: AmqpEndpoint,
+    queue: str,
+    arguments: QuorumArguments,
+    management_url: str | None,
+) -> Item:
+    name = f"delivery limit {queue}"
+    policy: Mapping[str, object] = {}
+    if management_url is not None:
+        try:
+            policy = await get_policy(management_url, endpoint, queue)
+        except ManagementError as error:
+            return failed(subject, name, str(error), "correct that, or --management-url")
+    limit = arguments.drops_after(policy)
+    if limit is None:
+        return held(subject, name, "nothing is dropped, however often it comes back")
+    return failed(
+        subject,
+        name,
+        f"RabbitMQ drops a message that comes back more than {limit} times",
+        _ADVICE if management_url is not None else _ADVICE + _IF_APPLIED,
+    )

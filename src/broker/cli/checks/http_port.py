@@ -1,0 +1,76 @@
+"""The port of the broker's own HTTP endpoint: free, or served by a broker."""
+
+import errno
+import re
+import socket
+
+import trio
+
+from broker.cli.checks.item import Item, failed, held
+from broker.cli.checks.reach import address
+from broker.cli.fetch import FetchError, fetch
+
+_CHECK_LINE = re.compile(r"^\[[+-]\]\S", re.MULTILINE)
+_FAILED_LINE = re.compile(r"^\[-\](.+)$", re.MULTILINE)
+_OK, _UNAVAILABLE = 200, 503
+
+
+async def check_http_port(host: str, port: int | None) -> Item:
+    """Check whether a broker could serve there, or does.
+
+    Args:
+        host: The address to serve on.
+        port: The port, 0 for any free one, None for none.
+    """
+    name = "port"
+    if port is None:
+        return held("HTTP endpoint", name, "none wanted")
+    subject = f"HTTP endpoint {address(host, port)}"
+    error = await _listen(host, port)
+    if error is None:
+        return held(subject, name, "any free one" if port == 0 else "free")
+    if isinstance(error, socket.gaierror):
+        found = f"the name {host} cannot be resolved ({error.strerror})"
+        return failed(subject, name, found, "correct BROKER_HTTP_HOST")
+    match error.errno:
+        case errno.EADDRINUSE:
+            return await _served(subject, name, reachable(host), port)
+        case errno.EADDRNOTAVAIL:
+            found, advice = "this machine has no such address", "correct BROKER_HTTP_HOST"
+        case errno.EACCES:
+            found, advice = "no right to that port", "choose a BROKER_HTTP_PORT above 1023"
+        case _:
+            found, advice = error.strerror or str(error), "correct BROKER_HTTP_HOST and _PORT"
+    return failed(subject, name, found, advice)
+
+
+def reachable(host: str) -> str:
+    """Return the address at which to reach what listens on one: loopback, if that is any."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing listens
+
+
+async def _listen(host: str, port: int) -> OSError | None:
+    """Return why one cannot listen there; None when one can."""
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        return error
+    for listener in listeners:
+        await listener.aclose()
+    return None
+
+
+async def _served(subject: str, name: str, host: str, port: int) -> Item:
+    try:
+        status, body = await fetch(f"http://{address(host, port)}/readyz?verbose")
+    except FetchError:
+        status, body = 0, b""
+    text = body.decode(errors="replace")
+    if status not in {_OK, _UNAVAILABLE} or not _CHECK_LINE.search(text):
+        advice = "end it, or choose another BROKER_HTTP_PORT"
+        return failed(subject, name, "taken by something that is no broker", advice)
+    if status == _OK:
+        return held(subject, name, "served by a broker that runs and is ready")
+    problems = "; ".join(_FAILED_LINE.findall(text)) or "it does not say why"
+    found = f"served by a broker that runs and is not ready ({problems})"
+    return failed(subject, name, found, "broker status shows more")

@@ -1,0 +1,112 @@
+"""The central server as it is configured."""
+
+from urllib.parse import urlsplit
+
+import trio
+from trio_websocket import WebSocketConnection
+
+from broker.central.outbox import Outbox
+from broker.central.session import CentralSession
+from broker.central.websocket import (
+    RefusedError,
+    ServerAddress,
+    WebSocketError,
+    open_websocket,
+)
+from broker.cli.checks.item import Item, failed, held
+from broker.cli.checks.reach import (
+    Target,
+    address,
+    reach,
+    refusal_after_tls,
+    speaks_tls,
+    tls_wanted,
+)
+from broker.concurrency.wakeup import Wakeup
+from broker.telemetry.tally import ServerTally
+
+_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+
+
+async def check_server(
+    server: ServerAddress, *, name: str, silence: float, register: bool
+) -> list[Item]:
+    """Check the server, in half a minute at most.
+
+    Args:
+        server: The server.
+        name: The name to register with. A server may have one session for each, so it must not be
+            that of a broker which runs.
+        silence: Seconds without any frame after which a session counts as dead.
+        register: Whether to register at all.
+
+    Returns:
+        The items, as far as it came.
+    """
+    url = urlsplit(server.url)
+    host, port = url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme]
+    target = Target(
+        subject=f"server {address(host, port)}",
+        host=host,
+        port=port,
+        settings="WEBSOCKET_URL",
+        url_setting="WEBSOCKET_URL",
+        schemes=("ws://", "wss://"),
+        ca_setting="WEBSOCKET_CA_FILE",
+        tls=server.tls if server.is_tls else None,
+    )
+    reached = await reach(target)
+    if not reached[-1].ok:
+        return reached
+    opened = held(target.subject, "WebSocket", f"{url.path or '/'} is open")
+    done: list[Item] = []
+    try:
+        async with open_websocket(server) as websocket:
+            done.append(opened)
+            if register:
+                await _register(websocket, name, silence)
+                done.append(held(target.subject, "registration", f"accepted as {name!r}"))
+    except WebSocketError as error:
+        if not done:
+            done.append(await _not_opened(target, error))
+        elif register and done == [opened]:
+            advice = "see the server's log"
+            done.append(failed(target.subject, "registration", str(error), advice))
+    return [*reached, *done]
+
+
+async def _not_opened(target: Target, error: WebSocketError) -> Item:
+    if str(error).startswith("BROKER_WEBSOCKET_TOKEN"):
+        return failed(target.subject, "WebSocket", str(error), "correct the file")
+    status = error.status if isinstance(error, RefusedError) else None
+    # Many servers answer 400 when they are talked to in the clear on a port with TLS.
+    if target.tls is None and status in {None, 400} and await speaks_tls(target):
+        return tls_wanted(target)
+    refusal = None if status is not None else await refusal_after_tls(target)
+    if refusal is not None:
+        return refusal
+    advice = error.advice or "WEBSOCKET_URL must lead to the central server"
+    return failed(target.subject, "WebSocket", str(error), advice)
+
+
+async def _register(websocket: WebSocketConnection, name: str, silence: float) -> None:
+    """Return when the server has accepted the registration.
+
+    Raises:
+        WebSocketError: It refused, did not answer in time, or hung up; in an exception group.
+    """
+    registered = trio.Event()
+    session = CentralSession(
+        websocket,
+        outbox=Outbox(),
+        status_wanted=Wakeup(),
+        broker_id=name,
+        broker_name=name,
+        silence=silence,
+        registered=registered.set,
+        tally=ServerTally(),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await registered.wait()
+        nursery.cancel_scope.cancel()

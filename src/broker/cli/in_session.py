@@ -1,0 +1,139 @@
+"""Commands that talk to RabbitMQ: connected once, no reconnecting, and one line when it fails."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from broker.amqp import Session, SessionLostError, SessionParameters, open_session
+from broker.concurrency.error_groups import first_error
+from broker.concurrency.signals import stop_signals
+from broker.settings import Settings, SettingsError, load_settings
+from broker.telemetry.logs import configure_logging
+from broker.telemetry.one_line import complain
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+type Command = Callable[[Settings, Session], Awaitable[int]]
+
+
+def run_in_session(given: Mapping[str, str], command: Command, *, name: str) -> int:
+    """Run a command with a session with RabbitMQ.
+
+    Args:
+        given: The settings that the command line gives; see `load_settings`.
+        command: Takes the settings and an open session, and returns the exit code. It is cancelled
+            by SIGINT, SIGTERM and SIGHUP, and when the session is lost.
+        name: Names the connections in RabbitMQ's own listings.
+
+    Returns:
+        The exit code: the command's, 1 when there is no session or it was lost, 2 for a wrong
+        configuration, 130 when interrupted.
+    """
+    try:
+        settings = load_settings(given)
+    except SettingsError as error:
+        return complain(*error.problems)
+    # What goes wrong is said in one line, below.
+    configure_logging("critical", "console")
+    with start_blocking_portal("asyncio", name="amqp") as portal:
+        return trio.run(_until_interrupted, settings, portal, command, name)
+
+
+def fail(problem: str) -> int:
+    """Say in one line on standard error what went wrong, and return the exit code for it."""
+    complain(problem)
+    return EXIT_FAILED
+
+
+async def _until_interrupted(
+    settings: Settings, portal: BlockingPortal, command: Command, name: str
+) -> int:
+    code = EXIT_INTERRUPTED
+    async with trio.open_nursery() as nursery:
+        interruptible = trio.CancelScope()
+        await nursery.start(_cancel_when_interrupted, interruptible)
+        with interruptible:
+            try:
+                async with _open_any(settings, portal, name) as session:
+                    code = await command(settings, session)
+            except* SessionLostError as errors:
+                problem = str(first_error(errors))
+                code = fail(f"{problem}; {_advice(settings, problem)}")
+            except* OSError as errors:
+                # RabbitMQ's are translated; this one comes from `write`.
+                code = fail(f"cannot write to standard output: {first_error(errors).strerror}")
+        nursery.cancel_scope.cancel()
+    return code
+
+
+async def _cancel_when_interrupted(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+@asynccontextmanager
+async def _open_any(
+    settings: Settings, portal: BlockingPortal, name: str
+) -> AsyncIterator[Session]:
+    """Open a session with the first node that lets it be opened, tried in the order given.
+
+    A single session spreads no load, and so a command does the same each time.
+
+    Raises:
+        SessionLostError: No node did, or the session was lost.
+    """
+    tls, nodes = settings.amqp_tls, settings.amqp_nodes
+    problems = []
+    for endpoint in settings.amqp_endpoints:
+        parameters = SessionParameters(endpoint=endpoint, name=name, tls=tls, nodes=nodes)
+        is_open = False
+        try:
+            async with open_session(portal, parameters) as session:
+                is_open = True
+                yield session
+        except SessionLostError as error:
+            if is_open:
+                raise
+            problems.append(str(error))
+        else:
+            return
+    raise SessionLostError("; ".join(problems))
+
+
+def _advice(settings: Settings, problem: str) -> str:
+    if "no queue" in problem:
+        return "a broker creates its queues when it starts; start one, or check the queue's name"
+    if "ACCESS_REFUSED" in problem:
+        return "give the user that right with rabbitmqctl set_permissions"
+    if "max size" in problem:
+        return "RabbitMQ took it when max_message_size was larger: raise that until this is done"
+    where = "RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER, RABBITMQ_PASSWORD and RABBITMQ_VHOST"
+    return f"see that RabbitMQ runs, and check {'AMQP_URL' if settings.amqp_url else where}"
+
+
+def write(text: str) -> bool:
+    """Write to standard output, whatever it can encode.
+
+    Returns:
+        Whether somebody still listens.
+
+    Raises:
+        OSError: It cannot be written for another reason.
+    """
+    if sys.stdout is None:  # closed before the start
+        return False
+    encoding = sys.stdout.encoding or "utf-8"
+    with suppress(BrokenPipeError):
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+        return True
+    return False

@@ -1,0 +1,105 @@
+"""`broker queues list`."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import msgspec
+
+from broker.amqp import Queues, Session
+from broker.cli.durable_queues import DurableQueue, durable_queues
+from broker.cli.in_session import EXIT_OK, run_in_session, write
+from broker.cli.output import json_document
+from broker.cli.queues.migration import temporary_queue
+from broker.settings import Settings
+from broker.telemetry.one_line import one_line
+
+_HEADING = ("queue", "role", "exists", "type", "ready", "consumers")
+
+
+class QueueItem(msgspec.Struct, frozen=True):
+    """A queue as the list has it.
+
+    Attributes:
+        queue: Its name.
+        role: What the broker uses it for.
+        exists: Whether it does.
+        type: `classic`, `quorum` or another; None when RabbitMQ does not tell.
+        ready: Messages that nobody holds.
+        consumers: Who reads it.
+        migrating: Messages that an unfinished migration has put aside; None when there is none.
+    """
+
+    queue: str
+    role: str
+    exists: bool
+    type: str | None
+    ready: int | None
+    consumers: int | None
+    migrating: int | None
+
+
+def run(given: Mapping[str, str], format: str) -> int:  # noqa: A002 - named like the option
+    """Print the queues.
+
+    Args:
+        given: The settings that the command line gives.
+        format: For people or for programs.
+
+    Returns:
+        The exit code.
+    """
+    return run_in_session(given, partial(_list, format), name="queues")
+
+
+async def _list(
+    format: str,  # noqa: A002 - named like the option
+    settings: Settings,
+    session: Session,
+) -> int:
+    queues = await session.queues()
+    items = [await _item(queues, queue) for queue in durable_queues(settings)]
+    if format == "json":
+        write(json_document(items))
+    else:
+        write(_table(items))
+    return EXIT_OK
+
+
+async def _item(queues: Queues, queue: DurableQueue) -> QueueItem:
+    state = await queues.look(queue.name)
+    aside = await queues.look(temporary_queue(queue.name))
+    return QueueItem(
+        queue=queue.name,
+        role=queue.role,
+        exists=state is not None,
+        type=state.type if state is not None else None,
+        ready=state.ready if state is not None else None,
+        consumers=state.consumers if state is not None else None,
+        migrating=aside.ready if aside is not None else None,
+    )
+
+
+def _table(items: Sequence[QueueItem]) -> str:
+    rows = [_HEADING, *map(_row, items)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines += [
+        f"{one_line(item.queue)}: a migration is unfinished, {item.migrating} messages are in "
+        f"{one_line(temporary_queue(item.queue))}; run 'broker queues migrate' again"
+        for item in items
+        if item.migrating is not None
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _row(item: QueueItem) -> tuple[str, ...]:
+    cells = (item.type, item.ready, item.consumers)
+    return (
+        one_line(item.queue),
+        item.role,
+        "yes" if item.exists else "no",
+        *("-" if cell is None else str(cell) for cell in cells),
+    )

@@ -1,0 +1,1 @@
+"""Small pieces of structured concurrency that Trio leaves to its users."""

@@ -1,0 +1,1 @@
+"""The pure core: messages, their codec, the agent registry and the routing policy; no I/O."""

@@ -1,0 +1,164 @@
+"""What travels: the messages the broker understands, as frozen values.
+
+Everything here is already validated. How bytes become these values, and the
+other way round, is the business of `broker.core.codec`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from broker.core.versions import Version
+
+MAX_BODY_BYTES = 134_217_728
+"""The largest body that RabbitMQ takes, unless it is configured to take less."""
+
+UNKNOWN_SENDER = "unknown"
+"""Stands for a missing `sender_id`. No agent carries it, so it excludes nobody."""
+
+UNKNOWN_AGENT_NAME = "Unknown Agent"
+
+type Fields = Mapping[str, msgspec.Raw]
+"""A JSON object whose values stay the bytes they arrived as."""
+
+
+class RejectReason(StrEnum):
+    """Why a delivery went to the dead-letter queue. These codes are stable."""
+
+    INVALID_JSON = "invalid_json"
+    INVALID_UTF8 = "invalid_utf8"
+    NOT_AN_OBJECT = "not_an_object"
+    MISSING_MESSAGE_TYPE = "missing_message_type"
+    UNSUPPORTED_MESSAGE_TYPE = "unsupported_message_type"
+    INVALID_FIELD = "invalid_field"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    INVALID_PROPERTIES = "invalid_properties"
+    TOO_MANY_HOPS = "too_many_hops"
+    REGISTRY_FULL = "registry_full"
+    UNROUTABLE = "unroutable"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A body that cannot be processed, and why.
+
+    Attributes:
+        reason: The stable code.
+        error: One line for a person. It never quotes the body.
+    """
+
+    reason: RejectReason
+    error: str
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """A TEXT, REPLY or SYSTEM message that wants a receiver.
+
+    Attributes:
+        message_type: One of the three.
+        fields: All fields.
+        sender_id: The sender, or `UNKNOWN_SENDER`.
+        is_marked: Whether marks stand for lone surrogates; see `broker.core.lone_surrogates`.
+    """
+
+    message_type: str
+    fields: Fields
+    sender_id: str
+    is_marked: bool = False
+
+
+class AgentError(msgspec.Struct, frozen=True):
+    """An ERROR from an agent: forwarded as it is, never routed, never answered."""
+
+
+class RegisterAgent(msgspec.Struct, frozen=True):
+    """An agent enters the registry, online."""
+
+    agent_id: str
+    agent_name: str
+    client_id: msgspec.Raw | None = None
+
+
+class ClientDisconnected(msgspec.Struct, frozen=True):
+    """An agent went offline; its registration stays."""
+
+    agent_id: str
+
+
+class ServerAvailable(msgspec.Struct, frozen=True):
+    """A central server advertises where its WebSocket endpoint is."""
+
+    server_id: str | None
+    websocket_url: str | None
+
+
+class RegistryEvent(msgspec.Struct, frozen=True):
+    """What one of several brokers learned by queue, told to the others.
+
+    Attributes:
+        change: What it learned.
+        version: When and by whom.
+    """
+
+    change: RegisterAgent | ClientDisconnected | ServerAvailable
+    version: Version
+
+
+class AgentStatus(msgspec.Struct, frozen=True, gc=False):
+    """What the central server says of one agent."""
+
+    agent_id: str
+    agent_name: str = UNKNOWN_AGENT_NAME
+    is_online: bool = False
+    last_seen: datetime | None = None
+
+
+class StatusUpdate(msgspec.Struct, frozen=True):
+    """What the central server says of many agents.
+
+    Attributes:
+        agents: By agent id.
+        is_full: Whether agents that are not named go offline.
+        skipped: How many entries were unusable.
+        unclear: Agents that are named, but not with a status that could be understood. They stay
+            as they were.
+    """
+
+    agents: Mapping[str, AgentStatus]
+    is_full: bool = False
+    skipped: int = 0
+    unclear: frozenset[str] = frozenset()
+
+    def followed_by(self, later: "StatusUpdate") -> "StatusUpdate":
+        """Return one update that has the effect of this one and then of `later`.
+
+        A full `later` is the whole truth: agents that only this one names are offline then,
+        and what this one says of them is dropped. Agents that `later` is unclear about stay as
+        this one leaves them.
+        """
+        if later.is_full:
+            kept = {name: self.agents[name] for name in later.unclear if name in self.agents}
+            agents = {**later.agents, **kept} if kept else later.agents
+            unclear = later.unclear & self.unclear if self.is_full else later.unclear
+        else:
+            agents = {**self.agents, **later.agents}
+            unclear = self.unclear
+        return StatusUpdate(
+            agents=agents,
+            is_full=self.is_full or later.is_full,
+            skipped=self.skipped + later.skipped,
+            unclear=frozenset(name for name in unclear if name not in agents),
+        )
+
+
+class BrokerRegistered(msgspec.Struct, frozen=True):
+    """The central server has accepted the broker and named it."""
+
+    broker_id: str
+
+
+class ServerLost(msgspec.Struct, frozen=True):
+    """The session with the central server is over."""

@@ -1,0 +1,324 @@
+"""Who is online: the agent registry.
+
+Online agents live in one list and the others in a second, and each agent knows
+its place there. Whoever comes or goes is appended to one list, and the last
+agent of the other moves into the gap; choosing at random is one index. So
+none of them grows with the number of agents.
+
+Each of several brokers has a registry, and they hear of the same changes in different orders, and
+of some twice. So each change has a version and the latest one decides: whatever the order, the
+registries end equal. Such a map of last-writer-wins registers is one of the conflict-free
+replicated data types of Shapiro and others, 2011.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import batched
+
+import msgspec
+
+from broker.core.messages import UNKNOWN_AGENT_NAME, AgentStatus, StatusUpdate
+from broker.core.versions import NEVER, Version, VersionClock
+
+_SLICE = 1_000
+"""Agents applied between two pauses of `AgentRegistry.applying`: well below a millisecond."""
+
+
+class RegistryFullError(Exception):
+    """There is no room for another agent, because as many as may be known are online."""
+
+
+# There may be a million of them, so they spare the garbage collector, which they do not need as
+# nothing in them refers back, and the bytes that it takes of each object it watches.
+class Agent(msgspec.Struct, gc=False, eq=False):
+    """One known agent. Only its registry changes it.
+
+    Attributes:
+        agent_id: Its id.
+        place: Its index in the list of online agents, or `~index` in the list of the others.
+        agent_name: Its name, for people.
+        last_seen: When the server last heard of it, if the server says so.
+        routed: Messages routed to it.
+        changed: The version of what made it come or go, if that is later than the latest full
+            update.
+    """
+
+    agent_id: str
+    place: int
+    agent_name: str = UNKNOWN_AGENT_NAME
+    last_seen: datetime | None = None
+    routed: int = 0
+    changed: Version = NEVER
+
+    @property
+    def is_online(self) -> bool:
+        """Whether messages may be routed to this agent."""
+        return self.place >= 0
+
+
+class AgentRegistry:
+    """Known agents and which of them are online.
+
+    Who goes offline stays known, until there is no room for somebody new.
+
+    Not safe for concurrent use: one task owns it.
+
+    Attributes:
+        max_agents: How many agents may be known. It may be more for as long as a full status
+            update is applied in slices.
+        clock: Gives the versions of changes that are first known here.
+
+    Args:
+        max_agents: See above.
+        origin: Names this registry in versions; unique among all brokers.
+    """
+
+    def __init__(self, max_agents: int, origin: str = "") -> None:
+        self.max_agents = max_agents
+        self.clock = VersionClock(origin)
+        self._full_update = NEVER
+        # Agents that the latest full update was unclear about, and the one before that was not.
+        self._unclear: dict[str, Version] = {}
+        # The versions of those names that are older than the agent's coming or going.
+        self._named: dict[str, Version] = {}
+        self._agents: dict[str, Agent] = {}
+        self._online: list[Agent] = []
+        self._offline: list[Agent] = []
+
+    @property
+    def known_count(self) -> int:
+        """How many agents are known."""
+        return len(self._agents)
+
+    @property
+    def online_count(self) -> int:
+        """How many agents are online."""
+        return len(self._online)
+
+    def __contains__(self, agent_id: str) -> bool:
+        return agent_id in self._agents
+
+    def __getitem__(self, agent_id: str) -> Agent:
+        return self._agents[agent_id]
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self._agents.values())
+
+    def first(self, count: int) -> list[Agent]:
+        """Return as many agents as are asked for, if there are, online ones first. O(count)."""
+        online = self._online[:count]
+        return online + self._offline[: count - len(online)]
+
+    def is_online(self, agent_id: str) -> bool:
+        """Return whether the agent is known and online."""
+        agent = self._agents.get(agent_id)
+        return agent is not None and agent.is_online
+
+    def choose(self, sender_id: str, random: Callable[[], float]) -> Agent | None:
+        """Choose one online agent other than the sender, each with the same chance. O(1).
+
+        Args:
+            sender_id: The agent that must not receive its own message.
+            random: Returns a float in [0.0, 1.0), such as `random.random`.
+
+        Returns:
+            The chosen agent, or None when nobody but the sender is online.
+        """
+        count = len(self._online)
+        sender = self._agents.get(sender_id)
+        if sender is None or not sender.is_online:
+            return self._online[int(random() * count)] if count else None
+        if count == 1:
+            return None
+        # One place fewer to choose from; places from the sender's on move up by one.
+        place = int(random() * (count - 1))
+        return self._online[place + (place >= sender.place)]
+
+    def count_routed(self, agent_id: str) -> None:
+        """Take note that a message is routed to a known agent. O(1)."""
+        self._agents[agent_id].routed += 1
+
+    def register(self, agent_id: str, agent_name: str, version: Version | None = None) -> Version:
+        """Add an agent, or rename a known one, and set it online. O(1).
+
+        Args:
+            agent_id: The agent.
+            agent_name: Its name, for people.
+            version: When it registered, if another broker says so; what is known to be later
+                stays. None if it registers here and now.
+
+        Returns:
+            The version.
+
+        Raises:
+            RegistryFullError: It is unknown, and there is no room for it.
+        """
+        version = self._version(version)
+        listed = self._listed(agent_id)
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            if version <= listed:
+                return version
+            if self._is_full():
+                raise RegistryFullError
+            agent = self._add(agent_id)
+        if version > max(agent.changed, listed):
+            agent.changed = version
+            agent.agent_name = agent_name
+            self._named.pop(agent_id, None)
+            self._set_online(agent)
+        elif version > max(self._named.get(agent_id, agent.changed), listed):
+            agent.agent_name = agent_name
+            self._named[agent_id] = version
+        return version
+
+    def disconnect(self, agent_id: str, version: Version | None = None) -> Version:
+        """Set an agent offline; it stays known. O(1).
+
+        An unknown one becomes known, if there is room: it may have registered with another broker
+        before, and the word of that come after.
+
+        Args:
+            agent_id: The agent.
+            version: As for `register`.
+
+        Returns:
+            The version.
+        """
+        version = self._version(version)
+        listed = self._listed(agent_id)
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            if version <= listed or self.known_count >= self.max_agents:
+                return version
+            agent = self._add(agent_id)
+        if version > max(agent.changed, listed):
+            self._named.setdefault(agent_id, agent.changed)
+            agent.changed = version
+            self._set_offline(agent)
+        return version
+
+    def apply(self, update: StatusUpdate, version: Version | None = None) -> int:
+        """Apply a status update. O(agents named), a full update O(agents known) more.
+
+        Returns:
+            How many agents there was no room for.
+
+        Raises:
+            RegistryFullError: As `applying`.
+        """
+        return sum(self.applying(update, version))
+
+    def applying(self, update: StatusUpdate, version: Version | None = None) -> Iterator[int]:
+        """Apply a status update in slices, and pause after each.
+
+        A caller in an event loop lets other tasks run at each pause, also those that use and
+        change this registry. Until the iterator is exhausted the update is applied only in part.
+
+        Args:
+            update: The update.
+            version: When it was true; what is known to be later stays. None for the word of the
+                server here and now, which is the last about all that was heard of before.
+
+        Yields:
+            How many agents of the slice there was no room for. A full update needs none of those
+            that it does not name, so with one it is 0.
+
+        Raises:
+            RegistryFullError: A full update names more agents than may be known. At once; nothing
+                of it is applied.
+        """
+        if update.is_full and len(update.agents) + len(update.unclear) > self.max_agents:
+            raise RegistryFullError
+        return self._applying(update, self._version(version))
+
+    def _applying(self, update: StatusUpdate, version: Version) -> Iterator[int]:
+        if version <= self._full_update:
+            return
+        if update.is_full:
+            self._unclear = {agent_id: self._listed(agent_id) for agent_id in update.unclear}
+            self._full_update = version
+        for statuses in batched(update.agents.values(), _SLICE, strict=False):
+            yield sum(not self._applied(status, update, version) for status in statuses)
+        if not update.is_full:
+            return
+        # A copy, because places change while agents leave, here and at the pauses.
+        for agents in batched(tuple(self._online), _SLICE, strict=False):
+            for agent in agents:
+                if (
+                    agent.agent_id not in update.agents
+                    and agent.changed < version
+                    and agent.agent_id not in update.unclear
+                ):
+                    self._set_offline(agent)
+            yield 0
+        while len(self._agents) > self.max_agents and self._offline:
+            for _ in range(min(len(self._agents) - self.max_agents, len(self._offline), _SLICE)):
+                self._forget_one()
+            yield 0
+
+    def _applied(self, status: AgentStatus, update: StatusUpdate, version: Version) -> bool:
+        agent = self._agents.get(status.agent_id)
+        if agent is None:
+            if self._is_full() and not update.is_full:
+                return False
+            agent = self._add(status.agent_id)
+        if agent.changed < version:
+            agent.changed = version
+            agent.agent_name = status.agent_name
+            agent.last_seen = status.last_seen
+            self._named.pop(status.agent_id, None)
+            if status.is_online:
+                self._set_online(agent)
+            else:
+                self._set_offline(agent)
+        elif self._named.get(status.agent_id, agent.changed) < version:
+            agent.agent_name = status.agent_name
+            self._named[status.agent_id] = version
+        return True
+
+    def _listed(self, agent_id: str) -> Version:
+        """Return the latest full update that told whether the agent is online."""
+        return self._unclear.get(agent_id, self._full_update)
+
+    def _version(self, given: Version | None) -> Version:
+        if given is None:
+            return self.clock.next()
+        self.clock.observe(given)
+        return given
+
+    def _is_full(self) -> bool:
+        return len(self._online) >= self.max_agents
+
+    def _add(self, agent_id: str) -> Agent:
+        if len(self._agents) >= self.max_agents and self._offline:
+            self._forget_one()
+        agent = self._agents[agent_id] = Agent(agent_id, place=~len(self._offline))
+        self._offline.append(agent)
+        return agent
+
+    def _forget_one(self) -> None:
+        # The one at the front: it has mostly been offline for long.
+        agent = self._offline[0]
+        self._set_online(agent)
+        self._online.pop()
+        self._named.pop(agent.agent_id, None)
+        del self._agents[agent.agent_id]
+
+    def _set_online(self, agent: Agent) -> None:
+        if not agent.is_online:
+            last = self._offline.pop()
+            if last is not agent:
+                self._offline[~agent.place] = last
+                last.place = agent.place
+            agent.place = len(self._online)
+            self._online.append(agent)
+
+    def _set_offline(self, agent: Agent) -> None:
+        if agent.is_online:
+            last = self._online.pop()
+            if last is not agent:
+                self._online[agent.place] = last
+                last.place = agent.place
+            agent.place = ~len(self._offline)
+            self._offline.append(agent)

@@ -1,0 +1,1 @@
+"""Addresses, TLS and back-off: what every connection needs."""

@@ -1,1 +1,0 @@
-"""What the broker lets be seen of itself."""

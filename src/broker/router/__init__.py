@@ -1,0 +1,1 @@
+"""The task that owns the agent registry and decides each delivery."""

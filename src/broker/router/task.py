@@ -1,0 +1,213 @@
+"""The router task: it owns the registry, and decides what comes of each delivery.
+
+Everything that changes the registry or asks for a decision arrives in one mailbox and is dealt with
+one after the other, so the registry needs no lock and each decision sees a consistent state.
+"""
+
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from time import perf_counter
+
+import structlog
+import trio
+
+from broker.amqp import Deliveries, Refusals
+from broker.concurrency.cooperation import let_others_run
+from broker.concurrency.wakeup import Gate
+from broker.core.freshness import RegistryFreshness
+from broker.core.messages import BrokerRegistered, ServerAvailable, ServerLost, StatusUpdate
+from broker.core.registry import AgentRegistry, RegistryFullError
+from broker.router.decide import Decide, Dispatcher, QueueNames
+from broker.router.mailbox import Mail, Mailbox, SignOfLife
+from broker.router.unknown_senders import UnknownSenders
+from broker.telemetry.tally import MessageTally
+
+_AT_ONCE = 1_000
+"""Agents that a status update may concern to be applied in one go, in about a millisecond."""
+
+_NAMED_UNCLEAR = 5
+"""Agents with a status that cannot be understood, to be named in the log; there may be many."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Router:
+    """Owns the registry. Made inside of `trio.run`: the registry ages from then on.
+
+    Attributes:
+        registry: The registry, for others in this thread to read.
+        updated_at: When the latest status update was applied, in Trio's time; None before.
+
+    Args:
+        queues: Their names.
+        broker_id: What the broker calls itself until the server names it.
+        max_message_bytes: Larger bodies are dead-lettered.
+        refusals: Tells what RabbitMQ does not take.
+        max_hops: How many messages may answer each other in a row; 0 means any number.
+        max_agents: How many agents may be known.
+        tally: Counts what became of the messages.
+        registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
+        consumption: Opened while messages may be taken from the input queues.
+        status_wanted: Called when a message shows that the registry lacks an agent.
+        status_answered: Called when a status update has told what was wanted.
+        server_available: Called when a server advertises itself.
+        traced: Given what decides deliveries, returns what does so and records it.
+    """
+
+    def __init__(
+        self,
+        *,
+        queues: QueueNames,
+        broker_id: str,
+        max_message_bytes: int,
+        refusals: Refusals,
+        max_hops: int,
+        max_agents: int,
+        tally: MessageTally,
+        registry_ttl: float,
+        consumption: Gate,
+        status_wanted: Callable[[], None],
+        status_answered: Callable[[], None],
+        server_available: Callable[[ServerAvailable], None],
+        traced: Callable[[Decide], Decide] | None = None,
+    ) -> None:
+        self._input_queues = frozenset(queues.inputs)
+        self._consumption = consumption
+        self._postponed: deque[Mail] = deque()
+        self._tally = tally
+        self.registry = AgentRegistry(max_agents, origin=secrets.token_hex(8))
+        self.updated_at: float | None = None
+        self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
+        self._unknown_senders = UnknownSenders(
+            is_known=self.registry.__contains__,
+            status_wanted=status_wanted,
+            status_answered=status_answered,
+        )
+        self._dispatcher = Dispatcher(
+            queues=queues,
+            registry=self.registry,
+            tally=tally,
+            broker_id=broker_id,
+            max_message_bytes=max_message_bytes,
+            refusals=refusals,
+            max_hops=max_hops,
+            agent_registered=self._freshness.agent_registered,
+            unknown_sender=self._unknown_senders.noticed,
+            server_available=server_available,
+        )
+        decide = self._dispatcher.settle
+        self._decide: Decide = decide if traced is None else traced(decide)
+
+    @property
+    def broker_id(self) -> str:
+        """What the broker calls itself now."""
+        return self._dispatcher.broker_id
+
+    async def run(self, mailbox: Mailbox) -> None:
+        """Deal with all mail, until cancelled. A status update is applied wholly or not at all."""
+        while True:
+            mail = await self._next(mailbox)
+            if mail is not None:
+                await self._deal_with(mail, mailbox)
+            self._update_consumption()
+
+    async def _next(self, mailbox: Mailbox) -> Mail | None:
+        if self._postponed:
+            return self._postponed.popleft()
+        wake_at = self._wake_at()
+        if wake_at == math.inf:
+            # A scope for the deadline takes a tenth of the CPU time of a message that comes alone.
+            return await mailbox.receive()
+        with trio.move_on_at(wake_at):
+            return await mailbox.receive()
+        return None
+
+    def _wake_at(self) -> float:
+        # Only an open gate waits for the registry to go stale.
+        return self._freshness.expires_at() if self._consumption.is_open else math.inf
+
+    async def _deal_with(self, mail: Mail, mailbox: Mailbox) -> None:
+        match mail:
+            case Deliveries():
+                self._settle(mail)
+            case StatusUpdate():
+                await self._apply(mail, mailbox)
+            case BrokerRegistered():
+                self._dispatcher.broker_id = mail.broker_id
+                self._freshness.server_connected()
+            case ServerLost():
+                self._freshness.server_lost(trio.current_time())
+            case SignOfLife():
+                mail.given()
+        mailbox.dealt_with(mail)
+
+    def _update_consumption(self) -> None:
+        is_fresh = self._freshness.is_fresh(trio.current_time())
+        if is_fresh and not self._consumption.is_open:
+            self._consumption.open()
+        elif not is_fresh and self._consumption.is_open:
+            self._consumption.close()
+            _log.warning("registry_stale")
+
+    async def _apply(self, update: StatusUpdate, mailbox: Mailbox) -> None:
+        try:
+            applying = self.registry.applying(update)
+        except RegistryFullError:
+            # Half an update would be wrong about the other half. The registry stays as it is.
+            _log.error(
+                "status_update_refused", named=len(update.agents), allowed=self.registry.max_agents
+            )
+            return
+        if len(update.agents) + self.registry.online_count <= _AT_ONCE:
+            no_room = sum(applying)
+        else:
+            no_room = 0
+            with trio.CancelScope(shield=True):
+                for turned_away in applying:
+                    no_room += turned_away
+                    # A large one holds up neither the answer to the server's heartbeat nor the
+                    # chat messages. For them, each agent is as before the update or as after it.
+                    await let_others_run()
+                    self._settle_chat(mailbox)
+        self._freshness.status_updated()
+        self._unknown_senders.status_updated(is_full=update.is_full)
+        self.updated_at = trio.current_time()
+        self._tally.statuses_skipped += update.skipped
+        # Agents come and go by the thousand; what an operator wants to see are the full updates.
+        log = _log.info if update.is_full else _log.debug
+        log(
+            "registry_updated",
+            full=update.is_full,
+            named=len(update.agents),
+            online=self.registry.online_count,
+            known=self.registry.known_count,
+        )
+        if update.skipped:
+            unclear = {"unclear": sorted(update.unclear)[:_NAMED_UNCLEAR]} if update.unclear else {}
+            _log.warning("agent_status_skipped", entries=update.skipped, **unclear)
+        if no_room:
+            _log.warning("registry_full", entries=no_room, allowed=self.registry.max_agents)
+
+    def _settle_chat(self, mailbox: Mailbox) -> None:
+        # Whatever else has arrived is newer than the update, and must come after it.
+        with suppress(trio.WouldBlock):
+            while True:
+                mail = mailbox.receive_nowait()
+                match mail:
+                    case Deliveries() if mail.queue in self._input_queues:
+                        self._settle(mail)
+                    case SignOfLife():
+                        mail.given()
+                        mailbox.dealt_with(mail)
+                    case _:
+                        self._postponed.append(mail)
+
+    def _settle(self, arrived: Deliveries) -> None:
+        started = perf_counter()
+        settlements = [self._decide(delivery) for delivery in arrived.deliveries]
+        arrived.settle(settlements)
+        count = len(settlements)
+        self._tally.routing_seconds.observe((perf_counter() - started) / count, count)

@@ -1,0 +1,1 @@
+"""What people and machines are shown: snapshot, probes, metrics, HTTP, the page."""

@@ -1,0 +1,195 @@
+"""The metrics, made of the tallies when Prometheus asks for them."""
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from broker.status.readiness import readiness
+from broker.status.vitals import Vitals
+from broker.telemetry.histogram import Histogram
+from broker.telemetry.tally import outcomes
+from broker.version import __version__
+
+
+def exposition(vitals: Vitals) -> Callable[[], bytes]:
+    """Return what writes all metrics in Prometheus' text format.
+
+    In a registry of its own, so that nothing that a library registers with the global one gets in.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(BrokerCollector(vitals))
+    ProcessCollector(registry=registry)
+    return lambda: generate_latest(registry)
+
+
+class BrokerCollector(Collector):
+    """The broker's own metrics. No label has a value that comes from outside.
+
+    Args:
+        vitals: Where the figures are found.
+    """
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics as they are now."""
+        yield from self._messages()
+        yield from self._connections()
+        yield from self._registry()
+        yield InfoMetricFamily(
+            "broker_build",
+            "The program.",
+            {"version": __version__, "python": platform.python_version()},
+        )
+
+    def _messages(self) -> Iterable[Metric]:
+        vitals = self._vitals
+        messages, publishings = vitals.messages, vitals.publishings
+        received = CounterMetricFamily(
+            "broker_messages_received", "Messages taken from a queue.", labels=("queue", "type")
+        )
+        for labels, count in tuple(messages.received.items()):
+            received.add_metric(labels, count)
+        yield received
+        yield _counter(
+            "broker_messages_routed",
+            "Messages by what was decided.",
+            "outcome",
+            outcomes(messages, publishings),
+        )
+        yield CounterMetricFamily(
+            "broker_messages_published",
+            "Messages that RabbitMQ has confirmed.",
+            publishings.confirmed,
+        )
+        yield _counter(
+            "broker_dead_lettered",
+            "Messages that the dead-letter queue has taken.",
+            "reason",
+            publishings.dead_lettered,
+        )
+        yield CounterMetricFamily(
+            "broker_renewed",
+            "Messages published anew to their own quorum queue to reset their delivery count.",
+            publishings.renewed,
+        )
+        yield CounterMetricFamily(
+            "broker_redelivered",
+            "Messages that RabbitMQ had delivered before, to whomever.",
+            messages.redelivered,
+        )
+        yield GaugeMetricFamily(
+            "broker_in_flight_messages",
+            "Messages taken and not acknowledged yet.",
+            vitals.amqp.in_flight,
+        )
+        yield GaugeMetricFamily(
+            "broker_prefetch", "Messages held at most, per consumer.", vitals.prefetch
+        )
+        yield GaugeMetricFamily(
+            "broker_input_queues",
+            "Input queues, each with a consumer of its own.",
+            len(vitals.queues.inputs),
+        )
+        yield _histogram(
+            "broker_routing_seconds",
+            "What a message takes from the mailbox to its decision.",
+            messages.routing_seconds,
+        )
+        yield _histogram(
+            "broker_publish_confirm_seconds",
+            "From a publishing to its confirm; one at a time is measured.",
+            publishings.confirm_seconds,
+        )
+
+    def _connections(self) -> Iterable[Metric]:
+        vitals = self._vitals
+        links = {"amqp": vitals.amqp.connectivity, "websocket": vitals.central.connectivity}
+        yield _gauge(
+            "broker_connected",
+            "Whether the peer lets the broker work.",
+            "transport",
+            {transport: link.is_connected for transport, link in links.items()},
+        )
+        yield _counter(
+            "broker_reconnects",
+            "Connections that were lost or could not be made.",
+            "transport",
+            {transport: link.reconnects for transport, link in links.items()},
+        )
+        yield GaugeMetricFamily(
+            "broker_amqp_blocked",
+            "Whether RabbitMQ takes no messages because of an alarm.",
+            vitals.amqp.is_blocked,
+        )
+        yield GaugeMetricFamily(
+            "broker_ready",
+            "Whether all conditions of readiness hold.",
+            all(check.problem is None for check in readiness(vitals)),
+        )
+
+    def _registry(self) -> Iterable[Metric]:
+        vitals = self._vitals
+        registry = vitals.router.registry
+        online = registry.online_count
+        yield _gauge(
+            "broker_agents",
+            "Known agents.",
+            "state",
+            {"online": online, "offline": registry.known_count - online},
+        )
+        yield GaugeMetricFamily(
+            "broker_registry_age_seconds",
+            "Since the latest status update of the server; NaN before the first.",
+            float("nan") if vitals.registry_age is None else vitals.registry_age,
+        )
+        yield _counter(
+            "broker_server_frames_ignored",
+            "Frames of the server that were of no use.",
+            "reason",
+            dict(vitals.server.ignored),
+        )
+        yield CounterMetricFamily(
+            "broker_websocket_too_big",
+            "Sessions ended by a message over BROKER_WEBSOCKET_MAX_BYTES.",
+            vitals.server.too_big,
+        )
+        yield CounterMetricFamily(
+            "broker_agent_statuses_skipped",
+            "Entries of status updates that were unusable.",
+            vitals.messages.statuses_skipped,
+        )
+
+
+def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in counts.items():
+        family.add_metric((value,), count)
+    return family
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    for value, number in values.items():
+        family.add_metric((value,), number)
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    # One copy, so that the buckets agree with each other while another thread counts on.
+    counts, total = tuple(histogram.counts), histogram.total
+    cumulative, buckets = 0, []
+    for bound, count in zip((*histogram.bounds, float("inf")), counts, strict=True):
+        cumulative += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(bound), cumulative))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=total)

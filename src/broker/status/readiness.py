@@ -1,0 +1,89 @@
+"""Readiness: whether the broker does its work now, and if not, why."""
+
+from broker.status.model import Check
+from broker.status.vitals import Vitals
+
+_ALARMING_SHARE = 0.5
+"""Of the prefetch: when as many wait, the queue that they came from will be held up soon."""
+
+
+def readiness(vitals: Vitals) -> list[Check]:
+    """Return all conditions of readiness, as they are now."""
+    return [
+        Check("running", "a stop was requested" if vitals.stop_requested.is_set() else None),
+        Check("rabbitmq", _not_connected(vitals)),
+        Check("alarm", _blocked(vitals)),
+        Check("consumers", _not_consuming(vitals)),
+        Check("queues", _not_publishing(vitals)),
+        Check("server", _not_registered(vitals)),
+        Check("registry", _not_fresh(vitals)),
+    ]
+
+
+def _not_connected(vitals: Vitals) -> str | None:
+    connectivity = vitals.amqp.connectivity
+    return None if connectivity.is_connected else connectivity.error or "not connected yet"
+
+
+def _blocked(vitals: Vitals) -> str | None:
+    if not vitals.amqp.is_blocked:
+        return None
+    return "RabbitMQ takes no messages: it is short of memory or disk space"
+
+
+def _not_consuming(vitals: Vitals) -> str | None:
+    queues = vitals.queues
+    wanted = (
+        *queues.inputs,
+        queues.metadata,
+        queues.advertisement,
+        queues.registry_exchange,
+    )
+    consumed = vitals.amqp.consumed
+    refused = vitals.amqp.refused
+    missing = [
+        f"{queue} ({refused[queue]})" if queue in refused else queue
+        for queue in wanted
+        if queue not in consumed
+    ]
+    return f"RabbitMQ has no consumer of {', '.join(missing)}" if missing else None
+
+
+def _not_publishing(vitals: Vitals) -> str | None:
+    """Name what takes no messages, and consumers that this has stopped, or will soon."""
+    waiting = vitals.amqp.tried_again
+    problems = [
+        f"{name}: {problem}{_wait(waiting.get(name, 0))}"
+        for name, problem in vitals.amqp.unavailable.items()
+    ]
+    if overdue := vitals.amqp.overdue:
+        problems.append(
+            f"RabbitMQ neither takes nor refuses {overdue} messages: a quorum queue that they go to"
+            " may have no majority"
+        )
+    problems += [
+        f"{count} of {vitals.prefetch} messages that may be held of {queue} wait like this; with"
+        " all of them, no more are taken"
+        for queue, count in vitals.amqp.on_hold.items()
+        if count >= vitals.prefetch * _ALARMING_SHARE
+    ]
+    return "; ".join(problems) or None
+
+
+def _wait(count: int) -> str:
+    if not count:
+        return ""
+    return f" ({count} message{'s wait' if count > 1 else ' waits'} for it)"
+
+
+def _not_registered(vitals: Vitals) -> str | None:
+    connectivity = vitals.central.connectivity
+    return None if connectivity.is_connected else connectivity.error or "not registered yet"
+
+
+def _not_fresh(vitals: Vitals) -> str | None:
+    if vitals.consumption.is_open:
+        return None
+    if vitals.router.updated_at is None:
+        return "no status update yet, and no agent has registered"
+    return "the server has been gone for longer than BROKER_REGISTRY_TTL"

@@ -1,0 +1,65 @@
+"""Where the state of the running broker is found."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp.link import AmqpSupervisor
+from broker.central import CentralLink
+from broker.concurrency.wakeup import Gate
+from broker.router.decide import QueueNames
+from broker.router.mailbox import Mailbox
+from broker.router.task import Router
+from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vitals:
+    """Who holds what is to know about the broker. Read it in Trio's thread; change nothing.
+
+    Attributes:
+        broker_name: What the broker registers as.
+        queues: The queues.
+        prefetch: Unacknowledged deliveries held at most, per consumer.
+        router: Owns the registry.
+        mailbox: The router's.
+        amqp: Keeps the session with RabbitMQ.
+        portal: The event loop that hosts the AMQP side.
+        central: Keeps the session with the central server.
+        consumption: Open while the registry is fresh.
+        messages: What became of the messages.
+        publishings: What became of the publishings.
+        server: What the server sent in vain.
+        stop_requested: Set once a stop has begun.
+        started_at: When the process started, for people.
+        started: The same in Trio's time.
+    """
+
+    broker_name: str
+    queues: QueueNames
+    prefetch: int
+    router: Router
+    mailbox: Mailbox
+    amqp: AmqpSupervisor
+    portal: BlockingPortal
+    central: CentralLink
+    consumption: Gate
+    messages: MessageTally
+    publishings: PublishTally
+    server: ServerTally
+    stop_requested: trio.Event
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=trio.current_time)
+
+    @property
+    def is_routing(self) -> bool:
+        """Whether messages are taken from all input queues."""
+        return self.amqp.consumed >= frozenset(self.queues.inputs)
+
+    @property
+    def registry_age(self) -> float | None:
+        """Seconds since the latest status update was applied; None before the first."""
+        updated_at = self.router.updated_at
+        return None if updated_at is None else trio.current_time() - updated_at

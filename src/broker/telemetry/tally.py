@@ -1,0 +1,122 @@
+"""What the broker counts, from its start on.
+
+Plain numbers, written where things happen and read by whoever asks. Each tally has one writer.
+"""
+
+from collections import Counter, deque
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+from broker.core.messages import RejectReason
+from broker.telemetry.histogram import Histogram
+
+UNACCEPTED = "unaccepted"
+"""Stands for the type of a message that is dead-lettered, whatever it says of itself."""
+
+DEAD_LETTERED = "dead_lettered"
+"""The outcome of messages that the dead-letter queue has taken."""
+
+_LATEST = 20
+_ROUTING_BOUNDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 0.1)
+_CONFIRM_BOUNDS = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
+
+
+class Outcome(StrEnum):
+    """What came of a message. These codes are stable."""
+
+    ROUTED = "routed"
+    NO_AGENT_ONLINE = "no_agent_online"
+    ONLY_SENDER_ONLINE = "only_sender_online"
+    FORWARDED = "forwarded"
+    REGISTERED = "registered"
+    DISCONNECTED = "disconnected"
+    ADVERTISED = "advertised"
+    REPLICATED = "replicated"
+
+    # Enum's own is written in Python, and it is asked for with each message.
+    __hash__ = str.__hash__
+
+
+class DeadLetterNote(msgspec.Struct, frozen=True):
+    """That a message went to the dead-letter queue; nothing of the message itself."""
+
+    reason: str
+    queue: str
+    at: datetime
+
+
+class MessageTally:
+    """What became of the messages; the router task writes it.
+
+    Attributes:
+        received: Messages by queue and message type.
+        redelivered: Those that RabbitMQ had delivered before.
+        outcomes: Messages by what came of them.
+        statuses_skipped: Entries of status updates that were unusable.
+        routing_seconds: What a message takes from the mailbox to its settlement, on the average
+            of those that arrived together.
+    """
+
+    def __init__(self) -> None:
+        self.received: Counter[tuple[str, str]] = Counter()
+        self.redelivered = 0
+        self.outcomes = dict.fromkeys(Outcome, 0)
+        self.statuses_skipped = 0
+        self.routing_seconds = Histogram(_ROUTING_BOUNDS)
+
+    def accepted(self, queue: str, message_type: str, outcome: Outcome) -> None:
+        """Count a message that was understood."""
+        self.received[queue, message_type] += 1
+        self.outcomes[outcome] += 1
+
+    def unaccepted(self, queue: str) -> None:
+        """Count a message that is to be dead-lettered."""
+        self.received[queue, UNACCEPTED] += 1
+
+
+class PublishTally:
+    """What became of the publishings; the AMQP thread writes it.
+
+    Attributes:
+        confirmed: Publishings that RabbitMQ confirmed.
+        dead_lettered: Dead letters that RabbitMQ confirmed, by reason. All reasons are there from
+            the start, because other threads read it.
+        latest_dead_letters: The last few.
+        renewed: Messages that were published anew to their own queue, which resets the count of
+            their deliveries.
+        confirm_seconds: From a publishing to its confirm; of those under way, one at a time is
+            measured.
+    """
+
+    def __init__(self) -> None:
+        self.confirmed = 0
+        self.renewed = 0
+        self.dead_lettered: dict[str, int] = {reason.value: 0 for reason in RejectReason}
+        self.latest_dead_letters: deque[DeadLetterNote] = deque(maxlen=_LATEST)
+        self.confirm_seconds = Histogram(_CONFIRM_BOUNDS)
+
+    def dead_letter(self, queue: str, reason: str) -> None:
+        """Count a dead letter that RabbitMQ has confirmed."""
+        self.dead_lettered[reason] += 1
+        self.latest_dead_letters.append(DeadLetterNote(reason, queue, datetime.now(UTC)))
+
+
+def outcomes(messages: MessageTally, publishings: PublishTally) -> dict[str, int]:
+    """Return how many messages had which outcome, dead letters included."""
+    decided = {outcome.value: count for outcome, count in messages.outcomes.items()}
+    return {**decided, DEAD_LETTERED: sum(publishings.dead_lettered.values())}
+
+
+class ServerTally:
+    """What the central server sent that is of no use; the link writes it.
+
+    Attributes:
+        ignored: Frames by why they were ignored: a reject reason, or `unknown_type`.
+        too_big: Sessions that a message over `BROKER_WEBSOCKET_MAX_BYTES` ended.
+    """
+
+    def __init__(self) -> None:
+        self.ignored: Counter[str] = Counter()
+        self.too_big = 0

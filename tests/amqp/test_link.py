@@ -1,0 +1,558 @@
+"""Session after session with RabbitMQ, whose part is played by hand."""
+
+import random
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import msgspec
+import pytest
+import structlog
+import trio
+from anyio.from_thread import BlockingPortal
+from structlog.typing import EventDict
+from trio.testing import wait_all_tasks_blocked
+
+from broker.amqp import (
+    AmqpEndpoint,
+    Deliveries,
+    SessionParameters,
+    Settlement,
+)
+from broker.amqp.link import AmqpSupervisor
+from broker.concurrency.wakeup import Gate
+from broker.net.backoff import Backoff
+from broker.router.mailbox import Mailbox
+from broker.settings.amqp_nodes import AmqpNodes
+from broker.settings.secret_files import SecretFile
+from tests.lab.autojump import autojump
+from tests.lab.fake_amqp import DRAIN_TIMEOUT, FakeSession, Node
+
+
+class Rig:
+    """A running supervisor. The second round of nodes begins with the second node, and so on."""
+
+    def __init__(
+        self, node: Node, lines: list[EventDict], gated_queues: Sequence[str] = ("in",)
+    ) -> None:
+        self.node = node
+        self.lines = lines
+        self.gate = Gate()
+        self.scope = trio.CancelScope()
+        self.rounds = 0
+        self.mailbox = Mailbox()
+        self.supervisor = AmqpSupervisor(
+            cast("BlockingPortal", None),
+            sessions=[parameters(host) for host in ("one", "two", "three")],
+            gated_queues=gated_queues,
+            other_queues=("meta", "advert"),
+            consumption=self.gate,
+            backoff=Backoff(initial=1, maximum=30, random=lambda: 1.0),
+            shuffle=self._rotate,
+        )
+
+    def _rotate(self, nodes: list[SessionParameters]) -> None:
+        nodes[:] = nodes[self.rounds % 3 :] + nodes[: self.rounds % 3]
+        self.rounds += 1
+
+    async def run(self) -> None:
+        with self.scope:
+            await self.supervisor.run(self.mailbox)
+
+    async def settle(self) -> None:
+        mail = await self.mailbox.receive()
+        assert isinstance(mail, Deliveries)
+        mail.settle([Settlement(delivery) for delivery in mail.deliveries])
+
+    def events(self, event: str) -> list[EventDict]:
+        return [line for line in self.lines if line["event"] == event]
+
+
+def parameters(host: str) -> SessionParameters:
+    endpoint = AmqpEndpoint(host, 5672, "me", "s3cr3t", "/", tls=False)
+    return SessionParameters(endpoint=endpoint, name="test")
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    node = Node()
+    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
+    with structlog.testing.capture_logs() as lines:
+        yield Rig(node, lines)
+
+
+@pytest.fixture
+async def running(rig: Rig, nursery: trio.Nursery) -> Rig:
+    """A supervisor whose first session is open."""
+    nursery.start_soon(rig.run)
+    await settled()
+    return rig
+
+
+async def settled() -> None:
+    """Let everything happen that happens without the clock."""
+    await wait_all_tasks_blocked()
+
+
+@autojump
+async def test_all_queues_but_the_gated_one_are_consumed(running: Rig) -> None:
+    assert sorted(running.node.session.consuming) == ["advert", "meta"]
+
+
+@autojump
+async def test_the_gate_pauses_and_resumes_the_gated_queue_alone(running: Rig) -> None:
+    others = list(running.node.session.consuming)
+    for _ in range(3):
+        running.gate.open()
+        await settled()
+        assert running.node.session.consuming == [*others, "in"], "the others were not touched"
+        running.gate.close()
+        await settled()
+        assert running.node.session.consuming == others
+    assert len(running.node.sessions) == 1
+    assert [line["queue"] for line in running.events("routing_started")] == ["in"] * 3
+    assert [line["queue"] for line in running.events("routing_paused")] == ["in"] * 3
+
+
+@autojump
+async def test_all_gated_queues_pause_and_resume_together(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node()
+    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
+    with structlog.testing.capture_logs() as lines:
+        rig = Rig(node, lines, gated_queues=("in-1", "in-2", "in-3"))
+        nursery.start_soon(rig.run)
+        await settled()
+        for _ in range(2):
+            assert sorted(node.session.consuming) == ["advert", "meta"]
+            rig.gate.open()
+            await settled()
+            assert sorted(node.session.consuming[2:]) == ["in-1", "in-2", "in-3"]
+            for queue in ("in-3", "in-1"):
+                node.session.deliver(queue)
+                mail = await rig.mailbox.receive()
+                assert isinstance(mail, Deliveries)
+                assert mail.queue == queue
+                mail.settle([Settlement(delivery) for delivery in mail.deliveries])
+            rig.gate.close()
+            await settled()
+    for event in ("routing_started", "routing_paused"):
+        logged = [line["queue"] for line in rig.events(event)]
+        assert sorted(logged[:3]) == sorted(logged[3:]) == ["in-1", "in-2", "in-3"]
+
+
+@autojump
+async def test_no_gated_queue_resumes_while_another_holds_something(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node()
+    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
+    rig = Rig(node, [], gated_queues=("in-1", "in-2"))
+    nursery.start_soon(rig.run)
+    rig.gate.open()
+    await settled()
+    node.session.deliver("in-2")
+    rig.gate.close()
+    await settled()
+    rig.gate.open()
+    await settled()
+    assert sorted(node.session.consuming) == ["advert", "meta"]
+    await rig.settle()
+    await settled()
+    assert sorted(node.session.consuming) == ["advert", "in-1", "in-2", "meta"]
+
+
+@autojump
+async def test_a_gate_that_turns_quickly_is_obeyed(running: Rig) -> None:
+    running.gate.open()
+    running.gate.close()
+    await settled()
+    assert "in" not in running.node.session.consuming
+    running.gate.open()
+    await settled()
+    running.gate.close()
+    running.gate.open()
+    await settled()
+    assert running.node.session.consuming.count("in") == 1
+
+
+@autojump
+async def test_a_paused_queue_is_consumed_again_when_what_it_held_is_settled(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    await settled()
+    running.gate.close()
+    await settled()
+    running.gate.open()
+    await settled()
+    assert "in" not in running.node.session.consuming
+    await running.settle()
+    await settled()
+    assert "in" in running.node.session.consuming
+
+
+@autojump
+async def test_a_queue_that_is_refused_is_tried_again_alone(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
+    rig.node.refused = {"advert": "RESOURCE_LOCKED", "in": "NOT_FOUND"}
+    nursery.start_soon(rig.run)
+    rig.gate.open()
+    await settled()
+    assert rig.node.session.consuming == ["meta"]
+    assert rig.supervisor.refused == rig.node.refused
+    await trio.sleep(40)
+    tries = rig.events("consumer_lost")
+    assert {line["log_level"] for line in tries[2:]} == {"debug"}, "the same is told once"
+    assert max(line["retry_in_seconds"] for line in tries) <= 10
+    assert len([line for line in tries if line["queue"] == "in"]) > 4
+
+    rig.node.refused.clear()
+    await trio.sleep(11)
+    assert sorted(rig.node.session.consuming) == ["advert", "in", "meta"]
+    assert rig.supervisor.refused == {}
+    assert [line["queue"] for line in rig.events("consumer_resumed")] == ["advert"]
+    assert len(rig.node.sessions) == 1
+
+
+@autojump
+async def test_another_node_is_tried_when_no_input_queue_can_be_consumed(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
+    rig.node.refused = {"in": "NOT_FOUND", "advert": "RESOURCE_LOCKED"}
+    nursery.start_soon(rig.run)
+    rig.gate.open()
+    await trio.sleep(65)
+    assert rig.node.opened == ["one", "two"]
+    [line] = rig.events("amqp_lost")
+    assert line["error"] == "this node does not let in be consumed"
+    del rig.node.refused["in"]
+    await trio.sleep(1000)
+    assert rig.node.opened == ["one", "two"], "other queues are no reason"
+
+
+@autojump
+async def test_a_consumer_that_is_lost_is_consumed_again_alone(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    for queue in ("advert", "in"):
+        running.node.session.cancel(queue)
+        await settled()
+        assert queue not in running.node.session.consuming
+        await trio.sleep(1)
+        assert queue in running.node.session.consuming
+    assert len(running.node.sessions) == 1
+
+
+@autojump
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_a_consumer_that_is_lost_while_draining_spoils_it_if_something_was_held(
+    running: Rig, nursery: trio.Nursery, *, is_held: bool
+) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    drained: list[bool] = []
+
+    async def drain() -> None:
+        drained.append(await running.supervisor.drain())
+
+    nursery.start_soon(drain)
+    await settled()
+    if is_held:
+        running.node.session.lose_draining()
+    else:
+        await running.settle()
+    await settled()
+    assert drained == [not is_held]
+
+
+@autojump
+async def test_deliveries_reach_the_mailbox(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    for queue in ("in", "meta", "advert"):
+        running.node.session.deliver(queue)
+        mail = await running.mailbox.receive()
+        assert isinstance(mail, Deliveries)
+        assert mail.queue == queue
+
+
+@autojump
+async def test_all_nodes_are_tried_at_once_and_then_comes_a_growing_pause(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
+    rig.node.refuses = True
+    nursery.start_soon(rig.run)
+    await trio.sleep(60)
+    first, second, third = ["one", "two", "three"], ["two", "three", "one"], ["three", "one", "two"]
+    assert rig.node.opened == [*first, *second, *third, *first, *second, *third]
+    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_lost")]
+    assert pauses == [0, 0, 1, 0, 0, 2, 0, 0, 4, 0, 0, 8, 0, 0, 16, 0, 0, 30]
+    endpoints = [line["endpoint"] for line in rig.events("amqp_lost")]
+    assert endpoints == [f"amqp://me@{host}:5672/%2F" for host in rig.node.opened]
+    assert {line["error"] for line in rig.events("amqp_lost")} == {"connection refused"}
+    assert "s3cr3t" not in repr(rig.lines)
+
+
+@autojump
+async def test_a_node_that_is_down_costs_no_pause(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.down = {"one", "two"}
+    started = trio.current_time()
+    nursery.start_soon(rig.run)
+    await settled()
+    assert rig.node.opened == ["one", "two", "three"]
+    assert trio.current_time() == started
+    assert rig.supervisor.connectivity.is_connected
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [0, 0]
+
+
+@autojump
+async def test_a_loss_begins_a_new_round(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.down = {"one", "three"}
+    nursery.start_soon(rig.run)
+    await settled()
+    rig.node.session.lose()
+    await settled()
+    assert rig.node.opened == ["one", "two"], "a pause comes first"
+    await trio.sleep(1)
+    await settled()
+    assert rig.node.opened == ["one", "two", "two"], "three was not tried in the first round"
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [0, 1]
+
+
+@autojump
+async def test_many_brokers_spread_over_all_nodes(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    random.seed(0)
+    node = Node()
+    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
+    for _ in range(60):
+        supervisor = AmqpSupervisor(
+            cast("BlockingPortal", None),
+            sessions=[parameters(host) for host in ("one", "two", "three")],
+            gated_queues=(),
+            other_queues=(),
+            consumption=Gate(),
+            backoff=Backoff(),
+        )
+        nursery.start_soon(supervisor.run, Mailbox())
+    await settled()
+    assert len(node.opened) == 60
+    assert all(node.opened.count(host) > 10 for host in ("one", "two", "three"))
+
+
+async def test_a_file_that_does_not_answer_holds_up_neither_round_nor_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.amqp.link._READ_TIMEOUT", 0.02)
+    answers = threading.Event()
+    nodes = AmqpNodes((), url_file=SecretFile("AMQP_URL", __file__, lambda _: answers.wait()))
+    supervisor = AmqpSupervisor(
+        cast("BlockingPortal", None),
+        sessions=[msgspec.structs.replace(parameters("one"), nodes=nodes)],
+        gated_queues=(),
+        other_queues=(),
+        consumption=Gate(),
+        backoff=Backoff(initial=0.01, maximum=0.01),
+    )
+    try:
+        with structlog.testing.capture_logs() as lines, trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(supervisor.run, Mailbox())
+                while len(lines) < 2:
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+    finally:
+        answers.set()
+    assert {line["error"] for line in lines} == {"AMQP_URL_FILE could not be read within 0.02 s"}
+
+
+@autojump
+async def test_draining_ends_a_round(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.refuses = True
+    rig.node.opening = 5
+    nursery.start_soon(rig.run)
+    await trio.sleep(6)
+    assert await rig.supervisor.drain()
+    await trio.sleep(1000)
+    assert rig.node.opened == ["one", "two"]
+    assert [line.get("retry_in_seconds") for line in rig.events("amqp_lost")] == [0, None]
+
+
+@autojump
+async def test_a_lost_session_is_built_anew(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    for number in (1, 2):
+        running.node.session.lose()
+        await settled()
+        assert len(running.node.sessions) == number
+        await trio.sleep(number)
+        await settled()
+        assert sorted(running.node.session.consuming) == ["advert", "in", "meta"]
+    assert running.node.opened == ["one", "two", "three"]
+
+
+@autojump
+async def test_an_attempt_that_took_long_did_not_last(rig: Rig, nursery: trio.Nursery) -> None:
+    rig.node.refuses = True
+    rig.node.opening = 40
+    nursery.start_soon(rig.run)
+    await trio.sleep(500)
+    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_lost")]
+    assert pauses == [0, 0, 1, 0, 0, 2, 0, 0, 4, 0, 0, 8]
+
+
+@autojump
+async def test_a_session_that_lasted_resets_the_pauses(running: Rig) -> None:
+    for lifetime in (0, 0, 0, 31):
+        while not running.node.sessions or running.node.closed == len(running.node.sessions):
+            await trio.sleep(1)
+        await trio.sleep(lifetime)
+        running.node.session.lose()
+        await settled()
+    assert [line["retry_in_seconds"] for line in running.events("amqp_lost")] == [1, 2, 4, 1]
+
+
+@autojump
+async def test_draining_with_nothing_held(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    assert await running.supervisor.drain()
+    assert running.node.session.consuming == []
+    assert running.node.closed == 0, "the session stays open for the last acknowledgements"
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_draining_without_a_session(
+    *, refuses: bool, rig: Rig, nursery: trio.Nursery
+) -> None:
+    rig.node.opening = 5
+    rig.node.refuses = refuses
+    nursery.start_soon(rig.run)
+    await trio.sleep(1)
+    started = trio.current_time()
+    assert await rig.supervisor.drain()
+    assert trio.current_time() == started
+    await trio.sleep(1000)
+    assert rig.node.opened == ["one"], "no other session is tried"
+
+
+@autojump
+async def test_a_session_that_opens_while_draining_takes_nothing(
+    rig: Rig, nursery: trio.Nursery
+) -> None:
+    rig.gate.open()
+    rig.node.opening = 5
+    nursery.start_soon(rig.run)
+    await trio.sleep(1)
+    assert await rig.supervisor.drain()
+    await trio.sleep(10)
+    [session] = rig.node.sessions
+    assert session.consumed == []
+
+
+@autojump
+async def test_draining_in_a_pause(running: Rig) -> None:
+    running.node.session.lose()
+    await settled()
+    assert await running.supervisor.drain()
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+async def test_draining_waits_until_all_that_is_held_is_settled(
+    running: Rig, nursery: trio.Nursery
+) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    running.node.session.deliver("meta")
+    drained: list[bool] = []
+
+    async def drain() -> None:
+        drained.append(await running.supervisor.drain())
+
+    nursery.start_soon(drain)
+    await settled()
+    assert running.node.session.consuming == [], "nothing more is taken"
+    await running.settle()
+    await settled()
+    assert drained == []
+    await running.settle()
+    await settled()
+    assert drained == [True]
+
+
+@autojump
+async def test_draining_that_takes_too_long(running: Rig) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    started = trio.current_time()
+    assert not await running.supervisor.drain()
+    assert trio.current_time() - started == DRAIN_TIMEOUT
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+async def test_a_loss_spoils_draining(running: Rig, nursery: trio.Nursery) -> None:
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+
+    async def lose() -> None:
+        await trio.sleep(1)
+        running.node.session.lose()
+
+    nursery.start_soon(lose)
+    assert not await running.supervisor.drain()
+    await trio.sleep(1000)
+    assert running.node.opened == ["one"]
+
+
+@autojump
+async def test_a_loss_of_before_spoils_no_draining(running: Rig) -> None:
+    """What was held then is back in its queue, and the next session had nothing left unsettled."""
+    running.gate.open()
+    await settled()
+    running.node.session.deliver("in")
+    running.node.session.lose()
+    await trio.sleep(1)
+    await settled()
+    assert len(running.node.sessions) == 2
+    assert await running.supervisor.drain()
+
+
+@autojump
+@pytest.mark.parametrize("drains", [False, True])
+async def test_cancelled_it_closes_the_session(*, drains: bool, running: Rig) -> None:
+    if drains:
+        await running.supervisor.drain()
+    running.scope.cancel()
+    await settled()
+    assert running.scope.cancelled_caught
+    assert running.node.closed == 1
+
+
+@autojump
+async def test_a_session_that_just_ends_is_a_bug(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def ending(_: BlockingPortal, __: SessionParameters) -> AsyncIterator[FakeSession]:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            yield FakeSession([])
+
+    monkeypatch.setattr("broker.amqp.link.open_session", ending)
+    with pytest.raises(AssertionError, match="neither lasted nor was lost"):
+        await rig.run()

@@ -1,0 +1,58 @@
+"""What the broker keeps in memory while RabbitMQ takes nothing and the input queue is full."""
+
+import time
+
+import trio
+
+from tests.bench.field import BROKER, Field
+from tests.bench.process_usage import resident_memory
+from tests.bench.results import Blocked, Run
+from tests.bench.setting import OUTPUT_QUEUE
+from tests.bench.throughput import judge, load, wait_for
+from tests.bench.wire import Wire, in_thread
+
+_MESSAGES = 60_000
+"""So many that most still wait once `rabbitmqctl`, which takes a second, has done its work."""
+_INTERVAL = 0.1
+_DEFAULT_WATERMARK = "0.4"
+
+
+async def measure(field: Field, seconds: float) -> Blocked:
+    """Let RabbitMQ raise a memory alarm while the broker routes, and lift it again.
+
+    Args:
+        field: Where the broker runs.
+        seconds: How long the alarm lasts.
+    """
+    blocked = Blocked(_MESSAGES, seconds)
+    run = Run(BROKER.name, _MESSAGES, size=300, prefetch=0)
+    await in_thread(load, field, run)
+    async with field.running(BROKER) as pid:
+        await in_thread(_wait_for, field, _MESSAGES // 10)
+        blocked.before_bytes = resident_memory(pid)
+        await field.node.ctl("set_vm_memory_high_watermark", "0")
+        alarm_ends_at = trio.current_time() + seconds
+        while trio.current_time() < alarm_ends_at:
+            blocked.peak_bytes = max(blocked.peak_bytes, resident_memory(pid))
+            await trio.sleep(_INTERVAL)
+        blocked.routed = await in_thread(_routed, field)
+        await field.node.ctl("set_vm_memory_high_watermark", _DEFAULT_WATERMARK)
+        lifted_at = time.monotonic()
+        try:
+            await in_thread(_wait_for, field, blocked.routed + 1)
+            blocked.resumed_after = time.monotonic() - lifted_at
+            await in_thread(_wait_for, field, _MESSAGES)
+        except TimeoutError as error:
+            blocked.problems.append(f"{blocked.routed} routed before the alarm, then {error}")
+    blocked.problems += await in_thread(judge, field, run, BROKER.keeps_order)
+    return blocked
+
+
+def _wait_for(field: Field, messages: int) -> None:
+    with Wire(field.node.host, field.node.port) as wire:
+        wait_for(wire, messages)
+
+
+def _routed(field: Field) -> int:
+    with Wire(field.node.host, field.node.port) as wire:
+        return wire.ready(OUTPUT_QUEUE)

@@ -1,0 +1,1 @@
+"""What is measured. Each module is a program: `python -m tests.bench.contenders.NAME AMQP_URL`."""

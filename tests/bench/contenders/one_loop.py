@@ -1,0 +1,66 @@
+"""The broker's own AMQP and routing code in one asyncio loop: what Trio and the border may cost."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from broker.amqp import Delivery, Refusals, SessionParameters
+from broker.amqp.asyncio_session import AsyncioSession
+from broker.core.registry import AgentRegistry
+from broker.net.endpoints import parse_amqp_urls
+from broker.router.decide import Dispatcher, QueueNames
+from broker.telemetry.tally import MessageTally
+from tests.bench.setting import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
+
+
+async def main(url: str, prefetch: int) -> None:
+    """Route until ended from outside."""
+    dispatcher = _dispatcher()
+    (endpoint,) = parse_amqp_urls(url)
+    session = AsyncioSession(
+        SessionParameters(
+            endpoint,
+            name="one loop",
+            queues=(INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE),
+            prefetch=prefetch,
+        )
+    )
+    opened = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(session.run(opened.set))
+        await opened.wait()
+        consumer = await session.consumer(INPUT_QUEUE)
+
+        def arrived(deliveries: Sequence[Delivery]) -> None:
+            consumer.settle([dispatcher.settle(delivery) for delivery in deliveries])
+
+        await consumer.start(arrived)
+
+
+def _dispatcher() -> Dispatcher:
+    registry = AgentRegistry(len(AGENTS))
+    for agent_id in AGENTS:
+        registry.register(agent_id, agent_id)
+    return Dispatcher(
+        queues=QueueNames(
+            inputs=(INPUT_QUEUE,),
+            outputs=(OUTPUT_QUEUE,),
+            metadata="unused metadata",
+            advertisement="unused advertisement",
+            dead_letter=DEAD_LETTER_QUEUE,
+            registry_exchange="unused exchange",
+        ),
+        registry=registry,
+        tally=MessageTally(),
+        broker_id="one-loop",
+        max_message_bytes=1 << 20,
+        refusals=Refusals(),
+        max_hops=0,
+        agent_registered=lambda: None,
+        unknown_sender=lambda _: None,
+        server_available=lambda _: None,
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,137 @@
+"""The contenders, and how each is started as a process of its own."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from broker.core.messages import AgentStatus
+from broker.sandbox import keeper
+from broker.sandbox.broker_process import open_broker
+from broker.sandbox.central_server import CentralServer
+from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.bench.setting import AGENTS
+
+ROOT = Path(__file__).parents[2]
+PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+OUR_PREFETCH = 1000
+_CLOSE_TIMEOUT = 2 * keeper.GRACE
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to route messages.
+
+    Attributes:
+        name: Its short name.
+        title: What it is, for people.
+        keeps_order: Whether it promises the order of the input in the output.
+        module: The program in `bench.contenders`; None for the broker itself.
+        interpreter: What runs it.
+    """
+
+    name: str
+    title: str
+    keeps_order: bool
+    module: str | None = None
+    interpreter: str = str(PEER_PYTHON)
+
+
+BROKER = Contender("broker", "this broker", keeps_order=True)
+ONE_LOOP = Contender(
+    "one-loop", "its AMQP half in one asyncio loop", True, "one_loop", sys.executable
+)
+AIO_PIKA = Contender("aio-pika", "aio-pika, idiomatic", False, "aio_pika_robust")
+FASTSTREAM = Contender("faststream", "FastStream, idiomatic", False, "faststream_subscriber")
+PIKA = Contender("pika", "pika, one confirm at a time", True, "pika_confirms")
+RECONNECTING = Contender(
+    "reconnecting", "a connection per publish (pika)", True, "connection_per_publish"
+)
+CONTENDERS = (BROKER, ONE_LOOP, AIO_PIKA, FASTSTREAM, PIKA, RECONNECTING)
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where the contenders run.
+
+    Attributes:
+        node: The RabbitMQ node.
+        server: The stand-in for the central server, with `AGENTS` online.
+        log_directory: Where what they say is written.
+    """
+
+    node: RabbitmqNode
+    server: CentralServer
+    log_directory: Path
+
+    def bring_agents_online(self) -> None:
+        """Tell the central server who is online."""
+        self.server.update(*(AgentStatus(agent, agent, is_online=True) for agent in AGENTS))
+
+    @asynccontextmanager
+    async def running(
+        self, contender: Contender, *, prefetch: int = OUR_PREFETCH
+    ) -> AsyncIterator[int]:
+        """Run a contender for the length of the context; it may be ended by force.
+
+        Args:
+            contender: Which.
+            prefetch: Of the broker and its AMQP half; the others have their own.
+
+        Yields:
+            Its process id.
+        """
+        if contender.module is None:
+            settings = {
+                "AMQP_URL": self.node.url,
+                "WEBSOCKET_URL": self.server.url,
+                "BROKER_PREFETCH": str(prefetch),
+                "BROKER_HTTP_PORT": "off",
+            }
+            async with open_broker(self.log_directory, settings) as broker:
+                yield broker.pid
+                await broker.stop()
+            return
+        command = (contender.interpreter, "-m", f"tests.bench.contenders.{contender.module}")
+        async with _kept((*command, self.node.url, str(prefetch)), self._log(contender)) as pid:
+            yield pid
+
+    def last_words(self, contender: Contender) -> str:
+        """Return the last line of a contender's log."""
+        lines = self._log(contender).read_text(encoding="utf-8", errors="replace").splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def _log(self, contender: Contender) -> Path:
+        # Under the name that `open_broker` gives to the broker's.
+        return self.log_directory / f"{contender.name}.log"
+
+
+@asynccontextmanager
+async def _kept(command: tuple[str, ...], log: Path) -> AsyncIterator[int]:
+    # Under a keeper, so that it ends with this process, however that ends.
+    with log.open("ab") as output:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-P", "-m", keeper.__name__, "--", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        reported = b""
+        async for received in process.stdout:
+            reported += received
+            if reported.endswith(b"\n"):
+                break
+        yield int(reported)
+    finally:
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await process.stdin.aclose()
+            await process.wait()

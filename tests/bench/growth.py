@@ -1,0 +1,125 @@
+"""What the registry costs with many agents, measured in a process of its own.
+
+python -m tests.bench.growth AGENTS... writes one JSON array of `Growth`.
+"""
+
+import gc
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from itertools import pairwise
+from random import random
+from timeit import Timer
+
+import msgspec
+
+from broker.core import codec, status_update
+from broker.core.messages import ChatMessage, Rejected, StatusUpdate
+from broker.core.policy import route
+from broker.core.registry import AgentRegistry
+from tests.bench.results import Growth
+
+_REPEATS = 5
+
+
+def growth(agents: int) -> Growth:
+    """Measure with so many agents, half of whom go offline and come back."""
+    frame = status_frame(agents)
+    decode_seconds, update = _timed(lambda: _decoded(frame))
+    registry = AgentRegistry(agents)
+    registry.apply(update)
+    slices = _slices(registry, update)
+    message = ChatMessage("TEXT", {}, _agent_id(0))
+    toggled = [_delta(agents // 2, is_online=online) for online in (False, True)]
+
+    def apply_two_deltas() -> None:
+        for delta in toggled:
+            registry.apply(delta)
+
+    return Growth(
+        agents=agents,
+        route_microseconds=_microseconds(lambda: route(message, registry, random)),
+        delta_microseconds=_microseconds(apply_two_deltas) / 2,
+        full_update_milliseconds=sum(slices) * 1e3,
+        longest_slice_milliseconds=max(slices) * 1e3,
+        decode_milliseconds=decode_seconds * 1e3,
+        bytes_per_agent=_bytes_per_agent(frame, agents),
+    )
+
+
+def _slices(registry: AgentRegistry, update: StatusUpdate) -> list[float]:
+    """Apply a full update and return the seconds between its pauses."""
+    times = [time.perf_counter()]
+    times.extend(time.perf_counter() for _ in registry.applying(update))
+    times.append(time.perf_counter())
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+def _bytes_per_agent(frame: str, agents: int) -> float:
+    gc.collect()
+    tracemalloc.start()
+    registry = AgentRegistry(agents)
+    registry.apply(_decoded(frame))
+    # The update is gone by now; the strings that the registry keeps of it are counted.
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    if registry.known_count != agents:
+        raise RuntimeError("agents are missing")
+    return kept / agents
+
+
+def _decoded(frame: str) -> StatusUpdate:
+    decoded = codec.decode_frame(frame)
+    if isinstance(decoded, Rejected):
+        raise TypeError(decoded.error)
+    update = status_update.decode_status_update(decoded[1])
+    if isinstance(update, Rejected):
+        raise TypeError(update.error)
+    return update
+
+
+def _delta(number: int, *, is_online: bool) -> StatusUpdate:
+    return _decoded(_frame([_entry(number, is_online=is_online)], is_full=False))
+
+
+def status_frame(agents: int) -> str:
+    """Return a full status update that names so many agents, as the server sends it."""
+    return _frame([_entry(number, is_online=True) for number in range(agents)], is_full=True)
+
+
+def _frame(entries: list[dict[str, object]], *, is_full: bool) -> str:
+    return msgspec.json.encode(
+        {"message_type": "AGENT_STATUS_UPDATE", "agents": entries, "is_full_update": is_full}
+    ).decode()
+
+
+def _entry(number: int, *, is_online: bool) -> dict[str, object]:
+    return {
+        "agent_id": _agent_id(number),
+        "agent_name": f"Agent {number}",
+        "is_online": is_online,
+        "last_seen": "2026-01-01T00:00:00.000000Z",
+    }
+
+
+def _agent_id(number: int) -> str:
+    return f"agent-{number:07}"
+
+
+def _timed[T](function: Callable[[], T]) -> tuple[float, T]:
+    started = time.perf_counter()
+    result = function()
+    return time.perf_counter() - started, result
+
+
+def _microseconds(function: Callable[[], object]) -> float:
+    timer = Timer(function)
+    times, _ = timer.autorange()
+    return min(timer.repeat(_REPEATS, times)) / times * 1e6
+
+
+if __name__ == "__main__":
+    measured = [growth(int(agents)) for agents in sys.argv[1:]]
+    sys.stdout.buffer.write(msgspec.json.encode(measured))

@@ -1,0 +1,57 @@
+"""How long a message takes from its publish into the input queue to its arrival in the output."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from tests.bench.field import ROOT, Contender, Field
+from tests.bench.results import Latency
+from tests.bench.setting import DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
+from tests.bench.wire import Wire
+
+type Drive = Callable[[str, float, float], Awaitable[Latency]]
+"""Takes what to call the load, messages per second, and seconds."""
+
+
+async def measure(
+    field: Field, contender: Contender, load: str, *, rate: float, seconds: float
+) -> Latency:
+    """Run a contender, and send messages through it at a steady rate.
+
+    Args:
+        field: Where the contender runs.
+        contender: Which.
+        load: What to call the rate.
+        rate: Messages per second.
+        seconds: How long it is held.
+    """
+    async with driven(field, contender) as drive:
+        return await drive(load, rate, seconds)
+
+
+@asynccontextmanager
+async def driven(field: Field, contender: Contender) -> AsyncIterator[Drive]:
+    """Run a contender, and yield what sends messages through it at a steady rate."""
+    host, port = field.node.host, field.node.port
+
+    async def drive(load: str, rate: float, seconds: float) -> Latency:
+        point = Latency(contender.name, load, rate, int(rate * seconds))
+        # In a process of its own: the stand-in server in this one would hold up the clock.
+        completed = await trio.run_process(
+            [sys.executable, "-m", "tests.bench.pace", host, str(port)],
+            stdin=msgspec.json.encode(point),
+            capture_stdout=True,
+            cwd=ROOT,
+        )
+        return msgspec.json.decode(completed.stdout, type=Latency)
+
+    with Wire(host, port) as wire:
+        for queue in (INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE):
+            wire.make_anew(queue)
+    async with field.running(contender):
+        # The first message shows that the contender is there.
+        await drive("start", 10, 0.1)
+        yield drive

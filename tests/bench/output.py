@@ -1,0 +1,42 @@
+"""Writes the results: raw figures, tables, plots, and the document of a full run."""
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from tests.bench.document import renew
+from tests.bench.field import PEER_PYTHON, ROOT
+from tests.bench.report import markdown
+from tests.bench.results import Results
+
+_DOCUMENT = ROOT / "docs" / "performance.md"
+
+
+def write(results: Results, directory: Path, *, into_documents: bool) -> None:
+    """Write everything.
+
+    Args:
+        results: The results.
+        directory: Where to; made if need be.
+        into_documents: Whether to renew docs/performance.md, too.
+    """
+    write_raw(results, directory)
+    (directory / "results.md").write_text(markdown(results), encoding="utf-8")
+    if into_documents:
+        write_raw(results, _DOCUMENT.parent / _DOCUMENT.stem)
+        renew(_DOCUMENT, markdown(results))
+
+
+def write_raw(results: object, directory: Path) -> None:
+    """Write the raw figures, and draw them.
+
+    Args:
+        results: What `bench.plots` draws.
+        directory: Where to; made if need be.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    raw = directory / "results.json"
+    raw.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    plots = Path(__file__).with_name("plots.py")
+    subprocess.run([PEER_PYTHON, plots, raw, directory], check=True)

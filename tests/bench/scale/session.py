@@ -1,0 +1,55 @@
+"""One call: a node, a cluster, and every layout in turn."""
+
+import os
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from rich.progress import Progress
+
+from broker.core.messages import AgentStatus
+from broker.sandbox.central_server import open_central_server
+from broker.sandbox.cluster import open_rabbitmq_cluster
+from broker.sandbox.rabbitmq import open_rabbitmq_node
+from tests.bench.machine import describe
+from tests.bench.scale.measure import measure
+from tests.bench.scale.plan import CLUSTER, ScalePlan
+from tests.bench.scale.registry import registry_costs
+from tests.bench.scale.results import ScaleResults, title
+from tests.bench.scale.site import Site, process_id, without_status
+from tests.bench.setting import AGENTS
+
+_AGENTS = 100_000
+"""With how many the registry is measured."""
+
+
+async def measure_scale(plan: ScalePlan, progress: Progress) -> ScaleResults:
+    """Measure all layouts, one thing at a time.
+
+    The single node and the cluster run all the time, so that layouts can take turns whatever
+    they need; a node that has nothing to do costs next to nothing.
+
+    Args:
+        plan: Which layouts, and how often.
+        progress: Where to show how far it is.
+    """
+    async with AsyncExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        node = await stack.enter_async_context(open_rabbitmq_node())
+        cluster = await stack.enter_async_context(open_rabbitmq_cluster(size=CLUSTER))
+        server = await stack.enter_async_context(open_central_server(answer=without_status))
+        server.update(*(AgentStatus(agent, agent, is_online=True) for agent in AGENTS))
+        results = ScaleResults(await describe(node), os.cpu_count() or 1)
+        sites = {
+            len(nodes): Site(nodes, [await process_id(one) for one in nodes], server, logs)
+            for nodes in ([node], cluster.nodes)
+        }
+        task = progress.add_task("scale", total=plan.rounds * len(plan.layouts))
+        for _ in range(plan.rounds):
+            for layout in plan.layouts:
+                progress.update(task, description=f"scale: {title(layout)}")
+                run = await measure(sites[layout.nodes], layout, plan.messages_of(layout))
+                results.runs.append(run)
+                progress.advance(task)
+        results.registry = await registry_costs(_AGENTS)
+    return results

@@ -1,0 +1,44 @@
+from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from broker.sandbox.rabbitmq import RabbitmqNode, free_ports, open_rabbitmq_node
+from tests.cli.mailroom import Mailroom
+
+
+@pytest.fixture
+async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
+    with start_blocking_portal("asyncio") as portal:
+        mailroom = Mailroom(rabbitmq, portal)
+        await mailroom.open()
+        yield mailroom
+
+
+@pytest.fixture
+async def fragile_mailroom(fragile_node: RabbitmqNode) -> AsyncIterator[Mailroom]:
+    with start_blocking_portal("asyncio") as portal:
+        mailroom = Mailroom(fragile_node, portal)
+        await mailroom.open()
+        yield mailroom
+
+
+class ManagedNode(NamedTuple):
+    """A node with the management plugin, and the address of its API."""
+
+    node: RabbitmqNode
+    url: str
+
+
+@pytest.fixture(scope="session")
+def managed() -> Iterator[ManagedNode]:
+    [port] = free_ports(1)
+    config = f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n"
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(
+            open_rabbitmq_node(config=config, plugins=("rabbitmq_management",))
+        ) as node,
+    ):
+        yield ManagedNode(node, f"http://127.0.0.1:{port}")

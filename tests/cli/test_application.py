@@ -1,0 +1,550 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import trustme
+
+from broker import __main__, __version__
+from broker.cli.application import execute
+from broker.settings import Settings
+from broker.settings.options import options
+
+HIDDEN = "Tr0ub4dor"
+
+# Each is wrong by itself. Those of a group concern different variables, so that one process
+# reports them all; what concerns several variables is seen only when all are sound by themselves.
+WRONG_TOGETHER: list[dict[str, str]] = [
+    {
+        "RABBITMQ_HOST": "rabbit,,hare",
+        "RABBITMQ_PORT": "0",
+        "RABBITMQ_USER": "a\nb",
+        "RABBITMQ_PASSWORD": f"{HIDDEN}\n",
+        "RABBITMQ_VHOST": "v" * 256,
+        "AMQP_URL": f"http://me:{HIDDEN}@rabbit/",
+        "AMQP_CA_FILE": "/none/such",
+        "AMQP_CERT_FILE": "/",
+        "AMQP_KEY_FILE": "/none/such",
+        "WEBSOCKET_URL": "http://server/ws",
+        "WEBSOCKET_CA_FILE": "/dev/null",
+        "WEBSOCKET_ORIGIN": "https://chat\r\nX: y",
+        "WEBSOCKET_SUBPROTOCOL": "a b",
+        "BROKER_WEBSOCKET_TOKEN": f"{HIDDEN}\r\nX: y",
+        "BROKER_FOLLOW_ADVERTISED_URL": "maybe",
+        "BROKER_WEBSOCKET_MAX_BYTES": "1",
+        "BROKER_WEBSOCKET_SILENCE": "inf",
+        "BROKER_NAME": "a\x1b[2J",
+        "BROKER_INPUT_QUEUE": "amq.direct",
+        "BROKER_OUTPUT_QUEUE": "q" * 256,
+        "BROKER_METADATA_QUEUE": "a\tb",
+        "BROKER_PREFETCH": "65536",
+        "BROKER_MAX_MESSAGE_BYTES": "134217729",
+        "BROKER_MAX_AGENTS": "all",
+        "BROKER_MAX_HOPS": "1.5",
+        "BROKER_REGISTRY_TTL": "nan",
+        "BROKER_SHUTDOWN_TIMEOUT": "0",
+        "BROKER_LOG_LEVEL": "loud",
+        "BROKER_LOG_FORMAT": "xml",
+    },
+    {
+        "RABBITMQ_PASSWORD_FILE": "/none/such",
+        "AMQP_URL_FILE": "/",
+        "BROKER_WEBSOCKET_TOKEN_FILE": "/dev/null",
+        "RABBITMQ_PORT": "amqp",
+        "RABBITMQ_HOST": f"amqp://me:{HIDDEN}@rabbit",
+        "WEBSOCKET_URL": f"ws://me:{HIDDEN}@server/ws",
+        "BROKER_REGISTRY_TTL": "-1",
+        "BROKER_PREFETCH": "many",
+    },
+    {"AMQP_URL": f"amqps://me:{HIDDEN}@rabbit/?cafile=x"},
+    {"AMQP_URL": f"amqp://me:{HIDDEN}@rabbit:99999/"},
+    {"BROKER_INPUT_QUEUE": "q", "BROKER_OUTPUT_QUEUE": "q"},
+    {"BROKER_INPUT_QUEUE": "a,a"},
+]
+
+
+COMMANDS = {
+    "run": "Run the broker until SIGINT, SIGTERM or SIGHUP",
+    "check": "Check RabbitMQ, the central server and the HTTP port",
+    "config": "Show every setting",
+    "status": "Show the status of a running broker",
+    "send": "Send a chat message",
+    "dead-letters": "Look at dead letters",
+    "queues": "Look at the broker's durable queues",
+    "asyncapi": "Print the contract",
+    "completion": "Print a script",
+    "sandbox": "Try the broker",
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no variable and no `.env` from outside, and room for the help."""
+    for option in options():
+        monkeypatch.delenv(option.variable, raising=False)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what fails at exit
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that the service was run with; it returns 1."""
+    calls: list[Settings] = []
+    service = ModuleType("broker.service")
+
+    def run(settings: Settings) -> int:
+        calls.append(settings)
+        return 1
+
+    vars(service)["run"] = run
+    monkeypatch.setitem(sys.modules, "broker.service", service)
+    return calls
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The arguments that the sandbox was run with; it returns 1."""
+    calls: list[dict[str, Any]] = []
+    command = ModuleType("broker.sandbox.command")
+
+    def run(**arguments: Any) -> int:
+        calls.append(arguments)
+        return 1
+
+    vars(command)["run"] = run
+    monkeypatch.setitem(sys.modules, "broker.sandbox.command", command)
+    return calls
+
+
+def start(
+    *arguments: str, variables: Mapping[str, str] | None = None, **streams: Any
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "broker", *arguments],
+        env=os.environ | dict(variables or {}),
+        check=False,
+        text=True,
+        errors="replace",
+        timeout=60,
+        **(streams or {"capture_output": True}),
+    )
+
+
+class TestRun:
+    @pytest.mark.parametrize("command", [[], ["run"]])
+    def test_options_become_settings(
+        self, command: list[str], served: list[Settings], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RABBITMQ_HOST", "from-environment")
+        monkeypatch.setenv("BROKER_NAME", "from-environment")
+        line = [*command, "--rabbitmq-host", "rabbit", "--broker-prefetch=7"]
+        assert execute([*line, "--broker-follow-advertised-url", "true"]) == 1
+        [settings] = served
+        assert settings.rabbitmq_host == "rabbit"
+        assert settings.broker_prefetch == 7
+        assert settings.broker_follow_advertised_url
+        assert settings.broker_name == "from-environment"
+
+    @pytest.mark.parametrize("command", [[], ["run"]])
+    def test_without_options(self, command: list[str], served: list[Settings]) -> None:
+        assert execute(command) == 1
+        assert [settings.rabbitmq_host for settings in served] == ["localhost"]
+
+    def test_every_setting_is_an_option(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for option in options():
+            flag = "--" + option.name.replace("_", "-")
+            # A value that is wrong for most, and an unknown option for none.
+            execute([f"{flag}=\x7f", "--rabbitmq-port=0"])
+            errors = capsys.readouterr().err
+            assert "unknown" not in errors.lower()
+            assert "RABBITMQ_PORT" in errors or "multiple times" in errors
+
+    def test_secrets_from_a_file(self, served: list[Settings], tmp_path: Path) -> None:
+        (tmp_path / "password").write_text("hunter2\n")
+        assert execute(["--rabbitmq-password-file", str(tmp_path / "password")]) == 1
+        assert served[0].rabbitmq_password == "hunter2"
+
+    def test_values_may_begin_with_a_hyphen(self, served: list[Settings]) -> None:
+        assert execute(["--rabbitmq-password=-x"]) == 1
+        assert served[0].rabbitmq_password == "-x"
+
+    def test_a_failure_of_the_service_is_not_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        service = ModuleType("broker.service")
+
+        def run(_: Settings) -> int:
+            raise BrokenPipeError
+
+        vars(service)["run"] = run
+        monkeypatch.setitem(sys.modules, "broker.service", service)
+        with pytest.raises(BrokenPipeError):
+            execute([])
+
+
+class TestSandbox:
+    def test_defaults(self, played: list[dict[str, Any]]) -> None:
+        assert execute(["sandbox"]) == 1
+        assert played == [{"agents": 5, "messages": None, "seed": None, "malformed": 0}]
+
+    def test_options(self, played: list[dict[str, Any]]) -> None:
+        line = "sandbox --agents 2 --messages 1 --seed -3 --malformed 12.5"
+        assert execute(line.split()) == 1
+        assert played == [{"agents": 2, "messages": 1, "seed": -3, "malformed": 12.5}]
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--agents", "1"], "--agents must be from 2 to 1000"),
+            (["--agents", "two"], "--agents must be a number"),
+            (["--agents"], "--agents requires an argument"),
+            (["--messages", "0"], "--messages must be at least 1"),
+            (["--seed", "x"], "--seed must be a number"),
+            (["--malformed", "100.5"], "--malformed must be from 0 to 100"),
+            (["--malformed", "-1"], "--malformed must be from 0 to 100"),
+            (["--malformed", "nan"], "--malformed must be from 0 to 100"),
+            (["--rabbitmq-host", "x"], "--rabbitmq-host"),
+        ],
+    )
+    def test_wrong_usage(
+        self,
+        arguments: list[str],
+        said: str,
+        played: list[dict[str, Any]],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert execute(["sandbox", *arguments]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("broker: ")
+        assert said in line
+        assert played == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "unknown command 'rnu'"),
+        (["run", HIDDEN], "unexpected argument"),
+        (["--rabbitmq-password", "my", HIDDEN], "unexpected argument"),
+        (["--no-such-option", "x"], "--no-such-option"),
+        ([f"--no-such-option={HIDDEN}"], "--no-such-option"),
+        (["--no\x1b[2J\nsuch"], r"--no\x1b[2J\nsuch"),
+        ([f"-p{HIDDEN}"], "unknown option"),
+        (["--rabbitmq-host"], "--rabbitmq-host requires an argument"),
+        (["--rabbitmq-host", "--broker-name", "x"], "--rabbitmq-host requires an argument"),
+        (["--broker-name", "a", "--broker-name", "b"], "multiple times"),
+        (["--rabbitmq-port", "0"], "RABBITMQ_PORT must be a port"),
+        (["run", "--rabbitmq-port", "x\ny"], r"RABBITMQ_PORT must be a port"),
+        (["statsu", "--url", HIDDEN], "unknown command 'statsu', did you mean status?"),
+        (["send", "text", "send"], "unexpected argument"),
+        (["send"], "requires an argument"),
+        (["check", HIDDEN], "unexpected argument"),
+        (["check", f"--no-such-option={HIDDEN}"], "--no-such-option"),
+        (["check", "--format", HIDDEN], "--format must be text or json"),
+        (["check", f"--register={HIDDEN}"], "--register must be without a value"),
+        (["dead-letters", HIDDEN], "unknown command, try broker dead-letters --help"),
+        (["dead-letters", "--amqp-url", HIDDEN, "list"], "try broker dead-letters --help"),
+        (["dead-letters", "list", HIDDEN], "unexpected argument"),
+        (["completion", HIDDEN], "must be bash or zsh or fish"),
+    ],
+)
+def test_wrong_usage(
+    arguments: list[str],
+    said: str,
+    served: list[Settings],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert execute(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    [line] = captured.err.splitlines()
+    assert line.startswith("broker: ")
+    assert said in line
+    assert HIDDEN not in line
+    assert served == []
+
+
+@pytest.mark.parametrize("variables", WRONG_TOGETHER)
+def test_a_process_with_a_wrong_configuration(variables: dict[str, str]) -> None:
+    process = start(variables=variables)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert HIDDEN not in process.stderr
+    lines = process.stderr.splitlines()
+    if len(variables) == 2:  # a disagreement
+        assert lines == [f"broker: {' and '.join(variables)} must be different queues, not all 'q'"]
+        return
+    assert len(lines) == len(variables)
+    for variable in variables:
+        assert any(line.startswith(f"broker: {variable} must ") for line in lines), variable
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [(name, value) for group in WRONG_TOGETHER for name, value in group.items() if len(group) != 2],
+)
+def test_each_wrong_value_alone_is_enough(
+    variable: str,
+    value: str,
+    served: list[Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert execute([]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"broker: {variable} must ")
+    assert served == []
+
+
+def test_a_process_with_tls_files_but_no_tls(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / ".env").write_text("AMQP_CA_FILE=ca.pem\nWEBSOCKET_CA_FILE=ca.pem\n")
+    process = start()
+    assert process.returncode == 2
+    assert [line.split()[1] for line in process.stderr.splitlines()] == [
+        "AMQP_CA_FILE",
+        "WEBSOCKET_CA_FILE",
+    ]
+
+
+class TestHelp:
+    @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["run", "--help"]])
+    def test_every_option_with_variable_and_default(
+        self, arguments: list[str], served: list[Settings], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert execute(arguments) == 0
+        # Undo the wrapping: the frame and its padding.
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        for option in options():
+            assert f"--{option.name.replace('_', '-')} " in text
+            assert f"[variable: {option.variable}]" in text
+            if option.default is not None:
+                assert f"[variable: {option.variable}] [default: {option.default}]" in text
+        assert "prefer the variable or RABBITMQ_PASSWORD_FILE" in text
+        assert served == []
+
+    def test_names_stay_whole_on_a_narrow_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        assert execute(["--help"]) == 0
+        assert "--broker-follow-advertised-url" in capsys.readouterr().out
+
+    def test_sandbox(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute(["sandbox", "--help"]) == 0
+        text = capsys.readouterr().out
+        for option in ("--agents", "--messages", "--seed", "--malformed"):
+            assert option in text
+        assert "RABBITMQ_HOST" not in text
+
+    def test_commands_are_listed_with_a_line_each(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute(["--help"]) == 0
+        lines = [line.strip("│ ").split() for line in capsys.readouterr().out.splitlines()]
+        listed = {words[0]: words[1:] for words in lines if words and words[0] in COMMANDS}
+        assert listed.keys() == COMMANDS.keys()
+        for command, words in listed.items():
+            assert " ".join(words).startswith(COMMANDS[command])
+            assert words[-1].endswith(".")
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_each_command_has_help(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(f"Usage: broker {command}")
+        assert COMMANDS[command] in text
+
+    @pytest.mark.parametrize("command", ["check", "config", "status", "send"])
+    def test_settings_are_apart_from_a_commands_own_options(
+        self, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert execute([command, "--help"]) == 0
+        own, settings = capsys.readouterr().out.split("─ Settings ─")
+        assert "--format" in own
+        assert "--rabbitmq-host" in settings
+        assert "--format" not in settings
+
+    def test_check_tells_that_it_is_safe(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute(["check", "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert "safe beside a running broker" in text
+        assert "registers as 'BROKER_NAME (check)', or not at all with --no-register" in text
+
+
+class TestProcess:
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        process = start("--version")
+        assert (process.returncode, process.stdout) == (0, f"{__version__}\n")
+        assert execute(["run", "--version"]) == 0
+        assert capsys.readouterr().out == f"{__version__}\n"
+
+    def test_version_imports_nothing_heavy(self) -> None:
+        code = (
+            "import sys; from broker.__main__ import main; sys.argv[1:] = ['--version']\n"
+            "try: main()\n"
+            "except SystemExit: print(sorted({'dotenv', 'trio', 'cyclopts'} & set(sys.modules)))"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert process.stdout == f"{__version__}\n[]\n"
+
+    def test_help_imports_no_service(self) -> None:
+        code = (
+            "import sys; from broker.cli.application import execute; execute(['--help'])\n"
+            "print('loaded', sorted({'trio', 'aiormq', 'structlog'} & set(sys.modules)))"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert process.stdout.endswith("loaded []\n")
+
+    @pytest.mark.parametrize("arguments", [["--rabbitmq-port=0"], ["--help"]])
+    def test_no_other_command_is_loaded(self, arguments: list[str]) -> None:
+        code = (
+            f"import sys; from broker.cli.application import execute; execute({arguments})\n"
+            "own = {f'broker.cli{one}'"
+            " for one in ('', '.application', '.run', '.taking_settings')}\n"
+            "loaded = {name for name in sys.modules if name.startswith('broker.cli')}\n"
+            "print('loaded', sorted(loaded - own))"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert process.stdout.endswith("loaded []\n")
+
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [
+            (["--version"], 0),
+            (["--rabbitmq-port=0"], 2),
+            (["--help"], 1),
+            (["config", "--env"], 0),
+            (["completion", "bash"], 0),
+            (["asyncapi"], 0),
+        ],
+    )
+    def test_nobody_reads(self, arguments: list[str], code: int) -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            process = start(*arguments, stdout=writer, stderr=subprocess.PIPE)
+            assert process.returncode == code
+            assert "Traceback" not in process.stderr
+            assert "Exception" not in process.stderr
+            # The same with nobody reading the errors.
+            assert start(*arguments, stdout=writer, stderr=writer).returncode == code
+        finally:
+            os.close(writer)
+
+    def test_what_the_terminal_cannot_show_is_escaped(self) -> None:
+        process = start(
+            "config", "--broker-name", "caf\u00e9 \u2013", variables={"PYTHONIOENCODING": "latin-1"}
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        assert r"\u2013" in process.stdout
+
+    @pytest.mark.parametrize(("arguments", "code"), [("--version", 0), ("--rabbitmq-port=0", 2)])
+    def test_streams_closed_before_the_start(self, arguments: str, code: int) -> None:
+        line = f'exec "$0" -m broker {arguments} >&- 2>&-'
+        process = subprocess.run(["sh", "-c", line, sys.executable], check=False, timeout=60)  # noqa: S607 - every POSIX system's
+        assert process.returncode == code
+
+
+@pytest.fixture(scope="module")
+def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("completion") / "broker.bash"
+    script.write_text(start("completion", "bash").stdout)
+    return script
+
+
+class TestCompletion:
+    def test_is_a_bash_script(self, bash_script: Path) -> None:
+        process = subprocess.run(
+            ["bash", "-n", str(bash_script)],  # noqa: S607 - any bash
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        assert process.stderr == b""
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_names_every_command(self, shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert execute(["completion", shell]) == 0
+        script = capsys.readouterr().out
+        for command in (*COMMANDS, "replay"):
+            assert command in script
+        assert "--broker-prefetch" in script or "-l broker-prefetch" in script
+
+    @pytest.mark.parametrize(
+        ("line", "completed"),
+        [
+            ("broker che", "check"),
+            ("broker sta", "status"),
+            ("broker dead-letters re", "replay"),
+            ("broker --broker-pre", "--broker-prefetch"),
+            ("broker check --for", "--format"),
+            ("broker check --format j", "json"),
+            ("broker completion f", "fish"),
+        ],
+    )
+    def test_in_a_bash(self, line: str, completed: str, bash_script: Path) -> None:
+        # As bash itself calls the function when somebody presses the tab key.
+        code = """
+            source "$1"
+            [[ $(complete -p broker) == "complete -F _broker broker" ]] || exit 1
+            COMP_WORDS=($2) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _broker broker "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "${COMPREPLY[*]}"
+        """
+        process = subprocess.run(
+            ["bash", "--norc", "-c", code, "bash", str(bash_script), line],  # noqa: S607 - any bash
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (process.stdout.split(), process.stderr) == ([completed], "")
+
+
+class TestMain:
+    @pytest.fixture(autouse=True)
+    def no_arguments(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "argv", ["broker"])
+
+    def test_exit_code_of_the_service(self, served: list[Settings]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            __main__.main()
+        assert caught.value.code == 1
+        assert len(served) == 1
+
+    def test_interrupt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        service = ModuleType("broker.service")
+
+        def run(_: Settings) -> None:
+            # Not by the signal: what is started in the background ignores it.
+            signal.default_int_handler(signal.SIGINT, None)
+
+        vars(service)["run"] = run
+        monkeypatch.setitem(sys.modules, "broker.service", service)
+        with pytest.raises(SystemExit) as caught:
+            __main__.main()
+        assert caught.value.code == 130
+
+    def test_a_broken_stream_goes_to_the_null_device(
+        self, served: list[Settings], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            stream.write("for nobody")
+            with pytest.raises(SystemExit) as caught:
+                __main__.main()
+            assert caught.value.code == 1
+            assert len(served) == 1
+            assert os.path.samestat(os.fstat(writer), os.stat(os.devnull))  # noqa: PTH116 - no path

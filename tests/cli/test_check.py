@@ -1,0 +1,880 @@
+"""`broker check` against real peers: each sentence that people see, and that nothing is left."""
+
+import errno
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+import trio
+import trustme
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelAccessRefused, ChannelClosed
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+import broker.amqp.connection
+import broker.central.websocket
+from broker.amqp.admin import probe as probing
+from broker.amqp.connection import Connection
+from broker.central import ServerAddress
+from broker.central import session as central_session
+from broker.cli import fetch as fetching
+from broker.cli.check import run_checks
+from broker.cli.checks import reach as reaching
+from broker.cli.checks.http_port import check_http_port
+from broker.cli.checks.item import Item
+from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
+from broker.cli.checks.server import check_server
+from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
+from broker.net.tls import TlsFiles
+from broker.sandbox.central_server import Answer, CentralServer, open_central_server
+from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.settings import load_settings
+from broker.settings.options import options
+from tests.amqp.raw_amqp import RawRabbitmq
+from tests.faults.proxy import open_proxy
+from tests.lab.certificates import refused_certificate
+from tests.lab.tls_listener import open_tls_listener
+
+HOST = "127.0.0.1"
+PATIENCE = 60.0
+HIDDEN = "Tr0ub4dor"
+NAME = "B (check)"
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in options():
+        monkeypatch.delenv(option.variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal("asyncio") as portal:
+        yield portal
+
+
+@pytest.fixture
+def endpoint(rabbitmq: RabbitmqNode) -> AmqpEndpoint:
+    (endpoint,) = parse_amqp_urls(rabbitmq.url)
+    return endpoint
+
+
+@pytest.fixture
+def raw(portal: BlockingPortal, rabbitmq: RabbitmqNode) -> RawRabbitmq:
+    return RawRabbitmq(portal, rabbitmq.url)
+
+
+@pytest.fixture
+def wanted() -> Wanted:
+    """Queues that no other test uses."""
+    number = uuid4().hex[:8]
+    return Wanted(
+        name=NAME,
+        consumed=(f"input.{number}", f"metadata-{number}"),
+        published=(f"output-{number}",),
+        exchange=f"events.{number}",
+        has_url=False,
+    )
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA, tmp_path: Path) -> TlsFiles:
+    """A client that trusts the authority."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return TlsFiles(tmp_path / "ca.pem")
+
+
+def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    return context
+
+
+def broken(items: Sequence[Item]) -> Item:
+    """Return the one item that failed, which is the last."""
+    assert all(item.ok for item in items[:-1])
+    assert not items[-1].ok
+    assert items[-1].advice
+    return items[-1]
+
+
+def closed_port() -> int:
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class NoNames(trio.abc.HostnameResolver):
+    """A name service that knows no name, and says so at once."""
+
+    async def getaddrinfo(self, *_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def getnameinfo(self, *_: object) -> NoReturn:
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def open_listener(answer: bytes = b"") -> AsyncIterator[int]:
+    """Listen, and answer whatever is said with the same bytes; yields the port."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            while await stream.receive_some():
+                await stream.send_all(answer)
+
+    [listener] = await trio.open_tcp_listeners(0, host=HOST)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        yield listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+class TestRabbitmq:
+    async def test_all_holds(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
+    ) -> None:
+        await raw.declare(wanted.consumed[0])
+        await raw.publish(wanted.consumed[0], b"1", b"2")
+        items = await check_rabbitmq(portal, endpoint, wanted)
+        assert [(item.name, item.found, item.ok) for item in items] == [
+            ("connection", f"{HOST}:{endpoint.port} answers", True),
+            ("login", "user 'guest' may log in", True),
+            ("virtual host", "'/' is there for that user", True),
+            (f"queue {wanted.consumed[0]}", "exists, durable", True),
+            (f"queue {wanted.consumed[1]}", "missing; the broker will create it", True),
+            (f"queue {wanted.published[0]}", "missing; the broker will create it", True),
+            (f"exchange {wanted.exchange}", "missing; the broker will create it", True),
+            ("permissions", "user 'guest' may do all the broker needs", True),
+            ("alarms", "none, messages are taken", True),
+        ]
+        assert {item.subject for item in items} == {f"RabbitMQ {HOST}:{endpoint.port}"}
+        messages = await raw.take(wanted.consumed[0], 2)
+        assert [(one.body, one.redelivered) for one in messages] == [(b"1", False), (b"2", False)]
+
+    async def test_a_stream(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
+    ) -> None:
+        stream, other = wanted.consumed
+        await raw.declare(stream, **{"x-queue-type": "stream"})
+        await raw.declare(other, **{"x-queue-type": "quorum"})
+        items = {one.name: one for one in await check_rabbitmq(portal, endpoint, wanted)}
+        item = items[f"queue {stream}"]
+        assert not item.ok
+        assert item.found.startswith("it is a stream; ")
+        assert items[f"queue {other}"].ok
+
+    async def test_a_queue_that_rabbitmq_does_not_show(
+        self,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """As RabbitMQ 4.2.6 has it without the right to configure the queue."""
+        ask = probing._refusal  # noqa: SLF001 - the one place where requests are refused
+
+        async def refuse_to_look(
+            connection: Connection, request: Callable[[AbstractChannel], Awaitable[None]]
+        ) -> ChannelClosed | None:
+            if request.__name__ == "look":
+                return ChannelAccessRefused("ACCESS_REFUSED - configure access refused")
+            return await ask(connection, request)
+
+        monkeypatch.setattr(probing, "_refusal", refuse_to_look)
+        items = {one.name: one for one in await check_rabbitmq(portal, endpoint, wanted)}
+        item = items[f"queue {wanted.consumed[0]}"]
+        assert not item.ok
+        assert item.found == (
+            "RabbitMQ does not show it to 'guest'; the broker assumes that it exists"
+        )
+        assert item.advice == (
+            f"grant configure on {wanted.consumed[0]}, or make sure that it exists"
+        )
+
+    async def test_an_unknown_name(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+    ) -> None:
+        trio.socket.set_custom_hostname_resolver(NoNames())
+        elsewhere = replace(endpoint, host="no-such-host.invalid")
+        [item] = await check_rabbitmq(portal, elsewhere, wanted)
+        assert item.name == "connection"
+        assert item.found == (
+            "the name no-such-host.invalid cannot be resolved (Name or service not known)"
+        )
+        assert item.advice == "correct RABBITMQ_HOST and RABBITMQ_PORT, or the name service"
+
+    async def test_nobody_listens(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+    ) -> None:
+        port = closed_port()
+        items = await check_rabbitmq(portal, replace(endpoint, port=port), wanted)
+        item = broken(items)
+        assert item.found == f"{HOST}:{port} cannot be reached (Connection refused)"
+        assert item.advice == "start it there, or correct RABBITMQ_HOST and RABBITMQ_PORT"
+        [with_url] = await check_rabbitmq(
+            portal, replace(endpoint, port=port), replace(wanted, has_url=True)
+        )
+        assert with_url.advice == "start it there, or correct AMQP_URL"
+
+    async def test_no_answer(
+        self,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(reaching, "REACH_TIMEOUT", 0.1)
+
+        async def wait(*_: object) -> None:
+            await trio.sleep_forever()
+
+        monkeypatch.setattr(trio, "open_tcp_stream", wait)
+        [item] = await check_rabbitmq(portal, endpoint, wanted)
+        assert item.found == f"no answer from {HOST}:{endpoint.port} within 0.1 s"
+        assert item.advice is not None
+        assert "firewalls" in item.advice
+
+    @pytest.mark.parametrize(
+        ("what", "found", "advice"),
+        [
+            ("another authority", "unable to get local issuer", "AMQP_CA_FILE must name"),
+            ("expired", "certificate has expired", "renew it, or set this machine's clock"),
+            ("another host", "IP address mismatch", "connect by a name that the certificate"),
+        ],
+    )
+    async def test_a_refused_certificate(
+        self,
+        *,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        authority: trustme.CA,
+        trusting: TlsFiles,
+        what: str,
+        found: str,
+        advice: str,
+    ) -> None:
+        context = server_context(refused_certificate(what, authority))
+        async with open_proxy(endpoint.port, context) as proxy:
+            secured = replace(endpoint, port=proxy.port, tls=True)
+            item = broken(await check_rabbitmq(portal, secured, replace(wanted, tls=trusting)))
+        assert item.name == "TLS"
+        assert item.found.startswith("certificate verify failed: ")
+        assert found in item.found
+        assert item.advice is not None
+        assert item.advice.startswith(advice)
+
+    async def test_a_good_certificate(
+        self,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        authority: trustme.CA,
+        trusting: TlsFiles,
+    ) -> None:
+        context = server_context(authority.issue_cert(HOST))
+        async with open_proxy(endpoint.port, context) as proxy:
+            secured = replace(endpoint, port=proxy.port, tls=True)
+            items = await check_rabbitmq(portal, secured, replace(wanted, tls=trusting))
+        assert all(item.ok for item in items)
+        assert items[1].found == f"the certificate is valid for {HOST}"
+
+    async def test_a_certificate_is_wanted_of_the_broker(
+        self,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        authority: trustme.CA,
+        trusting: TlsFiles,
+    ) -> None:
+        context = server_context(authority.issue_cert(HOST))
+        context.verify_mode = ssl.CERT_REQUIRED
+        authority.configure_trust(context)
+        with open_tls_listener(context) as port:
+            secured = replace(endpoint, port=port, tls=True)
+            items = await check_rabbitmq(portal, secured, replace(wanted, tls=trusting))
+        item = items[-1]
+        assert item.name == "TLS"
+        assert item.found.startswith("the peer wants a client certificate (")
+        assert "certificate required" in item.found
+        assert item.advice == "AMQP_CERT_FILE must name one"
+
+    async def test_no_answer_to_tls(
+        self,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(reaching, "REACH_TIMEOUT", 0.2)
+        async with open_listener() as port:
+            secured = replace(endpoint, port=port, tls=True)
+            tls = TlsFiles()
+            item = broken(await check_rabbitmq(portal, secured, replace(wanted, tls=tls)))
+        assert (item.name, item.found) == ("TLS", "no answer to TLS in time")
+
+    async def test_tls_on_a_port_in_the_clear(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+    ) -> None:
+        secured = replace(endpoint, tls=True)
+        item = broken(await check_rabbitmq(portal, secured, replace(wanted, tls=TlsFiles())))
+        assert (item.name, item.found) == ("TLS", f"{HOST}:{endpoint.port} speaks no TLS")
+        assert item.advice == "AMQP_URL must name the port with TLS, or begin with amqp://"
+
+    async def test_in_the_clear_on_a_tls_port(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, authority: trustme.CA
+    ) -> None:
+        context = server_context(authority.issue_cert(HOST))
+        async with open_proxy(endpoint.port, context) as proxy:
+            items = await check_rabbitmq(portal, replace(endpoint, port=proxy.port), wanted)
+        item = broken(items)
+        assert item.name == "TLS"
+        assert "speaks TLS, and the connection is to be in the clear" in item.found
+        assert item.advice == "AMQP_URL must begin with amqps://"
+
+    async def test_something_else_listens(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+    ) -> None:
+        async with open_listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+            items = await check_rabbitmq(portal, replace(endpoint, port=port), wanted)
+        item = broken(items)
+        assert item.name == "AMQP"
+        assert item.found.startswith("it does not speak AMQP (")
+        assert item.advice is not None
+        assert item.advice.startswith("RABBITMQ_HOST and RABBITMQ_PORT must lead to RabbitMQ's")
+
+    async def test_a_wrong_login(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, user: str
+    ) -> None:
+        theirs = replace(endpoint, user=user, password=HIDDEN)
+        item = broken(await check_rabbitmq(portal, theirs, wanted))
+        assert item.found == f"RabbitMQ refuses user {user!r} with this password"
+        assert item.advice == "correct RABBITMQ_USER and RABBITMQ_PASSWORD"
+        guest = broken(await check_rabbitmq(portal, replace(endpoint, password=HIDDEN), wanted))
+        assert guest.advice is not None
+        assert guest.advice.endswith("RabbitMQ lets guest in only from its own machine")
+
+    async def test_no_virtual_host(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+    ) -> None:
+        items = await check_rabbitmq(portal, replace(endpoint, vhost="none; x"), wanted)
+        item = broken(items)
+        assert items[1].found == "user 'guest' may log in"
+        assert (item.name, item.found) == ("virtual host", "there is no virtual host 'none; x'")
+        assert item.advice == "correct RABBITMQ_VHOST, or: rabbitmqctl add_vhost 'none; x'"
+
+    async def test_what_is_advised_grants_what_is_lacking(
+        self,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        user: str,
+        rabbitmq: RabbitmqNode,
+    ) -> None:
+        await rabbitmq.ctl("clear_permissions", user)
+        theirs = replace(endpoint, user=user, password=user)
+        item = broken(await check_rabbitmq(portal, theirs, wanted))
+        assert item.found == f"user {user!r} has no access to virtual host '/'"
+        await rabbitmq.ctl("set_permissions", user, "^$", "^$", "^$")
+        items = await check_rabbitmq(portal, theirs, wanted)
+        failed = [item for item in items if not item.ok]
+        assert [item.name for item in failed] == [
+            *(f"queue {queue}" for queue in (*wanted.consumed, *wanted.published)),
+            f"exchange {wanted.exchange}",
+            "permissions",
+        ]
+        lacking = failed[-1]
+        first, second = wanted.consumed
+        assert lacking.found == (
+            f"user {user!r} may not consume {first} and {second} (read), nor "
+            "publish to queues (write on amq.default), nor "
+            f"publish to {wanted.exchange} (write), nor "
+            f"listen to {wanted.exchange} "
+            f"(read; configure, write and read on queues named {wanted.exchange}.*), nor "
+            f"create {first} and {second} and {wanted.published[0]} and {wanted.exchange} "
+            "(configure)"
+        )
+        assert lacking.advice is not None
+        _, _, command = lacking.advice.partition(": ")
+        program, *arguments = shlex.split(command)
+        assert program == "rabbitmqctl"
+        await rabbitmq.ctl(*arguments)
+        assert all(item.ok for item in await check_rabbitmq(portal, theirs, wanted))
+        # And no more than that.
+        listed = (await rabbitmq.ctl("list_user_permissions", user)).splitlines()[-1].split("\t")
+        always = rf"{re.escape(wanted.exchange)}(\..*)?"
+        assert listed[1:] == [
+            f"^({'|'.join(map(re.escape, (first, second, *wanted.published)))}|{always})$",
+            rf"^(amq\.default|{always})$",
+            f"^({re.escape(first)}|{re.escape(second)}|{always})$",
+        ]
+
+    async def test_existing_queues_need_no_right_to_create_them(
+        self,
+        *,
+        portal: BlockingPortal,
+        endpoint: AmqpEndpoint,
+        wanted: Wanted,
+        user: str,
+        raw: RawRabbitmq,
+        rabbitmq: RabbitmqNode,
+    ) -> None:
+        for queue in (*wanted.consumed, *wanted.published):
+            await raw.declare(queue)
+        await raw.declare_fanout(wanted.exchange)
+        await rabbitmq.ctl(
+            "set_permissions", user, rf"^{re.escape(wanted.exchange)}\..*$", ".*", ".*"
+        )
+        items = await check_rabbitmq(portal, replace(endpoint, user=user, password=user), wanted)
+        assert all(item.ok for item in items)
+        assert items[3].found == "exists (only who may configure it sees more)"
+
+    async def test_an_alarm(
+        self, portal: BlockingPortal, wanted: Wanted, fragile_node: RabbitmqNode
+    ) -> None:
+        (endpoint,) = parse_amqp_urls(fragile_node.url)
+        await fragile_node.ctl("set_vm_memory_high_watermark", "0")
+        try:
+            item = broken(await check_rabbitmq(portal, endpoint, wanted))
+        finally:
+            await fragile_node.ctl("set_vm_memory_high_watermark", "0.9")
+        assert item.found == "an alarm is on: RabbitMQ takes no messages"
+        assert item.advice is not None
+        assert "rabbitmq-diagnostics alarms" in item.advice
+
+
+async def check(address: ServerAddress, *, register: bool = True) -> list[Item]:
+    with trio.fail_after(PATIENCE):
+        return await check_server(address, name=NAME, silence=45.0, register=register)
+
+
+def silent(_: CentralServer, __: object) -> list[dict[str, object]]:
+    return []
+
+
+def refusing(_: CentralServer, __: object) -> list[dict[str, object]]:
+    return [{"message_type": "ERROR", "text_payload": "no brokers\x1b[2J today"}]
+
+
+class TestServer:
+    async def test_all_holds_and_a_running_broker_keeps_its_session(self) -> None:
+        async with open_central_server(token=HIDDEN) as server:
+            items = await check(ServerAddress(server.url, token=HIDDEN))
+            names = [
+                message["broker_name"]
+                for message in server.received
+                if message["message_type"] == "REGISTER_BROKER"
+            ]
+        url = urlsplit(server.url)
+        assert [(item.name, item.found, item.ok) for item in items] == [
+            ("connection", f"{HOST}:{url.port} answers", True),
+            ("WebSocket", "/ws is open", True),
+            ("registration", f"accepted as {NAME!r}", True),
+        ]
+        # The name of no broker that runs.
+        assert names == [NAME]
+
+    async def test_without_registering(self) -> None:
+        async with open_central_server() as server:
+            items = await check(ServerAddress(server.url), register=False)
+            assert [item.name for item in items] == ["connection", "WebSocket"]
+            assert not server.received
+
+    async def test_nobody_listens(self) -> None:
+        item = broken(await check(ServerAddress(f"ws://{HOST}:{closed_port()}/ws")))
+        assert "cannot be reached (Connection refused)" in item.found
+        assert item.advice == "start it there, or correct WEBSOCKET_URL"
+
+    @pytest.mark.parametrize(
+        ("token", "advice"),
+        [
+            (None, "it wants a token: set BROKER_WEBSOCKET_TOKEN"),
+            ("wrong", "correct BROKER_WEBSOCKET_TOKEN"),
+        ],
+    )
+    async def test_token(self, token: str | None, advice: str) -> None:
+        async with open_central_server(token=HIDDEN) as server:
+            item = broken(await check(ServerAddress(server.url, token=token)))
+        assert item.found == "the server refused the WebSocket with HTTP status 401"
+        assert item.advice == advice
+
+    @pytest.mark.parametrize(
+        ("status", "advice"),
+        [
+            (
+                "403 Forbidden",
+                (
+                    "set BROKER_WEBSOCKET_TOKEN, or set WEBSOCKET_ORIGIN, or correct the path in "
+                    "WEBSOCKET_URL; the server's log may say what it wants"
+                ),
+            ),
+            ("404 Not Found", "correct the path in WEBSOCKET_URL"),
+            (
+                "400 Bad Request",
+                (
+                    "correct the path in WEBSOCKET_URL, or set WEBSOCKET_SUBPROTOCOL; a proxy "
+                    "before the server must pass on the headers Upgrade and Connection"
+                ),
+            ),
+            ("200 OK", "it is a web server; correct the path in WEBSOCKET_URL"),
+            ("301 Moved", "WEBSOCKET_URL must be the address that it redirects to"),
+            (
+                "503 Away",
+                (
+                    "the server, or one behind its proxy, is not ready or overloaded: see their "
+                    "logs; the broker tries again"
+                ),
+            ),
+            ("500 Oops", "see the log of the server, and of any proxy before it"),
+        ],
+    )
+    async def test_http_status(self, status: str, advice: str) -> None:
+        answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+        async with open_listener(answer) as port:
+            item = broken(await check(ServerAddress(f"ws://{HOST}:{port}/ws")))
+        assert f"HTTP status {status[:3]}" in item.found
+        assert item.advice == advice
+
+    async def test_a_refusal_in_the_servers_words(self) -> None:
+        body = b"Cross origin websockets not allowed\nsee the manual\n"
+        answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        async with open_listener(answer) as port:
+            item = broken(await check(ServerAddress(f"ws://{HOST}:{port}/ws")))
+        assert item.found == (
+            "the server refused the WebSocket with HTTP status 403: "
+            "Cross origin websockets not allowed"
+        )
+        assert item.advice == "set WEBSOCKET_ORIGIN: it must be one that the server allows"
+
+    async def test_a_redirection(self) -> None:
+        answer = b"HTTP/1.1 308 Moved\r\nLocation: https://chat.example/ws\r\n\r\n"
+        async with open_listener(answer) as port:
+            item = broken(await check(ServerAddress(f"ws://{HOST}:{port}/ws")))
+        assert item.found.endswith("308, and redirects to https://chat.example/ws")
+        assert item.advice == "WEBSOCKET_URL must be wss://chat.example/ws"
+
+    async def test_a_wrong_path(self) -> None:
+        async with open_central_server() as server:
+            item = broken(await check(ServerAddress(server.url + "x")))
+        assert item.advice == "correct the path in WEBSOCKET_URL"
+
+    async def test_something_else_listens(self) -> None:
+        async with open_listener(b"AMQP\x00\x00\x09\x01") as port:
+            item = broken(await check(ServerAddress(f"ws://{HOST}:{port}/ws")))
+        assert item.name == "WebSocket"
+        assert item.advice == "WEBSOCKET_URL must lead to the central server"
+
+    @pytest.mark.parametrize(
+        ("what", "found", "advice"),
+        [
+            ("another authority", "unable to get local issuer", "WEBSOCKET_CA_FILE must name"),
+            ("expired", "certificate has expired", "renew it, or set this machine's clock"),
+            ("another host", "IP address mismatch", "connect by a name that the certificate"),
+        ],
+    )
+    async def test_a_refused_certificate(
+        self, *, authority: trustme.CA, trusting: TlsFiles, what: str, found: str, advice: str
+    ) -> None:
+        context = server_context(refused_certificate(what, authority))
+        async with open_central_server() as server, open_proxy(port_of(server), context) as proxy:
+            address = ServerAddress(f"wss://{HOST}:{proxy.port}/ws", tls=trusting)
+            item = broken(await check(address))
+            assert not server.received
+        assert item.name == "TLS"
+        assert found in item.found
+        assert item.advice is not None
+        assert item.advice.startswith(advice)
+
+    async def test_a_good_certificate(self, authority: trustme.CA, trusting: TlsFiles) -> None:
+        context = server_context(authority.issue_cert(HOST))
+        async with open_central_server() as server, open_proxy(port_of(server), context) as proxy:
+            items = await check(ServerAddress(f"wss://{HOST}:{proxy.port}/ws", tls=trusting))
+        assert all(item.ok for item in items)
+        assert [item.name for item in items] == ["connection", "TLS", "WebSocket", "registration"]
+
+    async def test_tls_on_a_port_in_the_clear(self) -> None:
+        async with open_central_server() as server:
+            address = ServerAddress(server.url.replace("ws:", "wss:"), tls=TlsFiles())
+            item = broken(await check(address))
+        assert item.found.endswith("speaks no TLS")
+        assert item.advice == "WEBSOCKET_URL must name the port with TLS, or begin with ws://"
+
+    async def test_in_the_clear_on_a_tls_port(self, authority: trustme.CA) -> None:
+        context = server_context(authority.issue_cert(HOST))
+        async with open_central_server() as server, open_proxy(port_of(server), context) as proxy:
+            item = broken(await check(ServerAddress(f"ws://{HOST}:{proxy.port}/ws")))
+        assert "speaks TLS" in item.found
+        assert item.advice == "WEBSOCKET_URL must begin with wss://"
+
+    @pytest.mark.parametrize(
+        ("answer", "found"),
+        [
+            (refusing, "the server refused the broker: no brokers\x1b[2J today"),
+            (silent, "no answer to the registration in 0.2 s"),
+        ],
+    )
+    async def test_a_refused_registration(
+        self, answer: Answer, found: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if answer is silent:
+            monkeypatch.setattr(central_session, "REGISTER_TIMEOUT", 0.2)
+        async with open_central_server(answer=answer) as server:
+            item = broken(await check(ServerAddress(server.url)))
+        assert (item.name, item.found) == ("registration", found)
+        assert item.advice == "see the server's log"
+
+
+def port_of(server: CentralServer) -> int:
+    return urlsplit(server.url).port or 0
+
+
+READY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+UNREADY = READY.replace(b"200 OK", b"503 Away")
+
+
+class TestHttpPort:
+    async def test_none_wanted(self) -> None:
+        item = await check_http_port(HOST, None)
+        assert (item.ok, item.found) == (True, "none wanted")
+
+    async def test_free(self) -> None:
+        port = closed_port()
+        item = await check_http_port(HOST, port)
+        assert (item.ok, item.found) == (True, "free")
+        # It was left free.
+        assert (await check_http_port(HOST, port)).found == "free"
+        assert (await check_http_port(HOST, 0)).found == "any free one"
+
+    @pytest.mark.parametrize("host", [HOST, "0.0.0.0"])  # noqa: S104 - what people configure
+    async def test_a_ready_broker(self, host: str) -> None:
+        body = b"[+]rabbitmq ok\nreadyz check passed\n"
+        async with open_listener(READY % (len(body), body)) as port:
+            item = await check_http_port(host, port)
+        assert item.ok
+        assert item.found == "served by a broker that runs and is ready"
+
+    async def test_a_broker_that_is_not_ready(self) -> None:
+        body = b"[+]rabbitmq ok\n[-]server not registered\n[-]registry none yet\n"
+        async with open_listener(UNREADY % (len(body), body)) as port:
+            item = await check_http_port(HOST, port)
+        assert item.found == (
+            "served by a broker that runs and is not ready (server not registered; registry none "
+            "yet)"
+        )
+        assert item.advice == "broker status shows more"
+
+    @pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", READY % (2, b"hi"), b""])
+    async def test_something_else(self, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fetching, "FETCH_TIMEOUT", 1.0)
+        async with open_listener(answer) as port:
+            item = await check_http_port(HOST, port)
+        assert item.found == "taken by something that is no broker"
+        assert item.advice == "end it, or choose another BROKER_HTTP_PORT"
+
+    async def test_an_address_of_another_machine(self) -> None:
+        item = await check_http_port("192.0.2.1", 9780)
+        assert item.found == "this machine has no such address"
+        assert item.advice == "correct BROKER_HTTP_HOST"
+
+    async def test_an_unknown_name(self) -> None:
+        trio.socket.set_custom_hostname_resolver(NoNames())
+        item = await check_http_port("no-such-host.invalid", 9780)
+        assert "cannot be resolved" in item.found
+        assert item.advice == "correct BROKER_HTTP_HOST"
+
+    async def test_a_port_for_the_superuser(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(trio, "open_tcp_listeners", refuse)
+        item = await check_http_port(HOST, 80)
+        assert item.found == "no right to that port"
+        assert item.advice == "choose a BROKER_HTTP_PORT above 1023"
+
+
+class TestAll:
+    async def test_every_node_the_server_and_the_port(
+        self, portal: BlockingPortal, endpoint: AmqpEndpoint
+    ) -> None:
+        async with open_central_server() as server:
+            settings = load_settings(
+                {
+                    "amqp_url": f"amqp://{HOST}:{endpoint.port},amqp://{HOST}:{closed_port()}",
+                    "websocket_url": server.url,
+                    "broker_http_port": "off",
+                    "broker_input_queue": "broker_input_queue,second",
+                    "broker_output_queue": "broker_output_queue,third",
+                }
+            )
+            items = await run_checks(settings, portal, register=True)
+        assert {"queue second", "queue third"} <= {item.name for item in items}
+        subjects = list(dict.fromkeys(item.subject.split()[0] for item in items))
+        assert subjects == ["RabbitMQ", "server", "HTTP"]
+        [failure] = [item for item in items if not item.ok]
+        assert "cannot be reached" in failure.found
+        assert failure.advice == "start it there, or correct AMQP_URL"
+        assert {item.found for item in items if item.name == "registration"} == {
+            "accepted as 'BrokerService (check)'"
+        }
+
+    async def test_peers_that_say_nothing_do_not_hold_it_up(
+        self, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module, name in (
+            (broker.amqp.connection, "CONNECT_TIMEOUT"),
+            (broker.central.websocket, "CONNECT_TIMEOUT"),
+            (reaching, "REACH_TIMEOUT"),
+            (fetching, "FETCH_TIMEOUT"),
+        ):
+            monkeypatch.setattr(module, name, 0.2)
+        async with open_listener() as port:
+            settings = load_settings(
+                {
+                    "amqp_url": f"amqp://{HOST}:{port}",
+                    "websocket_url": f"ws://{HOST}:{port}",
+                    "broker_http_port": str(port),
+                }
+            )
+            with trio.fail_after(PATIENCE):
+                items = await run_checks(settings, portal, register=True)
+        failed = [item for item in items if not item.ok]
+        assert [item.name for item in failed] == ["AMQP", "WebSocket", "port"]
+        assert failed[0].found == "it does not speak AMQP (no answer in time)"
+        assert failed[0].advice is not None
+        assert failed[0].advice.startswith("see whether RabbitMQ hangs there; AMQP_URL must lead")
+
+    def test_half_a_minute_at_most(self) -> None:
+        # Each peer has these one after the other; they are checked at the same time.
+        reach, tls_trial, farewell = reaching.REACH_TIMEOUT, 3, 2
+        rabbitmq = reach + probing.PROBE_TIMEOUT + tls_trial + farewell
+        opening = broker.central.websocket.CONNECT_TIMEOUT
+        server = reach + opening + central_session.REGISTER_TIMEOUT + farewell
+        assert max(rabbitmq, server) <= 30
+
+
+def start(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "broker", "check", *arguments],
+        env=os.environ | {"BROKER_HTTP_PORT": "off", **variables},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+class TestProcess:
+    async def test_all_holds(self, endpoint: AmqpEndpoint) -> None:
+        async with open_central_server() as server:
+            variables = {
+                "AMQP_URL": f"amqp://guest:guest@{HOST}:{endpoint.port}/",
+                "WEBSOCKET_URL": server.url,
+                "BROKER_PREFETHC": "7",
+            }
+            process = await trio.to_thread.run_sync(partial(start, **variables))
+            as_json = await trio.to_thread.run_sync(partial(start, "--format", "json", **variables))
+        assert process.returncode == 0
+        lines = process.stdout.splitlines()
+        assert all(line.startswith("[ok] ") for line in lines)
+        assert f"[ok] RabbitMQ {HOST}:{endpoint.port}, login: user 'guest' may log in" in lines
+        assert process.stderr == (
+            "broker: BROKER_PREFETHC (environment) is unknown: did you mean BROKER_PREFETCH?\n"
+        )
+        assert as_json.returncode == 0
+        report = json.loads(as_json.stdout)
+        assert report["ok"] is True
+        assert len(report["checks"]) == len(lines)
+        assert "did you mean BROKER_PREFETCH" in report["unknown_variables"][0]
+
+    def test_interrupted(self) -> None:
+        with socket.create_server((HOST, 0)) as listener:  # which says nothing
+            listener.settimeout(PATIENCE)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "broker", "check"],
+                env=os.environ
+                | {
+                    "AMQP_URL": f"amqp://{HOST}:{listener.getsockname()[1]}",
+                    "WEBSOCKET_URL": f"ws://{HOST}:{closed_port()}",
+                    "BROKER_HTTP_PORT": "off",
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            # The second one is that of the probe, which waits.
+            connections = [listener.accept()[0] for _ in range(2)]
+            process.send_signal(signal.SIGINT)
+            shown, errors = process.communicate(timeout=PATIENCE)
+            for connection in connections:
+                connection.close()
+        assert (process.returncode, shown, errors) == (130, b"", b"")
+
+    def test_the_handshake_carries_what_is_set(self) -> None:
+        with socket.create_server((HOST, 0)) as listener:
+            listener.settimeout(PATIENCE)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "broker", "check", "--websocket-subprotocol", "v2, v1"],
+                env=os.environ
+                | {
+                    "AMQP_URL": f"amqp://{HOST}:{closed_port()}",
+                    "WEBSOCKET_URL": f"ws://{HOST}:{listener.getsockname()[1]}",
+                    "WEBSOCKET_ORIGIN": "https://chat.example",
+                    "BROKER_HTTP_PORT": "off",
+                },
+                stdout=subprocess.DEVNULL,
+            )
+            listener.accept()[0].close()  # whether anybody is there at all
+            connection, _ = listener.accept()
+            request = connection.recv(10_000).decode().split("\r\n")
+            connection.close()
+            process.wait(PATIENCE)
+        assert f"User-Agent: agent-broker/{broker.__version__}" in request
+        assert "Origin: https://chat.example" in request
+        assert "Sec-WebSocket-Protocol: v2, v1" in request
+
+    def test_something_failed(self) -> None:
+        port = closed_port()
+        process = start(
+            AMQP_URL=f"amqp://me:{HIDDEN}@{HOST}:{port}/",
+            WEBSOCKET_URL=f"ws://{HOST}:{port}/?token={HIDDEN}",
+        )
+        assert process.returncode == 1
+        first = process.stdout.splitlines()[0]
+        assert first == (
+            f"[failed] RabbitMQ {HOST}:{port}, connection: {HOST}:{port} cannot be reached "
+            "(Connection refused) \N{EN DASH} start it there, or correct AMQP_URL"
+        )
+        assert process.stderr == ""
+        assert HIDDEN not in process.stdout
+        report = start("--format=json", AMQP_URL=f"amqp://{HOST}:{port}")
+        assert report.returncode == 1
+        assert json.loads(report.stdout)["ok"] is False
+
+    def test_wrong_configuration(self) -> None:
+        process = start(BROKER_PREFETCH="0", BROKER_PREFETHC="7")
+        assert process.returncode == 2
+        assert process.stdout == ""
+        first, second = process.stderr.splitlines()
+        assert first.startswith("broker: BROKER_PREFETCH must ")
+        assert "BROKER_PREFETHC" in second

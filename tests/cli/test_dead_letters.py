@@ -1,0 +1,560 @@
+"""`broker dead-letters` on a real RabbitMQ node: what it shows, sends back and removes."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from pamqp.commands import Basic
+from pamqp.common import FieldTable, FieldValue
+
+from broker.sandbox.central_server import CentralServer, open_central_server
+from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.cli.mailroom import Mailroom, bodies
+from tests.faults import raw_content
+from tests.integration.rig import Rig, bring_online, open_rig, text
+
+MANY = 230
+"""More than two windows."""
+
+
+async def test_a_list_tells_all_there_is_to_say(mailroom: Mailroom) -> None:
+    await mailroom.park(b"12345", age=timedelta(hours=3), x_broker_replays="2")
+    [letter] = await mailroom.list()
+    age = letter.pop("age_seconds")
+    at = datetime.fromisoformat(letter.pop("dead_lettered_at"))
+    assert 3 * 3600 < age < 4 * 3600
+    assert timedelta(hours=3) < datetime.now(UTC) - at < timedelta(hours=4)
+    assert letter == {
+        "number": 1,
+        "reason": "invalid_json",
+        "error": "the body is no JSON",
+        "queue": mailroom.input,
+        "broker_id": "broker-1",
+        "replays": 2,
+        "size": 5,
+        "parts": 1,
+        "problem": None,
+    }
+    ran = await mailroom.run("dead-letters", "list")
+    assert (ran.code, ran.err) == (0, "")
+    heading, line = ran.out.splitlines()
+    assert " ".join(heading.split()) == "number reason queue since age bytes replays error"
+    cells = ["1", "invalid_json", mailroom.input, f"{at:%Y-%m-%dT%H:%M:%SZ}", "3h", "5", "2"]
+    assert line.split() == [*cells, "the", "body", "is", "no", "JSON"]
+
+
+async def test_looking_changes_nothing(mailroom: Mailroom) -> None:
+    expected = [b"%d" % number for number in range(MANY)]
+    await mailroom.park(*expected)
+    for _ in range(2):
+        letters = await mailroom.list()
+        assert [letter["number"] for letter in letters] == list(range(1, MANY + 1))
+        shown = await mailroom.run("dead-letters", "show", "--format", "json")
+        assert [letter["body"].encode() for letter in shown.document] == expected
+        await mailroom.run("dead-letters", "replay", "--dry-run")
+        await mailroom.run("dead-letters", "purge", "--all", "--dry-run")
+    assert bodies(await mailroom.take(mailroom.dead_letter)) == expected
+    assert await mailroom.raw.ready(mailroom.input) == 0
+
+
+async def test_filters(mailroom: Mailroom) -> None:
+    await mailroom.park(b"a", age=timedelta(days=3))
+    await mailroom.park(b"b", age=timedelta(hours=2), x_broker_reason="too_deep")
+    await mailroom.park(b"c", age=timedelta(hours=1), x_broker_reason="too_large")
+    await mailroom.put({}, b"?")
+    await mailroom.park(b"d", x_original_queue=mailroom.metadata)
+    for options, numbers in (
+        (("--reason", "too_deep", "--reason", "too_large", "--older-than", "90m"), [2]),
+        (("--queue", mailroom.input, "--newer-than", "2d", "--limit", "1"), [2]),
+        (("--queue", mailroom.metadata), [5]),
+    ):
+        # What was passed over keeps its number.
+        assert [letter["number"] for letter in await mailroom.list(*options)] == numbers
+    narrow = ("--newer-than", "2d", "--format", "json")
+    ran = await mailroom.run("dead-letters", "replay", "--dry-run", *narrow)
+    assert ran.document == {"dry_run": True, "replayed": 3, "left": {}, "failed": {}}
+    ran = await mailroom.run("dead-letters", "purge", "--limit", "2", *narrow)
+    assert ran.document == {"dry_run": False, "removed": 2}
+    assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"a", b"?", b"d"]
+
+
+async def test_nothing_to_show(mailroom: Mailroom) -> None:
+    for what in ("list", "show"):
+        ran = await mailroom.run("dead-letters", what)
+        assert (ran.code, ran.out) == (0, "There is no such message in the dead-letter queue.\n")
+        assert (await mailroom.run("dead-letters", what, "--format", "json")).document == []
+
+
+async def test_show_has_headers_and_body(mailroom: Mailroom) -> None:
+    utf8 = 'ü\n{"a":\x1b[2J\u202e1}'.encode()
+    await mailroom.park(utf8, traceparent="00-1-2-01", depth={"a": [1, None, bytearray(b"\xff")]})
+    await mailroom.park(b"\xff\x00" * 80)
+    ran = await mailroom.run("dead-letters", "show", "--format", "json")
+    first, second = ran.document
+    assert ran.out.isascii()
+    assert (first["body_encoding"], first["body"]) == ("utf-8", utf8.decode())
+    assert first["headers"]["traceparent"] == "00-1-2-01"
+    assert first["headers"]["depth"] == {"a": [1, None, "base64:/w=="]}
+    assert first["correlation_id"] == "c-1"
+    assert second["body_encoding"] == "base64"
+    assert base64.b64decode(second["body"]) == b"\xff\x00" * 80
+
+    ran = await mailroom.run("dead-letters", "show", PYTHONUTF8="1")
+    assert '    ü\n    {"a":\\x1b[2J\\u202e1}\n' in ran.out
+    assert "  header   traceparent: 00-1-2-01\n" in ran.out
+    assert '  header   depth: {"a": [1, null, "base64:/w=="]}\n' in ran.out
+    assert "  body     160 bytes, in base64\n    /wD/" in ran.out
+    assert "\x1b" not in ran.out
+
+
+async def test_a_replay_brings_back_what_came(mailroom: Mailroom) -> None:
+    expected = [b"%d" % number for number in range(MANY)]
+    await mailroom.park(*expected, traceparent="00-1-2-01", CC=["elsewhere"], x_broker_replays="41")
+    await mailroom.park(b"registration", x_original_queue=mailroom.metadata)
+    ran = await mailroom.run("dead-letters", "replay")
+    assert (ran.code, ran.out, ran.err) == (0, f"Replayed {MANY + 1} messages.\n", "")
+    assert await mailroom.raw.ready(mailroom.dead_letter) == 0
+    messages = await mailroom.take(mailroom.input)
+    assert bodies(messages) == expected
+    for message in messages:
+        properties = message.header.properties
+        assert properties.headers == {"traceparent": "00-1-2-01", "x-broker-replays": "42"}
+        assert properties.correlation_id == "c-1"
+        assert properties.delivery_mode == 2
+        assert properties.app_id == "BrokerService"
+    [message] = await mailroom.take(mailroom.metadata)
+    assert message.body == b"registration"
+    assert message.header.properties.headers == {"x-broker-replays": "1"}
+
+
+async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> None:
+    depth: FieldTable = {"a": [1]}
+    headers: FieldTable = {
+        "x-tenant": "acme",
+        "depth": depth,
+        "x-broker-reason": "invalid_json",
+        "x-original-queue": mailroom.input,
+        "x-dead-lettered-at": "2026-01-02T03:04:05Z",
+        "x-added-properties": "timestamp",
+        "x-original-expiration": "60000",
+        "x-delivery-count": 7,
+        "CC": ["elsewhere"],
+        "BCC": ["elsewhere"],
+    }
+    its = Basic.Properties(
+        content_type="text/plain",
+        content_encoding="gzip",
+        headers=headers,
+        priority=7,
+        correlation_id="c",
+        reply_to="r",
+        message_id="m",
+        timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        message_type="t",
+        user_id="guest",
+        app_id="a\x1b",
+    )
+    await mailroom.raw.publish(mailroom.dead_letter, b"{", properties=its)
+    ran = await mailroom.run("dead-letters", "show", "--format", "json")
+    [letter] = ran.document
+    assert letter["properties"] == {
+        "content_type": "text/plain",
+        "content_encoding": "gzip",
+        "priority": 7,
+        "correlation_id": "c",
+        "reply_to": "r",
+        "message_id": "m",
+        "timestamp": "2026-01-02 03:04:05+00:00",
+        "type": "t",
+        "user_id": "guest",
+        "app_id": "a\x1b",
+    }
+    assert letter["headers"]["depth"] == {"a": [1]}
+    assert letter["headers"]["x-original-expiration"] == "60000"
+    ran = await mailroom.run("dead-letters", "show")
+    for line in (
+        "  content type  text/plain",
+        "  priority  7",
+        "  reply to  r",
+        "  message id  m",
+        '  timestamp  "2026-01-02 03:04:05+00:00"',
+        "  app id  a\\x1b",
+        "  header   x-tenant: acme",
+        "  header   x-original-expiration: 60000",
+    ):
+        assert f"{line}\n" in ran.out
+
+    assert (await mailroom.run("dead-letters", "replay")).code == 0
+    [message] = await mailroom.take(mailroom.input)
+    restored: FieldTable = {
+        "x-tenant": "acme",
+        "depth": depth,
+        "x-original-expiration": "60000",
+        "x-broker-replays": "1",
+    }
+    assert dict(message.header.properties) == {
+        **dict(its),
+        "headers": restored,
+        "delivery_mode": 2,
+        "timestamp": None,
+        "user_id": None,
+    }
+
+
+async def test_a_replay_that_keeps_its_id_stays_when_the_queue_is_gone(mailroom: Mailroom) -> None:
+    headers: FieldTable = {
+        "x-broker-reason": "r",
+        "x-original-queue": "nowhere",
+        "x-dead-lettered-at": "2026-01-02T03:04:05Z",
+    }
+    its = Basic.Properties(headers=headers, message_id="the sender's")
+    await mailroom.raw.publish(mailroom.dead_letter, b"{", properties=its)
+    ran = await mailroom.run("dead-letters", "replay", BROKER_INPUT_QUEUE="nowhere")
+    assert ran.code == 1
+    assert "there is no queue 'nowhere'" in ran.err
+    assert await mailroom.raw.ready(mailroom.dead_letter) == 1
+
+
+async def test_a_replay_of_some(mailroom: Mailroom) -> None:
+    await mailroom.put({"x-broker-reason": "odd"}, b"?")
+    for number in range(6):
+        await mailroom.park(
+            b"%d" % number, x_broker_reason="too_deep" if number % 2 else "invalid_json"
+        )
+    ran = await mailroom.run("dead-letters", "replay", "--reason", "too_deep", "--limit", "2")
+    assert ran.out == "Replayed 2 messages.\n"
+    assert bodies(await mailroom.take(mailroom.input)) == [b"1", b"3"]
+    assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"?", b"0", b"2", b"4", b"5"]
+
+
+async def test_what_no_broker_parked_does_not_count_to_the_limit(mailroom: Mailroom) -> None:
+    await mailroom.put({}, b"?", b"?")
+    await mailroom.park(b"1", b"2")
+    ran = await mailroom.run("dead-letters", "replay", "--limit", "1")
+    assert ran.out == (
+        "Replayed 1 message.\n"
+        "Left alone: 2 messages, no dead letter of a broker, "
+        "its header x-broker-reason is missing.\n"
+    )
+    assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"?", b"?", b"2"]
+
+
+async def test_a_replay_into_any_of_several_input_queues(mailroom: Mailroom) -> None:
+    other = f"{mailroom.input}_other"
+    await mailroom.raw.declare(other)
+    await mailroom.park(b"one")
+    await mailroom.park(b"two", x_original_queue=other)
+    queues = {"BROKER_INPUT_QUEUE": f"{mailroom.input},{other}"}
+    ran = await mailroom.run("dead-letters", "replay", **queues)
+    assert ran.out == "Replayed 2 messages.\n"
+    assert bodies(await mailroom.take(mailroom.input)) == [b"one"]
+    assert bodies(await mailroom.take(other)) == [b"two"]
+
+
+async def test_no_header_makes_a_replay_write_to_any_queue(mailroom: Mailroom) -> None:
+    await mailroom.raw.declare("somebody-elses")
+    await mailroom.park(b"1", x_original_queue="somebody-elses")
+    ran = await mailroom.run("dead-letters", "replay")
+    assert ran.code == 0
+    assert ran.out.startswith("Replayed 0 messages.\nLeft alone: 1 message, their queue is none")
+    assert await mailroom.raw.ready("somebody-elses") == 0
+    assert await mailroom.raw.ready(mailroom.dead_letter) == 1
+
+
+async def test_a_queue_that_takes_no_more(mailroom: Mailroom) -> None:
+    await mailroom.raw.delete(mailroom.input)
+    full: dict[str, str | int] = {"x-max-length": 3, "x-overflow": "reject-publish"}
+    await mailroom.raw.declare(mailroom.input, **full)
+    await mailroom.park(*(b"%d" % number for number in range(10)))
+    ran = await mailroom.run("dead-letters", "replay", "--format", "json")
+    assert ran.code == 1
+    replayed = ran.document["replayed"]
+    assert 3 <= replayed < 10  # RabbitMQ may take one or two more
+    assert ran.document["failed"] == {
+        f"RabbitMQ refused them, is {mailroom.input!r} full?": 10 - replayed
+    }
+    [line] = ran.err.splitlines()
+    assert line.startswith(
+        f"broker: {10 - replayed} messages left in place: RabbitMQ refused them, is "
+    )
+    arrived = bodies(await mailroom.take(mailroom.input))
+    left = bodies(await mailroom.take(mailroom.dead_letter))
+    assert sorted(arrived + left) == [b"%d" % number for number in range(10)]
+    assert left == sorted(left)
+
+
+async def test_a_queue_that_is_gone_is_not_made(mailroom: Mailroom) -> None:
+    await mailroom.raw.delete(mailroom.input)
+    await mailroom.park(b"1")
+    await mailroom.park(b"2", x_original_queue=mailroom.metadata)
+    ran = await mailroom.run("dead-letters", "replay")
+    assert (ran.code, ran.out) == (1, "Replayed 1 message.\n")
+    [line] = ran.err.splitlines()
+    assert line.startswith(f"broker: 1 message left in place: there is no queue {mailroom.input!r}")
+    assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"1"]
+    assert mailroom.input not in await mailroom.node.ctl("list_queues", "name")
+
+
+async def test_purge_wants_to_know_what(mailroom: Mailroom) -> None:
+    await mailroom.park(b"1")
+    for options, problem in (
+        ((), "needs to know what"),
+        (("--limit", "1"), "needs to know what"),
+        (("--all", "--reason", "x"), "--all must not be given together"),
+    ):
+        ran = await mailroom.run("dead-letters", "purge", *options)
+        assert (ran.code, ran.out) == (2, "")
+        assert problem in ran.err
+        assert len(ran.err.splitlines()) == 1
+    assert await mailroom.raw.ready(mailroom.dead_letter) == 1
+    ran = await mailroom.run("dead-letters", "purge", "--all")
+    assert (ran.code, ran.out, ran.err) == (0, "Removed 1 message.\n", "")
+    assert await mailroom.raw.ready(mailroom.dead_letter) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("list", "--older-than", "5"),
+        ("list", "--older-than", "-5m"),
+        ("list", "--newer-than", "1w"),
+        ("show", "--limit", "0"),
+        ("replay", "--limit", "many"),
+        ("purge", "--format", "xml"),
+        ("burn",),
+    ],
+)
+async def test_wrong_usage(mailroom: Mailroom, options: tuple[str, ...]) -> None:
+    ran = await mailroom.run("dead-letters", *options)
+    assert (ran.code, ran.out) == (2, "")
+    assert len(ran.err.splitlines()) == 1
+
+
+HOSTILE: list[tuple[dict[str, FieldValue], str]] = [
+    ({}, "its header x-broker-reason is missing"),
+    ({"x-broker-reason": 5}, "its header x-broker-reason is no short text"),
+    ({"x-broker-reason": ["a"]}, "its header x-broker-reason is no short text"),
+    ({"x-broker-reason": ""}, "its header x-broker-reason is no short text"),
+    ({"x-broker-reason": "x" * 256}, "its header x-broker-reason is no short text"),
+    ({"x-broker-reason": "x"}, "its header x-original-queue is missing"),
+    ({"x-broker-reason": "x", "x-original-queue": {}}, "its header x-original-queue is no"),
+    ({"x-broker-reason": "x", "x-original-queue": "q"}, "its header x-dead-lettered-at is missing"),
+]
+TIMES: list[FieldValue] = [
+    "yesterday",
+    "2026-01-01T00:00:00",
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59",
+    "2026-01-01",
+    7,
+    datetime.now(UTC),
+]
+RAW = [
+    (
+        raw_content.header_table(b"h", raw_content.nested_table(15_000)),
+        "x-broker-reason is missing",
+    ),
+    (raw_content.header_table(b"\xff", b"I\0\0\0\x01"), "x-broker-reason is missing"),
+    (raw_content.header_table(b"h", raw_content.nested_table(100)), "x-broker-reason is missing"),
+    (raw_content.header_table(b"h", raw_content.long(b"\xff" * 100)), "x-broker-reason is missing"),
+    (
+        raw_content.header_table(b"h", raw_content.long(b"x" * 100_000)),
+        "x-broker-reason is missing",
+    ),
+    (
+        raw_content.header_table(b"x-broker-reason", raw_content.long(b"\xff\x1b[2J")),
+        "x-broker-reason is no short text",
+    ),
+    (raw_content.flags(raw_content.FLAG_TIMESTAMP) + b"\xff" * 8, "x-broker-reason is missing"),
+    (raw_content.header_table(b"\x1b[2J", b"I\0\0\0\x01"), "x-broker-reason is missing"),
+]
+
+
+async def test_hostile_properties(mailroom: Mailroom) -> None:
+    problems = [problem for _, problem in HOSTILE]
+    for headers, _ in HOSTILE:
+        await mailroom.put(headers, b"hostile")
+    for time in TIMES:
+        await mailroom.put(
+            {"x-broker-reason": "x", "x-original-queue": "q", "x-dead-lettered-at": time},
+            b"hostile",
+        )
+        problems.append("x-dead-lettered-at is no")
+    for properties, problem in RAW:
+        await mailroom.raw.publish_content(mailroom.dead_letter, (properties, b"hostile"))
+        problems.append(problem)
+    await mailroom.raw.publish_content(
+        mailroom.dead_letter, (raw_content.PERSISTENT, b"hostile"), routing_key=b"\xff\xfe"
+    )
+    problems.append("x-broker-reason is missing")
+    await mailroom.park(b"well", x_broker_error="\x1b[2J" + "x" * 300, x_broker_id=5, n=-1)
+
+    *strange, well = await mailroom.list()
+    for letter, problem in zip(strange, problems, strict=True):
+        assert problem in letter["problem"]
+        assert (letter["reason"], letter["replays"], letter["size"]) == (None, None, 7)
+    assert (well["problem"], well["broker_id"], len(well["error"])) == (None, "", 255)
+    for what in ("list", "show"):
+        ran = await mailroom.run("dead-letters", what)
+        assert (ran.code, ran.err) == (0, "")
+        assert "\x1b" not in ran.out
+    json.loads(
+        (await mailroom.run("dead-letters", "show", "--format", "json")).out,
+        parse_constant=pytest.fail,
+    )
+    assert len(await mailroom.list("--reason", "x")) == 0
+
+    ran = await mailroom.run("dead-letters", "replay", "--format", "json")
+    assert (ran.code, ran.document["replayed"]) == (0, 1)
+    assert sum(ran.document["left"].values()) == len(strange)
+    assert await mailroom.list() == strange
+    ran = await mailroom.run("dead-letters", "purge", "--all")
+    assert ran.out == f"Removed {len(strange)} messages.\n"
+
+
+@pytest.mark.parametrize("said", ["-1", "1.5", "", "9" * 7, "²", "0x1", " 1", 3, None, ["1"]])
+async def test_a_count_that_is_none_begins_anew(mailroom: Mailroom, said: FieldValue) -> None:
+    await mailroom.park(b"1", x_broker_replays=said)
+    assert (await mailroom.run("dead-letters", "replay")).code == 0
+    [message] = await mailroom.take(mailroom.input)
+    assert message.header.properties.headers == {"x-broker-replays": "1"}
+
+
+async def test_the_count_has_an_end(mailroom: Mailroom) -> None:
+    await mailroom.park(b"1", x_broker_replays="999999")
+    await mailroom.run("dead-letters", "replay")
+    [message] = await mailroom.take(mailroom.input)
+    assert message.header.properties.headers == {"x-broker-replays": "999999"}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[CentralServer]:
+    async with open_central_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def rig(rabbitmq: RabbitmqNode, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with open_rig(rabbitmq, tmp_path) as rig:
+        yield rig
+
+
+async def test_what_the_broker_parks_comes_back_to_it(
+    rig: Rig, server: CentralServer, mailroom: Mailroom
+) -> None:
+    mailroom.dead_letter, mailroom.input = rig.dead_letter, rig.input
+    mailroom.settings |= {
+        "BROKER_INPUT_QUEUE": rig.input,
+        "BROKER_DEAD_LETTER_QUEUE": rig.dead_letter,
+    }
+    bring_online(server)
+    big = text(1, "agent_0", text_payload="x" * 2000)
+    async with rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="1000"):
+        await rig.logged("routing_started")
+        await rig.publish(rig.input, big, b"never JSON")
+        await until_parked(rig, 2)
+        for count in (1, 2):
+            # Both come back at once, while the broker runs.
+            ran = await mailroom.run("dead-letters", "replay")
+            assert ran.out == "Replayed 2 messages.\n"
+            await until_parked(rig, 2)
+            letters = await mailroom.list()
+            assert [(one["reason"], one["replays"]) for one in letters] == [
+                ("too_large", count),
+                ("invalid_json", count),
+            ]
+    async with rig.broker(server.url):
+        ran = await mailroom.run("dead-letters", "replay")
+        assert ran.out == "Replayed 2 messages.\n"
+        [routed] = await rig.take(rig.output, 1)
+        assert json.loads(routed.body)["message_id"] == "m-1"
+        assert not routed.header.properties.headers
+        await until_parked(rig, 1)
+        [letter] = await mailroom.list()
+        assert (letter["reason"], letter["replays"]) == ("invalid_json", 3)
+
+
+async def test_a_dead_letter_keeps_all_properties_and_a_replay_restores_them(
+    rig: Rig, server: CentralServer, mailroom: Mailroom
+) -> None:
+    mailroom.settings |= {
+        "BROKER_INPUT_QUEUE": rig.input,
+        "BROKER_DEAD_LETTER_QUEUE": rig.dead_letter,
+    }
+    bring_online(server)
+    original = Basic.Properties(
+        content_type="text/plain",
+        content_encoding="gzip",
+        headers={
+            "x-tenant": "acme",
+            "nested": {"a": [1, None]},
+            "CC": ["nowhere"],
+            "BCC": ["nowhere"],
+        },
+        delivery_mode=1,
+        priority=7,
+        correlation_id="c",
+        reply_to="r",
+        expiration="3600000",
+        message_id="m",
+        timestamp=datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC),
+        message_type="t",
+        user_id="guest",
+        app_id="a",
+    )
+    kept = {**dict(original), "delivery_mode": 2, "user_id": None, "expiration": None}
+    kept.pop("headers")
+    async with rig.broker(server.url):
+        await rig.logged("routing_started")
+        await rig.publish(rig.input, b"{", properties=original)
+        [letter] = await rig.take(rig.dead_letter, 1)
+        # As it is, the broker can process it no better, and dead-letters it again.
+        await rig.publish(rig.dead_letter, letter.body, properties=letter.header.properties)
+        ran = await mailroom.run("dead-letters", "replay")
+        assert ran.out == "Replayed 1 message.\n"
+        [again] = await rig.take(rig.dead_letter, 1)
+    for one, replays in ((letter, {}), (again, {"x-broker-replays": "1"})):
+        found: dict[str, Any] = dict(one.header.properties)
+        headers = found.pop("headers")
+        assert found == kept
+        assert headers.pop("x-dead-lettered-at")
+        assert headers.pop("x-broker-error")
+        assert headers == {
+            "x-tenant": "acme",
+            "nested": {"a": [1, None]},
+            "x-broker-reason": "invalid_json",
+            "x-original-queue": rig.input,
+            "x-original-expiration": "3600000",
+            "x-broker-id": "broker-1",
+            **replays,
+        }
+
+
+async def until_parked(rig: Rig, count: int) -> None:
+    with trio.fail_after(30):
+        while await rig.ready_count(rig.dead_letter) < count:
+            await trio.sleep(0.05)
+
+
+async def test_quorum_queues(mailroom: Mailroom) -> None:
+    for queue in (mailroom.dead_letter, mailroom.input):
+        await mailroom.raw.delete(queue)
+        quorum: dict[str, str | int] = {"x-queue-type": "quorum"}
+        await mailroom.raw.declare(queue, **quorum)
+    expected = [b"%d" % number for number in range(MANY)]
+    await mailroom.park(*expected)
+    assert len(await mailroom.list()) == MANY
+    ran = await mailroom.run("dead-letters", "replay", "--limit", "150")
+    assert ran.out == "Replayed 150 messages.\n"
+    ran = await mailroom.run("dead-letters", "show", "--format", "json")
+    left = [letter["body"].encode() for letter in ran.document]
+    ran = await mailroom.run("dead-letters", "purge", "--all")
+    assert ran.out == f"Removed {MANY - 150} messages.\n"
+    # RabbitMQ itself puts what was looked at back in an order of its own.
+    arrived = bodies(await mailroom.raw.take(mailroom.input, 150))
+    assert sorted(arrived + left) == sorted(expected)

@@ -1,0 +1,213 @@
+"""`broker queues policy`: what it prints, and what RabbitMQ makes of it."""
+
+import json
+import shlex
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import aiormq
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.cli.conftest import ManagedNode
+from tests.cli.mailroom import Mailroom
+
+LIMIT = 2
+
+
+@pytest.fixture
+async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
+    with start_blocking_portal("asyncio") as portal:
+        yield Mailroom(rabbitmq, portal)
+
+
+async def test_the_commands_are_safe_for_a_shell(mailroom: Mailroom) -> None:
+    settings = {
+        "AMQP_URL": "amqp://host/a%20vhost",
+        "BROKER_INPUT_QUEUE": "in.0,it's (1)",
+        "BROKER_METADATA_QUEUE": "metadata",
+        "BROKER_ADVERTISEMENT_QUEUE": "advertisement",
+        "BROKER_DEAD_LETTER_QUEUE": "dead 'ü",
+    }
+    ran = await mailroom.run("queues", "policy", "--delivery-limit", "7", **settings)
+    assert (ran.code, ran.err) == (0, "")
+    commands = [shlex.split(line) for line in ran.out.splitlines()]
+    start = ["rabbitmqctl", "set_policy", "-p", "a vhost", "--apply-to", "queues"]
+    assert all(one[:8] == [*start, "--priority", "10"] for one in commands)
+    assert [one[8:10] for one in commands] == [
+        ["in.0.delivery-limit", r"^in\.0$"],
+        ["it's (1).delivery-limit", r"^it's\ \(1\)$"],
+        ["metadata.delivery-limit", "^metadata$"],
+        ["advertisement.delivery-limit", "^advertisement$"],
+    ]
+    for one in commands:
+        assert json.loads(one[10]) == {
+            "delivery-limit": 7,
+            "dead-letter-exchange": "",
+            "dead-letter-routing-key": "dead 'ü",
+            "dead-letter-strategy": "at-least-once",
+            "overflow": "reject-publish",
+        }
+    document = (await mailroom.run("queues", "policy", "--format", "json", **settings)).document
+    assert [one["definition"]["delivery-limit"] for one in document["policies"]] == [20] * 4
+    assert document["applied"] == []
+
+
+async def return_often(mailroom: Mailroom, body: bytes) -> None:
+    """Publish a message, and return it until it does not come again."""
+    with start_blocking_portal("asyncio") as portal:
+        await mailroom.raw.publish(mailroom.input, body)
+
+        async def reject() -> None:
+            async with aiormq.connect(mailroom.node.url) as connection:
+                channel = await connection.channel()
+                for _ in range(LIMIT + 1):
+                    await channel.basic_get(mailroom.input)
+                    await channel.basic_nack(0, multiple=True, requeue=True)
+
+        await portal.call_async(reject)
+
+
+async def test_what_is_returned_too_often_is_parked_and_can_be_replayed(
+    mailroom: Mailroom,
+) -> None:
+    for queue in (mailroom.input, mailroom.dead_letter):
+        await mailroom.raw.declare(queue, **{"x-queue-type": "quorum"})
+    ran = await mailroom.run("queues", "policy", "--delivery-limit", str(LIMIT))
+    for line in ran.out.splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "rabbitmqctl"
+        await mailroom.node.ctl(*arguments)
+    await return_often(mailroom, b"often")
+    await mailroom.holds(mailroom.dead_letter, 1)
+
+    [letter] = await mailroom.list()
+    assert (letter["reason"], letter["queue"]) == ("delivery_limit", mailroom.input)
+    assert letter["error"] == "RabbitMQ: returned more often than the queue's delivery limit allows"
+    assert letter["problem"] is None
+    assert letter["age_seconds"] < 3600
+    chosen = await mailroom.list("--reason", "delivery_limit", "--queue", mailroom.input)
+    assert len(chosen) == 1
+    shown = await mailroom.run("dead-letters", "show")
+    assert "1: delivery_limit: RabbitMQ: returned" in shown.out
+    assert f"  queue    {mailroom.input}\n" in shown.out
+
+    ran = await mailroom.run("dead-letters", "replay")
+    assert (ran.code, ran.out, ran.err) == (0, "Replayed 1 message.\n", "")
+    [message] = await mailroom.take(mailroom.input)
+    assert message.body == b"often"
+    assert message.header.properties.headers == {"x-broker-replays": "1"}
+
+
+async def test_policies_are_applied_over_http(managed: ManagedNode) -> None:
+    node, url = managed
+    with start_blocking_portal("asyncio") as portal:
+        mailroom = Mailroom(node, portal)
+        mailroom.settings["BROKER_DEAD_LETTER_QUEUE"] = "ü"
+        apply = ("queues", "policy", "--apply", "--management-url", url)
+        for _ in range(2):  # what is there is replaced
+            ran = await mailroom.run(*apply, "--delivery-limit", "5")
+            assert (ran.code, ran.err) == (0, "")
+            assert ran.out.splitlines()[0] == f"{mailroom.input}.delivery-limit: applied"
+        listed = await node.ctl("list_policies", "--formatter", "json")
+        found = {one["name"]: one for one in json.loads(listed)}
+        one = found[f"{mailroom.input}.delivery-limit"]
+        wanted = (await mailroom.run("queues", "policy", "--format", "json")).document
+        [expected] = [each for each in wanted["policies"] if each["name"] == one["name"]]
+        assert json.loads(one["definition"]) == {**expected["definition"], "delivery-limit": 5}
+        assert one["pattern"] == expected["pattern"]
+        assert (one["apply-to"], one["priority"]) == ("queues", 10)
+
+        for user, tags in (("tagless", ()), ("onlooker", ("monitoring",))):
+            await node.ctl("add_user", user, "secret")
+            await node.ctl("set_user_tags", user, *tags)
+            await node.ctl("set_permissions", user, ".*", ".*", ".*")
+        await node.ctl("add_user", "outsider", "secret")
+        await node.ctl("set_user_tags", "outsider", "policymaker")
+        needs = "it needs the tag policymaker (rabbitmqctl set_user_tags) and"
+        for login, vhost, problem in (
+            ("nobody:secret", "", "refused the login of 'nobody': check user and password"),
+            ("tagless:wrong", "", "refused the login of 'tagless': check user and password"),
+            ("tagless:secret", "", f"may not set policies (Not management user): {needs}"),
+            ("onlooker:secret", "", f"access object): {needs}"),
+            ("outsider:secret", "", "access to virtual host '/' (rabbitmqctl set_permissions)"),
+            ("guest:guest", "nowhere", "there is no virtual host 'nowhere'"),
+        ):
+            amqp = node.url.replace("guest:guest", login) + vhost
+            ran = await mailroom.run(*apply, AMQP_URL=amqp)
+            assert (ran.code, ran.out) == (1, "")
+            [line] = ran.err.splitlines()
+            assert problem in line
+            assert "secret" not in line
+
+
+@contextmanager
+def other_server(status: int, body: bytes) -> Iterator[str]:
+    """Answer every PUT request, as anything that speaks HTTP might."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_no_management_api_there(mailroom: Mailroom) -> None:
+    apply = ("queues", "policy", "--apply", "--management-url")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        # Nobody accepts, so nobody answers.
+        ran = await mailroom.run(*apply, closed)
+    assert (ran.code, ran.out) == (1, "")
+    assert "no answer within 5 s" in ran.err
+    ran = await mailroom.run(*apply, closed)
+    assert ran.code == 1
+    [line] = ran.err.splitlines()
+    assert "Connection refused" in line
+    assert "rabbitmq-plugins enable rabbitmq_management" in line
+    with other_server(200, b"<html>") as url:
+        ran = await mailroom.run(*apply, url)
+    assert (ran.code, ran.out) == (1, "")
+    assert f"what answers at {url} (status 200) is no RabbitMQ management API" in ran.err
+
+
+async def test_a_refusal_that_neither_tag_nor_permission_helps(mailroom: Mailroom) -> None:
+    # As a node on another machine answers to `guest`.
+    answer = {"error": "not_authorised", "reason": "User can only log in via localhost"}
+    with other_server(401, json.dumps(answer).encode()) as url:
+        ran = await mailroom.run("queues", "policy", "--apply", "--management-url", url)
+    assert (ran.code, ran.out) == (1, "")
+    assert "refused 'guest' (User can only log in via localhost): use another user" in ran.err
+    assert "tag" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--apply",), "must go together"),
+        (("--management-url", "http://localhost:15672"), "must go together"),
+        (("--apply", "--management-url", "localhost:15672"), "must start with http:// or https://"),
+        (("--apply", "--management-url", "http://a:b@localhost"), "must not hold a login"),
+        (("--delivery-limit", "0"), "--delivery-limit must be at least 1"),
+    ],
+)
+async def test_wrong_usage(mailroom: Mailroom, options: tuple[str, ...], problem: str) -> None:
+    ran = await mailroom.run("queues", "policy", *options)
+    assert (ran.code, ran.out) == (2, "")
+    [line] = ran.err.splitlines()
+    assert problem in line

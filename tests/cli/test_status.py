@@ -1,0 +1,362 @@
+"""`broker status` against an endpoint that serves what a test wants, and against a real broker."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from broker.cli import fetch as fetching
+from broker.cli.application import execute
+from broker.cli.status import _configured_url, _given_url
+from broker.sandbox.broker_process import open_broker
+from broker.sandbox.central_server import open_central_server
+from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.settings import load_settings
+from broker.settings.options import options
+from broker.status.model import (
+    Check,
+    Connections,
+    DeadLetters,
+    Messages,
+    Rates,
+    RegistryStatus,
+    Status,
+)
+from broker.telemetry.connectivity import ConnectionStatus
+from broker.telemetry.tally import DeadLetterNote
+
+HOST = "127.0.0.1"
+PATIENCE = 60.0
+SINCE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+READY = Status(
+    broker_id="broker-7",
+    broker_name="BrokerService",
+    version="9.8.7",
+    started_at=SINCE,
+    uptime_seconds=3725.0,
+    state="routing",
+    ready=True,
+    checks=[Check("rabbitmq"), Check("server")],
+    connections=Connections(
+        rabbitmq=ConnectionStatus("connected", "amqp://me@rabbit:5672/%2F", SINCE),
+        server=ConnectionStatus("connected", "ws://server/ws", SINCE, reconnects=3, error="gone"),
+    ),
+    registry=RegistryStatus(online=1234, known=5678, is_fresh=True, age_seconds=12.0),
+    rates=Rates(received=11.5, published=10.5),
+    in_flight=42,
+    messages=Messages(received=98_765, redelivered=3, outcomes={"routed": 98_000, "forwarded": 0}),
+    dead_letters=DeadLetters(
+        by_reason={"invalid_json": 17},
+        latest=[DeadLetterNote("invalid_json", "broker_input_queue", SINCE)],
+    ),
+)
+UNREADY = msgspec.structs.replace(
+    READY,
+    ready=False,
+    state="paused",
+    checks=[Check("rabbitmq"), Check("server", "refused:\n\x1b[2J no\u202e brokers")],
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in options():
+        monkeypatch.delenv(option.variable, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[], bytes]) -> AsyncIterator[str]:
+    """Answer each request by what the function returns; yields the URL."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(answer())
+
+    [listener] = await trio.open_tcp_listeners(0, host=HOST)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        yield f"http://{HOST}:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+def http(document: object, status: str = "200 OK") -> bytes:
+    body = msgspec.json.encode(document)
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
+        status.encode(),
+        len(body),
+        body,
+    )
+
+
+async def run(*arguments: str) -> int:
+    """Run the command in a thread, as it has a Trio of its own."""
+    with trio.fail_after(PATIENCE):
+        return await trio.to_thread.run_sync(execute, ["status", *arguments])
+
+
+class TestText:
+    async def test_all_figures(self, capsys: pytest.CaptureFixture[str]) -> None:
+        async with serving(lambda: http(READY)) as url:
+            assert await run("--url", url) == 0
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        lines = captured.out.splitlines()
+        assert lines[0] == ("BrokerService (broker-7) 9.8.7, ready, routing, up for 1 h 2 min")
+        for words in (
+            ["RabbitMQ amqp://me@rabbit:5672/%2F", "connected"],
+            ["server ws://server/ws", "connected", "3", "gone"],
+            ["rabbitmq", "ok"],
+            ["received per second", "11.5"],
+            ["published per second", "10.5"],
+            ["in flight", "42"],
+            ["agents online", "1,234 of 5,678"],
+            ["registry", "fresh, updated 12 s ago"],
+            ["received", "98,765"],
+            ["redelivered to the broker", "3"],
+            ["routed", "98,000"],
+            ["invalid json", "17"],
+            ["invalid_json", "broker_input_queue"],
+        ):
+            assert any(all(word in line for word in words) for line in lines), words
+        assert "forwarded" not in captured.out
+
+    async def test_not_ready(self, capsys: pytest.CaptureFixture[str]) -> None:
+        async with serving(lambda: http(UNREADY)) as url:
+            assert await run("--url", url) == 1
+        text = capsys.readouterr().out
+        assert "not ready, paused" in text
+        # On one line, and nothing that a terminal would obey.
+        assert r"refused:\n\x1b[2J no\u202e brokers" in text
+
+    async def test_before_the_first_update(self, capsys: pytest.CaptureFixture[str]) -> None:
+        registry = RegistryStatus(online=0, known=0, is_fresh=False)
+        new = msgspec.structs.replace(
+            READY, registry=registry, uptime_seconds=200_000.0, dead_letters=DeadLetters()
+        )
+        async with serving(lambda: http(new)) as url:
+            assert await run("--url", url) == 0
+        text = capsys.readouterr().out
+        assert "not fresh, no update yet" in text
+        assert "up for 2 d 8 h" in text
+        assert "dead letters" not in text.lower()
+
+
+async def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(lambda: http(UNREADY)) as url:
+        assert await run("--url", f"{url}/status", "--format", "json") == 1
+    assert msgspec.json.decode(capsys.readouterr().out, type=Status) == UNREADY
+
+
+async def test_fields_of_a_newer_broker_do_no_harm() -> None:
+    document = msgspec.to_builtins(READY) | {"new": 1}
+    async with serving(lambda: http(document)) as url:
+        assert await run("--url", url) == 0
+
+
+class TestWhere:
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            ("http://broker", "http://broker/status"),
+            ("http://broker:9780/", "http://broker:9780/status"),
+            ("https://proxy/broker/status", "https://proxy/broker/status"),
+        ],
+    )
+    def test_given(self, given: str, expected: str) -> None:
+        assert _given_url(given) == expected
+
+    @pytest.mark.parametrize(
+        ("host", "expected"),
+        [
+            ("127.0.0.1", "http://127.0.0.1:9780/status"),
+            ("0.0.0.0", "http://127.0.0.1:9780/status"),  # noqa: S104 - what people configure
+            ("::", "http://[::1]:9780/status"),
+            ("broker.example", "http://broker.example:9780/status"),
+        ],
+    )
+    def test_configured(self, host: str, expected: str) -> None:
+        assert _configured_url(load_settings({"broker_http_host": host})) == expected
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--broker-http-port", "0"], "give its address by --url"),
+            (["--broker-http-port", "off"], "BROKER_HTTP_PORT is off"),
+            (["--broker-http-port", "x"], "BROKER_HTTP_PORT must be a port"),
+            (["--url", "ftp://x"], "--url must start with http:// or https://"),
+            (["--url", "http://x:99999"], "--url must have a valid host and a port"),
+            (["--watch=maybe"], "--watch must be without a value"),
+        ],
+    )
+    def test_wrong_usage(
+        self, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert execute(["status", *arguments]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert said in line
+
+    async def test_other_settings_do_not_matter_with_a_url(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RABBITMQ_PORT", "0")
+        async with serving(lambda: http(READY)) as url:
+            assert await run("--url", url) == 0
+
+
+class TestNoBroker:
+    def test_nobody_listens(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with socket.create_server((HOST, 0)) as listener:
+            port = str(listener.getsockname()[1])
+        assert execute(["status", "--broker-http-port", port]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err == (
+            f"broker: no broker answers at http://{HOST}:{port}/status (Connection refused): is it "
+            "running, and is BROKER_HTTP_PORT the same for both, or --url right?\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            (http({"a": 1}), "is no broker (HTTP status 200)"),
+            (http(READY, "404 Not Found"), "is no broker (HTTP status 404)"),
+            (b"SSH-2.0-OpenSSH\r\n", "the answer is no HTTP (BadStatusLine)"),
+            (b"", "(Remote end closed connection without response)"),
+        ],
+    )
+    async def test_something_else(
+        self, answer: bytes, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        async with serving(lambda: answer) as url:
+            assert await run("--url", url) == 1
+        [line] = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert "--url" in line
+
+    async def test_no_answer(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fetching, "FETCH_TIMEOUT", 0.2)
+        with socket.create_server((HOST, 0)) as listener:
+            assert await run("--url", f"http://{HOST}:{listener.getsockname()[1]}") == 1
+        assert "(no answer within 0.2 s)" in capsys.readouterr().err
+
+    async def test_no_proxy_of_the_environment_is_asked(self) -> None:
+        async with serving(lambda: http(READY)) as url:
+            with trio.fail_after(PATIENCE):
+                # In a process, as the environment is read when it starts.
+                process = await trio.run_process(
+                    [sys.executable, "-m", "broker", "status", "--url", url],
+                    env=os.environ | {"http_proxy": f"http://{HOST}:1", "no_proxy": ""},
+                    capture_stdout=True,
+                    check=False,
+                )
+        assert process.returncode == 0
+
+
+def start(url: str, *arguments: str, output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "broker", "status", "--watch", "--url", url, *arguments],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TERM": "xterm", "LINES": "60"},
+    )
+
+
+in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+
+
+class TestWatch:
+    async def watch(self, url: str, *arguments: str, until: bytes) -> tuple[int, bytes, bytes]:
+        """Watch in a process until it has shown something, then press Ctrl-C."""
+        reader, writer = os.pipe()
+        return await self.follow(url, *arguments, until=until, reader=reader, writer=writer)
+
+    async def follow(
+        self, url: str, *arguments: str, until: bytes, reader: int, writer: int
+    ) -> tuple[int, bytes, bytes]:
+        process = start(url, *arguments, output=writer)
+        os.close(writer)
+        shown = b""
+        try:
+            with trio.fail_after(PATIENCE):
+                while until not in shown:
+                    shown += await in_thread(os.read, reader, 65_536)
+                    assert process.poll() is None, shown
+                process.send_signal(signal.SIGINT)
+                _, errors = await in_thread(process.communicate)
+        finally:
+            process.kill()
+            os.close(reader)
+        return process.returncode, shown, errors
+
+    async def test_lines_until_interrupted(self) -> None:
+        states = iter([READY, READY, UNREADY])
+        last = UNREADY
+        async with serving(lambda: http(next(states, last))) as url:
+            code, shown, errors = await self.watch(url, until=b"not ready")
+        assert code == 1
+        assert errors == b""
+        first, second, third, *_ = shown.decode().splitlines()
+        figures = "11.5 received/s, 10.5 published/s, 42 in flight, 1234 of 5678 agents online"
+        assert first == second == f"ready, routing: {figures}"
+        problem = r"server: refused:\n\x1b[2J no\u202e brokers"
+        assert third == f"not ready ({problem}), paused: {figures}"
+
+    async def test_a_broker_that_comes_back(self) -> None:
+        answers = iter([b"", http(READY)])
+        async with serving(lambda: next(answers, http(READY))) as url:
+            code, shown, _ = await self.watch(url, until=b"received/s")
+        assert code == 0
+        assert b"no broker answers at" in shown.splitlines()[0]
+
+    async def test_json_lines(self) -> None:
+        async with serving(lambda: http(READY)) as url:
+            code, shown, errors = await self.watch(url, "--format", "json", until=b"\n")
+        assert (code, errors) == (0, b"")
+        assert json.loads(shown.splitlines()[0])["broker_id"] == "broker-7"
+
+    async def test_on_a_terminal(self) -> None:
+        states = iter([READY, UNREADY])
+        reader, writer = pty.openpty()
+        async with serving(lambda: http(next(states, UNREADY))) as url:
+            code, shown, errors = await self.follow(
+                url, until=b"not ready", reader=reader, writer=writer
+            )
+        assert (code, errors) == (1, b"")
+        assert b"1,234 of 5,678" in shown
+        assert b"\x1b[2J no" not in shown
+
+
+async def test_a_real_broker(
+    rabbitmq: RabbitmqNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        port = str(listener.getsockname()[1])
+    async with open_central_server() as server:
+        variables = {
+            "AMQP_URL": rabbitmq.url,
+            "WEBSOCKET_URL": server.url,
+            "BROKER_HTTP_PORT": port,
+        }
+        async with open_broker(tmp_path, variables):
+            with trio.fail_after(PATIENCE):
+                while await run("--broker-http-port", port) != 0:
+                    await trio.sleep(0.1)
+    assert "(broker-1)" in capsys.readouterr().out

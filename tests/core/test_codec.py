@@ -1,0 +1,1143 @@
+"""Bytes to messages and back, for friends and enemies."""
+
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.agent_ids import MAX_AGENT_ID_LENGTH
+from broker.core.codec import (
+    MAX_DEPTH,
+    decode_advertisement,
+    decode_frame,
+    decode_input,
+    decode_metadata,
+    decode_registry_event,
+    encode_pong,
+    encode_register_broker,
+    encode_register_response,
+    encode_registry_event,
+    encode_request_agent_status,
+    encode_routed,
+    encode_routing_failure,
+    string_field,
+)
+from broker.core.lone_surrogates import mask_lone_surrogates
+from broker.core.messages import (
+    AgentError,
+    ChatMessage,
+    ClientDisconnected,
+    RegisterAgent,
+    RegistryEvent,
+    Rejected,
+    RejectReason,
+    ServerAvailable,
+    StatusUpdate,
+)
+from broker.core.policy import FailureReason
+from broker.core.status_update import decode_status_update
+from broker.core.versions import Version
+
+MAX_BYTES = 1_048_576
+MARKER = "m4rk3r"
+"""Stands in bodies for what must not leak into errors."""
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+type Decoded = (
+    ChatMessage
+    | AgentError
+    | RegisterAgent
+    | ClientDisconnected
+    | ServerAvailable
+    | RegistryEvent
+    | Rejected
+)
+type Decode = Callable[[bytes, int], Decoded]
+DECODERS: list[Decode] = [
+    decode_input,
+    decode_metadata,
+    decode_advertisement,
+    decode_registry_event,
+]
+
+# Surrogates have no UTF-8, and so no JSON.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+SHOWN_TEXTS = TEXTS.map(lambda text: text.replace("\0", ""))
+"""What is shown to people has replacement characters in their place."""
+IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
+
+_decode_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def values(body: bytes) -> dict[str, bytes]:
+    """Take a JSON object apart, down to the exact bytes of its values."""
+    return {name: bytes(raw) for name, raw in _decode_values(body).items()}
+
+
+def chat(body: str | bytes) -> ChatMessage:
+    message = decode_input(body.encode() if isinstance(body, str) else body, MAX_BYTES)
+    assert isinstance(message, ChatMessage)
+    return message
+
+
+def registration(body: str) -> RegisterAgent:
+    message = decode_metadata(body.encode(), MAX_BYTES)
+    assert isinstance(message, RegisterAgent)
+    return message
+
+
+def assert_explains_itself(rejected: Rejected) -> None:
+    assert isinstance(rejected.reason, RejectReason)
+    assert 0 < len(rejected.error.encode()) <= 255
+    assert rejected.error.isprintable()
+    assert MARKER not in rejected.error
+
+
+# JSON as text, so that numbers, escapes and white space are what a peer wrote and not what a
+# JSON library would have written.
+
+SPACE = st.text(" \t\r\n", max_size=2)
+NUMBERS = st.from_regex(
+    r"-?(0|[1-9][0-9]{0,60})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+) | st.sampled_from(["-0", "1e999", "-1E+999", "1.0e-7", "0.10", "9" * 60, "9" * 5_000])
+STRINGS = st.lists(
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters='"\\')
+    | st.sampled_from(
+        [r"\"", r"\\", r"\/", r"\b", r"\n", r"\u0000", r"\u00e9", r"\uD83D\ude00", "[", "}", "\x7f"]
+    ),
+    max_size=8,
+).map(lambda pieces: f'"{"".join(pieces)}"')
+
+
+def arrays(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    spaced = st.builds("{}{}{}".format, SPACE, items, SPACE)
+    return st.builds(
+        lambda space, inside: f"[{','.join(inside) or space}]", SPACE, st.lists(spaced, max_size=4)
+    )
+
+
+def objects(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.builds("{}{}{}:{}{}{}".format, SPACE, STRINGS, SPACE, SPACE, items, SPACE)
+    return st.builds(
+        lambda space, inside: f"{{{','.join(inside) or space}}}",
+        SPACE,
+        st.lists(members, max_size=4),
+    )
+
+
+JSON = st.recursive(
+    NUMBERS | STRINGS | st.sampled_from(["true", "false", "null"]),
+    lambda items: arrays(items) | objects(items),
+    max_leaves=8,
+)
+MEANINGFUL = (
+    "message_type",
+    "message_id",
+    "sender_id",
+    "text_payload",
+    "send_timestamp",
+    "timestamp",
+    "receiver_id",
+    "in_reply_to_message_id",
+    "in_reply_to",
+    "routing_status",
+    "_client_id",
+    "_broadcast",
+    "_target_agent_id",
+    "agent_id",
+    "agent_name",
+    "capabilities",
+    "agents",
+    "is_full_update",
+    "server_id",
+    "websocket_url",
+)
+UNKNOWN_NAMES = st.text(max_size=8).filter(lambda name: name not in MEANINGFUL)
+
+
+@st.composite
+def objects_of(draw: st.DrawFn, fields: dict[str, str]) -> str:
+    """Write an object with these values, members in any order and in any white space."""
+    members = [
+        f"{draw(SPACE)}{json.dumps(name, ensure_ascii=draw(st.booleans()))}{draw(SPACE)}"
+        f":{draw(SPACE)}{value}{draw(SPACE)}"
+        for name, value in draw(st.permutations(sorted(fields.items())))
+    ]
+    return f"{draw(SPACE)}{{{','.join(members)}}}{draw(SPACE)}"
+
+
+# What passes through.
+
+
+@given(data=st.data(), unknown=st.dictionaries(UNKNOWN_NAMES, JSON, max_size=5))
+def test_unknown_fields_reach_the_receiver_byte_for_byte(
+    data: st.DataObject, unknown: dict[str, str]
+) -> None:
+    body = data.draw(objects_of({**unknown, "message_type": '"TEXT"'}))
+
+    routed = values(encode_routed(chat(body), "agent_2"))
+
+    assert routed == {
+        "message_type": b'"TEXT"',
+        "receiver_id": b'"agent_2"',
+        **{name: value.encode() for name, value in unknown.items()},
+    }
+
+
+@given(
+    data=st.data(),
+    message_type=st.sampled_from(["TEXT", "REPLY", "SYSTEM"]),
+    fields=st.dictionaries(
+        st.sampled_from(
+            [
+                "message_id",
+                "text_payload",
+                "send_timestamp",
+                "timestamp",
+                "in_reply_to_message_id",
+                "in_reply_to",
+                "sender_id",
+            ]
+        ),
+        STRINGS | st.just("null"),
+    ),
+)
+def test_known_strings_keep_their_escapes(
+    data: st.DataObject, message_type: str, fields: dict[str, str]
+) -> None:
+    body = data.draw(objects_of({**fields, "message_type": f'"{message_type}"'}))
+
+    message = chat(body)
+
+    sent = json.loads(fields.get("sender_id", "null"))
+    assert message.sender_id == ("unknown" if sent is None else sent)
+    routed = values(encode_routed(message, "agent_2"))
+    assert {name: routed[name] for name in fields} == {n: v.encode() for n, v in fields.items()}
+
+
+def test_routing_changes_what_it_must_and_nothing_else() -> None:
+    body = (
+        '{"message_type": "REPLY", "message_id": "m1", "sender_id": "a", "text_payload": "hi",'
+        ' "send_timestamp": "t1", "timestamp": "t2", "receiver_id": "before",'
+        ' "in_reply_to_message_id": "m0", "in_reply_to": "m0", "routing_status": "pending",'
+        ' "_client_id": "c", "_connection_type": "agent", "_broadcast": false,'
+        ' "_target_agent_id": null, "extra": {"a": [1.0e-7]}}'
+    )
+
+    assert values(encode_routed(chat(body), 'agent "2"\n')) == {
+        "message_type": b'"REPLY"',
+        "message_id": b'"m1"',
+        "sender_id": b'"a"',
+        "text_payload": b'"hi"',
+        "send_timestamp": b'"t1"',
+        "timestamp": b'"t2"',
+        "receiver_id": rb'"agent \"2\"\n"',
+        "in_reply_to_message_id": b'"m0"',
+        "in_reply_to": b'"m0"',
+        "routing_status": b'"routed"',
+        "_connection_type": b'"agent"',
+        "extra": b'{"a": [1.0e-7]}',
+    }
+
+
+@pytest.mark.parametrize("status", ['"pending"', "null", "5", "{}"])
+def test_a_routing_status_of_any_kind_becomes_routed(status: str) -> None:
+    message = chat(f'{{"message_type": "TEXT", "routing_status": {status}}}')
+
+    assert values(encode_routed(message, "a"))["routing_status"] == b'"routed"'
+
+
+def test_a_routing_status_is_not_added() -> None:
+    assert "routing_status" not in values(encode_routed(chat('{"message_type": "TEXT"}'), "a"))
+
+
+def test_bookkeeping_goes_however_its_name_is_written() -> None:
+    message = chat(r'{"message_type": "TEXT", "_client_id": 1, "_client\u005fid": 2}')
+
+    assert values(encode_routed(message, "a")).keys() == {"message_type", "receiver_id"}
+
+
+def test_encoding_leaves_the_message_as_it_is() -> None:
+    message = chat('{"message_type": "TEXT", "_client_id": "c", "routing_status": "new"}')
+    before = dict(message.fields)
+
+    encode_routed(message, "a")
+    encode_routing_failure(message, FailureReason.NO_AGENT_ONLINE, "e1")
+
+    assert message.fields == before
+
+
+@pytest.mark.parametrize("earlier", ["5", "{}", "null", '"UNSUPPORTED"', '"\\u0041"'])
+@pytest.mark.parametrize("name", ["message_type", "sender_id", "message_id", "x"])
+def test_the_last_of_duplicate_keys_wins(name: str, earlier: str) -> None:
+    last = "TEXT"
+    body = f'{{"message_type": "TEXT", "{name}": {earlier}, "{name}": "{last}"}}'
+
+    message = chat(body)
+
+    assert values(encode_routed(message, "a"))[name] == b'"TEXT"'
+    assert message.sender_id == (last if name == "sender_id" else "unknown")
+
+
+@pytest.mark.parametrize("later", ["5", "null", "[]"])
+def test_a_wrong_duplicate_wins_too_when_it_is_the_last(later: str) -> None:
+    result = decode_input(
+        f'{{"message_type": "TEXT", "message_type": {later}}}'.encode(), MAX_BYTES
+    )
+
+    assert isinstance(result, Rejected)
+
+
+# Routing failures.
+
+
+@pytest.mark.parametrize(
+    "client_id", ['"c1"', "null", "9" * 60, '{ "a" : [ 1.0e-7 ] }', r'"\u0041"']
+)
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (
+            FailureReason.NO_AGENT_ONLINE,
+            "The message could not be routed: no agent is online.",
+        ),
+        (
+            FailureReason.ONLY_SENDER_ONLINE,
+            "The message could not be routed: its sender is the only agent online.",
+        ),
+    ],
+)
+def test_a_routing_failure_says_all_the_server_needs(
+    reason: FailureReason, text: str, client_id: str
+) -> None:
+    message = chat(
+        r'{"message_type": "TEXT", "message_id": "\u006d1", "sender_id": "a", "text_payload": "hi",'
+        rf' "_client_id": {client_id}, "_broadcast": true}}'
+    )
+
+    failure = encode_routing_failure(message, reason, "e1")
+
+    assert values(failure) == {
+        "message_type": b'"ERROR"',
+        "message_id": b'"e1"',
+        "sender_id": b'"BrokerService"',
+        "receiver_id": b'"Server"',
+        "text_payload": json.dumps(text).encode(),
+        "reason": f'"{reason}"'.encode(),
+        "routing_status": b'"error"',
+        "original_message_id": rb'"\u006d1"',
+        "original_sender_id": b'"a"',
+        "in_reply_to_message_id": rb'"\u006d1"',
+        "_client_id": client_id.encode(),
+    }
+
+
+def test_a_failed_message_without_ids_is_answered_with_nulls() -> None:
+    failure = values(
+        encode_routing_failure(
+            chat('{"message_type": "TEXT"}'), FailureReason.NO_AGENT_ONLINE, "e1"
+        )
+    )
+
+    assert failure["original_message_id"] == failure["in_reply_to_message_id"] == b"null"
+    assert failure["original_sender_id"] == b'"unknown"'
+    assert "_client_id" not in failure
+
+
+# The other messages.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message_type": "ERROR"}',
+        b'{"message_type": "ERROR", "sender_id": 5, "text_payload": {}, "receiver_id": []}',
+    ],
+)
+def test_errors_from_agents_are_taken_as_they_are(body: bytes) -> None:
+    assert decode_input(body, MAX_BYTES) == AgentError()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ('"agent_name": "Ada"', RegisterAgent("a", "Ada")),
+        ('"x": 1', RegisterAgent("a", "Unknown Agent")),
+        ('"agent_name": null, "capabilities": null', RegisterAgent("a", "Unknown Agent")),
+        ('"agent_name": ""', RegisterAgent("a", "Unknown Agent")),
+        (f'"agent_name": "{"x" * 256}"', RegisterAgent("a", "x" * 255)),
+        ('"agent_name": "Ada", "capabilities": []', RegisterAgent("a", "Ada")),
+        (
+            '"agent_name": "Ada", "capabilities": ["sums", "tables"]',
+            RegisterAgent("a", "Ada"),
+        ),
+        (
+            '"agent_name": "Ada", "_client_id": "c"',
+            RegisterAgent("a", "Ada", client_id=msgspec.Raw('"c"')),
+        ),
+        (
+            '"agent_name": "Ada", "_client_id": null',
+            RegisterAgent("a", "Ada", client_id=msgspec.Raw("null")),
+        ),
+    ],
+    ids=[
+        "name",
+        "no-name",
+        "nulls",
+        "empty-name",
+        "long-name",
+        "no-skill",
+        "skills",
+        "client",
+        "null-client",
+    ],
+)
+def test_agents_register(fields: str, expected: RegisterAgent) -> None:
+    assert registration(f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", {fields}}}') == (
+        expected
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"agent_name": "Ada"',
+        '"agent_id": null',
+        '"agent_id": ""',
+        '"agent_id": 5',
+        f'"agent_id": "{"a" * (MAX_AGENT_ID_LENGTH + 1)}"',
+        f'"agent_id": "{MARKER * 2_000}"',
+        f'"agent_id": "{MARKER}\\u0000"',
+        f'"agent_id": "{MARKER}\\n"',
+        f'"agent_id": "\x7f{MARKER}"',
+        f'"agent_id": "{MARKER}\x85"',
+        f'"agent_id": "{MARKER}\u2028"',
+        f'"agent_id": "a", "agent_name": ["{MARKER}"]',
+        f'"agent_id": "a", "capabilities": "{MARKER}"',
+        f'"agent_id": "a", "capabilities": ["{MARKER}", 5]',
+        f'"agent_id": "a", "capabilities": {{"{MARKER}": 5}}',
+    ],
+    ids=[
+        "no-id",
+        "null-id",
+        "empty-id",
+        "number-id",
+        "256-characters",
+        "10-kB",
+        "escaped-null",
+        "escaped-newline",
+        "delete",
+        "c1-control",
+        "line-separator",
+        "name-is-a-list",
+        "capabilities-is-a-string",
+        "capability-is-a-number",
+        "capabilities-is-an-object",
+    ],
+)
+def test_unusable_registrations_are_refused(fields: str) -> None:
+    result = decode_metadata(f'{{"message_type": "REGISTER_AGENT", {fields}}}'.encode(), MAX_BYTES)
+
+    assert isinstance(result, Rejected)
+    assert result.reason is RejectReason.INVALID_FIELD
+    assert_explains_itself(result)
+
+
+@pytest.mark.parametrize("agent_id", ["a" * MAX_AGENT_ID_LENGTH, "é" * MAX_AGENT_ID_LENGTH, " "])
+def test_long_and_odd_agent_ids_are_fine(agent_id: str) -> None:
+    body = json.dumps({"message_type": "CLIENT_DISCONNECTED", "agent_id": agent_id}).encode()
+
+    assert decode_metadata(body, MAX_BYTES) == ClientDisconnected(agent_id)
+
+
+def test_a_disconnection_must_name_an_agent() -> None:
+    result = decode_metadata(b'{"message_type": "CLIENT_DISCONNECTED"}', MAX_BYTES)
+
+    assert isinstance(result, Rejected)
+    assert result.reason is RejectReason.INVALID_FIELD
+
+
+@pytest.mark.parametrize("client_id", ['"c"', "null", "1e999"])
+def test_registration_is_answered(client_id: str) -> None:
+    message = registration(
+        f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "_client_id": {client_id}}}'
+    )
+
+    assert values(encode_register_response(message)) == {
+        "message_type": b'"REGISTER_AGENT_RESPONSE"',
+        "status": b'"success"',
+        "agent_id": b'"a"',
+        "message": b'"Agent registered successfully"',
+        "_client_id": client_id.encode(),
+    }
+
+
+def test_registration_without_a_client_is_answered_without_one() -> None:
+    assert "_client_id" not in values(encode_register_response(RegisterAgent("a", "Ada")))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("", ServerAvailable(None, None)),
+        (', "server_id": null, "websocket_url": null', ServerAvailable(None, None)),
+        (
+            ', "server_id": "s", "websocket_url": "ws://s/ws", "timestamp": "now"',
+            ServerAvailable("s", "ws://s/ws"),
+        ),
+    ],
+    ids=["nothing", "nulls", "all"],
+)
+def test_servers_advertise_themselves(fields: str, expected: ServerAvailable) -> None:
+    body = f'{{"message_type": "SERVER_AVAILABLE"{fields}}}'.encode()
+
+    assert decode_advertisement(body, MAX_BYTES) == expected
+
+
+@given(
+    st.builds(
+        RegistryEvent,
+        st.one_of(
+            st.builds(RegisterAgent, IDS, SHOWN_TEXTS.filter(bool), st.none()),
+            st.builds(ClientDisconnected, IDS),
+            st.builds(ServerAvailable, st.none() | SHOWN_TEXTS, st.none() | SHOWN_TEXTS),
+        ),
+        st.builds(Version, st.integers(1, 2**53 - 1), IDS),
+    )
+)
+def test_what_brokers_tell_each_other_arrives_as_it_was(event: RegistryEvent) -> None:
+    assert decode_registry_event(encode_registry_event(event), MAX_BYTES) == event
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("agent_id", '""'),
+        ("agent_id", "null"),
+        ("changed_at", "null"),
+        ("changed_at", "0"),
+        ("changed_at", "-1"),
+        ("changed_at", "1.5"),
+        ("changed_at", str(2**53)),
+        ("changed_at", '"1"'),
+        ("origin", "null"),
+        ("origin", '""'),
+        ("origin", '"a\\u0000"'),
+        ("origin", "7"),
+    ],
+)
+def test_what_no_broker_tells_is_refused(name: str, value: str) -> None:
+    fields = {"agent_id": '"a"', "changed_at": "1", "origin": '"x"'} | {name: value}
+    members = "".join(f', "{name}": {value}' for name, value in fields.items())
+    for message_type in ("AGENT_REGISTERED", "AGENT_DISCONNECTED"):
+        body = f'{{"message_type": "{message_type}"{members}}}'.encode()
+        result = decode_registry_event(body, MAX_BYTES)
+        assert isinstance(result, Rejected)
+        assert result.reason is RejectReason.INVALID_FIELD
+        assert f"`{name}`" in result.error
+
+
+@pytest.mark.parametrize("changed_at", ["1000", "1000.0", "1e3"])
+def test_a_whole_number_is_one_however_it_is_written(changed_at: str) -> None:
+    body = (
+        '{"message_type": "AGENT_DISCONNECTED", "agent_id": "a", "origin": "x", '
+        f'"changed_at": {changed_at}}}'
+    )
+
+    assert decode_registry_event(body.encode(), MAX_BYTES) == RegistryEvent(
+        ClientDisconnected("a"), Version(1000, "x")
+    )
+
+
+@pytest.mark.parametrize("name", ["server_id", "websocket_url"])
+def test_an_advertisement_of_the_wrong_type_is_refused(name: str) -> None:
+    result = decode_advertisement(
+        f'{{"message_type": "SERVER_AVAILABLE", "{name}": ["{MARKER}"]}}'.encode(), MAX_BYTES
+    )
+
+    assert isinstance(result, Rejected)
+    assert result.reason is RejectReason.INVALID_FIELD
+    assert_explains_itself(result)
+
+
+def test_frames_of_the_broker() -> None:
+    assert json.loads(encode_register_broker('B "1"')) == {
+        "message_type": "REGISTER_BROKER",
+        "broker_name": 'B "1"',
+    }
+    assert json.loads(encode_pong("broker_1")) == {"message_type": "PONG", "broker_id": "broker_1"}
+
+
+def test_the_request_for_agents_bears_the_time() -> None:
+    request = json.loads(encode_request_agent_status("broker_1"))
+    timestamp = datetime.fromisoformat(request.pop("timestamp"))
+
+    assert request == {"message_type": "REQUEST_AGENT_STATUS", "sender_id": "broker_1"}
+    assert timestamp.utcoffset() == timedelta(0)
+    assert timestamp <= datetime.now(UTC)
+
+
+# Frames and status updates.
+
+
+def test_a_frame_is_its_type_and_its_fields() -> None:
+    frame = decode_frame(' {"message_type": "PING", "n": 1.0e-7 } ')
+
+    assert not isinstance(frame, Rejected)
+    message_type, fields = frame
+    assert message_type == "PING"
+    assert {name: bytes(raw) for name, raw in fields.items()} == {
+        "message_type": b'"PING"',
+        "n": b"1.0e-7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", RejectReason.INVALID_JSON),
+        (f'{{"message_type": "{MARKER}', RejectReason.INVALID_JSON),
+        (f'"{MARKER}" x', RejectReason.INVALID_JSON),
+        ("\ufeff{}", RejectReason.INVALID_JSON),
+        (f'["{MARKER}"]', RejectReason.NOT_AN_OBJECT),
+        ("{}", RejectReason.MISSING_MESSAGE_TYPE),
+        ('{"message_type": null}', RejectReason.MISSING_MESSAGE_TYPE),
+        (f'{{"message_type": ["{MARKER}"]}}', RejectReason.INVALID_FIELD),
+        ('{"x":' * 1_000_000, RejectReason.TOO_DEEP),
+        ("[" * 1_000_000, RejectReason.TOO_DEEP),
+    ],
+    ids=[
+        "empty",
+        "truncated",
+        "trailing",
+        "bom",
+        "array",
+        "no-type",
+        "null-type",
+        "list-type",
+        "deep-objects",
+        "deep-arrays",
+    ],
+)
+def test_unusable_frames_are_refused(text: str, reason: RejectReason) -> None:
+    result = decode_frame(text)
+
+    assert isinstance(result, Rejected)
+    assert result.reason is reason
+    assert_explains_itself(result)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [('"a\\n"', "a\n"), ("null", None), ("5", None), ("[]", None), ("9" * 5_000, None)],
+    ids=["string", "null", "number", "list", "big-number"],
+)
+def test_a_string_field_is_a_string_or_nothing(value: str, expected: str | None) -> None:
+    frame = decode_frame(f'{{"message_type": "A", "x": {value}}}')
+
+    assert not isinstance(frame, Rejected)
+    assert string_field(frame[1], "x") == expected
+    assert string_field(frame[1], "y") is None
+
+
+# Input made to hurt.
+
+HOSTILE_BODIES = {
+    "empty": (b"", RejectReason.INVALID_JSON),
+    "blank": (b" \n", RejectReason.INVALID_JSON),
+    "null-byte": (b"\0", RejectReason.INVALID_JSON),
+    "truncated-object": (b'{"message_type": "m4rk3r"', RejectReason.INVALID_JSON),
+    "truncated-string": (b'{"message_type": "m4rk3r', RejectReason.INVALID_JSON),
+    "truncated-escape": (b'{"message_type": "m4rk3r\\', RejectReason.INVALID_JSON),
+    "truncated-array": (b'["m4rk3r"', RejectReason.INVALID_JSON),
+    "truncated-null": (b"nul", RejectReason.INVALID_JSON),
+    "trailing-object": (b'{"x": "m4rk3r"}{}', RejectReason.INVALID_JSON),
+    "trailing-word": (b'["m4rk3r"] m4rk3r', RejectReason.INVALID_JSON),
+    "trailing-comma": (b'{"m4rk3r": 1,}', RejectReason.INVALID_JSON),
+    "missing-colon": (b'{"m4rk3r" 1}', RejectReason.INVALID_JSON),
+    "single-quotes": (b"{'m4rk3r': 1}", RejectReason.INVALID_JSON),
+    "number-as-key": (b"{1: 2}", RejectReason.INVALID_JSON),
+    "comment": (b"{/* m4rk3r */}", RejectReason.INVALID_JSON),
+    "bare-word": (b"m4rk3r", RejectReason.INVALID_JSON),
+    "nan": (b'{"x": NaN}', RejectReason.INVALID_JSON),
+    "infinity": (b'{"x": Infinity}', RejectReason.INVALID_JSON),
+    "minus-infinity": (b'{"x": -Infinity}', RejectReason.INVALID_JSON),
+    "nan-alone": (b"NaN", RejectReason.INVALID_JSON),
+    "leading-zero": (b'{"x": 01}', RejectReason.INVALID_JSON),
+    "open-fraction": (b'{"x": 1.}', RejectReason.INVALID_JSON),
+    "open-exponent": (b'{"x": 1e}', RejectReason.INVALID_JSON),
+    "newline-in-string": (b'{"x": "m4rk3r\n"}', RejectReason.INVALID_JSON),
+    "unknown-escape": (b'{"x": "m4rk3r\\q"}', RejectReason.INVALID_JSON),
+    "short-escape": (b'{"x": "\\u12"}', RejectReason.INVALID_JSON),
+    "bom": (b'\xef\xbb\xbf{"message_type": "m4rk3r"}', RejectReason.INVALID_JSON),
+    "utf-16": ('{"m4rk3r": 1}'.encode("utf-16"), RejectReason.INVALID_UTF8),
+    "utf-16-without-bom": ('{"m4rk3r": 1}'.encode("utf-16-le"), RejectReason.INVALID_JSON),
+    "latin-1": ('{"x": "m4rk3r é"}'.encode("latin-1"), RejectReason.INVALID_UTF8),
+    "overlong-utf-8": (b'{"x": "\xc0\x80"}', RejectReason.INVALID_UTF8),
+    "surrogate-utf-8": (b'{"x": "\xed\xa0\x80"}', RejectReason.INVALID_UTF8),
+    "truncated-utf-8": (b'{"x": "\xe2\x82', RejectReason.INVALID_UTF8),
+    "array": (b'["m4rk3r"]', RejectReason.NOT_AN_OBJECT),
+    "string": (b'"m4rk3r"', RejectReason.NOT_AN_OBJECT),
+    "number": (b"5", RejectReason.NOT_AN_OBJECT),
+    "big-number": (b"9" * 5_000, RejectReason.NOT_AN_OBJECT),
+    "huge-number": (b"1e999", RejectReason.NOT_AN_OBJECT),
+    "true": (b"true", RejectReason.NOT_AN_OBJECT),
+    "null": (b"null", RejectReason.NOT_AN_OBJECT),
+    "deep-arrays": (b'{"x": ' + b"[" * 9_999 + b"]" * 9_999 + b"}", RejectReason.TOO_DEEP),
+    "deep-objects": (b'{"x": ' * 10_000 + b"1" + b"}" * 10_000, RejectReason.TOO_DEEP),
+    "deep-and-unclosed": (b"[" * 10_000, RejectReason.TOO_DEEP),
+    "closed-before-opened": (b"]" * 200 + b"[" * 200, RejectReason.INVALID_JSON),
+    "mismatched-brackets": (b'{"x": ' + b"[}" * 200, RejectReason.INVALID_JSON),
+    "no-type": (b'{"x": "m4rk3r"}', RejectReason.MISSING_MESSAGE_TYPE),
+    "empty-object": (b"{}", RejectReason.MISSING_MESSAGE_TYPE),
+    "null-type": (b'{"message_type": null}', RejectReason.MISSING_MESSAGE_TYPE),
+    "number-type": (b'{"message_type": 5}', RejectReason.INVALID_FIELD),
+    "list-type": (b'{"message_type": ["m4rk3r"]}', RejectReason.INVALID_FIELD),
+    "big-number-type": (b'{"message_type": %s}' % (b"9" * 5_000), RejectReason.INVALID_FIELD),
+    "other-type": (b'{"message_type": "m4rk3r"}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
+    "empty-type": (b'{"message_type": ""}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
+    "lower-case-type": (b'{"message_type": "text"}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
+}
+
+
+HALVES = [
+    r"\ud83d",
+    r"\uDE00",
+    r"\ude00\ud83d",
+    r"\ud83d\ud83d",
+    r"\ud83d\ud83d\ude00",
+    r"\\\ud83d\\",
+    r"\ud83dA\ud83e",
+]
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_an_emoji_is_routed_as_it_came(half: str) -> None:
+    fields = {
+        '"message_type"': '"TEXT"',
+        '"message_id"': f'"m{half}"',
+        '"sender_id"': f'"A{half}"',
+        '"text_payload"': f'"{half} \\\\ud83d \\ud83d\\ude00 {half}"',
+        '"in_reply_to"': f'"{half}"',
+        f'"key{half}"': "1",
+        '"nested"': f'[{{"a{half}":  ["{half}", 1.50]}}, "{half}"]',
+        '"routing_status"': f'"{half}"',
+    }
+    body = "{" + ", ".join(f"{name}:{value}" for name, value in fields.items()) + "}"
+    message = chat(body)
+    assert message.sender_id.isprintable() is False, "no agent can be called that"
+
+    fields |= {'"routing_status"': '"routed"', '"receiver_id"': '"bob"'}
+    routed = "{" + ",".join(f"{name}:{value}" for name, value in fields.items()) + "}"
+    # Names of fields and the sender of an answer are written anew, with whole emojis as they are.
+    rewritten = half.replace(r"\ud83d\ude00", "\U0001f600")
+    routed = routed.replace(f'"key{half}"', f'"key{rewritten}"')
+    assert encode_routed(message, "bob").decode() == routed
+
+    failure = encode_routing_failure(message, FailureReason.NO_AGENT_ONLINE, "new").decode()
+    assert f'"original_message_id":"m{half}"' in failure
+    assert f'"in_reply_to_message_id":"m{half}"' in failure
+    assert f'"original_sender_id":"A{rewritten}"' in failure
+    assert json.loads(failure)["original_sender_id"] == json.loads(f'"A{half}"')
+
+
+def test_half_an_emoji_does_not_make_ids_equal() -> None:
+    body = r'{"message_type": "TEXT", "sender_id": "%s"}'
+    senders = {chat(body % sender).sender_id for sender in (r"\ud83d", r"\ud83e", r"\ude00", "A")}
+    assert len(senders) == 4
+    assert chat(body % r"\ud83d").sender_id == chat(body % r"\ud83d").sender_id
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_an_emoji_in_what_is_not_routed(half: str) -> None:
+    assert decode_input(f'{{"message_type":"ERROR","a":"{half}"}}'.encode(), 99) == AgentError()
+    for body, reason in (
+        (f'["{half}"]', RejectReason.NOT_AN_OBJECT),
+        (f'{{"message_type": "{half}"}}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
+        (f'{{"message_type": "TEXT", "sender_id": ["{half}"]}}', RejectReason.INVALID_FIELD),
+        (f'{{"message_type": "TEXT", "a": "{half}"', RejectReason.INVALID_JSON),
+        (f'{{"message_type": "TEXT", "a": "{half}" 1}}', RejectReason.INVALID_JSON),
+        (f'{{"a": "{half}"}}', RejectReason.MISSING_MESSAGE_TYPE),
+    ):
+        rejected = decode_input(body.encode(), MAX_BYTES)
+        assert isinstance(rejected, Rejected)
+        assert rejected.reason is reason
+
+
+def test_a_body_that_is_large_by_half_emojis_only() -> None:
+    body = rb'{"message_type": "TEXT", "a": "%b"}' % (rb"\ud83d" * 1_000)
+    message = decode_input(body, len(body))
+    assert isinstance(message, ChatMessage)
+    assert encode_routed(message, "bob").count(rb"\ud83d") == 1_000
+
+
+def test_a_forged_mark_of_half_an_emoji_is_nothing() -> None:
+    forged = rb"\u0000lone-surrogate-d83d"
+    body = rb'{"message_type":"TEXT","a":"%b"}' % forged
+    assert forged in encode_routed(chat(body), "bob")
+    body = rb'{"message_type":"TEXT","a":"%b\ud83d"}' % forged
+    assert isinstance(decode_input(body, MAX_BYTES), Rejected)
+    body = rb'{"message_type":"TEXT","\u0000lone-surrogat\u0065-zz":"\ud83d"}'
+    assert rb'"\u0000lone-surrogate-zz":"\ud83d"' in encode_routed(chat(body), "bob")
+
+
+WITH_HALVES = st.text(st.characters(exclude_categories=[]), max_size=20)
+
+
+@given(st.dictionaries(WITH_HALVES, WITH_HALVES, max_size=4), WITH_HALVES, WITH_HALVES)
+def test_whatever_python_writes_arrives(unknown: dict[str, str], text: str, sender: str) -> None:
+    fields = {**unknown, "message_type": "TEXT", "text_payload": text, "sender_id": sender}
+    for name in MEANINGFUL:
+        if name not in fields or name == "receiver_id":
+            fields.pop(name, None)
+    # A pair in two escapes is one character again, for everybody who reads it.
+    body = json.dumps(fields)
+    message = chat(body)
+    expected = {**json.loads(body), "receiver_id": "bob"}
+    for name in ("_client_id", "_broadcast", "_target_agent_id"):
+        expected.pop(name, None)
+    if "routing_status" in expected:
+        expected["routing_status"] = "routed"
+    assert json.loads(encode_routed(message, "bob")) == expected
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_an_emoji_costs_its_field_of_what_the_server_says(half: str) -> None:
+    registered = registration(
+        f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "agent_name": "Ada {half}",'
+        f' "{half}": ["{half}"], "_client_id": "c{half}"}}'
+    )
+    assert registered.agent_id == "a"
+    assert registered.agent_name.startswith("Ada ")
+    assert "\N{REPLACEMENT CHARACTER}" in registered.agent_name
+    assert registered.agent_name.encode()
+    assert f'"_client_id":"c{half}"' in encode_register_response(registered).decode()
+    body = f'{{"message_type": "SERVER_AVAILABLE", "server_id": "{half}", "websocket_url": "u"}}'
+    advertised = decode_advertisement(body.encode(), MAX_BYTES)
+    assert isinstance(advertised, ServerAvailable)
+    assert advertised.websocket_url == "u"
+    assert advertised.server_id is not None
+    assert "\0" not in advertised.server_id
+
+    for message_type in ("REGISTER_AGENT", "CLIENT_DISCONNECTED"):
+        body = f'{{"message_type": "{message_type}", "agent_id": "a{half}"}}'
+        rejected = decode_metadata(body.encode(), MAX_BYTES)
+        assert isinstance(rejected, Rejected)
+        assert rejected.reason is RejectReason.INVALID_FIELD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'"\\ud83d"',
+        r'"\ud83d\ude00"',
+        r'"\\\ud83d\uDE00\\"',
+        r'"ud83d"',
+        r'"\u00e9\n"',
+        r'"\u0d83d"',
+    ],
+)
+def test_what_only_looks_like_half_an_emoji_stays(text: str) -> None:
+    frame = decode_frame(f'{{"message_type": "A", "x": {text}, "y": "\\ud83d"}}')
+    assert not isinstance(frame, Rejected)
+    assert string_field(frame[1], "x") == json.loads(text)
+    assert string_field(frame[1], "y") == "\0"
+
+
+@given(body=st.text(st.sampled_from('\\ud83de0"x'), max_size=40))
+def test_masking_lone_surrogates_leaves_only_those_out(body: str) -> None:
+    text = f'"{body}"'
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        return
+    masked = mask_lone_surrogates(text.encode())
+    assert len(masked) == len(text)
+    assert json.loads(masked) == re.sub("[\ud800-\udfff]", "\0", expected)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize(
+    ("body", "reason"), list(HOSTILE_BODIES.values()), ids=list(HOSTILE_BODIES)
+)
+def test_hostile_bodies_are_refused(decode: Decode, body: bytes, reason: RejectReason) -> None:
+    result = decode(body, MAX_BYTES)
+
+    assert isinstance(result, Rejected)
+    assert result.reason is reason
+    assert_explains_itself(result)
+
+
+@pytest.mark.parametrize(
+    ("decode", "message_type"),
+    [
+        (decode_input, "REGISTER_AGENT"),
+        (decode_metadata, "TEXT"),
+        (decode_advertisement, "CLIENT_DISCONNECTED"),
+    ],
+)
+def test_types_of_other_queues_are_unsupported(decode: Decode, message_type: str) -> None:
+    result = decode(f'{{"message_type": "{message_type}"}}'.encode(), MAX_BYTES)
+
+    assert isinstance(result, Rejected)
+    assert result.reason is RejectReason.UNSUPPORTED_MESSAGE_TYPE
+
+
+@pytest.mark.parametrize("value", ["5", "true", "[]", '{"m4rk3r": 1}', "1e999", "9" * 5_000])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sender_id",
+        "message_id",
+        "text_payload",
+        "send_timestamp",
+        "timestamp",
+        "receiver_id",
+        "in_reply_to_message_id",
+        "in_reply_to",
+    ],
+)
+def test_chat_fields_must_be_strings(name: str, value: str) -> None:
+    result = decode_input(f'{{"message_type": "TEXT", "{name}": {value}}}'.encode(), MAX_BYTES)
+
+    assert isinstance(result, Rejected)
+    assert result.reason is RejectReason.INVALID_FIELD
+    assert f"`{name}`" in result.error
+    assert_explains_itself(result)
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_a_body_may_be_as_large_as_the_limit_and_no_larger(decode: Decode) -> None:
+    body = b'{"message_type": "m4rk3r"}'
+    fits, exceeds = decode(body, len(body)), decode(body, len(body) - 1)
+
+    assert isinstance(fits, Rejected)
+    assert fits.reason is RejectReason.UNSUPPORTED_MESSAGE_TYPE
+    assert isinstance(exceeds, Rejected)
+    assert exceeds.reason is RejectReason.TOO_LARGE
+    assert_explains_itself(exceeds)
+
+
+def test_size_is_looked_at_before_anything_else() -> None:
+    result = decode_input(b"\xff" * 11, 10)
+
+    assert result == Rejected(RejectReason.TOO_LARGE, "the body has 11 bytes, 10 are allowed")
+
+
+def nested(levels: int, sibling: str = '"x"') -> bytes:
+    """Write a chat message with so many levels, and a sibling of the next level on each."""
+    inside = "".join(
+        f'{{"k": {sibling}, "n": ' if level % 2 else f"[{sibling}, " for level in range(levels - 1)
+    )
+    ends = "".join("}" if level % 2 else "]" for level in reversed(range(levels - 1)))
+    return f'{{"message_type": "TEXT", "x": {inside}1{ends}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "sibling",
+    [
+        '"x"',
+        '"[[[{{{"',
+        '"]]]}}}"',
+        r'"\"[[["',
+        r'"\\"',
+        r'"\\\"[[["',
+        r'"\u005b"',
+        '""',
+        "[], {}, []",
+        "5",
+    ],
+    ids=[
+        "plain",
+        "opening-in-string",
+        "closing-in-string",
+        "escaped-quote",
+        "escaped-backslash",
+        "backslash-and-quote",
+        "escaped-bracket",
+        "empty-string",
+        "wide",
+        "number",
+    ],
+)
+def test_as_many_levels_as_allowed_and_no_more(sibling: str) -> None:
+    if sibling.startswith("[]"):
+        # Siblings of the innermost level are one level deeper.
+        deepest, too_deep = nested(MAX_DEPTH - 1), nested(MAX_DEPTH + 1)
+    else:
+        deepest, too_deep = nested(MAX_DEPTH, sibling), nested(MAX_DEPTH + 1, sibling)
+    json.loads(too_deep)
+
+    chat(deepest)
+    result = decode_input(too_deep, MAX_BYTES)
+
+    assert isinstance(result, Rejected)
+    assert result.reason is RejectReason.TOO_DEEP
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" + ",".join(["[]"] * 10_000) + "]",
+        "[" + ",".join(['{"a": [{}]}'] * 1_000) + "]",
+        json.dumps("[{" * 10_000),
+        json.dumps('"[' * 10_000),
+        json.dumps("\\[" * 10_000),
+        json.dumps({"[" * 10_000: 1}),
+    ],
+    ids=["wide", "wide-and-mixed", "string", "quotes", "backslashes", "key"],
+)
+def test_many_brackets_are_not_many_levels(value: str) -> None:
+    body = f'{{"message_type": "TEXT", "x": {value}}}'
+
+    assert values(encode_routed(chat(body), "a"))["x"] == value.encode()
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """Interrupt what would otherwise run for hours."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    handler = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 129 + b'"' + b'\\"' * 500_000,
+        b"[" * 129 + b'"' * 1_000_000,
+        b"[" * 129 + b"\\" * 1_000_000,
+        b"[" * 1_000_000,
+        b"]" * 1_000_000,
+        b"[]" * 500_000,
+        b"[" + b",".join([b"[" * 127 + b"]" * 127] * 4_000) + b"]",
+        b"[" * 1_000_000 + b"]" * 128,
+        b'{"message_type": ' + b"9" * 1_000_000 + b"}",
+        b'{"message_type": "TEXT", "sender_id": 0.' + b"9" * 1_000_000 + b"}",
+    ],
+    ids=[
+        "unterminated-escapes",
+        "quotes",
+        "backslashes",
+        "opening",
+        "closing",
+        "pairs",
+        "towers",
+        "one-tower",
+        "digits",
+        "fraction",
+    ],
+)
+def test_a_body_of_a_megabyte_is_refused_in_linear_time(body: bytes) -> None:
+    result = decode_input(body, 2 * MAX_BYTES)
+
+    assert isinstance(result, Rejected)
+
+
+# Anything at all.
+
+SEEDS = [
+    '{"message_type": "TEXT", "message_id": "m4rk3r", "sender_id": "m4rk3r", "x": [1, {"a": -0}]}',
+    '{"message_type": "ERROR", "text_payload": "m4rk3r"}',
+    '{"message_type": "REGISTER_AGENT", "agent_id": "m4rk3r", "capabilities": ["m4rk3r"]}',
+    '{"message_type": "CLIENT_DISCONNECTED", "agent_id": "m4rk3r"}',
+    '{"message_type": "SERVER_AVAILABLE", "server_id": "m4rk3r", "websocket_url": "m4rk3r"}',
+    '{"message_type": "A", "agents": [{"agent_id": "m4rk3r", "is_online": true}, {"m4rk3r": 1}]}',
+    '{"message_type": "m4rk3r", "m4rk3r": {"m4rk3r": "m4rk3r"}}',
+]
+SPLINTERS = st.binary(max_size=3) | st.sampled_from(
+    [b"", b"null", b"5", b"[", b"]", b"{", b"}", b'"', b"\\", b":", b",", b"m4rk3r", b'"m4rk3r"']
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Break a good message, or change it so that it stays good JSON."""
+    body = draw(st.sampled_from(SEEDS)).encode()
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(body)))
+        end = draw(st.integers(start, min(start + 20, len(body))))
+        body = body[:start] + draw(SPLINTERS) + body[end:]
+    return body
+
+
+RETYPED = st.dictionaries(
+    st.sampled_from(MEANINGFUL),
+    JSON | st.sampled_from([f'"{MARKER}"', f'["{MARKER}"]', f'{{"{MARKER}": "{MARKER}"}}']),
+).flatmap(
+    lambda fields: st.sampled_from(
+        ["TEXT", "ERROR", "REGISTER_AGENT", "CLIENT_DISCONNECTED", "SERVER_AVAILABLE"]
+    ).flatmap(lambda kind: objects_of({"message_type": f'"{kind}"', **fields}))
+)
+ANY_BODY = st.binary(max_size=40) | JSON.map(str.encode) | RETYPED.map(str.encode) | mutated()
+
+
+def as_others_read(body: bytes) -> object:
+    """Decode as a strict peer does, whatever the size of the numbers."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(body.decode(), parse_int=str, parse_float=str, parse_constant=refuse)
+
+
+@given(body=ANY_BODY)
+def test_any_body_becomes_a_message_or_a_reason(body: bytes) -> None:
+    message = decode_input(body, MAX_BYTES)
+    assert isinstance(message, ChatMessage | AgentError | Rejected)
+    about_agent = decode_metadata(body, MAX_BYTES)
+    assert isinstance(about_agent, RegisterAgent | ClientDisconnected | Rejected)
+    about_server = decode_advertisement(body, MAX_BYTES)
+    assert isinstance(about_server, ServerAvailable | Rejected)
+
+    results: list[Decoded] = [message, about_agent, about_server]
+    for result in results:
+        if isinstance(result, Rejected):
+            assert_explains_itself(result)
+        else:
+            assert isinstance(as_others_read(body), dict)
+    if isinstance(message, ChatMessage):
+        as_others_read(encode_routed(message, "a"))
+        as_others_read(encode_routing_failure(message, FailureReason.NO_AGENT_ONLINE, "e1"))
+    if isinstance(about_agent, RegisterAgent):
+        as_others_read(encode_register_response(about_agent))
+
+
+@given(body=ANY_BODY)
+def test_any_frame_becomes_fields_or_a_reason(body: bytes) -> None:
+    frame = decode_frame(body.decode(errors="replace"))
+    if isinstance(frame, Rejected):
+        assert_explains_itself(frame)
+        return
+    message_type, fields = frame
+    assert isinstance(message_type, str)
+    assert all(isinstance(string_field(fields, name), str | None) for name in fields)
+    update = decode_status_update(fields)
+    assert isinstance(update, StatusUpdate | Rejected)
+
+
+@given(
+    levels=st.integers(MAX_DEPTH - 3, MAX_DEPTH + 4),
+    sibling=STRINGS | NUMBERS,
+)
+def test_depth_is_measured_whatever_stands_beside(levels: int, sibling: str) -> None:
+    result = decode_input(nested(levels, sibling), MAX_BYTES)
+
+    if levels <= MAX_DEPTH:
+        assert isinstance(result, ChatMessage)
+    else:
+        assert isinstance(result, Rejected)
+        assert result.reason is RejectReason.TOO_DEEP

@@ -1,0 +1,489 @@
+"""The agent registry, alone and against a plain dict."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from broker.core import registry as registry_module
+from broker.core.messages import AgentStatus, StatusUpdate
+from broker.core.registry import Agent, AgentRegistry, RegistryFullError
+from broker.core.versions import Version
+
+LARGEST_RANDOM = 1 - 2**-53
+
+STRANGER = "stranger"
+
+
+@dataclass
+class Believed:
+    """What is to be known of one agent."""
+
+    agent_name: str
+    last_seen: datetime | None = None
+    is_online: bool = False
+
+    @classmethod
+    def of(cls, agent: Agent) -> Self:
+        return cls(agent.agent_name, agent.last_seen, agent.is_online)
+
+
+def online_part(agents: dict[str, Believed]) -> dict[str, Believed]:
+    return {agent_id: agent for agent_id, agent in agents.items() if agent.is_online}
+
+
+AGENT_IDS = st.sampled_from("abcdefgh")
+AGENT_NAMES = st.sampled_from(["Ada", "Bob", "Unknown Agent"])
+
+
+@st.composite
+def status_updates(draw: st.DrawFn) -> StatusUpdate:
+    statuses = draw(
+        st.lists(
+            st.builds(
+                AgentStatus,
+                agent_id=AGENT_IDS,
+                agent_name=AGENT_NAMES,
+                is_online=st.booleans(),
+                last_seen=st.none() | st.datetimes(),
+            ),
+            unique_by=lambda status: status.agent_id,
+            max_size=3,
+        )
+    )
+    return StatusUpdate(
+        {status.agent_id: status for status in statuses},
+        is_full=draw(st.booleans()),
+        skipped=draw(st.integers(0, 5)),
+        unclear=draw(st.frozensets(AGENT_IDS, max_size=2)) - {each.agent_id for each in statuses},
+    )
+
+
+def always(value: float) -> Callable[[], float]:
+    return lambda: value
+
+
+def every_choice(registry: AgentRegistry, sender_id: str, candidates: int) -> list[str]:
+    """Choose with a random number from the middle of each candidate's share of [0, 1)."""
+    chosen = [
+        registry.choose(sender_id, always((share + 0.5) / candidates))
+        for share in range(candidates)
+    ]
+    return [agent.agent_id for agent in chosen if agent is not None]
+
+
+def full_update(*agent_ids: str) -> StatusUpdate:
+    agents = {agent_id: AgentStatus(agent_id, is_online=True) for agent_id in agent_ids}
+    return StatusUpdate(agents, is_full=True)
+
+
+def registry_with(*agent_ids: str) -> AgentRegistry:
+    registry = AgentRegistry(max_agents=100)
+    for agent_id in agent_ids:
+        registry.register(agent_id, agent_id.upper())
+    return registry
+
+
+@pytest.fixture
+def slices_of_two() -> Iterator[None]:
+    with mock.patch.object(registry_module, "_SLICE", 2):
+        yield
+
+
+def test_an_empty_registry_chooses_nobody() -> None:
+    registry = AgentRegistry(max_agents=100)
+
+    assert registry.choose(STRANGER, always(0.0)) is None
+    assert (registry.known_count, registry.online_count) == (0, 0)
+    assert "a" not in registry
+    assert not registry.is_online("a")
+
+
+def test_the_only_agent_online_does_not_get_its_own_message() -> None:
+    registry = registry_with("a")
+
+    assert registry.choose("a", always(0.0)) is None
+    assert every_choice(registry, STRANGER, 1) == ["a"]
+
+
+@pytest.mark.parametrize("sender_id", ["a", "b", "c", STRANGER])
+@pytest.mark.parametrize("random", [0.0, LARGEST_RANDOM])
+def test_the_ends_of_the_random_range_choose_an_agent(sender_id: str, random: float) -> None:
+    chosen = registry_with("a", "b", "c").choose(sender_id, always(random))
+
+    assert chosen is not None
+    assert chosen.agent_id != sender_id
+
+
+def test_an_empty_full_update_takes_everyone_offline() -> None:
+    registry = registry_with("a", "b", "c")
+
+    registry.apply(full_update())
+
+    assert (registry.known_count, registry.online_count) == (3, 0)
+
+
+def test_agents_that_a_full_update_is_unclear_about_stay_as_they_were() -> None:
+    registry = registry_with("a", "b", "c", "d")
+    registry.disconnect("d")
+
+    registry.apply(StatusUpdate({}, is_full=True, unclear=frozenset("adx")))
+
+    assert [agent.agent_id for agent in registry if agent.is_online] == ["a"]
+    assert registry["a"].agent_name == "A"
+    assert "x" not in registry
+
+
+def test_late_word_of_an_agent_that_a_full_update_is_unclear_about_counts() -> None:
+    """Another broker's, of before that update; but not of before the one that was clear."""
+    registry = AgentRegistry(max_agents=100)
+    unclear = StatusUpdate({}, is_full=True, unclear=frozenset("ab"))
+    registry.apply(full_update("a"), Version(10, "server"))
+    for at in (20, 30):
+        registry.apply(unclear, Version(at, "server"))
+
+    for agent_id in "abc":
+        registry.disconnect(agent_id, Version(9, "other"))
+    assert registry.is_online("a")
+    registry.disconnect("a", Version(15, "other"))
+    registry.register("b", "B", Version(15, "other"))
+    registry.register("c", "C", Version(15, "other"))
+
+    assert [agent.agent_id for agent in registry if agent.is_online] == ["b"]
+
+
+def test_an_empty_delta_changes_nothing() -> None:
+    registry = registry_with("a", "b")
+
+    registry.apply(StatusUpdate({}))
+
+    assert registry.online_count == 2
+
+
+def test_an_unknown_agent_that_disconnects_becomes_known_if_there_is_room() -> None:
+    registry = AgentRegistry(max_agents=2)
+
+    for agent_id in "abc":
+        registry.disconnect(agent_id)
+
+    assert known(registry) == {"a", "b"}
+    assert registry.online_count == 0
+
+
+def full_registry(*agent_ids: str) -> AgentRegistry:
+    registry = AgentRegistry(max_agents=len(agent_ids))
+    for agent_id in agent_ids:
+        registry.register(agent_id, agent_id.upper())
+    return registry
+
+
+def known(registry: AgentRegistry) -> set[str]:
+    return {agent.agent_id for agent in registry}
+
+
+def test_who_is_offline_makes_room_for_somebody_new() -> None:
+    registry = full_registry("a", "b", "c")
+    registry.disconnect("b")
+    registry.disconnect("c")
+
+    registry.register("d", "D")
+
+    assert known(registry) == {"a", "c", "d"}
+    assert every_choice(registry, STRANGER, 2) == ["a", "d"]
+
+
+def test_there_is_no_room_while_all_are_online() -> None:
+    registry = full_registry("a", "b")
+
+    with pytest.raises(RegistryFullError):
+        registry.register("c", "C")
+    turned_away = registry.apply(
+        StatusUpdate({name: AgentStatus(name, name, is_online=True) for name in "bcd"})
+    )
+
+    assert turned_away == 2
+    assert known(registry) == {"a", "b"}
+    assert registry["b"].agent_name == "b"
+    registry.register("a", "Ada")
+    assert registry["a"].agent_name == "Ada"
+
+
+def test_a_full_update_with_too_many_agents_is_refused_as_a_whole() -> None:
+    registry = full_registry("a", "b")
+
+    with pytest.raises(RegistryFullError):
+        registry.applying(full_update("b", "c", "d"))
+
+    assert known(registry) == {"a", "b"}
+    assert registry.online_count == 2
+
+
+@pytest.mark.usefixtures("slices_of_two")
+def test_a_full_update_may_replace_everybody() -> None:
+    registry = full_registry("a", "b", "c", "d", "e")
+
+    online = [registry.online_count for _ in registry.applying(full_update("f", "g", "h", "i"))]
+
+    assert min(online) >= 4, "there is always somebody to route to"
+    assert registry.known_count == 5
+    assert {agent.agent_id for agent in registry if agent.is_online} == set("fghi")
+
+
+@pytest.mark.usefixtures("slices_of_two")
+def test_a_big_update_pauses_after_each_slice() -> None:
+    registry = registry_with("a", "b", "c", "d", "e")
+    online = [registry.online_count for _ in registry.applying(full_update("f", "g", "h"))]
+
+    # Three agents come in two slices; all eight are looked at in four, and five leave.
+    assert online == [7, 8, 6, 4, 3, 3]
+
+
+@pytest.mark.usefixtures("slices_of_two")
+def test_agents_may_disconnect_while_a_full_update_is_applied() -> None:
+    registry = registry_with("a", "b", "c", "d", "e")
+    applying = registry.applying(full_update())
+    next(applying)
+
+    for agent_id in "abcde":
+        registry.disconnect(agent_id)
+
+    assert list(applying)
+    assert registry.online_count == 0
+
+
+@pytest.mark.usefixtures("slices_of_two")
+def test_an_agent_that_joins_while_others_leave_stays() -> None:
+    registry = registry_with("a", "b", "c", "d", "e")
+    applying = registry.applying(full_update())
+    next(applying)
+
+    registry.register("newcomer", "Newcomer")
+    registry.disconnect("a")
+
+    assert list(applying)
+    assert [agent.agent_id for agent in registry if agent.is_online] == ["newcomer"]
+
+
+@given(
+    known=st.lists(AGENT_IDS, unique=True, max_size=4),
+    updates=st.lists(status_updates(), max_size=4),
+)
+def test_merged_updates_have_the_effect_of_one_after_the_other(
+    known: list[str], updates: list[StatusUpdate]
+) -> None:
+    one_by_one = registry_with(*known)
+    merged = registry_with(*known)
+    whole = StatusUpdate({})
+    for update in updates:
+        one_by_one.apply(update)
+        whole = whole.followed_by(update)
+    merged.apply(whole)
+
+    expected = {agent.agent_id: Believed.of(agent) for agent in one_by_one}
+    actual = {agent.agent_id: Believed.of(agent) for agent in merged}
+    assert whole.skipped == sum(update.skipped for update in updates)
+    assert online_part(actual) == online_part(expected)
+    assert whole.agents.keys() <= actual.keys()
+    assert all(actual[agent_id] == expected[agent_id] for agent_id in whole.agents)
+    if not whole.is_full:
+        # A full update lets go of agents that only updates before it named.
+        assert actual == expected
+
+
+@given(
+    updates=st.lists(status_updates() | AGENT_IDS, max_size=30),
+    max_agents=st.integers(3, 5),
+)
+def test_no_more_agents_are_known_than_allowed(
+    updates: list[StatusUpdate | str], max_agents: int
+) -> None:
+    registry = AgentRegistry(max_agents)
+    for update in updates:
+        before = {agent.agent_id for agent in registry if agent.is_online}
+        if isinstance(update, StatusUpdate):
+            try:
+                turned_away = registry.apply(update)
+            except RegistryFullError:
+                assert update.is_full
+                assert len(update.agents) + len(update.unclear) > max_agents
+                continue
+            named = {name for name, agent in update.agents.items() if agent.is_online}
+            missing = named - {agent.agent_id for agent in registry if agent.is_online}
+            assert len(missing) <= turned_away <= len(update.agents)
+            assert not (missing and update.is_full)
+        else:
+            with suppress(RegistryFullError):
+                registry.register(update, update)
+                assert registry.is_online(update)
+            assert registry.is_online(update) or len(before) == max_agents
+        offline = [agent for agent in registry if not agent.is_online]
+        assert registry.known_count == registry.online_count + len(offline) <= max_agents
+        assert sorted(~agent.place for agent in offline) == list(range(len(offline)))
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """Agents register and disconnect, also at the pauses of a status update."""
+
+    slice_size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registry = AgentRegistry(max_agents=100)
+        self.model: dict[str, Believed] = {}
+        self.applying: Iterator[int] | None = None
+        self.unapplied: list[AgentStatus] = []
+        self.is_full = False
+        self.named: frozenset[str] = frozenset()
+        self.may_leave: set[str] | None = None
+        self.must_leave: set[str] = set()
+        self.came_or_left: set[str] = set()
+        self.renamed: set[str] = set()
+        self.small_slices = mock.patch.object(registry_module, "_SLICE", self.slice_size)
+        self.small_slices.start()
+
+    @initialize(agent_ids=st.lists(AGENT_IDS, unique=True, min_size=4))
+    def begin_with_some_agents(self, agent_ids: list[str]) -> None:
+        for agent_id in agent_ids:
+            self.register(agent_id, "Ada")
+
+    def teardown(self) -> None:
+        self.small_slices.stop()
+
+    def online(self) -> set[str]:
+        return set(online_part(self.model))
+
+    def believe(self, status: AgentStatus) -> None:
+        agent = self.model.setdefault(status.agent_id, Believed("Unknown Agent"))
+        # What happened at a pause is later than the update.
+        if status.agent_id not in self.renamed:
+            agent.agent_name = status.agent_name
+        if status.agent_id not in self.came_or_left:
+            agent.last_seen = status.last_seen
+            agent.is_online = status.is_online
+
+    @rule(
+        agent_id=AGENT_IDS,
+        agent_name=AGENT_NAMES,
+    )
+    def register(self, agent_id: str, agent_name: str) -> None:
+        self.registry.register(agent_id, agent_name)
+        agent = self.model.setdefault(agent_id, Believed("Unknown Agent"))
+        agent.agent_name = agent_name
+        agent.is_online = True
+        self.renamed.add(agent_id)
+        self.came_or_left.add(agent_id)
+
+    @rule(agent_id=AGENT_IDS)
+    def disconnect(self, agent_id: str) -> None:
+        self.registry.disconnect(agent_id)
+        self.model.setdefault(agent_id, Believed("Unknown Agent")).is_online = False
+        self.came_or_left.add(agent_id)
+
+    @precondition(lambda self: self.online())
+    @rule(number=st.integers(0, 7))
+    def disconnect_one_that_is_online(self, number: int) -> None:
+        online = sorted(self.online())
+        self.disconnect(online[number % len(online)])
+
+    @precondition(lambda self: self.applying is None)
+    @rule(update=status_updates())
+    def begin_applying(self, update: StatusUpdate) -> None:
+        self.applying = self.registry.applying(update)
+        self.unapplied = list(update.agents.values())
+        self.is_full = update.is_full
+        self.named = update.unclear.union(update.agents)
+        self.may_leave = None
+        self.must_leave = set()
+        self.came_or_left.clear()
+        self.renamed.clear()
+
+    @precondition(lambda self: self.applying is not None)
+    @rule()
+    def apply_one_slice(self) -> None:
+        assert self.applying is not None
+        if self.unapplied:
+            next(self.applying)
+            for status in self.unapplied[: self.slice_size]:
+                self.believe(status)
+            del self.unapplied[: self.slice_size]
+            return
+        if self.may_leave is None:
+            self.may_leave = self.online() - self.named if self.is_full else set()
+            self.must_leave = self.may_leave.copy()
+        self.may_leave -= self.came_or_left
+        self.must_leave -= self.came_or_left
+        paused = next(self.applying, None) is not None
+        left = {agent_id for agent_id in self.online() if not self.registry.is_online(agent_id)}
+        assert left <= self.may_leave
+        assert len(left) <= self.slice_size
+        for agent_id in left:
+            self.model[agent_id].is_online = False
+        if not paused:
+            assert not self.must_leave & self.online()
+            self.applying = None
+
+    @invariant()
+    def knows_what_the_model_knows(self) -> None:
+        assert self.registry.known_count == len(self.model)
+        assert [agent.agent_id for agent in self.registry] == list(self.model)
+        for agent_id, believed in self.model.items():
+            agent = self.registry[agent_id]
+            assert agent_id in self.registry
+            assert self.registry.is_online(agent_id) == agent.is_online
+            assert believed == Believed.of(agent)
+
+    @invariant()
+    def every_agent_knows_its_place(self) -> None:
+        count = self.registry.online_count
+        assert count == len(self.online())
+        places = [self.registry[i].place for i in every_choice(self.registry, STRANGER, count)]
+        assert places == list(range(count))
+        offline = [agent for agent in self.registry if not agent.is_online]
+        assert sorted(~agent.place for agent in offline) == list(range(len(offline)))
+
+    @invariant()
+    def each_candidate_can_be_chosen_and_no_one_else(self) -> None:
+        for sender_id in (*self.model, STRANGER):
+            candidates = self.online() - {sender_id}
+            chosen = every_choice(self.registry, sender_id, len(candidates))
+            assert sorted(chosen) == sorted(candidates)
+            if not candidates:
+                assert self.registry.choose(sender_id, always(0.0)) is None
+
+
+def test_the_first_agents_are_those_online() -> None:
+    registry = AgentRegistry(max_agents=10)
+    for name in "abcde":
+        registry.register(name, name)
+    for name in "bd":
+        registry.disconnect(name)
+    assert {agent.agent_id for agent in registry.first(3)} == set("ace")
+    assert {agent.agent_id for agent in registry.first(9)} == set("abcde")
+    assert len(registry.first(4)) == 4
+    assert registry.first(0) == []
+
+
+def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> None:
+    registry = AgentRegistry(max_agents=10)
+    registry.register("a", "A")
+    registry.count_routed("a")
+    registry.disconnect("a")
+    registry.count_routed("a")
+    assert registry["a"].routed == 2
+
+
+TestRegistryMachine = RegistryMachine.TestCase
+TestRegistryMachine.settings = settings(stateful_step_count=30, deadline=None)

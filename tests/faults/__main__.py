@@ -1,0 +1,106 @@
+"""`python -m tests.faults`: do harm to the broker, and see whether it keeps its promises."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random, randrange
+from typing import Annotated
+
+import trio
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from tests.faults.play import Result
+from tests.faults.report import complaint, draw, line, write
+from tests.faults.scenario import ClusterScenario, Scenario
+from tests.faults.scenarios import ALL_SCENARIOS
+from tests.faults.theatre import open_theatre
+
+ROOT = Path(__file__).parents[2]
+_SEEDS = 1_000_000
+
+app = App(name="chaos", help="Do harm to the broker, and see whether it keeps its promises.")
+
+
+@app.default
+def chaos(
+    *names: str,
+    seed: int | None = None,
+    long: Annotated[bool, Parameter(negative=())] = False,
+    minutes: float | None = None,
+    list_: Annotated[bool, Parameter(negative=())] = False,
+    output: Path = ROOT / "tests" / "faults" / "results",
+) -> int:
+    """Play scenarios, all of them by default, and print what came of them.
+
+    Args:
+        names: The scenarios to play.
+        seed: Replays what is random.
+        long: Play the long forms; all of them renew the table in docs/reliability.md.
+        minutes: Play scenarios at random, again and again, until the time is over.
+        list_: List the scenarios, and play none.
+        output: Where the table, raw figures and the logs of those that failed are written.
+
+    Returns:
+        1 when a scenario failed, else 0; 2 when there is no such scenario.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    if unknown := [name for name in names if name not in ALL_SCENARIOS]:
+        console.print(f"no such scenario: {', '.join(unknown)}; try --list", style="red")
+        return 2
+    chosen = [ALL_SCENARIOS[name] for name in names or ALL_SCENARIOS]
+    if list_:
+        for scenario in chosen:
+            console.print(f"{scenario.name:23} {scenario.fault}: {scenario.promise}")
+        return 0
+    # aiormq reports each connection that it loses, and losing them is the purpose here.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    seed = randrange(_SEEDS) if seed is None else seed
+    plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
+    logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
+    results = trio.run(_play_all, plan, minutes, long, logs, console)
+    is_complete = long and not names and minutes is None
+    write(results, output, into_documents=is_complete)
+    watched = any(result.samples for result in results)
+    if watched and not draw(output, into_documents=is_complete):
+        console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
+    failed = [result for result in results if result.problems]
+    for result in failed:
+        console.print(complaint(result), style="red", markup=False)
+    console.print(f"Written to {output}.")
+    return 1 if failed else 0
+
+
+def _at_random(
+    scenarios: list[Scenario | ClusterScenario], seed: int
+) -> Iterator[tuple[Scenario | ClusterScenario, int]]:
+    random = Random(seed)
+    while True:
+        yield random.choice(scenarios), random.randrange(_SEEDS)
+
+
+async def _play_all(
+    plan: Iterator[tuple[Scenario | ClusterScenario, int]],
+    minutes: float | None,
+    is_long: bool,
+    logs: Path,
+    console: Console,
+) -> list[Result]:
+    results: list[Result] = []
+    deadline = None if minutes is None else trio.current_time() + 60 * minutes
+    async with open_theatre() as theatre:
+        for number, (scenario, seed) in enumerate(plan, 1):
+            if deadline is not None and trio.current_time() >= deadline:
+                break
+            directory = logs / f"{number}-{scenario.name}"
+            with console.status(f"{scenario.name}, seed {seed}"):
+                result = await theatre.play(scenario, directory, seed=seed, is_long=is_long)
+            results.append(result)
+            console.print(line(result))
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,34 @@
+"""A central server that advertises itself: the broker tries it about once a second."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from tests.faults.arena import Arena
+from tests.faults.raw_content import Content
+
+_ADVERTISEMENT = Content(
+    b'{"message_type": "SERVER_AVAILABLE", "server_id": "s", "websocket_url": "ws://127.0.0.1/ws"}'
+)
+_PAUSE = 0.3
+
+
+@asynccontextmanager
+async def advertising(arena: Arena, at_once: int = 1) -> AsyncIterator[None]:
+    """Advertise the server a few times a second while the block runs.
+
+    Args:
+        arena: The arena.
+        at_once: How many advertisements each time.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_advertise, arena, at_once)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _advertise(arena: Arena, at_once: int) -> None:
+    while True:
+        await arena.client.publish(arena.queues.advertisement, [_ADVERTISEMENT] * at_once)
+        await trio.sleep(_PAUSE)

@@ -1,0 +1,197 @@
+"""Watches that brokers say rightly whether they are ready, whatever happens meanwhile.
+
+What is right: a broker says the same in `/readyz` and `/status`; it is not ready while its session
+is one with a RabbitMQ node that has gone away since; and it is ready again soon, as long as
+RabbitMQ as a whole is there.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import trio
+from yarl import URL
+
+from broker.cli.fetch import FetchError, fetch
+from tests.faults.broker_control import BrokerControl
+from tests.faults.failure import ScenarioFailedError
+
+DETECTION = timedelta(seconds=5)
+"""After that a broker must have noticed that its node has gone away."""
+RECOVERY = timedelta(seconds=15)
+"""That long a broker may be unready at a stretch, or give no answer, its start included."""
+READY, UNREADY = 200, 503
+_INTERVAL = 0.5
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What a broker says of its session with RabbitMQ."""
+
+    state: str
+    peer: str
+    since: datetime
+
+    @property
+    def port(self) -> int | None:
+        """The port of the node."""
+        return URL(self.peer).port
+
+
+class Connections(msgspec.Struct, frozen=True):
+    """What is read of a broker's connections."""
+
+    rabbitmq: Session
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What is read of `/status`."""
+
+    ready: bool
+    connections: Connections
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What a broker answered, one after the other.
+
+    Attributes:
+        before: By `/status`.
+        code: By `/readyz`, the HTTP status.
+        after: By `/status`.
+    """
+
+    before: Said
+    code: int
+    after: Said
+
+
+class Readiness:
+    """The record of one broker. No I/O.
+
+    Attributes:
+        ready_at: When it was asked the last time, if it was ready then; else None.
+    """
+
+    def __init__(self) -> None:
+        self.ready_at: datetime | None = None
+        self._unready_since: datetime | None = None
+
+    def restarted(self) -> None:
+        """Take note that it is being started: the time until it must be ready begins anew."""
+        self.ready_at = None
+        self._unready_since = None
+
+    def see(
+        self, at: datetime, answers: Answers | None, gone: Mapping[int, datetime]
+    ) -> str | None:
+        """Take note of answers, and return what is wrong with them.
+
+        Args:
+            at: When it was asked.
+            answers: The answers; None when there were none.
+            gone: When nodes went away the last time, by port.
+        """
+        is_ready = answers is not None and answers.code == READY
+        self.ready_at = at if is_ready else None
+        if is_ready:
+            self._unready_since = None
+        else:
+            self._unready_since = self._unready_since or at
+            if at - self._unready_since > RECOVERY:
+                return f"not ready for {(at - self._unready_since).total_seconds():.1f} s"
+        if answers is None or answers.before != answers.after:
+            return None  # it may have changed between one answer and the next
+        if answers.code != (READY if answers.before.ready else UNREADY):
+            return f"ready by /readyz ({answers.code}) or by /status, and not by the other"
+        session = answers.before.connections.rabbitmq
+        gone_at = gone.get(session.port or 0)
+        if is_ready and gone_at is not None and session.since < gone_at < at - DETECTION:
+            return f"ready {(at - gone_at).total_seconds():.1f} s after its node had gone away"
+        return None
+
+
+class Watch:
+    """Watches some brokers. Made by `watching`."""
+
+    def __init__(self, brokers: Mapping[str, BrokerControl], gone: Mapping[int, datetime]) -> None:
+        self._brokers = brokers
+        self._gone = gone
+        self._records = {url: Readiness() for url in brokers}
+
+    async def all_ready(self, *, within: float = RECOVERY.total_seconds()) -> None:
+        """Wait until all brokers have said, asked from now on, that they are ready.
+
+        Args:
+            within: Seconds until it is too late.
+
+        Raises:
+            ScenarioFailedError: Some are not.
+        """
+        # An earlier answer may be that of a broker that was restarted between two looks at it.
+        begun = datetime.now(UTC)
+        with trio.move_on_after(within):
+            while self._ready_count(begun) < len(self._records):
+                await trio.sleep(_INTERVAL)
+            return
+        raise ScenarioFailedError(
+            f"after {within:g} s {self._ready_count(begun)} of {len(self._records)} brokers were "
+            "ready"
+        )
+
+    def _ready_count(self, since: datetime) -> int:
+        return sum(
+            record.ready_at is not None and record.ready_at >= since
+            for record in self._records.values()
+        )
+
+    async def run(self, url: str) -> None:
+        """Ask one broker until cancelled.
+
+        Raises:
+            ScenarioFailedError: It said something wrong.
+        """
+        record = self._records[url]
+        while True:
+            if self._brokers[url].is_running:
+                at = datetime.now(UTC)
+                wrong = record.see(at, await _ask(url), self._gone)
+                if wrong is not None and self._brokers[url].is_running:
+                    raise ScenarioFailedError(f"the broker at {url} was {wrong}")
+            else:
+                record.restarted()
+            await trio.sleep(_INTERVAL)
+
+
+@asynccontextmanager
+async def watching(
+    brokers: Mapping[str, BrokerControl], gone: Mapping[int, datetime]
+) -> AsyncIterator[Watch]:
+    """Watch brokers for the length of the block.
+
+    Args:
+        brokers: The brokers, by the URL where they answer, without a path.
+        gone: When nodes went away the last time, by port; looked at all the time.
+
+    Raises:
+        ScenarioFailedError: One said something wrong; inside of an exception group.
+    """
+    async with trio.open_nursery() as nursery:
+        watch = Watch(brokers, gone)
+        for url in brokers:
+            nursery.start_soon(watch.run, url)
+        yield watch
+        nursery.cancel_scope.cancel()
+
+
+async def _ask(url: str) -> Answers | None:
+    try:
+        before = await _said(url)
+        code, _ = await fetch(f"{url}/readyz")
+        return Answers(before, code, await _said(url))
+    except FetchError:
+        return None
+
+
+async def _said(url: str) -> Said:
+    _, body = await fetch(f"{url}/status")
+    return msgspec.json.decode(body, type=Said)

@@ -1,0 +1,111 @@
+"""The results, for people and for programs."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tests.bench.document import renew
+from tests.bench.field import PEER_PYTHON, ROOT
+from tests.bench.markdown import table
+from tests.faults.play import Result
+
+_HEAD = (
+    *("scenario", "fault", "messages", "lost", "unexpected", "duplicates"),
+    *("faults", "time to recover", "seed", "verdict"),
+)
+
+
+_DOCUMENT = ROOT / "docs" / "reliability.md"
+_PLOTS = ROOT / "docs" / "reliability"
+
+
+def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> None:
+    """Write raw figures and the table.
+
+    Args:
+        results: The results.
+        directory: Where to; made if need be.
+        into_documents: Whether to renew docs/reliability.md, too.
+    """
+    if into_documents:
+        renew(_DOCUMENT, f"\n{markdown(results)}")
+    directory.mkdir(parents=True, exist_ok=True)
+    raw = msgspec.json.format(msgspec.json.encode(results), indent=1)
+    (directory / "results.json").write_bytes(raw + b"\n")
+    (directory / "results.md").write_text(markdown(results), encoding="utf-8")
+
+
+def draw(directory: Path, *, into_documents: bool) -> bool:
+    """Draw what scenarios have watched over time, and return whether there is what it takes.
+
+    Args:
+        directory: Where the results were written, and the plots are to go.
+        into_documents: Whether the plots are to go into docs/reliability instead.
+
+    Raises:
+        subprocess.CalledProcessError: The results cannot be drawn.
+    """
+    if not PEER_PYTHON.exists():
+        return False
+    plots = Path(__file__).with_name("plots.py")
+    drawn = _PLOTS if into_documents else directory
+    drawn.mkdir(exist_ok=True)
+    arguments = (PEER_PYTHON, plots, directory / "results.json", drawn)
+    subprocess.run(arguments, check=True)
+    return True
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Return the table."""
+    return "\n".join(table(_HEAD, map(_row, results))) + "\n"
+
+
+def line(result: Result) -> str:
+    """Return a result in one line."""
+    return (
+        f"{result.scenario:23} {_verdict(result):6} {result.confirmed:>9,} confirmed"
+        f" {_number(result.lost)} lost, {_number(result.unexpected)} unexpected,"
+        f" {_number(result.duplicates)} duplicates, {result.faults} faults,"
+        f" {_recovery(result) or 'no time'} to recover, {result.seconds:.0f} s, seed {result.seed}"
+    )
+
+
+def complaint(result: Result) -> str:
+    """Return what is wrong, where the log is, and how to play it again."""
+    return "\n".join(
+        (
+            f"{result.scenario}: {result.fault}",
+            *(f"  {problem}" for problem in result.problems),
+            f"  the broker's log is in {result.kept}",
+            f"  again: {result.replay}",
+        )
+    )
+
+
+def _row(result: Result) -> Sequence[str]:
+    return (
+        result.scenario,
+        result.fault,
+        f"{result.confirmed:,}",
+        _number(result.lost),
+        _number(result.unexpected),
+        _number(result.duplicates),
+        f"{result.faults:,}",
+        _recovery(result),
+        str(result.seed),
+        _verdict(result),
+    )
+
+
+def _number(figure: int | None) -> str:
+    return "?" if figure is None else f"{figure:,}"
+
+
+def _recovery(result: Result) -> str:
+    return "" if result.worst_recovery is None else f"{result.worst_recovery:.1f} s"
+
+
+def _verdict(result: Result) -> str:
+    return "FAILED" if result.problems else "passed"

@@ -1,0 +1,97 @@
+"""RabbitMQ runs short of memory or disk, and stops reading from those who publish."""
+
+import trio
+
+from tests.faults.arena import Arena
+from tests.faults.checker import Allowed
+from tests.faults.failure import ScenarioFailedError
+from tests.faults.scenario import Scenario
+
+_MEMORY = "set_vm_memory_high_watermark", "0", "0.4"
+"""A command, what raises the alarm, and what ends it."""
+_DISK = "set_disk_free_limit", "1000000GB", "50MB"
+_BACKLOG = 6_000
+"""Messages that are there before: with the alarm, nobody can publish more."""
+_DELAY = 0.1
+"""Seconds that everything takes between the broker and RabbitMQ: the backlog must outlast the
+command that raises the alarm."""
+_SETTLING = 2.0
+"""Seconds within which RabbitMQ has stopped reading, and what it had read is routed."""
+_SLACK = 4 << 20
+"""Bytes that the broker may grow by during an alarm; nothing is routed meanwhile."""
+_RECOVERY = 15.0
+_SAMPLE_INTERVAL = 0.5
+
+
+async def memory_alarm(arena: Arena) -> Allowed:
+    """Raise the memory alarm while the broker routes, for a while."""
+    await arena.broker.start()
+    async with arena.load(200):
+        await arena.routing()
+        for _ in range(2 if arena.is_long else 1):
+            await _block(arena, *_MEMORY, seconds=60 if arena.is_long else 4)
+    return _nothing_lost(arena)
+
+
+async def disk_alarm(arena: Arena) -> Allowed:
+    """Raise the disk alarm while the broker routes, in the long form for many heartbeats."""
+    await arena.broker.start()
+    async with arena.load(200):
+        await arena.routing()
+        await _block(arena, *_DISK, seconds=100 if arena.is_long else 4)
+    return _nothing_lost(arena)
+
+
+async def _block(arena: Arena, command: str, alarm: str, end: str, *, seconds: float) -> None:
+    arena.amqp.delay(_DELAY)
+    await arena.fill(_BACKLOG)
+    await arena.node.ctl(command, alarm)
+    arena.amqp.heal()
+    arena.fault()
+    await trio.sleep(_SETTLING)
+    ends_at = trio.current_time() + seconds
+    before, routed = arena.usage().resident_bytes, await arena.routed()
+    await _check_held(arena)
+    most_bytes = before
+    with trio.move_on_at(ends_at):
+        while True:
+            most_bytes = max(most_bytes, arena.usage().resident_bytes)
+            await trio.sleep(_SAMPLE_INTERVAL)
+    if arena.is_long:
+        await _check_held(arena)
+    if await arena.routed() != routed:
+        raise ScenarioFailedError("messages were routed during the alarm: there was none")
+    if not (await arena.client.look(arena.queues.input)).ready:
+        raise ScenarioFailedError("the backlog did not outlast the alarm: it proves nothing")
+    if most_bytes > before + _SLACK:
+        raise ScenarioFailedError(f"the broker grew by {most_bytes - before:,} bytes")
+    await arena.node.ctl(command, end)
+    await arena.routing(within=_RECOVERY, since=trio.current_time())
+
+
+async def _check_held(arena: Arena) -> None:
+    held = await arena.unacknowledged(arena.queues.input)
+    if not 0 < held <= arena.prefetch:
+        raise ScenarioFailedError(f"the broker held {held} messages during the alarm")
+
+
+def _nothing_lost(arena: Arena) -> Allowed:
+    if arena.broker.has_logged("amqp_lost"):
+        raise ScenarioFailedError("the broker has lost its session")
+    return Allowed(duplicates=0)
+
+
+SCENARIOS = (
+    Scenario(
+        memory_alarm,
+        fault="memory alarm under load, with a backlog",
+        promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
+        has_own_node=True,
+    ),
+    Scenario(
+        disk_alarm,
+        fault="disk alarm under load, in the long form for ten heartbeats",
+        promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
+        has_own_node=True,
+    ),
+)

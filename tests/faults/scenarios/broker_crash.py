@@ -1,0 +1,106 @@
+"""The broker dies: at any moment, and at the worst moments."""
+
+import trio
+
+from tests.faults.arena import Arena
+from tests.faults.broker_control import KILLED
+from tests.faults.checker import Allowed
+from tests.faults.crash_at import POINTS, command
+from tests.faults.failure import ScenarioFailedError
+from tests.faults.scenario import Scenario
+
+_YOUTH = 1.0
+"""Seconds within which a broker that is killed while it starts is killed."""
+_LIFE = 2.0
+"""Seconds within which one that routes is killed; starting took it another."""
+_CRASH_TIMEOUT = 30.0
+_MOST_OUTPUT = 50
+_HELD = 300
+"""Messages that the output queue does not take: more than the broker holds at once."""
+_ACKNOWLEDGEMENTS = 20
+"""Each is for many messages."""
+
+
+async def broker_kill(arena: Arena) -> Allowed:
+    """Kill the broker again and again: while it routes and, one time in five, while it starts."""
+    kills, messages, rate = (30, 50_000, 1_500) if arena.is_long else (5, 5_000, 700)
+    async with arena.load(rate) as load:
+        for kill in range(kills):
+            if kill % 5:
+                await _start(arena)
+                await trio.sleep(arena.random.uniform(0, _LIFE))
+            else:
+                await arena.broker.start()
+                await trio.sleep(arena.random.uniform(0, _YOUTH))
+            await arena.broker.kill()
+            arena.fault()
+        await _start(arena)
+        await load.confirmed(messages)
+    return Allowed(duplicates=kills * arena.prefetch)
+
+
+async def crash_points(arena: Arena) -> Allowed:
+    """Let the broker kill itself between any two steps in the life of a message."""
+    rounds = 10 if arena.is_long else 2
+    points = [point for point in POINTS for _ in range(rounds)]
+    arena.random.shuffle(points)
+    async with arena.load(500):
+        for point in points:
+            most = _ACKNOWLEDGEMENTS if point == "acknowledged" else 2 * arena.prefetch
+            number = arena.random.randint(1, most)
+            await arena.broker.start(command(point, number))
+            code = await arena.broker.ended(within=_CRASH_TIMEOUT)
+            if code != KILLED:
+                raise ScenarioFailedError(f"at {point!r} it ended with exit code {code}")
+            arena.fault()
+        await _start(arena)
+    return Allowed(duplicates=len(points) * arena.prefetch)
+
+
+async def twenty_five_crashes(arena: Arena) -> Allowed:
+    """Kill the broker 25 times while it holds what the output queue does not take.
+
+    Each time RabbitMQ has everything back. From version 4.0 on a quorum queue drops by default what
+    it has had back more than 20 times, without a word to anybody.
+    """
+    crashes = 60 if arena.is_long else 25
+    await arena.client.delete([arena.queues.input, arena.queues.output])
+    await arena.client.declare([arena.queues.input], **{"x-queue-type": "quorum"})
+    full: dict[str, str | int] = {"x-max-length": _MOST_OUTPUT, "x-overflow": "reject-publish"}
+    await arena.client.declare([arena.queues.output], **full)
+    await arena.fill(_MOST_OUTPUT + _HELD)
+    for _ in range(crashes):
+        await arena.broker.start()
+        await arena.broker.logged("publishing_refused")
+        await arena.broker.kill()
+        arena.fault()
+    await arena.broker.start()
+    async with arena.collecting(arena.queues.output):
+        await arena.routing(since=trio.current_time())
+        await arena.drained()
+    return Allowed(duplicates=crashes * arena.prefetch)
+
+
+async def _start(arena: Arena) -> None:
+    started = trio.current_time()
+    await arena.broker.start()
+    await arena.routing(since=started)
+
+
+SCENARIOS = (
+    Scenario(
+        broker_kill,
+        fault="kill -9 of the broker every 1 to 3 s under load",
+        promise="at most a prefetch of duplicates for each kill",
+    ),
+    Scenario(
+        crash_points,
+        fault="the broker dies at each step of a message: received ... acknowledged",
+        promise="at most a prefetch of duplicates for each crash",
+    ),
+    Scenario(
+        twenty_five_crashes,
+        fault="kill -9 of the broker 25 times, with a quorum input queue and a full output queue",
+        promise="whatever was held is routed when there is room, however often it was returned",
+    ),
+)

@@ -1,0 +1,84 @@
+"""A status update with a million agents, while messages flow."""
+
+import trio
+
+from broker.core.messages import AgentStatus
+from tests.faults import chat
+from tests.faults.arena import Arena
+from tests.faults.checker import Allowed, Online
+from tests.faults.failure import ScenarioFailedError
+from tests.faults.scenario import Scenario
+from tests.faults.steady import steady
+
+_RATE = 200.0
+_GAP = 3.0
+"""Seconds without a routed message that are too many."""
+_PONG = 20.0
+"""Seconds from the update until the PING behind it is answered."""
+_APPLIED = 60.0
+"""Seconds until an update of a million has been decoded and applied, beside all other work."""
+_CALM = 1.5
+_UPDATES = 3
+_BYTES_PER_AGENT = 700
+"""What a known agent may cost."""
+_MORE_BYTES = 64 * 2**20
+"""What may be left of the work; allocators keep some."""
+
+
+async def huge_update(arena: Arena) -> Allowed:
+    """Send full updates with a crowd online, one with too many, and one without the crowd."""
+    size = 1_000_000 if arena.is_long else 200_000
+    most = size + 1_000
+    agents = [AgentStatus(name, name, is_online=True) for name in chat.AGENTS]
+    crowd = [AgentStatus(f"crowd-{number}", is_online=True) for number in range(size)]
+    surplus = [AgentStatus(f"surplus-{number}", is_online=True) for number in range(most + 1)]
+    await arena.broker.start(BROKER_MAX_AGENTS=str(most))
+    async with arena.load(_RATE):
+        await arena.routing()
+        await arena.linked()
+        before = arena.usage().resident_bytes
+        async with steady(arena, gap=_GAP):
+            for _ in range(_UPDATES):
+                await trio.sleep(_CALM)  # until nothing else is under way
+                await _update(arena, [*agents, *crowd], "registry_updated")
+            await trio.sleep(_CALM)
+            after = arena.usage().resident_bytes
+            await _update(arena, surplus, "status_update_refused")
+            await trio.sleep(_CALM)
+            await _update(arena, agents, "registry_updated")
+    allowance = before + size * _BYTES_PER_AGENT + _MORE_BYTES
+    if after > allowance:
+        raise ScenarioFailedError(
+            f"with {size} agents the broker has {after >> 20} MiB, more than {allowance >> 20}"
+        )
+    online = frozenset(chat.AGENTS)
+    crowded = online.union(agent.agent_id for agent in crowd)
+    return Allowed(duplicates=0, online=[Online(0, possibly=crowded, certainly=online)])
+
+
+async def _update(arena: Arena, agents: list[AgentStatus], outcome: str) -> None:
+    pongs, outcomes = _pongs(arena), arena.broker.times_logged(outcome)
+    arena.server.send(
+        {"message_type": "AGENT_STATUS_UPDATE", "agents": agents, "is_full_update": True}
+    )
+    arena.server.send({"message_type": "PING"})
+    arena.fault()
+    with trio.move_on_after(_PONG) as waiting:
+        while _pongs(arena) == pongs:
+            await trio.sleep(0.05)
+    if waiting.cancelled_caught:
+        raise ScenarioFailedError(f"a PING behind an update was not answered in {_PONG:g} s")
+    await arena.broker.logged(outcome, times=outcomes + 1, within=_APPLIED)
+
+
+def _pongs(arena: Arena) -> int:
+    return sum(message.get("message_type") == "PONG" for message in arena.server.received)
+
+
+SCENARIOS = (
+    Scenario(
+        huge_update,
+        fault="status updates with a million agents, and one with too many",
+        promise="messages flow, PING is answered, memory comes down; the old registry stays",
+    ),
+)

@@ -1,0 +1,248 @@
+"""The network fails, in each way, between the broker and RabbitMQ and between it and the server."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from tests.faults.arena import Arena
+from tests.faults.checker import Allowed
+from tests.faults.failure import ScenarioFailedError
+from tests.faults.process_usage import Usage
+from tests.faults.proxy import Proxy, Toward
+from tests.faults.scenario import Scenario
+
+_RATE = 400.0
+_RECOVERY = 15.0
+_LINKING = 20.0
+"""Seconds; the longest pause between two tries to reach the server is 10."""
+_NOTICING = 5.0
+"""Seconds until the broker must have seen an end of file or a reset."""
+_BRIEFLY = 3.0
+"""Seconds that no session minds."""
+_MISSING_SERVER = 50.0
+"""Seconds until the broker must have noticed: a silence counts as a loss after 45."""
+_MISSING_RABBITMQ = 40.0
+"""Likewise: heartbeats every 10 s, confirms overdue after 30."""
+_DELAY, _JITTER = 0.2, 0.1
+_DELAYED_RATE = 100.0
+"""What a prefetch allows: a message travels four times until its place is free again."""
+_BYTE_PAUSE = 0.001
+_TRICKLING_TO_LIFE = 60.0
+"""Seconds until a broker routes that receives and sends a byte in a millisecond."""
+_BETWEEN_CUTS = 2.0
+_POLL_INTERVAL = 0.02
+_MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
+"""What the broker may hold more than before; a connection that is left behind is more."""
+
+
+async def network_refusal(arena: Arena) -> Allowed:
+    """Cut each line, and refuse new connections for a while."""
+    outage = 20.0 if arena.is_long else 1.0
+    async with _unharmed(arena):
+        for proxy in (arena.websocket, arena.amqp):
+            proxy.refuse()
+            proxy.cut()
+            await trio.sleep(outage)
+            await _heal(arena, proxy)
+    return Allowed(duplicates=arena.prefetch)
+
+
+async def network_reset(arena: Arena) -> Allowed:
+    """Reset each line after some bytes, wherever in a frame that is."""
+    rounds = 10 if arena.is_long else 1
+    async with _unharmed(arena):
+        for _ in range(rounds):
+            for toward in (Toward.CLIENT, Toward.SERVER):
+                arena.amqp.reset_after(arena.random.randint(1, 5_000), toward=toward)
+                await _until(lambda: not arena.amqp.open_connections, "closed what was reset")
+                await _heal(arena, arena.amqp)
+            update = arena.server.full_update()
+            arena.websocket.reset_after(arena.random.randint(1, 1_000), toward=Toward.CLIENT)
+            arena.server.send(update)
+            await _until(lambda: not arena.websocket.open_connections, "closed what was reset")
+            await _heal(arena, arena.websocket)
+    return Allowed(duplicates=2 * rounds * arena.prefetch)
+
+
+async def network_black_hole(arena: Arena) -> Allowed:
+    """Let the lines swallow everything: briefly; in the long form, then until they are given up."""
+    async with _unharmed(arena):
+        connections = _connections(arena)
+        arena.websocket.stall()
+        arena.amqp.stall()
+        await trio.sleep(_BRIEFLY)
+        await _heal(arena, arena.websocket, arena.amqp)
+        _must_not_have_reconnected(arena, connections)
+        if not arena.is_long:
+            return Allowed(duplicates=0)
+        arena.websocket.stall()
+        await arena.broker.logged("server_lost", within=_MISSING_SERVER)
+        await _heal(arena, arena.websocket)
+        arena.amqp.stall()
+        await arena.broker.logged("amqp_lost", within=_MISSING_RABBITMQ)
+        await trio.sleep(20)  # in which it tries to connect, in vain
+        await _heal(arena, arena.amqp)
+    return Allowed(duplicates=arena.prefetch)
+
+
+async def network_delay(arena: Arena) -> Allowed:
+    """Let everything arrive later, with jitter, each way and on both lines."""
+    length = 60.0 if arena.is_long else 3.0
+    async with _unharmed(arena, _DELAYED_RATE):
+        connections = _connections(arena)
+        arena.websocket.delay(_DELAY, jitter=_JITTER)
+        arena.amqp.delay(_DELAY, jitter=_JITTER)
+        await arena.routing()
+        before = await arena.routed()
+        await trio.sleep(length)
+        routed = await arena.routed() - before
+        if routed < length * _DELAYED_RATE / 2:
+            raise ScenarioFailedError(f"only {routed} messages were routed in {length:g} s")
+        await _heal(arena, arena.websocket, arena.amqp)
+        _must_not_have_reconnected(arena, connections)
+    return Allowed(duplicates=0)
+
+
+async def network_trickle(arena: Arena) -> Allowed:
+    """Let only one byte at a time through, while the broker routes, and while it connects."""
+    length = 60.0 if arena.is_long else 1.0
+    async with _unharmed(arena):
+        connections = _connections(arena)
+        arena.websocket.trickle(1, _BYTE_PAUSE)
+        arena.amqp.trickle(1, _BYTE_PAUSE)
+        await trio.sleep(length)
+        _must_not_have_reconnected(arena, connections)
+        arena.websocket.cut()
+        arena.amqp.cut()
+        await arena.routing(within=_TRICKLING_TO_LIFE)
+        await arena.linked(within=_TRICKLING_TO_LIFE)
+        await _heal(arena, arena.websocket, arena.amqp)
+    return Allowed(duplicates=arena.prefetch)
+
+
+async def network_cuts(arena: Arena) -> Allowed:
+    """Cut one line or both, again and again."""
+    cuts = 30 if arena.is_long else 5
+    lines = (arena.websocket,), (arena.amqp,), (arena.websocket, arena.amqp)
+    async with _unharmed(arena):
+        for _ in range(cuts):
+            await trio.sleep(_BETWEEN_CUTS)
+            for proxy in arena.random.choice(lines):
+                proxy.cut()
+            arena.fault()
+        # Not after each: the broker backs off, and misses some of the cuts.
+        await arena.routing(within=_RECOVERY, since=trio.current_time())
+    return Allowed(duplicates=cuts * arena.prefetch)
+
+
+async def network_half_open(arena: Arena) -> Allowed:
+    """End each line in one direction only."""
+    rounds = 5 if arena.is_long else 1
+    async with _unharmed(arena):
+        for _ in range(rounds):
+            for toward in (Toward.CLIENT, Toward.SERVER):
+                for proxy, loss in (arena.websocket, "server_lost"), (arena.amqp, "amqp_lost"):
+                    losses = arena.broker.times_logged(loss)
+                    proxy.half_close(toward)
+                    await _until(partial(_has_logged_more, arena, loss, losses), f"seen {loss!r}")
+                    await _heal(arena, proxy)
+    return Allowed(duplicates=2 * rounds * arena.prefetch)
+
+
+@asynccontextmanager
+async def _unharmed(arena: Arena, rate: float = _RATE) -> AsyncIterator[None]:
+    """Start a broker under load; at the end it must route, and hold no more than before."""
+    await arena.broker.start()
+    async with arena.load(rate):
+        await arena.routing()
+        await arena.linked()
+        before = arena.usage()
+        yield
+        await arena.routing(within=_RECOVERY)
+        await arena.linked(within=_LINKING)
+        await _until(
+            lambda: _is_about(before, arena.usage()), f"come down to {before}, or not much more"
+        )
+
+
+def _is_about(before: Usage, now: Usage) -> bool:
+    return (
+        now.resident_bytes <= before.resident_bytes + _MORE.resident_bytes
+        and now.open_files <= before.open_files + _MORE.open_files
+        and now.threads <= before.threads + _MORE.threads
+    )
+
+
+async def _heal(arena: Arena, *proxies: Proxy) -> None:
+    arena.fault()
+    for proxy in proxies:
+        proxy.heal()
+    await arena.routing(within=_RECOVERY, since=trio.current_time())
+    await arena.linked(within=_LINKING)
+
+
+async def _until(condition: Callable[[], bool], what: str) -> None:
+    with trio.move_on_after(_NOTICING):
+        while not condition():
+            await trio.sleep(_POLL_INTERVAL)
+        return
+    raise ScenarioFailedError(f"within {_NOTICING:g} s the broker has not {what}")
+
+
+def _has_logged_more(arena: Arena, event: str, times: int) -> bool:
+    return arena.broker.times_logged(event) > times
+
+
+def _connections(arena: Arena) -> int:
+    return arena.amqp.connections + arena.websocket.connections
+
+
+def _must_not_have_reconnected(arena: Arena, connections: int) -> None:
+    more = _connections(arena) - connections
+    if more:
+        raise ScenarioFailedError(f"the broker opened {more} new connections")
+
+
+_BACK = f"routing {_RECOVERY:g} s after"
+_NO_LEAK = "no memory, files or threads left behind"
+
+SCENARIOS = (
+    Scenario(
+        network_refusal,
+        fault="connections cut, and new ones refused",
+        promise=f"{_BACK}; a prefetch of duplicates; {_NO_LEAK}",
+    ),
+    Scenario(
+        network_reset,
+        fault="connections reset in mid-frame, each way",
+        promise=f"{_BACK} each; a prefetch of duplicates for each reset; {_NO_LEAK}",
+    ),
+    Scenario(
+        network_black_hole,
+        fault="a black hole on both lines, briefly and (long) until they are given up",
+        promise=f"the sessions survive {_BRIEFLY:g} s; {_BACK}; no duplicates, or a prefetch when "
+        f"RabbitMQ was given up; {_NO_LEAK}",
+    ),
+    Scenario(
+        network_delay,
+        fault=f"{_DELAY:g} s of delay each way, and up to {_JITTER:g} s of jitter",
+        promise=f"the sessions survive and messages flow; no duplicates; {_NO_LEAK}",
+    ),
+    Scenario(
+        network_trickle,
+        fault="one byte in a millisecond, while the broker routes and while it connects",
+        promise=f"the sessions survive, and others can be made; {_BACK}; {_NO_LEAK}",
+    ),
+    Scenario(
+        network_cuts,
+        fault=f"connections cut every {_BETWEEN_CUTS:g} s",
+        promise=f"{_BACK}; a prefetch of duplicates for each cut; {_NO_LEAK}",
+    ),
+    Scenario(
+        network_half_open,
+        fault="connections closed one way only",
+        promise=f"{_BACK} each; a prefetch of duplicates for each of RabbitMQ's; {_NO_LEAK}",
+    ),
+)

@@ -1,0 +1,133 @@
+"""The central server breaks the rules, is slow, or away: messages go on being routed."""
+
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from tests.faults import chat
+from tests.faults.advertising import advertising
+from tests.faults.arena import Arena
+from tests.faults.bad_server import BadServer, open_bad_server
+from tests.faults.checker import Allowed
+from tests.faults.failure import ScenarioFailedError
+from tests.faults.scenario import Scenario
+from tests.faults.server_troubles import (
+    BREACHES,
+    CLOSINGS,
+    HANG_UPS,
+    HANGS,
+    LONG_HANGS,
+    MAX_BYTES,
+    PATIENCE,
+    SILENCE,
+    Trouble,
+)
+from tests.faults.steady import steady
+
+_RATE = 200.0
+_GAP = 5.0
+"""Seconds without a routed message that are too many, whatever the server does."""
+_COMING_BACK = 8.0
+"""Seconds; a server that advertises itself is tried about once a second."""
+_LEAVING = 12.0
+"""Seconds until the broker has left a session that is over; the handshake has 10."""
+_POLL_INTERVAL = 0.05
+
+
+async def server_closes(arena: Arena) -> Allowed:
+    """Close the WebSocket in an orderly way, by each code (by some of them in the short form)."""
+    closings = list(CLOSINGS) if arena.is_long else arena.random.sample(CLOSINGS, 4)
+    return await _through(arena, closings)
+
+
+async def server_breaks_the_protocol(arena: Arena) -> Allowed:
+    """Send garbage, refuse, break each rule (some of them in the short form); and be odd."""
+    breaches = BREACHES * 5 if arena.is_long else arena.random.sample(BREACHES, 7)
+    troubles = [*breaches, *PATIENCE]
+    arena.random.shuffle(troubles)
+    return await _through(arena, troubles)
+
+
+async def server_hangs(arena: Arena) -> Allowed:
+    """Say nothing, read nothing; in the long form also answer nothing."""
+    if arena.is_long:
+        return await _through(arena, [*HANGS, *HANG_UPS, *LONG_HANGS])
+    return await _through(arena, HANGS)
+
+
+async def _through(arena: Arena, troubles: Sequence[Trouble]) -> Allowed:
+    async with open_bad_server(chat.AGENTS) as server:
+        await arena.broker.start(
+            WEBSOCKET_URL=server.url,
+            BROKER_WEBSOCKET_MAX_BYTES=str(MAX_BYTES),
+            BROKER_WEBSOCKET_SILENCE=str(SILENCE),
+        )
+        async with arena.load(_RATE), advertising(arena):
+            async with server.connection(_COMING_BACK) as peer:
+                await peer.register()
+                await arena.routing()
+            async with steady(arena, gap=_GAP):
+                for trouble in troubles:
+                    await _play(arena, trouble, server)
+                async with server.connection(_COMING_BACK) as peer:
+                    await peer.register()
+                    await peer.hear("REQUEST_AGENT_STATUS")
+        await arena.broker.terminate()
+    return Allowed(duplicates=0)
+
+
+async def _play(arena: Arena, trouble: Trouble, server: BadServer) -> None:
+    losses = len(_losses(arena))
+    try:
+        async with server.connection(_COMING_BACK) as peer:
+            losses = len(_losses(arena))
+            await trouble.play(peer)
+        arena.fault()
+        error = await _loss(arena, losses)
+    except (ScenarioFailedError, trio.BrokenResourceError) as failure:
+        raise ScenarioFailedError(f"{trouble.name}: {failure}") from failure
+    if trouble.error not in error:
+        raise ScenarioFailedError(f"{trouble.name}: the broker says {error!r}")
+
+
+async def _loss(arena: Arena, number: int) -> str:
+    """Return what the broker says of the loss with that number."""
+    with trio.move_on_after(_LEAVING):
+        while len(losses := _losses(arena)) <= number:
+            await trio.sleep(_POLL_INTERVAL)
+        return losses[number]
+    raise ScenarioFailedError("the broker does not say that it has lost the server")
+
+
+def _losses(arena: Arena) -> Sequence[str]:
+    lines = arena.broker.log.read_bytes().splitlines()
+    return [_decode(line).error for line in lines if b'"event": "server_lost"' in line]
+
+
+class _Loss(msgspec.Struct):
+    """What is read of a line of the log."""
+
+    error: str
+
+
+_decode = msgspec.json.Decoder(_Loss).decode
+
+
+SCENARIOS = (
+    Scenario(
+        server_closes,
+        fault="the server closes the WebSocket by each code",
+        promise="the broker says why, comes back, and routes meanwhile",
+    ),
+    Scenario(
+        server_breaks_the_protocol,
+        fault="the server hangs up, sends garbage, refuses, breaks each rule of WebSockets",
+        promise="only the session ends, within seconds, and not even that for what is no breach",
+    ),
+    Scenario(
+        server_hangs,
+        fault="the server says nothing, reads nothing, answers nothing",
+        promise="the session ends by its deadline, and messages are routed meanwhile",
+    ),
+)

@@ -1,0 +1,53 @@
+"""Watches that messages go on coming out, whatever happens meanwhile."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from tests.faults.failure import ScenarioFailedError
+from tests.faults.ground import Ground
+
+_INTERVAL = 0.1
+
+
+@asynccontextmanager
+async def steady(arena: Ground, *, gap: float, interval: float = _INTERVAL) -> AsyncIterator[None]:
+    """See that messages come out all the time while the block runs. There must be some to route.
+
+    The longest gap counts as a time to recover.
+
+    Args:
+        arena: The arena.
+        gap: Seconds without a message that are too many.
+        interval: Seconds between two looks.
+
+    Raises:
+        ScenarioFailedError: There was such a gap; inside of an exception group.
+    """
+    async with trio.open_nursery() as nursery:
+        watch = _Watch(arena, gap, interval)
+        nursery.start_soon(watch.run)
+        yield
+        nursery.cancel_scope.cancel()
+    arena.figures.recoveries.append(watch.longest)
+
+
+class _Watch:
+    def __init__(self, arena: Ground, gap: float, interval: float) -> None:
+        self.longest = 0.0
+        self._arena = arena
+        self._gap = gap
+        self._interval = interval
+
+    async def run(self) -> None:
+        routed, since = -1, trio.current_time()
+        while True:
+            asked_at = trio.current_time()
+            now_routed = await self._arena.routed()
+            self.longest = max(self.longest, asked_at - since)
+            if self.longest > self._gap:
+                raise ScenarioFailedError(f"no message was routed for {self.longest:.1f} s")
+            if now_routed != routed:
+                routed, since = now_routed, asked_at
+            await trio.sleep(self._interval)

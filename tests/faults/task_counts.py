@@ -1,0 +1,97 @@
+"""Runs the broker, and writes every second how many tasks its two event loops have.
+
+    python -m tests.faults.task_counts FILE
+
+The broker knows nothing of it: its main task is wrapped before it starts. When that is not there
+any more, the start fails.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import msgspec
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker import service
+from broker.__main__ import main as run_broker
+from broker.settings import Settings
+
+FILE = "tasks.json"
+"""Where the broker runs."""
+_INTERVAL = 1.0
+
+
+class TaskCounts(NamedTuple):
+    """How many tasks live: Trio's own included, and those of the asyncio event loop."""
+
+    trio: int
+    asyncio: int
+
+
+type _Serve = Callable[[Settings, BlockingPortal, trio.Event], Awaitable[bool]]
+
+
+def command(file: str = FILE) -> Sequence[str]:
+    """Return the command that runs such a broker.
+
+    Args:
+        file: Where the counts are written, relative to where it runs.
+    """
+    # By its path: what lies in the directory where it runs is not to be imported.
+    return (sys.executable, "-P", str(Path(__file__)), file)
+
+
+def read(file: Path) -> TaskCounts:
+    """Return the counts that were written last.
+
+    Raises:
+        OSError: None were written yet.
+    """
+    return msgspec.json.decode(file.read_bytes(), type=TaskCounts)
+
+
+def counting(serve: _Serve, file: Path) -> _Serve:
+    """Return a function that serves, and counts meanwhile."""
+
+    async def serve_and_count(
+        settings: Settings, portal: BlockingPortal, stop_requested: trio.Event
+    ) -> bool:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_count, portal, file)
+            graceful = await serve(settings, portal, stop_requested)
+            nursery.cancel_scope.cancel()
+        return graceful
+
+    return serve_and_count
+
+
+async def _count(portal: BlockingPortal, file: Path) -> None:
+    asyncio_tasks = 0
+
+    async def count_asyncio() -> None:
+        nonlocal asyncio_tasks
+        asyncio_tasks = len(asyncio.all_tasks())
+
+    while True:
+        # The answer is there at the next turn; a wait for it would be one more task.
+        portal.start_task_soon(count_asyncio)
+        await trio.sleep(_INTERVAL)
+        counts = TaskCounts(trio.lowlevel.current_statistics().tasks_living, asyncio_tasks)
+        unfinished = file.with_suffix(".part")
+        unfinished.write_bytes(msgspec.json.encode(counts))
+        unfinished.replace(file)
+
+
+def main(file: Path) -> NoReturn:
+    """Wrap the broker's main task, and run the broker."""
+    service.serve = counting(service.serve, file)  # type: ignore[assignment]
+    run_broker()
+
+
+if __name__ == "__main__":
+    file_ = sys.argv.pop(1)
+    main(Path(file_))

@@ -1,0 +1,309 @@
+import errno
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from tests.faults.proxy import HOST, Proxy, Toward, open_proxy
+
+PATIENCE = 30.0
+"""Nothing here takes this long; it turns a hang into a failure."""
+NEVER = 1000.0
+QUIET = 0.05
+"""Seconds without anything to do; what was to be forwarded has been."""
+
+
+class Line:
+    """A client, the proxy, and the server's end of the client's connection."""
+
+    def __init__(
+        self, proxy: Proxy, listener: trio.SocketListener, client: trio.SocketStream
+    ) -> None:
+        self.proxy = proxy
+        self.client = client
+        self._listener = listener
+        self.server = client
+
+    async def accept(self) -> None:
+        self.server = await self._listener.accept()
+
+    def ends(self, toward: Toward) -> tuple[trio.SocketStream, trio.SocketStream]:
+        """Return source and target."""
+        if toward is Toward.SERVER:
+            return self.client, self.server
+        return self.server, self.client
+
+
+@asynccontextmanager
+async def open_line() -> AsyncIterator[Line]:
+    [listener] = await trio.open_tcp_listeners(0, host=HOST)
+    with trio.fail_after(PATIENCE):
+        async with (
+            listener,
+            open_proxy(listener.socket.getsockname()[1]) as proxy,
+            await trio.open_tcp_stream(HOST, proxy.port) as client,
+        ):
+            line = Line(proxy, listener, client)
+            await line.accept()
+            async with line.server:
+                # Until a byte has passed, the proxy may be connecting still.
+                await client.send_all(b"?")
+                await received(line.server, 1)
+                yield line
+
+
+async def received_so_far(stream: trio.SocketStream) -> bytes:
+    """Return what arrives until nothing happens any more."""
+    received = bytearray()
+
+    async def receive() -> None:
+        async for some in stream:
+            received.extend(some)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked(QUIET)
+        nursery.cancel_scope.cancel()
+    return bytes(received)
+
+
+async def received(stream: trio.abc.Stream, count: int) -> bytes:
+    """Return exactly so many bytes."""
+    some = b""
+    while len(some) < count:
+        more = await stream.receive_some(count - len(some))
+        assert more, f"the end after {some!r}"
+        some += more
+    return some
+
+
+async def assert_reset(stream: trio.SocketStream) -> None:
+    with pytest.raises(trio.BrokenResourceError) as caught:
+        await stream.receive_some()
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ECONNRESET
+
+
+BOTH_WAYS = pytest.mark.parametrize("toward", [Toward.CLIENT, Toward.SERVER])
+
+
+@BOTH_WAYS
+async def test_everything_passes_and_then_the_end(toward: Toward) -> None:
+    everything = bytes(range(256)) * 8_000
+    async with open_line() as line, trio.open_nursery() as nursery:
+        source, target = line.ends(toward)
+        nursery.start_soon(source.send_all, everything)
+        assert await received(target, len(everything)) == everything
+        await source.send_eof()
+        assert await target.receive_some() == b""
+        # The other way is open still.
+        await target.send_all(b"back")
+        assert await received(source, 4) == b"back"
+
+
+@BOTH_WAYS
+async def test_a_stall_concerns_one_way(toward: Toward) -> None:
+    async with open_line() as line:
+        source, target = line.ends(toward)
+        line.proxy.stall(toward)
+        await source.send_all(b"held")
+        await target.send_all(b"back")
+        assert await received(source, 4) == b"back"
+        assert await received_so_far(target) == b""
+        line.proxy.heal()
+        assert await received(target, 4) == b"held"
+
+
+async def test_a_stall_concerns_new_connections() -> None:
+    async with open_line() as line:
+        line.proxy.stall()
+        async with await trio.open_tcp_stream(HOST, line.proxy.port) as client:
+            await client.send_all(b"held")
+            await line.accept()
+            async with line.server:
+                assert await received_so_far(line.server) == b""
+                line.proxy.heal()
+                assert await received(line.server, 4) == b"held"
+
+
+@BOTH_WAYS
+async def test_a_delay_ends_when_healed(toward: Toward) -> None:
+    async with open_line() as line:
+        source, target = line.ends(toward)
+        line.proxy.delay(NEVER, toward=toward)
+        await source.send_all(b"late")
+        await target.send_all(b"back")
+        assert await received(source, 4) == b"back"
+        assert await received_so_far(target) == b""
+        line.proxy.heal()
+        assert await received(target, 4) == b"late"
+        await source.send_all(b"soon")
+        assert await received(target, 4) == b"soon"
+
+
+async def test_delayed_bytes_come_in_order_and_not_before_their_time() -> None:
+    async with open_line() as line:
+        line.proxy.delay(0.02, jitter=0.02)
+        sent = trio.current_time()
+        for number in range(20):
+            await line.client.send_all(bytes([number]))
+            await trio.testing.wait_all_tasks_blocked()
+        assert await received(line.server, 1) == b"\0"
+        assert trio.current_time() - sent >= 0.02
+        assert await received(line.server, 19) == bytes(range(1, 20))
+
+
+@BOTH_WAYS
+async def test_a_trickle(toward: Toward) -> None:
+    async with open_line() as line:
+        source, target = line.ends(toward)
+        line.proxy.trickle(3, NEVER, toward=toward)
+        await source.send_all(b"abcdef")
+        assert await received_so_far(target) == b"abc"
+        line.proxy.heal()
+        assert await received(target, 3) == b"def"
+
+
+async def test_a_trickle_goes_on() -> None:
+    async with open_line() as line:
+        line.proxy.trickle(1, 0.001)
+        await line.client.send_all(b"abcdef")
+        assert await received(line.server, 6) == b"abcdef"
+
+
+async def test_a_clean_cut() -> None:
+    async with open_line() as line:
+        line.proxy.cut()
+        assert await line.client.receive_some() == b""
+        assert await line.server.receive_some() == b""
+
+
+async def test_a_clean_cut_of_a_stalled_connection() -> None:
+    async with open_line() as line:
+        line.proxy.stall()
+        await line.client.send_all(b"never seen")
+        await trio.testing.wait_all_tasks_blocked(QUIET)
+        line.proxy.cut()
+        assert await line.client.receive_some() == b""
+        assert await line.server.receive_some() == b""
+
+
+async def test_a_reset() -> None:
+    async with open_line() as line:
+        assert line.proxy.open_connections == 1
+        line.proxy.reset()
+        await assert_reset(line.client)
+        await assert_reset(line.server)
+        assert line.proxy.open_connections == 0
+
+
+@BOTH_WAYS
+async def test_a_reset_after_some_bytes(toward: Toward) -> None:
+    async with open_line() as line:
+        source, target = line.ends(toward)
+        await source.send_all(b"before")
+        assert await received(target, 6) == b"before"
+        line.proxy.reset_after(5, toward=toward)
+        await source.send_all(b"abc")
+        assert await received(target, 3) == b"abc"
+        await source.send_all(b"defgh")
+        assert await received(target, 2) == b"de"
+        await assert_reset(target)
+        await assert_reset(source)
+
+
+async def test_a_reset_after_some_bytes_of_a_new_connection_until_healed() -> None:
+    async with open_line() as line:
+        line.proxy.reset_after(5, toward=Toward.SERVER)
+        async with await trio.open_tcp_stream(HOST, line.proxy.port) as client:
+            await line.accept()
+            await client.send_all(b"abcdefgh")
+            assert await received(line.server, 5) == b"abcde"
+            await assert_reset(line.server)
+            await line.server.aclose()
+        line.proxy.heal()
+        async with await trio.open_tcp_stream(HOST, line.proxy.port) as client:
+            await line.accept()
+            await client.send_all(b"abcdefgh")
+            assert await received(line.server, 8) == b"abcdefgh"
+            await line.server.aclose()
+
+
+async def test_a_refusal_concerns_new_connections() -> None:
+    async with open_line() as line:
+        port = line.proxy.port
+        line.proxy.refuse()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await trio.open_tcp_stream(HOST, port)
+        await line.client.send_all(b"open still")
+        assert await received(line.server, 10) == b"open still"
+
+        line.proxy.heal()
+        assert line.proxy.port == port
+        async with await trio.open_tcp_stream(HOST, port) as client:
+            await line.accept()
+            await client.send_all(b"again")
+            assert await received(line.server, 5) == b"again"
+            await line.server.aclose()
+        assert line.proxy.connections == 2
+
+
+@BOTH_WAYS
+async def test_a_half_close(toward: Toward) -> None:
+    async with open_line() as line:
+        source, target = line.ends(toward)
+        line.proxy.half_close(toward)
+        assert await target.receive_some() == b""
+        await source.send_all(b"dropped")
+        await target.send_all(b"back")
+        assert await received(source, 4) == b"back"
+
+
+@BOTH_WAYS
+async def test_a_peer_that_vanishes_takes_the_other_along(toward: Toward) -> None:
+    async with open_line() as line:
+        source, target = line.ends(toward)
+        # Closing with something unread in it is a reset.
+        await target.send_all(b"unread")
+        await trio.testing.wait_all_tasks_blocked(QUIET)
+        source.socket.close()
+        await assert_reset(target)
+
+
+async def test_without_a_server_connections_are_reset() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host=HOST)
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_proxy(port) as proxy,
+            await trio.open_tcp_stream(HOST, proxy.port) as client,
+        ):
+            await assert_reset(client)
+
+
+async def test_tls_towards_the_client() -> None:
+    authority = trustme.CA()
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(HOST).configure_cert(server_side)
+    client_side = ssl.create_default_context()
+    authority.configure_trust(client_side)
+    [listener] = await trio.open_tcp_listeners(0, host=HOST)
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(PATIENCE):
+        async with listener, open_proxy(port, server_side) as proxy:
+            client = await trio.open_ssl_over_tcp_stream(HOST, proxy.port, ssl_context=client_side)
+            async with client:
+                await client.do_handshake()
+                server = await listener.accept()
+                await client.send_all(b"secret")
+                assert await received(server, 6) == b"secret"
+                await server.send_all(b"back")
+                assert await received(client, 4) == b"back"
+                await server.aclose()
+                with pytest.raises(trio.BrokenResourceError):  # cut without TLS's farewell
+                    await client.receive_some()

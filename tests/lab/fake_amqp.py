@@ -1,0 +1,146 @@
+"""RabbitMQ and the sessions with it, played by hand."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+from anyio.from_thread import BlockingPortal
+
+from broker.amqp import (
+    AmqpError,
+    Deliveries,
+    Delivery,
+    QueueUnavailableError,
+    SessionLostError,
+    SessionParameters,
+    Settlement,
+)
+from broker.concurrency.error_groups import first_error
+
+DRAIN_TIMEOUT = 20.0
+
+
+class FakeSession:
+    """Consumes like a real session: a consumer that is cancelled waits for its settlements."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.consuming: list[str] = []
+        self.consumed: list[str] = []
+        self.unsettled = 0
+        self.refused: Mapping[str, str] = {}
+        self._cancelled: dict[str, trio.Event] = {}
+        self._was_lost_draining = False
+        self._events = events
+        self._lost = trio.Event()
+        self._news = trio.lowlevel.ParkingLot()
+        self._queues: dict[str, Callable[[Deliveries], None]] = {}
+
+    def lose(self) -> None:
+        self._lost.set()
+
+    def cancel(self, queue: str) -> None:
+        """Cancel a consumer, as RabbitMQ does."""
+        self._cancelled[queue].set()
+
+    def lose_draining(self) -> None:
+        """Lose the consumers that wait for their settlements, and nothing else."""
+        self._was_lost_draining = True
+        self._news.unpark_all()
+
+    def deliver(self, queue: str, body: bytes = b"{}") -> None:
+        self.unsettled += 1
+        self._queues[queue](Deliveries(queue, [Delivery(queue, 1, body)], self._settle))
+
+    async def run(self) -> None:
+        await self._lost.wait()
+        raise AmqpError("the node is gone")
+
+    async def consume(
+        self,
+        queue: str,
+        take: Callable[[Deliveries], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+        if queue in self.refused:
+            raise QueueUnavailableError(self.refused[queue])
+        cancelled = self._cancelled[queue] = trio.Event()
+        self.consuming.append(queue)
+        self.consumed.append(queue)
+        self._queues[queue] = take
+        task_status.started()
+        try:
+            await cancelled.wait()
+        finally:
+            with trio.move_on_after(DRAIN_TIMEOUT, shield=True) as drain:
+                self.consuming.remove(queue)
+                self._events.append(f"{queue} not consumed any more")
+                while self.unsettled and not self._lost.is_set():
+                    await self._news.park()
+                    if self._was_lost_draining:
+                        raise QueueUnavailableError("the consumer is lost")
+            if drain.cancelled_caught:
+                raise AmqpError("not settled in time")
+        raise QueueUnavailableError("RabbitMQ cancelled the consumer")
+
+    def _settle(self, settlements: Sequence[Settlement]) -> None:
+        self.unsettled -= len(settlements)
+        self._events.append("settled")
+        self._news.unpark_all()
+
+
+class Node:
+    """A RabbitMQ that opens sessions, or does not.
+
+    Attributes:
+        opened: The hosts of all attempts.
+        refuses: Whether attempts fail.
+        down: Hosts of which they fail in any case.
+        refused: Why queues cannot be consumed.
+        opening: Seconds that an attempt takes.
+        sessions: All that were opened.
+        closed: How many of them were closed.
+        events: What happened, in order.
+    """
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.refuses = False
+        self.down: set[str] = set()
+        self.refused: dict[str, str] = {}
+        self.opening = 0.0
+        self.sessions: list[FakeSession] = []
+        self.closed = 0
+        self.events: list[str] = []
+
+    @property
+    def session(self) -> FakeSession:
+        return self.sessions[-1]
+
+    @asynccontextmanager
+    async def open_session(
+        self, _: BlockingPortal, parameters: SessionParameters
+    ) -> AsyncIterator[FakeSession]:
+        self.opened.append(parameters.endpoint.host)
+        await trio.sleep(self.opening)
+        if self.refuses or parameters.endpoint.host in self.down:
+            raise SessionLostError("connection refused")
+        session = FakeSession(self.events)
+        session.refused = self.refused
+        lost = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.run)
+                self.sessions.append(session)
+                try:
+                    yield session
+                finally:
+                    self.closed += 1
+                    self.events.append("AMQP closed")
+                    nursery.cancel_scope.cancel()
+        except* AmqpError as errors:
+            lost = first_error(errors)
+        if lost is not None:
+            raise SessionLostError(str(lost))

@@ -1,0 +1,486 @@
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from broker.amqp import Deliveries, Delivery, Refusals, Settlement
+from broker.concurrency.wakeup import Gate
+from broker.core import codec
+from broker.core.codec import encode_routed
+from broker.core.messages import (
+    AgentStatus,
+    BrokerRegistered,
+    ChatMessage,
+    RejectReason,
+    ServerAvailable,
+    ServerLost,
+    StatusUpdate,
+)
+from broker.router.decide import QueueNames
+from broker.router.mailbox import Mail, Mailbox, SignOfLife
+from broker.router.task import Router
+from broker.telemetry.tally import MessageTally
+from tests.lab.autojump import autojump
+
+TTL = 60.0
+QUEUES = QueueNames(
+    inputs=("in", "in-2"),
+    outputs=("out",),
+    metadata="meta",
+    advertisement="advert",
+    dead_letter="dead",
+    registry_exchange="events",
+)
+
+
+class Rig:
+    """A running router, and all that it told others."""
+
+    def __init__(self, mailbox: Mailbox, gate: Gate) -> None:
+        self.mailbox = mailbox
+        self.gate = gate
+        self.batches: list[Sequence[Settlement]] = []
+        self.wanted = 0
+        self.answered = 0
+        self.tally = MessageTally()
+        self.router: Router
+        self.advertised: list[ServerAvailable] = []
+
+    def want_status(self) -> None:
+        self.wanted += 1
+
+    def status_answered(self) -> None:
+        self.answered += 1
+
+    async def deliver(self, queue: str, *bodies: bytes) -> Sequence[Settlement]:
+        """Deliver bodies in one batch, and return what came of them."""
+        before = len(self.batches)
+        deliveries = [Delivery(queue, tag, body) for tag, body in enumerate(bodies, start=1)]
+        await self.mail(Deliveries(queue, deliveries, self.batches.append))
+        assert len(self.batches) == before + 1, "a batch is settled once"
+        return self.batches[-1]
+
+    async def mail(self, *mails: Mail) -> None:
+        for mail in mails:
+            match mail:
+                case Deliveries():
+                    self.mailbox.deliver(mail)
+                case _:
+                    await self.mailbox.send(mail)
+        await wait_all_tasks_blocked()
+
+    async def receivers(self, *senders: str) -> list[str]:
+        settlements = await self.deliver("in", *map(chat, senders))
+        return [str(said(settlement).get("receiver_id")) for settlement in settlements]
+
+    async def gate_turns(self) -> float:
+        """Wait until the gate turns, and return the seconds it took."""
+        started = trio.current_time()
+        with trio.fail_after(1000):
+            await (self.gate.closed() if self.gate.is_open else self.gate.opened())
+        return trio.current_time() - started
+
+
+@asynccontextmanager
+async def running(registry_ttl: float = TTL, max_agents: int = 100_000) -> AsyncIterator[Rig]:
+    rig = Rig(Mailbox(), Gate())
+    router = Router(
+        queues=QUEUES,
+        broker_id="broker_0001",
+        max_message_bytes=1000,
+        refusals=Refusals(),
+        max_hops=0,
+        max_agents=max_agents,
+        tally=rig.tally,
+        registry_ttl=registry_ttl,
+        consumption=rig.gate,
+        status_wanted=rig.want_status,
+        status_answered=rig.status_answered,
+        server_available=rig.advertised.append,
+    )
+    rig.router = router
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(router.run, rig.mailbox)
+        yield rig
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with running() as rig:
+        yield rig
+
+
+def chat(sender_id: str = "nobody", **fields: Any) -> bytes:
+    return json.dumps({"message_type": "TEXT", "sender_id": sender_id} | fields).encode()
+
+
+def said(settlement: Settlement) -> dict[str, Any]:
+    assert settlement.publishing is not None
+    value = json.loads(settlement.publishing.body)
+    assert isinstance(value, dict)
+    return value
+
+
+def register(agent_id: str) -> bytes:
+    return json.dumps({"message_type": "REGISTER_AGENT", "agent_id": agent_id}).encode()
+
+
+def update(*online: str, offline: Iterable[str] = (), full: bool = False) -> StatusUpdate:
+    agents = {name: AgentStatus(name, is_online=True) for name in online}
+    agents |= {name: AgentStatus(name) for name in offline}
+    return StatusUpdate(agents, is_full=full)
+
+
+@autojump
+async def test_a_batch_is_settled_once_and_in_order(rig: Rig) -> None:
+    await rig.mail(update("bob"))
+    bodies = [chat("bob"), b"rubbish", chat("alice"), b'{"message_type":"ERROR"}', chat("bob")]
+    settlements = await rig.deliver("in", *bodies)
+    assert [settlement.delivery.tag for settlement in settlements] == [1, 2, 3, 4, 5]
+    assert [s.publishing and s.publishing.queue for s in settlements] == [
+        "out",
+        "dead",
+        "out",
+        "out",
+        "out",
+    ]
+    assert [said(settlements[i]).get("reason") for i in (0, 4)] == ["only_sender_online"] * 2
+    assert said(settlements[2])["receiver_id"] == "bob"
+    assert said(settlements[3]) == {"message_type": "ERROR"}
+
+
+@autojump
+async def test_who_receives_follows_the_registry(rig: Rig) -> None:
+    assert await rig.receivers("nobody") == ["Server"], "nobody is online: the server is told"
+    await rig.mail(update("alice", full=True))
+    assert await rig.receivers("nobody") == ["alice"]
+    await rig.mail(update("bob", offline=["alice"]))
+    assert await rig.receivers("nobody") == ["bob"]
+    await rig.deliver("meta", register("carol"))
+    assert await rig.receivers("bob", "carol") == ["carol", "bob"]
+    await rig.deliver("meta", b'{"message_type": "CLIENT_DISCONNECTED", "agent_id": "bob"}')
+    assert await rig.receivers("nobody") == ["carol"]
+    await rig.mail(update("dave", full=True))
+    assert await rig.receivers("nobody") == ["dave"], "a full update is the whole truth"
+    await rig.mail(update(full=True))
+    assert await rig.receivers("nobody") == ["Server"]
+
+
+@autojump
+async def test_mail_is_dealt_with_in_order(rig: Rig) -> None:
+    """Each decision sees what came before it, and nothing of what came after."""
+    for agent in ("alice", "bob", "alice"):
+        deliveries = [Delivery("in", 1, chat())]
+        await rig.mailbox.send(update(agent, full=True))
+        rig.mailbox.deliver(Deliveries("in", deliveries, rig.batches.append))
+    await wait_all_tasks_blocked()
+    receivers = [said(settlement)["receiver_id"] for [settlement] in rig.batches]
+    assert receivers == ["alice", "bob", "alice"]
+
+
+@autojump
+async def test_nothing_is_taken_before_somebody_is_known(rig: Rig) -> None:
+    assert not rig.gate.is_open
+    await rig.mail(BrokerRegistered("b"))
+    assert not rig.gate.is_open
+    await rig.mail(update(full=True))
+    assert rig.gate.is_open, "that nobody is online is known, too"
+
+
+@autojump
+async def test_a_registration_opens_the_gate(rig: Rig) -> None:
+    await rig.deliver("meta", b"rubbish")
+    assert not rig.gate.is_open
+    await rig.deliver("meta", register("alice"))
+    assert rig.gate.is_open
+
+
+@autojump
+async def test_the_gate_closes_when_the_server_is_gone_for_long(rig: Rig) -> None:
+    await rig.mail(BrokerRegistered("b"), update("alice"))
+    await trio.sleep(1000)
+    assert rig.gate.is_open, "while the server is there, the registry does not age"
+    await rig.mail(ServerLost())
+    with structlog.testing.capture_logs() as lines:
+        assert await rig.gate_turns() == TTL
+    assert [line["event"] for line in lines] == ["registry_stale"]
+
+
+@autojump
+async def test_the_gate_closes_on_time_whatever_else_goes_on(rig: Rig) -> None:
+    await rig.mail(BrokerRegistered("b"), update("alice"), ServerLost())
+    started = trio.current_time()
+    while rig.gate.is_open:
+        await trio.sleep(0.75)
+        await rig.deliver("in", chat(), b"rubbish")
+        await rig.mail(ServerLost())
+    assert trio.current_time() - started == TTL
+
+
+@autojump
+async def test_a_server_that_comes_back_in_time_keeps_the_gate_open(rig: Rig) -> None:
+    await rig.mail(BrokerRegistered("b"), update("alice"), ServerLost())
+    await trio.sleep(TTL - 1)
+    await rig.mail(BrokerRegistered("b"))
+    await trio.sleep(10 * TTL)
+    assert rig.gate.is_open
+
+
+@autojump
+async def test_only_a_status_update_opens_the_gate_again(rig: Rig) -> None:
+    await rig.mail(BrokerRegistered("b"), update("alice"), ServerLost())
+    await rig.gate_turns()
+    await rig.deliver("meta", register("bob"))
+    assert not rig.gate.is_open
+    await rig.mail(BrokerRegistered("b"))
+    assert not rig.gate.is_open
+    await rig.mail(update("alice"))
+    assert rig.gate.is_open
+
+
+@autojump
+async def test_an_update_ahead_of_the_answer_opens_the_gate_after_a_long_absence(rig: Rig) -> None:
+    """Servers may send the update before they answer the registration, and none after that."""
+    await trio.sleep(10 * TTL)
+    await rig.mail(update("alice"), BrokerRegistered("b"))
+    assert rig.gate.is_open
+    await rig.mail(ServerLost())
+    await rig.gate_turns()
+    await trio.sleep(10 * TTL)
+    await rig.mail(update("alice"), BrokerRegistered("b"))
+    assert rig.gate.is_open
+
+
+@autojump
+async def test_without_the_server_from_the_start_the_gate_closes_too(rig: Rig) -> None:
+    await trio.sleep(TTL / 2)
+    await rig.deliver("meta", register("alice"))
+    assert rig.gate.is_open
+    assert await rig.gate_turns() == TTL / 2
+
+
+@autojump
+async def test_without_a_limit_the_gate_never_closes() -> None:
+    async with running(registry_ttl=0) as rig:
+        await rig.mail(BrokerRegistered("b"), update("alice"), ServerLost())
+        await trio.sleep(80_000)
+        await rig.deliver("in", chat())
+        assert rig.gate.is_open
+
+
+async def test_a_large_update_lets_others_run(rig: Rig) -> None:
+    turns = 0
+    large = update(*map(str, range(100_000)), full=True)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        await rig.mailbox.send(large)
+        nursery.start_soon(take_turns)
+        await rig.gate.opened()
+        nursery.cancel_scope.cancel()
+    assert turns >= 100
+
+
+@autojump
+@pytest.mark.parametrize("queue", QUEUES.inputs)
+async def test_chat_messages_do_not_wait_for_the_end_of_a_large_update(
+    rig: Rig, queue: str
+) -> None:
+    await rig.mail(update("alice"))
+    logged_before: list[list[str]] = []
+    with structlog.testing.capture_logs() as lines:
+
+        def settle(settlements: Sequence[Settlement]) -> None:
+            rig.batches.append(settlements)
+            logged_before.append([line["event"] for line in lines])
+
+        await rig.mailbox.send(update(*map(str, range(100_000)), full=True))
+        await rig.mail(Deliveries(queue, [Delivery(queue, 1, chat())], settle))
+        await trio.sleep(1)
+    [[settlement]] = rig.batches
+    assert said(settlement)["receiver_id"]
+    assert logged_before == [[]]
+    assert [line["event"] for line in lines] == ["registry_updated"]
+
+
+@autojump
+async def test_a_sign_of_life_does_not_wait_for_the_end_of_a_large_update(rig: Rig) -> None:
+    given = trio.Event()
+    with structlog.testing.capture_logs() as lines:
+        await rig.mailbox.send(update(*map(str, range(100_000)), full=True))
+        await rig.mailbox.send(SignOfLife(given.set))
+        await given.wait()
+        assert lines == []
+    await rig.mail(SignOfLife(given.set))
+
+
+@autojump
+async def test_what_arrives_during_a_large_update_takes_little_room(rig: Rig) -> None:
+    sent = 0
+
+    async def flood() -> None:
+        nonlocal sent
+        while True:
+            await rig.mailbox.send(update("alice", full=True))
+            sent += 1
+
+    with structlog.testing.capture_logs() as lines:
+        await rig.mailbox.send(update(*map(str, range(100_000)), full=True))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            await rig.gate.opened()
+            applied = len([line for line in lines if line["event"] == "registry_updated"])
+            assert sent - applied < 20
+            nursery.cancel_scope.cancel()
+
+
+@autojump
+async def test_it_is_known_when_the_registry_was_updated(rig: Rig) -> None:
+    before = rig.router.updated_at
+    assert before is None
+    await trio.sleep(5)
+    await rig.mail(update("alice"))
+    assert rig.router.updated_at == trio.current_time()
+    await rig.mail(ServerLost())
+    await trio.sleep(5)
+    assert rig.router.updated_at == trio.current_time() - 5
+
+
+@autojump
+async def test_what_was_unusable_and_what_routing_took_is_counted(rig: Rig) -> None:
+    await rig.mail(msgspec.structs.replace(update("alice"), skipped=3))
+    await rig.deliver("in", chat(), chat(), chat())
+    assert rig.tally.statuses_skipped == 3
+    assert sum(rig.tally.routing_seconds.counts) == 3
+
+
+@autojump
+async def test_news_that_follow_a_large_update_are_not_undone_by_it(rig: Rig) -> None:
+    others = map(str, range(5000))
+    await rig.mailbox.send(update("alice", offline=others, full=True))
+    news = Delivery("meta", 1, b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"alice"}')
+    rig.mailbox.deliver(Deliveries("meta", [news], rig.batches.append))
+    await trio.sleep(1)
+    [settlement] = await rig.deliver("in", chat())
+    assert said(settlement)["reason"] == "no_agent_online"
+
+
+@autojump
+async def test_an_update_is_applied_whole_also_when_the_router_is_stopped() -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with running() as rig:
+            await rig.mailbox.send(update(*map(str, range(5000)), full=True))
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            assert not rig.gate.is_open, "the update is under way"
+    [applied] = [line for line in lines if line["event"] == "registry_updated"]
+    assert applied["online"] == 5000
+
+
+@autojump
+async def test_what_an_update_said_is_logged(rig: Rig) -> None:
+    await rig.mail(update("alice", "bob"))
+    with structlog.testing.capture_logs() as lines:
+        await rig.mail(StatusUpdate({"bob": AgentStatus("bob")}, is_full=False, skipped=3))
+    assert lines == [
+        {
+            "event": "registry_updated",
+            "log_level": "debug",
+            "full": False,
+            "named": 1,
+            "online": 1,
+            "known": 2,
+        },
+        {"event": "agent_status_skipped", "log_level": "warning", "entries": 3},
+    ]
+
+
+@autojump
+async def test_an_agent_whose_status_is_unclear_stays_as_it_was_and_is_logged(rig: Rig) -> None:
+    await rig.mail(update("alice", "bob", full=True))
+    unclear = frozenset({"bob", *(f"stranger {number}" for number in range(50))})
+    with structlog.testing.capture_logs() as lines:
+        await rig.mail(StatusUpdate({}, is_full=True, skipped=51, unclear=unclear))
+    assert set(await rig.receivers(*["alice"] * 5)) == {"bob"}
+    assert rig.router.registry.known_count == 2
+    assert rig.tally.statuses_skipped == 51
+    [skipped] = [line for line in lines if line["event"] == "agent_status_skipped"]
+    assert skipped["entries"] == 51
+    assert skipped["unclear"][0] == "bob"
+    assert len(skipped["unclear"]) == 5
+
+
+@autojump
+async def test_a_message_the_broker_fails_on_stops_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(message: ChatMessage, receiver_id: str) -> bytes:
+        if message.sender_id == "mallory":
+            raise RuntimeError("a bug")
+        return encode_routed(message, receiver_id)
+
+    monkeypatch.setattr(codec, "encode_routed", encode)
+    await rig.mail(update("bob"))
+    settlements = await rig.deliver("in", chat("alice"), chat("mallory"), chat("alice"))
+    assert [said(settlements[i])["receiver_id"] for i in (0, 2)] == ["bob", "bob"]
+    parked = settlements[1].publishing
+    assert parked is not None
+    assert (parked.queue, parked.body) == ("dead", chat("mallory"))
+    assert parked.headers["x-broker-reason"] == RejectReason.INTERNAL_ERROR.value
+    assert await rig.receivers("alice") == ["bob"], "and the router lives on"
+
+
+@autojump
+async def test_what_deliveries_ask_for_reaches_those_who_do_it(rig: Rig) -> None:
+    await rig.deliver("in", chat("stranger"), chat("unknown"), chat("x", _client_id="c"))
+    assert rig.wanted == 1
+    await rig.deliver("advert", b'{"message_type": "SERVER_AVAILABLE", "server_id": "s"}')
+    assert rig.advertised == [ServerAvailable("s", None)]
+
+
+@autojump
+async def test_the_assigned_id_is_used_from_then_on(rig: Rig) -> None:
+    for broker_id in ("broker_0001", "named"):
+        for settlement in await rig.deliver("in", chat(), b"rubbish"):
+            assert settlement.publishing is not None
+            assert settlement.publishing.app_id == broker_id
+        assert settlement.publishing is not None
+        assert settlement.publishing.headers["x-broker-id"] == broker_id
+        await rig.mail(BrokerRegistered("named"))
+
+
+@autojump
+async def test_a_full_update_with_too_many_agents_leaves_the_registry_as_it_was() -> None:
+    async with running(max_agents=2) as rig:
+        await rig.mail(update("alice", "bob", full=True))
+        with structlog.testing.capture_logs() as lines:
+            await rig.mail(update("carol", "dave", "erin", full=True))
+        [line] = lines
+        assert (line["event"], line["log_level"]) == ("status_update_refused", "error")
+        assert (line["named"], line["allowed"]) == (3, 2)
+        assert set(await rig.receivers(*["alice", "bob"] * 5)) == {"alice", "bob"}
+
+
+@autojump
+async def test_agents_that_there_is_no_room_for_are_reported() -> None:
+    async with running(max_agents=2) as rig:
+        await rig.mail(update("alice", "bob", full=True))
+        with structlog.testing.capture_logs() as lines:
+            await rig.mail(update("carol", "dave"))
+        assert {"entries": 2, "allowed": 2} in [
+            {name: line.get(name) for name in ("entries", "allowed")}
+            for line in lines
+            if line["event"] == "registry_full"
+        ]

@@ -1,0 +1,149 @@
+"""A stand-in for the broker's HTTP endpoint: the page, and whatever a test lets it say."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import override
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from broker.status.model import AgentEntry, AgentList, Status
+from broker.status.page import status_page
+
+_HOST = "127.0.0.1"
+_INTERVAL = 0.2
+"""Seconds between two statuses. The broker takes a second; tests need not wait that long."""
+
+
+class StandIn:
+    """What the stand-in says. Made by `open_stand_in`.
+
+    Attributes:
+        status: The status that it sends from now on.
+        agents: The agents that it lists, online ones first.
+        searches: What was searched for, in order.
+        is_frozen: Whether connections stay open, but carry nothing.
+        has_stream: Whether there is a stream; without, it is answered with 503.
+        streamed: Set as soon as somebody has got a stream.
+    """
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        self.agents: list[AgentEntry] = []
+        self.searches: list[str] = []
+        self.is_frozen = False
+        self.has_stream = True
+        self.streamed = threading.Event()
+        self._port = 0
+        self._running: tuple[_Server, threading.Thread] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{_HOST}:{self._port}/"
+
+    def start(self) -> None:
+        """Listen; again on the same port, if it did before."""
+        server = _Server(self, self._port)
+        self._port = server.server_port
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        self._running = server, thread
+
+    def stop(self) -> None:
+        """Break all streams, and listen no more."""
+        if self._running is not None:
+            server, thread = self._running
+            self._running = None
+            server.ending.set()
+            server.shutdown()
+            server.server_close()  # joins the threads of all requests
+            thread.join()
+
+    def listed(self, searched: str, limit: int) -> AgentList:
+        """Return the agents that match a search."""
+        matching = [
+            agent
+            for agent in self.agents
+            if searched.lower() in agent.agent_name.lower()
+            or searched.lower() in agent.agent_id.lower()
+        ]
+        return AgentList(len(self.agents), len(matching), matching[:limit])
+
+
+@contextmanager
+def open_stand_in(status: Status) -> Iterator[StandIn]:
+    """Run a stand-in on a free loopback port for the length of the context."""
+    stand_in = StandIn(status)
+    stand_in.start()
+    try:
+        yield stand_in
+    finally:
+        stand_in.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that closing waits for them
+
+    def __init__(self, stand_in: StandIn, port: int) -> None:
+        self.stand_in = stand_in
+        self.ending = threading.Event()
+        super().__init__((_HOST, port), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 5
+
+    def do_GET(self) -> None:
+        stand_in = self.server.stand_in
+        while stand_in.is_frozen and not self.server.ending.wait(_INTERVAL):
+            pass
+        requested = urlsplit(self.path)
+        try:
+            match requested.path:
+                case "/":
+                    page = status_page()
+                    policy = {"Content-Security-Policy": page.content_security_policy}
+                    self._answer("text/html", page.document, policy)
+                case "/events" if stand_in.has_stream:
+                    self._stream()
+                case "/events":
+                    self.send_error(503)
+                case "/status":
+                    self._answer("application/json", msgspec.json.encode(stand_in.status), {})
+                case "/agents":
+                    query = parse_qs(requested.query)
+                    searched = query.get("search", [""])[0]
+                    stand_in.searches.append(searched)
+                    agents = stand_in.listed(searched, int(query["limit"][0]))
+                    self._answer("application/json", msgspec.json.encode(agents), {})
+                case _:
+                    self.send_error(404)
+        except OSError:
+            pass  # The browser has left.
+
+    def _answer(self, content_type: str, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in {"Content-Type": content_type, **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stream(self) -> None:
+        self.server.stand_in.streamed.set()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        while not self.server.ending.is_set():
+            if not self.server.stand_in.is_frozen:
+                status = msgspec.json.encode(self.server.stand_in.status)
+                self.wfile.write(b"event: status\ndata: " + status + b"\n\n")
+            self.server.ending.wait(_INTERVAL)
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the tests are what tells of failures."""

@@ -1,0 +1,64 @@
+"""A process that does not make progress must be seen, and one that only waits must not."""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from broker.router.mailbox import Mailbox, SignOfLife
+from broker.status import liveness as module
+from broker.status.liveness import liveness
+from broker.status.model import Check
+from broker.status.vitals import Vitals
+
+
+@asynccontextmanager
+async def router(*, answers: bool) -> AsyncIterator[Mailbox]:
+    mailbox = Mailbox()
+
+    async def run() -> None:
+        while True:
+            mail = await mailbox.receive()
+            assert isinstance(mail, SignOfLife)
+            mail.given()
+
+    async with trio.open_nursery() as nursery:
+        if answers:
+            nursery.start_soon(run)
+        yield mailbox
+        nursery.cancel_scope.cancel()
+
+
+def vitals(mailbox: Mailbox, portal: BlockingPortal) -> Vitals:
+    return cast("Vitals", cast("Any", SimpleNamespace(mailbox=mailbox, portal=portal)))
+
+
+async def test_both_answer() -> None:
+    with start_blocking_portal("asyncio") as portal:
+        async with router(answers=True) as mailbox:
+            assert await liveness(vitals(mailbox, portal)) == [Check("router"), Check("amqp")]
+
+
+async def test_a_router_that_takes_no_mail(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "DEADLINE", 0.2)
+    with start_blocking_portal("asyncio") as portal:
+        async with router(answers=False) as mailbox:
+            checks = await liveness(vitals(mailbox, portal))
+    assert checks == [Check("router", "no sign of life in 0.2 s"), Check("amqp")]
+
+
+async def test_an_event_loop_that_hangs(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "DEADLINE", 0.2)
+    hanging = threading.Event()
+    with start_blocking_portal("asyncio") as portal:
+        portal.start_task_soon(hanging.wait)
+        try:
+            async with router(answers=True) as mailbox:
+                checks = await liveness(vitals(mailbox, portal))
+        finally:
+            hanging.set()
+    assert checks == [Check("router"), Check("amqp", "no sign of life in 0.2 s")]
