@@ -22,7 +22,8 @@ from broker.cli.checks.item import Item
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
 from broker.net.tls import TlsFiles
-from broker.sandbox.rabbitmq import RabbitmqNode, free_ports, open_rabbitmq_node
+from broker.sandbox.free_ports import free_ports
+from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.amqp.conftest import Queues
 from tests.faults.proxy import open_proxy
 from tests.lab.flawed_certificates import Issued, authority, leaf

@@ -4,7 +4,8 @@ from typing import NamedTuple
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.rabbitmq import RabbitmqNode, free_ports, open_rabbitmq_node
+from broker.sandbox.free_ports import free_ports
+from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.cli.mailroom import Mailroom
 
 

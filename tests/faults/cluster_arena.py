@@ -12,7 +12,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.cluster import RabbitmqCluster
-from broker.sandbox.rabbitmq import HOST, RabbitmqNode, free_ports
+from broker.sandbox.free_ports import HOST, free_ports
+from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults import chat
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict

@@ -10,7 +10,8 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.cluster import RabbitmqCluster
-from broker.sandbox.rabbitmq import RabbitmqNode, RabbitmqNodeError
+from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from tests.faults.queue_client import QueueClient
 from tests.faults.raw_content import Content
 from tests.sandbox.processes import (

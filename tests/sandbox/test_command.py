@@ -12,8 +12,7 @@ from uuid import uuid4
 import aiormq
 import pytest
 
-from broker.sandbox import command, stage
-from broker.sandbox import rabbitmq as sandbox_rabbitmq
+from broker.sandbox import command, rabbitmq_installation, stage
 from broker.sandbox.agents import agent_names
 from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.rabbitmq import RabbitmqNode
@@ -40,8 +39,8 @@ sys.exit(execute(["sandbox"]))
 UNINSTALLED = """
 import sys
 from broker.cli.application import execute
-from broker.sandbox import rabbitmq
-rabbitmq.PACKAGE_DIRECTORIES = rabbitmq.EXTRA_DIRECTORIES = ()
+from broker.sandbox import rabbitmq_installation as installation
+installation.PACKAGE_DIRECTORIES = installation.EXTRA_DIRECTORIES = ()
 sys.exit(execute(["sandbox"]))
 """
 
@@ -206,8 +205,8 @@ def test_without_rabbitmq_it_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "configure_logging", lambda *_: None)
-    monkeypatch.setattr(sandbox_rabbitmq, "PACKAGE_DIRECTORIES", ())
-    monkeypatch.setattr(sandbox_rabbitmq, "EXTRA_DIRECTORIES", ())
+    monkeypatch.setattr(rabbitmq_installation, "PACKAGE_DIRECTORIES", ())
+    monkeypatch.setattr(rabbitmq_installation, "EXTRA_DIRECTORIES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert command.run(agents=5, messages=None, seed=None, malformed=0) == 1

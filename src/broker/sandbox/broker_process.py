@@ -6,7 +6,6 @@ that ends, and Ctrl-C in a terminal reaches this process only.
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from broker.sandbox import keeper
+from broker.sandbox.kept_process import CLOSE_TIMEOUT, KeptProcess, start_kept
 from broker.settings.options import options
 
 STOP_TIMEOUT = 15.0
@@ -24,8 +23,6 @@ STOP_TIMEOUT = 15.0
 COMMAND = (sys.executable, "-P", "-m", "broker")
 """How the broker is run."""
 _SHUTDOWN_TIMEOUT = 10
-_START_TIMEOUT = 10.0
-_CLOSE_TIMEOUT = 2 * keeper.GRACE
 
 
 class _Line(msgspec.Struct):
@@ -50,15 +47,15 @@ class BrokerProcess:
         log: The file that has its log.
     """
 
-    def __init__(self, kept: trio.Process, pid: int, log: Path) -> None:
-        self.pid = pid
+    def __init__(self, kept: KeptProcess, log: Path) -> None:
+        self.pid = kept.pid
         self.log = log
-        self._keeper = kept
+        self._kept = kept
 
     @property
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
-        return self._keeper.poll() is None
+        return self._kept.is_running
 
     def status_page(self) -> str | None:
         """Return the URL of its status page; None while there is none."""
@@ -75,7 +72,7 @@ class BrokerProcess:
         Returns:
             Its exit status; 128 + n after signal n.
         """
-        return await self._keeper.wait()
+        return await self._kept.wait()
 
     async def stop(self) -> int | None:
         """Ask it to stop (SIGTERM).
@@ -97,7 +94,7 @@ async def open_broker(
 ) -> AsyncIterator[BrokerProcess]:
     """Run a broker for the length of the context.
 
-    At the end of the context it is ended by force if need be, within `2 * keeper.GRACE` seconds.
+    At the end of the context it is ended by force if need be, within `CLOSE_TIMEOUT`.
 
     Args:
         directory: Where it runs and where its log is written.
@@ -108,44 +105,17 @@ async def open_broker(
         BrokerProcessError: It could not be started.
     """
     log = directory / "broker.log"
-    process: trio.Process | None = None
+    # No `.env` is there.
+    kept = await start_kept(
+        command, directory=directory, environment=_environment(settings), log=log
+    )
+    if kept is None:
+        raise BrokerProcessError("the broker could not be started")
     try:
-        process = await _start(command, directory, settings, log)
-        yield BrokerProcess(process, await _pid(process), log)
+        yield BrokerProcess(kept, log)
     finally:
-        if process is not None and process.stdin is not None:
-            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                # End of file on its stdin is what makes the keeper end the broker.
-                await process.stdin.aclose()
-                await process.wait()
-
-
-async def _start(
-    command: Sequence[str], directory: Path, settings: Mapping[str, str], log: Path
-) -> trio.Process:
-    # Shielded, because a process that nobody knows of could not be ended.
-    with log.open("ab") as output, trio.move_on_after(_START_TIMEOUT, shield=True):
-        return await trio.lowlevel.open_process(
-            [sys.executable, "-P", "-m", keeper.__name__, "--", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            env=_environment(settings),
-            cwd=directory,  # no `.env` there
-            start_new_session=True,
-        )
-    raise BrokerProcessError("the broker could not be started")
-
-
-async def _pid(process: trio.Process) -> int:
-    assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
-    reported = b""
-    with trio.move_on_after(_START_TIMEOUT):
-        async for received in process.stdout:
-            reported += received
-            if reported.endswith(b"\n"):
-                return int(reported)
-    raise BrokerProcessError("the broker could not be started")
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await kept.end()
 
 
 def _environment(settings: Mapping[str, str]) -> Mapping[str, str]:

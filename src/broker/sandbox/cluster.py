@@ -13,17 +13,11 @@ from typing import Final
 import trio
 
 from broker.concurrency.error_groups import first_error
-from broker.sandbox.rabbitmq import (
-    Installation,
-    Membership,
-    NodeEndedError,
-    RabbitmqNode,
-    RabbitmqNodeError,
-    find_installation,
-    free_ports,
-    started,
-    unique_name,
-)
+from broker.sandbox.free_ports import free_ports
+from broker.sandbox.rabbitmq import RabbitmqNode, started
+from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
+from broker.sandbox.rabbitmq_files import Membership, unique_name
+from broker.sandbox.rabbitmq_installation import Installation, find_installation
 
 STARTUP_TIMEOUT: Final = 120.0
 """Seconds until a node must speak AMQP: several start at once, and wait for each other."""

@@ -13,7 +13,8 @@ from broker.amqp import SessionLostError
 from broker.concurrency.error_groups import first_error
 from broker.sandbox.broker_process import BrokerProcessError
 from broker.sandbox.interrupts import Interrupts
-from broker.sandbox.rabbitmq import RabbitmqNodeError, open_rabbitmq_node
+from broker.sandbox.rabbitmq import open_rabbitmq_node
+from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from broker.sandbox.stage import Outcome, Plan, perform
 from broker.sandbox.summary import problems, summary
 from broker.telemetry.logs import configure_logging

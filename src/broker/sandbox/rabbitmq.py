@@ -1,4 +1,4 @@
-"""A private RabbitMQ node: own ports, own directory, loopback only, gone with its opener.
+"""A private RabbitMQ node: its own ports and directory, loopback only, gone with its opener.
 
 The node and its epmd each run under a keeper (see `broker.sandbox.keeper`), so that nothing stays
 behind even when this process is killed.
@@ -8,112 +8,39 @@ import os
 import secrets
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 import trio
 
 from broker.sandbox import keeper
-
-HOST: Final = "127.0.0.1"
-
-# Looked through before PATH: Debian's command on PATH switches to a system user and its files.
-PACKAGE_DIRECTORIES: Final = ("/usr/lib/rabbitmq/bin",)
-# Looked through after PATH: Homebrew's folders are often missing from it.
-EXTRA_DIRECTORIES: Final = ("/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/sbin")
+from broker.sandbox.free_ports import HOST, free_ports
+from broker.sandbox.kept_process import CLOSE_TIMEOUT, KeptProcess, start_kept
+from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
+from broker.sandbox.rabbitmq_files import (
+    BASE_CONFIG,
+    CONFIG,
+    Membership,
+    unique_name,
+    write_files,
+)
+from broker.sandbox.rabbitmq_installation import Installation, find_installation
 
 START_ATTEMPTS: Final = 3
 """How often another set of free ports is tried: somebody may take one before the node does."""
 STOP_TIMEOUT: Final = 30.0
 """Seconds a graceful stop may take before it becomes a kill."""
-CLOSE_TIMEOUT: Final = 2 * keeper.GRACE
-"""Seconds that leaving the context may take: the keeper's grace, and as much again."""
 CTL_TIMEOUT: Final = 60.0
 """Seconds one rabbitmqctl command may take: each starts an Erlang virtual machine."""
-_KEEPER_TIMEOUT: Final = 10.0
 _POLL_INTERVAL: Final = 0.1
 _ANSWER_TIMEOUT: Final = 2.0
-_CONFIG: Final = "rabbitmq.conf"
 
 _AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 _FRAME_PREFIX_SIZE: Final = 7  # type, channel, payload size
 _CONNECTION_START: Final = b"\x00\x0a\x00\x0a"  # class 10, method 10
-
-
-class RabbitmqNodeError(Exception):
-    """The private RabbitMQ node did not do what it was asked to."""
-
-
-class RabbitmqNotInstalledError(RabbitmqNodeError):
-    """RabbitMQ, or the Erlang it runs on, was not found on this machine."""
-
-
-class NodeEndedError(RabbitmqNodeError):
-    """A node ended before it was ready, perhaps because somebody took one of its ports."""
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """The commands of a RabbitMQ on this machine, and the PATH on which they find each other."""
-
-    server: str
-    ctl: str
-    epmd: str
-    search_path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """How other nodes know a node. A lone one is a cluster of its own.
-
-    Attributes:
-        name: The node's name without the host; no other node on this machine has it.
-        cookie: The secret that the nodes share.
-        epmd_port: Where all of them are registered.
-        keeps_epmd: Whether this node runs the epmd, from its first start to its close.
-        config: Further lines of rabbitmq.conf.
-        advanced_config: The Erlang term that is advanced.config.
-        plugins: The plugins that are enabled.
-    """
-
-    name: str
-    cookie: str
-    epmd_port: int
-    keeps_epmd: bool = True
-    config: str = ""
-    advanced_config: str = "[]"
-    plugins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A command under its keeper."""
-
-    keeper: trio.Process
-    process_id: int
-
-    @property
-    def running(self) -> bool:
-        return self.keeper.poll() is None
-
-    def signal(self, number: signal.Signals) -> None:
-        if self.running:
-            # macOS answers EPERM for a group of which only a zombie is left.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process_id, number)
-
-    async def end(self) -> None:
-        """Let the keeper end the command, and wait for both."""
-        if self.keeper.stdin is not None:
-            await self.keeper.stdin.aclose()
-        await self.keeper.wait()
 
 
 class RabbitmqNode:
@@ -143,7 +70,7 @@ class RabbitmqNode:
         self._startup_timeout: Final = startup_timeout
         self._membership: Final = membership
         self.name: Final = f"{membership.name}@localhost"
-        self._environment: Final = _environment(
+        self._environment: Final = write_files(
             self.directory,
             membership,
             name=self.name,
@@ -151,8 +78,8 @@ class RabbitmqNode:
             distribution_port=distribution_port,
             search_path=installation.search_path,
         )
-        self._epmd: _Kept | None = None
-        self._server: _Kept | None = None
+        self._epmd: KeptProcess | None = None
+        self._server: KeptProcess | None = None
         self.configure()
 
     def configure(self, config: str = "") -> None:
@@ -161,8 +88,8 @@ class RabbitmqNode:
         Args:
             config: Lines such as `max_message_size = 1048576`, in place of defaults.
         """
-        lines = f"{_config(self.port)}{self._membership.config}{config}"
-        (self.directory / _CONFIG).write_text(lines, encoding="ascii")
+        lines = f"{BASE_CONFIG.format(port=self.port)}{self._membership.config}{config}"
+        (self.directory / CONFIG).write_text(lines, encoding="ascii")
 
     async def start(self) -> None:
         """Start the node, with the data it already has, and wait until it speaks AMQP.
@@ -180,10 +107,10 @@ class RabbitmqNode:
                 *(self._installation.epmd, "-port", str(self._membership.epmd_port)),
                 *("-address", HOST),
             )
-        if self._server is None or not self._server.running:
+        if self._server is None or not self._server.is_running:
             self._server = await self._keep(self._installation.server)
         with trio.move_on_at(deadline):
-            while self._server.running and (self._epmd is None or self._epmd.running):
+            while self._server.is_running and (self._epmd is None or self._epmd.is_running):
                 if await self.answers():
                     return
                 await trio.sleep(_POLL_INTERVAL)
@@ -202,7 +129,7 @@ class RabbitmqNode:
         self._server.signal(signal.SIGTERM)
         self._server.signal(signal.SIGCONT)  # a paused node sees SIGTERM only once continued
         with trio.move_on_after(STOP_TIMEOUT):
-            await self._server.keeper.wait()
+            await self._server.wait()
         await self.kill()
 
     async def kill(self) -> None:
@@ -244,19 +171,20 @@ class RabbitmqNode:
                         return True
         return False
 
-    async def ctl(self, *arguments: str) -> str:
+    async def ctl(self, *arguments: str, within: float = CTL_TIMEOUT) -> str:
         """Run rabbitmqctl against this node; when cancelled, the command is ended.
 
         Args:
             *arguments: The command and its arguments, such as ``"list_queues", "name"``.
+            within: Seconds that it may take.
 
         Returns:
             What it wrote to stdout, without banners.
 
         Raises:
-            RabbitmqNodeError: It failed, or took longer than `CTL_TIMEOUT`.
+            RabbitmqNodeError: It failed, or took longer.
         """
-        with trio.move_on_after(CTL_TIMEOUT):
+        with trio.move_on_after(within):
             completed = await trio.run_process(
                 [self._installation.ctl, "--quiet", *arguments],
                 env=self._environment,
@@ -271,7 +199,7 @@ class RabbitmqNode:
                     f"rabbitmqctl {arguments[0]} failed ({completed.returncode}): {said}"
                 )
             return completed.stdout.decode(errors="replace")
-        raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {CTL_TIMEOUT:g} s")
+        raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {within:g} s")
 
     def log_tail(self, lines: int) -> str:
         """Give the last lines of what the node and its epmd wrote.
@@ -291,11 +219,17 @@ class RabbitmqNode:
         # The last keeper did it, unless it ended before its time or never began.
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    async def _keep(self, *command: str) -> _Kept:
-        with self._log.open("ab") as log:
-            return await _keep(
-                command, directory=self.directory, environment=self._environment, log=log
-            )
+    async def _keep(self, *command: str) -> KeptProcess:
+        kept = await start_kept(
+            command,
+            directory=self.directory,
+            environment=self._environment,
+            log=self._log,
+            removes_directory=True,
+        )
+        if kept is None:
+            raise RabbitmqNodeError(f"{command[0]} could not be started")
+        return kept
 
 
 @asynccontextmanager
@@ -376,132 +310,3 @@ async def started[T: Startable](make: Callable[[], T]) -> AsyncIterator[T]:
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await made.close()
-
-
-def find_installation() -> Installation:
-    """Find RabbitMQ where packages put it, or on PATH.
-
-    Raises:
-        RabbitmqNotInstalledError: It is missing; the text says how to install it.
-    """
-    search_path = os.pathsep.join(
-        (*PACKAGE_DIRECTORIES, os.environ.get("PATH", os.defpath), *EXTRA_DIRECTORIES)
-    )
-    server, ctl, epmd, erl = (
-        shutil.which(program, path=search_path)
-        for program in ("rabbitmq-server", "rabbitmqctl", "epmd", "erl")
-    )
-    if server is None or ctl is None or epmd is None or erl is None:
-        raise RabbitmqNotInstalledError(
-            "RabbitMQ is not installed here. Install it with"
-            " `apt-get install rabbitmq-server` or `brew install rabbitmq`."
-        )
-    return Installation(server, ctl, epmd, search_path)
-
-
-def unique_name() -> str:
-    """Return a name that also tells a node's answer from that of another on the same port."""
-    return f"sandbox-{secrets.token_hex(6)}"
-
-
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports, all different, that nobody listens on at the moment."""
-    # All are held until all are known, so that they differ.
-    holders = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports: list[int] = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    return ports
-
-
-def _config(port: int) -> str:
-    return (
-        f"listeners.tcp.1 = {HOST}:{port}\n"
-        # The default may be more than what a small machine has free.
-        "disk_free_limit.absolute = 50MB\n"
-    )
-
-
-def _environment(
-    directory: Path,
-    membership: Membership,
-    *,
-    name: str,
-    port: int,
-    distribution_port: int,
-    search_path: str,
-) -> Mapping[str, str]:
-    """Write what the node needs, and return the environment in which its commands find it."""
-    cookie = directory / ".erlang.cookie"
-    cookie.write_text(membership.cookie, encoding="ascii")
-    cookie.chmod(0o400)
-    advanced_config = directory / "advanced.config"
-    advanced_config.write_text(f"{membership.advanced_config}.\n", encoding="ascii")
-    plugins = directory / "enabled_plugins"
-    plugins.write_text(f"[{','.join(membership.plugins)}].\n", encoding="ascii")
-    loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
-    # Nothing of another node's configuration, on this machine or in this environment, may leak in.
-    inherited = {
-        variable: value
-        for variable, value in os.environ.items()
-        if not variable.startswith(("RABBITMQ_", "ERL_", "NOTIFY_SOCKET"))
-    }
-    return {
-        **inherited,
-        "PATH": search_path,
-        "HOME": str(directory),  # where Erlang looks for the cookie
-        "LC_ALL": "C.UTF-8",
-        "ERL_EPMD_PORT": str(membership.epmd_port),
-        "ERL_EPMD_ADDRESS": HOST,
-        # Whatever starts a virtual machine here would otherwise start an epmd that outlives it.
-        "ERL_FLAGS": "-start_epmd false",
-        "ERL_CRASH_DUMP_BYTES": "0",
-        "RABBITMQ_NODENAME": name,
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution_port),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback,
-        # Makes the script become the virtual machine instead of standing before it with a shell's
-        # idea of signals; the second variable is what it would otherwise have passed on.
-        "RABBITMQ_ALLOW_INPUT": "1",
-        "RABBITMQ_SERVER_START_ARGS": "-noinput +B i",
-        "RABBITMQ_CTL_ERL_ARGS": loopback,
-        "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any free port
-        "RABBITMQ_CTL_DIST_PORT_MAX": "0",
-        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
-        "RABBITMQ_LOG_BASE": str(directory / "log"),
-        "RABBITMQ_LOGS": "-",  # to stdout, and so into the one log
-        "RABBITMQ_CONFIG_FILE": str(directory / _CONFIG),
-        "RABBITMQ_CONFIG_FILES": str(directory / "conf.d" / "*.conf"),
-        "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced_config),
-        "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
-    }
-
-
-async def _keep(
-    command: tuple[str, ...], *, directory: Path, environment: Mapping[str, str], log: BinaryIO
-) -> _Kept:
-    # Shielded, because a keeper that nobody knows of could not be ended.
-    with trio.move_on_after(_KEEPER_TIMEOUT, shield=True):
-        process = await trio.lowlevel.open_process(
-            # -P: what the node writes into its directory is not to be imported.
-            [
-                *(sys.executable, "-P", "-m", keeper.__name__),
-                *("--remove", str(directory), "--", *command),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment,
-            cwd=directory,
-            start_new_session=True,
-        )
-        assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
-        async with process.stdout:
-            reported = b""
-            async for received in process.stdout:
-                reported += received
-                if reported.endswith(b"\n"):
-                    return _Kept(process, int(reported))
-        await process.wait()
-    raise RabbitmqNodeError(f"{command[0]} could not be started")

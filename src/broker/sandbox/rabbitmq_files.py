@@ -1,0 +1,102 @@
+"""The files and environment variables of a private RabbitMQ node."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.sandbox.free_ports import HOST
+
+CONFIG: Final = "rabbitmq.conf"
+BASE_CONFIG: Final = (
+    f"listeners.tcp.1 = {HOST}:{{port}}\n"
+    # The default may be more than what a small machine has free.
+    "disk_free_limit.absolute = 50MB\n"
+)
+"""The first lines of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """How other nodes know a node. A lone one is a cluster of its own.
+
+    Attributes:
+        name: The node's name without the host; no other node on this machine has it.
+        cookie: The secret that the nodes share.
+        epmd_port: Where all of them are registered.
+        keeps_epmd: Whether this node runs the epmd, from its first start to its close.
+        config: Further lines of rabbitmq.conf.
+        advanced_config: The Erlang term that is advanced.config.
+        plugins: The plugins that are enabled.
+    """
+
+    name: str
+    cookie: str
+    epmd_port: int
+    keeps_epmd: bool = True
+    config: str = ""
+    advanced_config: str = "[]"
+    plugins: tuple[str, ...] = ()
+
+
+def unique_name() -> str:
+    """Return a name that also tells a node's answer from that of another on the same port."""
+    return f"sandbox-{secrets.token_hex(6)}"
+
+
+def write_files(
+    directory: Path,
+    membership: Membership,
+    *,
+    name: str,
+    port: int,
+    distribution_port: int,
+    search_path: str,
+) -> Mapping[str, str]:
+    """Write what the node needs, and return the environment in which its commands find it."""
+    cookie = directory / ".erlang.cookie"
+    cookie.write_text(membership.cookie, encoding="ascii")
+    cookie.chmod(0o400)
+    advanced_config = directory / "advanced.config"
+    advanced_config.write_text(f"{membership.advanced_config}.\n", encoding="ascii")
+    plugins = directory / "enabled_plugins"
+    plugins.write_text(f"[{','.join(membership.plugins)}].\n", encoding="ascii")
+    loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
+    # Nothing of another node's configuration, on this machine or in this environment, may leak in.
+    inherited = {
+        variable: value
+        for variable, value in os.environ.items()
+        if not variable.startswith(("RABBITMQ_", "ERL_", "NOTIFY_SOCKET"))
+    }
+    return {
+        **inherited,
+        "PATH": search_path,
+        "HOME": str(directory),  # where Erlang looks for the cookie
+        "LC_ALL": "C.UTF-8",
+        "ERL_EPMD_PORT": str(membership.epmd_port),
+        "ERL_EPMD_ADDRESS": HOST,
+        # Whatever starts a virtual machine here would otherwise start an epmd that outlives it.
+        "ERL_FLAGS": "-start_epmd false",
+        "ERL_CRASH_DUMP_BYTES": "0",
+        "RABBITMQ_NODENAME": name,
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback,
+        # Makes the script become the virtual machine instead of standing before it with a shell's
+        # idea of signals; the second variable is what it would otherwise have passed on.
+        "RABBITMQ_ALLOW_INPUT": "1",
+        "RABBITMQ_SERVER_START_ARGS": "-noinput +B i",
+        "RABBITMQ_CTL_ERL_ARGS": loopback,
+        "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any free port
+        "RABBITMQ_CTL_DIST_PORT_MAX": "0",
+        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_LOGS": "-",  # to stdout, and so into the one log
+        "RABBITMQ_CONFIG_FILE": str(directory / CONFIG),
+        "RABBITMQ_CONFIG_FILES": str(directory / "conf.d" / "*.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced_config),
+        "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+    }
