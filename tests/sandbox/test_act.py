@@ -7,7 +7,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.act import main
-from broker.sandbox.attendance import AGENTS_QUEUE
+from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import QUEUES, agent_queue
 from tests.amqp.raw_amqp import RawRabbitmq

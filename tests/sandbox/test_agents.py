@@ -1,4 +1,4 @@
-"""Agents, the central server's queues and the scenario, with a small broker in this process."""
+"""Agents, the central server's queues and the conversation, with a small broker in this process."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,14 +26,14 @@ from broker.concurrency.wakeup import Wakeup
 from broker.core import codec
 from broker.core.messages import ChatMessage, ClientDisconnected, RegisterAgent, Rejected
 from broker.core.policy import FailureReason
-from broker.sandbox import scenario as scenario_module
+from broker.sandbox import conversation
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
-from broker.sandbox.bookkeeper import Bookkeeper
 from broker.sandbox.central_server import open_central_server
-from broker.sandbox.population import Population
+from broker.sandbox.conversation import Conversation
+from broker.sandbox.output_reader import OutputReader
+from broker.sandbox.presence import Presence
 from broker.sandbox.rabbitmq import RabbitmqNode
-from broker.sandbox.scenario import Scenario
 from broker.sandbox.server_queues import (
     ADVERTISEMENT_QUEUE,
     DEAD_LETTER_QUEUE,
@@ -67,10 +67,10 @@ class World:
         self.agents = [
             Agent(name, self.ledger, self.traffic, self.progress.set) for name in agent_names(4)
         ]
-        self.bookkeeper = Bookkeeper(self.ledger, self.progress.set)
+        self.output_reader = OutputReader(self.ledger, self.progress.set)
         self.online: list[str] = []
-        self.population: Population
-        self.scenario: Scenario
+        self.presence: Presence
+        self.conversation: Conversation
 
     def route(self, delivery: Delivery) -> Publishing | None:
         """Do what the broker does, by another way."""
@@ -159,25 +159,23 @@ async def open_world(
 ) -> AsyncIterator[World]:
     world = World(session, messages=messages, malformed=malformed)
     async with open_central_server() as server, trio.open_nursery() as nursery:
-        world.population = Population(
-            world.agents, server=server, session=session, random=Random(2)
-        )
-        world.scenario = Scenario(
+        world.presence = Presence(world.agents, server=server, session=session, random=Random(2))
+        world.conversation = Conversation(
             session,
-            population=world.population,
+            presence=world.presence,
             traffic=world.traffic,
             ledger=world.ledger,
             progress=world.progress,
             random=Random(3),
         )
-        await nursery.start(relay, session, world.bookkeeper.notice)
-        await nursery.start(world.bookkeeper.read_dead_letters, session)
+        await nursery.start(relay, session, world.output_reader.notice)
+        await nursery.start(world.output_reader.read_dead_letters, session)
         await nursery.start(partial(consume, session, INPUT_QUEUE, decide or world.route))
         await nursery.start(partial(consume, session, METADATA_QUEUE, world.learn))
         for agent in world.agents:
             nursery.start_soon(agent.run, session)
-        await world.population.come_all()
-        while len(world.bookkeeper.registered) < len(world.agents):
+        await world.presence.come_all()
+        while len(world.output_reader.registered) < len(world.agents):
             await world.progress.wait()
         yield world
         assert {agent_id: status.is_online for agent_id, status in server.agents.items()} == {
@@ -188,26 +186,26 @@ async def open_world(
 
 async def test_an_exchange_is_exact_and_accounted_for(session: Session) -> None:
     async with open_world(session, messages=300, malformed=10) as world:
-        await world.scenario.exchange(300)
+        await world.conversation.exchange(300)
 
         ledger = world.ledger
         assert ledger.missing() == ledger.unexpected == []
         assert (ledger.sent, ledger.malformed, ledger.dead_lettered) == (300, 30, 30)
         assert ledger.routed + ledger.failed == 270
         assert ledger.received_by.total() == ledger.routed
-        assert len(world.population.online) == 4
+        assert len(world.presence.online) == 4
 
 
 async def test_a_short_exchange_wakes_those_for_whom_mail_waits(session: Session) -> None:
     async with open_world(session, messages=4) as world:
-        await world.population.go(world.agents[0])
+        await world.presence.go(world.agents[0])
         waiting = world.agents[1].text()
         assert waiting is not None
         message_id = json.loads(waiting.body)["message_id"]
         world.ledger.record_routed(message_id, world.agents[0].agent_id)
         await session.publish([Publishing(world.agents[0].queue, waiting.body, "test")])
 
-        await world.scenario.exchange(4)
+        await world.conversation.exchange(4)
 
         assert world.ledger.balanced
         assert world.ledger.sent == 4
@@ -217,10 +215,10 @@ async def test_a_short_exchange_wakes_those_for_whom_mail_waits(session: Session
 async def test_lost_messages_are_missing(
     session: Session, messages: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scenario_module, "LULL", 0.05)
-    monkeypatch.setattr(scenario_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(conversation, "LULL", 0.05)
+    monkeypatch.setattr(conversation, "PATIENCE", 0.05)
     async with open_world(session, messages=messages, decide=lose) as world:
-        await world.scenario.exchange(messages)
+        await world.conversation.exchange(messages)
 
         assert not world.ledger.balanced
         assert len(world.ledger.missing()) == world.ledger.sent > 0
@@ -229,22 +227,22 @@ async def test_lost_messages_are_missing(
 async def test_the_last_messages_may_be_lost_too(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scenario_module, "LULL", 0.05)
-    monkeypatch.setattr(scenario_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(conversation, "LULL", 0.05)
+    monkeypatch.setattr(conversation, "PATIENCE", 0.05)
     async with open_world(session, messages=1, decide=lose) as world:
-        await world.scenario.exchange(1)
+        await world.conversation.exchange(1)
         assert world.ledger.missing() == ["message-1"]
 
 
 async def test_a_hopeless_exchange_ends_at_once(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scenario_module, "PATIENCE", 10 * LIMIT)
+    monkeypatch.setattr(conversation, "PATIENCE", 10 * LIMIT)
     async with open_world(session, messages=50, decide=lose) as world:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.scenario.exchange, 50)
+            nursery.start_soon(world.conversation.exchange, 50)
             await until_sent(world, 1)
-            world.scenario.give_up()
+            world.conversation.give_up()
         assert world.ledger.missing()
 
 
@@ -256,32 +254,32 @@ async def until_sent(world: World, sent: int) -> None:
 async def test_a_conversation_goes_on_until_it_is_stopped(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scenario_module, "PAUSE", 0.001)
-    monkeypatch.setattr(scenario_module, "CHANGE_PROBABILITY", 0.5)
+    monkeypatch.setattr(conversation, "PAUSE", 0.001)
+    monkeypatch.setattr(conversation, "CHANGE_PROBABILITY", 0.5)
     async with open_world(session) as world:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.scenario.converse)
+            nursery.start_soon(world.conversation.converse)
             await until_sent(world, 100)
-            world.scenario.stop()
+            world.conversation.stop()
         assert world.ledger.sent >= 100
         assert world.ledger.balanced
 
 
 async def test_all_but_one_may_leave(session: Session) -> None:
     async with open_world(session) as world:
-        await world.population.leave_one()
-        [stays] = world.population.online
-        assert len(world.population.offline) == 3
+        await world.presence.leave_one()
+        [stays] = world.presence.online
+        assert len(world.presence.offline) == 3
 
-        await world.population.change(staying=1)
-        assert stays in world.population.online
-        assert len(world.population.online) == 2
+        await world.presence.change(staying=1)
+        assert stays in world.presence.online
+        assert len(world.presence.online) == 2
 
-        await world.population.change(staying=4)
-        await world.population.change(staying=4)
-        assert world.population.offline == []
-        await world.population.change(staying=4)
-        assert world.population.offline == []
+        await world.presence.change(staying=4)
+        await world.presence.change(staying=4)
+        assert world.presence.offline == []
+        await world.presence.change(staying=4)
+        assert world.presence.offline == []
 
 
 async def test_an_agent_answers_a_text_once_and_nothing_else(session: Session) -> None:
@@ -335,7 +333,7 @@ async def test_the_server_advertises_itself(session: Session) -> None:
 
 async def test_unexpected_output_and_dead_letters_are_entered(session: Session) -> None:
     async with open_world(session) as world:
-        world.bookkeeper.notice(FromBroker())
+        world.output_reader.notice(FromBroker())
         await session.publish([Publishing(DEAD_LETTER_QUEUE, b"{}", "test")])
         while world.ledger.unexpected_count < 2:
             await world.progress.wait()

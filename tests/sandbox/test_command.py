@@ -12,11 +12,11 @@ from uuid import uuid4
 import aiormq
 import pytest
 
-from broker.sandbox import command, rabbitmq_installation, stage
+from broker.sandbox import command, rabbitmq_installation, system
 from broker.sandbox.agents import agent_names
 from broker.sandbox.broker_process import BrokerProcess, open_broker
+from broker.sandbox.conversation import Conversation
 from broker.sandbox.rabbitmq import RabbitmqNode
-from broker.sandbox.scenario import Scenario
 from broker.sandbox.server_queues import QUEUES, agent_queue
 
 LIMIT = 120.0
@@ -267,7 +267,7 @@ def test_a_broker_that_dies_is_reported_with_its_log(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept_logs: Path
 ) -> None:
     pids: list[int] = []
-    exchange = Scenario.exchange
+    exchange = Conversation.exchange
 
     @asynccontextmanager
     async def open_known_broker(
@@ -277,12 +277,12 @@ def test_a_broker_that_dies_is_reported_with_its_log(
             pids.append(broker.pid)
             yield broker
 
-    async def exchange_without_broker(scenario: Scenario, messages: int) -> None:
+    async def exchange_without_broker(conversation: Conversation, messages: int) -> None:
         os.kill(pids[0], signal.SIGKILL)
-        await exchange(scenario, messages)
+        await exchange(conversation, messages)
 
-    monkeypatch.setattr(stage, "open_broker", open_known_broker)
-    monkeypatch.setattr(Scenario, "exchange", exchange_without_broker)
+    monkeypatch.setattr(system, "open_broker", open_known_broker)
+    monkeypatch.setattr(Conversation, "exchange", exchange_without_broker)
 
     assert command.run(agents=2, messages=50, seed=1, malformed=0) == 1
 
@@ -304,7 +304,7 @@ def test_a_broker_that_does_not_get_ready(
     ) -> AbstractAsyncContextManager[BrokerProcess]:
         return open_broker(directory, {**settings, "BROKER_PREFETCH": "none"})
 
-    monkeypatch.setattr(stage, "open_broker", open_wrong_broker)
+    monkeypatch.setattr(system, "open_broker", open_wrong_broker)
 
     assert command.run(agents=2, messages=50, seed=1, malformed=0) == 1
 

@@ -1,1 +1,1 @@
-"""A private world for the broker to run in: one implementation for demo, tests and benchmarks."""
+"""A private RabbitMQ, a central server and sample agents: for the demo, tests and benchmarks."""

@@ -1,7 +1,7 @@
-"""What became of each message: the books of a sandbox run, without any I/O.
+"""What became of each message: the ledger of a sandbox run, without any I/O.
 
 A message is accounted for once it was delivered to an agent, or its sender was told that nobody
-can receive it, or it lies in the dead-letter queue. Whatever contradicts the books is written down
+can receive it, or it lies in the dead-letter queue. Whatever contradicts the ledger is written down
 as unexpected.
 """
 
@@ -43,7 +43,7 @@ class _Sent:
 
 
 class Ledger:
-    """The books of one run. Each message has an id of its own; a malformed one its marker.
+    """The ledger of one run. Each message has an id of its own; a malformed one its marker.
 
     The first decision about a message counts as routed, failed or dead-lettered; all that comes
     after it, and every delivery that no route explains, is a duplicate, as at-least-once allows.
@@ -56,7 +56,7 @@ class Ledger:
         dead_lettered: How many came into the dead-letter queue.
         accounted_for: How many need nothing any more.
         duplicates: How many decisions and deliveries were repeated.
-        unexpected_count: How much contradicts the books.
+        unexpected_count: How much contradicts the ledger.
         unexpected: The first of it, one line each.
         sent_by: How many messages each agent sent.
         received_by: How many were delivered to each agent, duplicates included.

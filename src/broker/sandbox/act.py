@@ -20,7 +20,7 @@ from anyio.from_thread import BlockingPortal
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.core.codec import decode_input, string_field
 from broker.core.messages import MAX_BODY_BYTES, ChatMessage
-from broker.sandbox.attendance import AGENTS_QUEUE
+from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
 from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
 from broker.sandbox.standalone import keep_session, run

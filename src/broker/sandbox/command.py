@@ -15,8 +15,8 @@ from broker.sandbox.broker_process import BrokerProcessError
 from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
-from broker.sandbox.stage import Outcome, Plan, perform
 from broker.sandbox.summary import problems, summary
+from broker.sandbox.system import Plan, Result, run_system
 from broker.telemetry.logs import configure_logging
 
 EXIT_OK = 0
@@ -72,38 +72,36 @@ async def _main(plan: Plan, portal: BlockingPortal, console: Console) -> int:
     async with trio.open_nursery() as nursery:
         await nursery.start(interrupts.watch)
         with interrupts.everything:
-            code = await _play(plan, portal, console, interrupts)
+            code = await _run(plan, portal, console, interrupts)
         nursery.cancel_scope.cancel()
     return code
 
 
-async def _play(
-    plan: Plan, portal: BlockingPortal, console: Console, interrupts: Interrupts
-) -> int:
+async def _run(plan: Plan, portal: BlockingPortal, console: Console, interrupts: Interrupts) -> int:
     console.print("Starting RabbitMQ, a central server, agents and the broker ...")
     code = EXIT_FAILED
     try:
         async with open_rabbitmq_node() as node:
-            outcome = await perform(
+            result = await run_system(
                 plan, node=node, portal=portal, console=console, interrupts=interrupts
             )
-            code = _report(outcome, plan, console)
+            code = _report(result, plan, console)
     except* (RabbitmqNodeError, SessionLostError, BrokerProcessError) as errors:
         console.print(str(first_error(errors)), style="red", markup=False)
     return code
 
 
-def _report(outcome: Outcome, plan: Plan, console: Console) -> int:
-    for line in summary(outcome.ledger, outcome.agents):
+def _report(result: Result, plan: Plan, console: Console) -> int:
+    for line in summary(result.ledger, result.agents):
         console.print(line)
     console.print(f"seed          {plan.seed:8}")
-    found = [*outcome.problems, *problems(outcome.ledger)]
+    found = [*result.problems, *problems(result.ledger)]
     if not found:
         console.print("Every message is accounted for.", style="green")
         return EXIT_OK
     for problem in found:
         console.print(problem, style="red", markup=False)
-    kept = _keep(outcome.broker_log)
+    kept = _keep(result.broker_log)
     console.print(f"The broker's log is {kept}. Its end:")
     lines = kept.read_text(encoding="utf-8", errors="replace").splitlines()
     for line in lines[-_LOG_LINES_SHOWN:]:

@@ -74,7 +74,7 @@ async def watch(
     Args:
         console: The terminal.
         agents: All agents, in the order to list them.
-        ledger: The books.
+        ledger: What became of each message.
         broker: Tells how the broker is doing.
     """
     meter = RateMeter()
@@ -91,7 +91,7 @@ async def watch_progress(console: Console, ledger: Ledger, messages: int) -> Non
 
     Args:
         console: The terminal.
-        ledger: The books.
+        ledger: What became of each message.
         messages: How many messages there will be.
     """
     columns = (TextColumn("accounted for"), BarColumn(), MofNCompleteColumn())
@@ -112,7 +112,7 @@ def draw(
 
     Args:
         agents: All agents.
-        ledger: The books.
+        ledger: What became of each message.
         broker: How the broker is doing.
         rate: Messages a second.
         height: Lines of the terminal.

@@ -15,7 +15,7 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Session
 from broker.concurrency.error_groups import first_error
-from broker.sandbox.attendance import AGENTS_QUEUE, Attendance
+from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, AgentHeartbeats
 from broker.sandbox.central_server import (
     HEARTBEAT_INTERVAL,
     HOST,
@@ -68,7 +68,7 @@ async def _serve(
 ) -> None:
     listeners = await trio.open_tcp_listeners(port, host=host)
     server = CentralServer(port, token=settings.broker_websocket_token, answer=by_contract)
-    attendance = Attendance(server)
+    heartbeats = AgentHeartbeats(server)
     _log.info("server_listening", host=host, port=port)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, server.serve, listeners)
@@ -76,18 +76,18 @@ async def _serve(
         await keep_session(
             settings,
             portal,
-            partial(_work, attendance, settings.websocket_url),
+            partial(_work, heartbeats, settings.websocket_url),
             name="sandbox server",
             queues=(*QUEUES, AGENTS_QUEUE),
         )
 
 
-async def _work(attendance: Attendance, websocket_url: str, session: Session) -> None:
+async def _work(heartbeats: AgentHeartbeats, websocket_url: str, session: Session) -> None:
     await advertise(session, websocket_url)
     async with trio.open_nursery() as nursery:
         await nursery.start(relay, session, _notice)
-        await nursery.start(attendance.take, session)
-        nursery.start_soon(attendance.miss, session)
+        await nursery.start(heartbeats.listen, session)
+        nursery.start_soon(heartbeats.watch_for_silence, session)
 
 
 def _notice(message: FromBroker) -> None:

@@ -12,7 +12,7 @@ def summary(ledger: Ledger, agents: Sequence[Agent]) -> Iterator[str]:
     """Yield the lines that tell what became of all messages.
 
     Args:
-        ledger: The books.
+        ledger: What became of each message.
         agents: In the order to list them.
     """
     yield f"sent          {ledger.sent:8}  by {len(agents)} agents"
@@ -31,7 +31,7 @@ def summary(ledger: Ledger, agents: Sequence[Agent]) -> Iterator[str]:
 
 
 def problems(ledger: Ledger) -> Iterator[str]:
-    """Yield one line for each kind of problem in the books; none when they balance."""
+    """Yield one line for each kind of problem in the ledger; none when it balances."""
     missing = ledger.missing()
     if missing:
         yield f"{len(missing)} messages are missing: {_some(missing, len(missing))}"

@@ -36,13 +36,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Traffic:
-    """Writes the messages of all agents, and enters each into the books.
+    """Writes the messages of all agents, and records each in the ledger.
 
     Whose turn it is may get a malformed message instead of the one asked for; those turns are
     spread evenly, so that their share is exact.
 
     Args:
-        ledger: The books.
+        ledger: What became of each message.
         random: Chooses the texts.
         messages: How many messages may be written; None for as many as wanted.
         malformed: Percentage of messages that are malformed, from 0 to 100.

@@ -1,4 +1,4 @@
-"""Reads what the broker puts out, and enters it into the books."""
+"""Read what the broker publishes, and record it in the ledger."""
 
 import re
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from broker.sandbox.server_queues import DEAD_LETTER_QUEUE, FromBroker
 _ID = re.compile(rb'"(?:message_id|marker)":\s*"([\w-]{1,100})"')
 
 
-class Bookkeeper:
-    """Watches the output of the broker.
+class OutputReader:
+    """Records the output of the broker.
 
     Attributes:
         registered: The agents whose registration the broker confirmed.
 
     Args:
-        ledger: The books.
-        progressed: Called after something was entered.
+        ledger: Where it is recorded.
+        progressed: Called after something was recorded.
     """
 
     def __init__(self, ledger: Ledger, progressed: Callable[[], None]) -> None:
@@ -29,7 +29,7 @@ class Bookkeeper:
         self._progressed = progressed
 
     def notice(self, message: FromBroker) -> None:
-        """Enter a message from the output queue."""
+        """Record a message from the output queue."""
         match message:
             case FromBroker(message_type="ERROR", original_message_id=str(message_id)):
                 self._ledger.record_failed(message_id)

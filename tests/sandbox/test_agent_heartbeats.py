@@ -9,7 +9,7 @@ import trio.testing
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.sandbox.act import INTERVAL
-from broker.sandbox.attendance import AGENTS_QUEUE, SILENCE, Attendance
+from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, SILENCE, AgentHeartbeats
 from broker.sandbox.central_server import CentralServer, by_contract
 from broker.sandbox.server_queues import METADATA_QUEUE, UNKNOWN_QUEUE
 from tests.lab.autojump import autojump
@@ -40,14 +40,14 @@ class FakeSession:
 class World:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.server = CentralServer(1, token=None, answer=by_contract)
-        self.attendance = Attendance(self.server)
+        self.heartbeats = AgentHeartbeats(self.server)
         self.session = FakeSession()
         self.nursery = nursery
 
     async def start(self) -> None:
         session = cast("Session", self.session)
-        await self.nursery.start(self.attendance.take, session)
-        self.nursery.start_soon(self.attendance.miss, session)
+        await self.nursery.start(self.heartbeats.listen, session)
+        self.nursery.start_soon(self.heartbeats.watch_for_silence, session)
 
     async def say(self, **message: object) -> None:
         self.session.arriving.send_nowait(json.dumps(message).encode())

@@ -1,4 +1,4 @@
-"""What happens in a run: who speaks when, who comes and goes, and when it is over."""
+"""Let agents talk: who speaks when, who comes and goes, and when it is over."""
 
 from random import Random
 
@@ -7,7 +7,7 @@ import trio
 from broker.amqp import Publishing, Session
 from broker.concurrency.wakeup import Wakeup
 from broker.sandbox.accounting import Ledger
-from broker.sandbox.population import Population
+from broker.sandbox.presence import Presence
 from broker.sandbox.traffic import Traffic
 
 PATIENCE = 30.0
@@ -26,7 +26,7 @@ EXODUS_PROBABILITY = 0.15
 """How likely it is then that all go but one."""
 
 
-class Scenario:
+class Conversation:
     """Lets agents talk.
 
     Everything here publishes: cancelling it ends the session, so it is ended by `stop`. It raises
@@ -34,10 +34,10 @@ class Scenario:
 
     Args:
         session: Where the agents publish.
-        population: The agents.
+        presence: The agents.
         traffic: Writes their messages.
-        ledger: The books.
-        progress: Set whenever something was entered into the books.
+        ledger: What became of each message.
+        progress: Set whenever something was recorded in the ledger.
         random: Chooses who speaks and when.
     """
 
@@ -45,14 +45,14 @@ class Scenario:
         self,
         session: Session,
         *,
-        population: Population,
+        presence: Presence,
         traffic: Traffic,
         ledger: Ledger,
         progress: Wakeup,
         random: Random,
     ) -> None:
         self._session = session
-        self._population = population
+        self._presence = presence
         self._traffic = traffic
         self._ledger = ledger
         self._progress = progress
@@ -86,7 +86,7 @@ class Scenario:
                 await self._begin_conversations(window - self._ledger.open)
             if self._ledger.sent * CHANGES > messages * (changes + 1):
                 changes += 1
-                await self._population.change(staying=2)
+                await self._presence.change(staying=2)
             if not await self._progressed():
                 return
         await self._finish()
@@ -104,7 +104,7 @@ class Scenario:
     async def _begin_conversations(self, number: int) -> None:
         publishings: list[Publishing] = []
         while len(publishings) < number:
-            publishing = self._random.choice(self._population.online).text()
+            publishing = self._random.choice(self._presence.online).text()
             if publishing is None:
                 break
             publishings.append(publishing)
@@ -112,13 +112,13 @@ class Scenario:
 
     async def _come_or_go(self) -> None:
         if self._random.random() < EXODUS_PROBABILITY:
-            await self._population.leave_one()
+            await self._presence.leave_one()
         else:
-            await self._population.change(staying=1)
+            await self._presence.change(staying=1)
 
     async def _finish(self) -> None:
         if not self._is_hopeless:
-            await self._population.come_all()
+            await self._presence.come_all()
         while self._ledger.open and not self._is_hopeless:
             if not await self._progressed():
                 return
@@ -127,7 +127,7 @@ class Scenario:
         with trio.move_on_after(LULL):
             await self._progress.wait()
             return True
-        await self._population.come_all()
+        await self._presence.come_all()
         with trio.move_on_after(PATIENCE):
             await self._progress.wait()
             return True

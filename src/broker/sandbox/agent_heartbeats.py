@@ -1,4 +1,4 @@
-"""How a stand-in central server that runs alone learns which agents are online.
+"""Which agents are online, for a stand-in central server that runs alone.
 
 Agents that are programs of their own announce themselves again and again through a queue of the
 server's, in the words that the server then uses to tell the broker.
@@ -35,8 +35,8 @@ _CHECK_INTERVAL = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class Attendance:
-    """Keeps the list of who is there.
+class AgentHeartbeats:
+    """Records which agents are online: those that were heard from lately.
 
     Args:
         server: Is told of every change, and tells its brokers.
@@ -46,7 +46,7 @@ class Attendance:
         self._server = server
         self._heard: dict[str, float] = {}
 
-    async def take(
+    async def listen(
         self, session: Session, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Listen to the agents until cancelled. Started once RabbitMQ delivers what they say.
@@ -56,8 +56,8 @@ class Attendance:
         """
         await session.consume(AGENTS_QUEUE, self._take, task_status=task_status)
 
-    async def miss(self, session: Session) -> None:
-        """Notice who has fallen silent, until cancelled. Cancelling it ends the session.
+    async def watch_for_silence(self, session: Session) -> None:
+        """Take silent agents offline, until cancelled. Cancelling it ends the session.
 
         Raises:
             AmqpError: The session was lost.

@@ -1,4 +1,4 @@
-"""Agents come and go: the central server learns it and tells the broker in both ways it has."""
+"""Bring agents online and offline, and let the central server report it in both of its ways."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,8 +11,8 @@ from broker.sandbox.central_server import CentralServer
 from broker.sandbox.server_queues import disconnect_agent, register_agent
 
 
-class Population:
-    """All agents, and who of them is online. Nobody is at first.
+class Presence:
+    """All agents, and which of them are online: none at first.
 
     All its coroutines publish: cancelling one ends the session, and they raise `AmqpError` when
     the session is lost.

@@ -1,4 +1,4 @@
-"""Where a run takes place: everything around a RabbitMQ node, set up in order and taken down."""
+"""Run the broker, a central server and agents around a RabbitMQ node."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from broker.amqp import AmqpEndpoint, SessionParameters, open_session
 from broker.concurrency.wakeup import Wakeup
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
-from broker.sandbox.bookkeeper import Bookkeeper
 from broker.sandbox.broker_process import STOP_TIMEOUT, BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer, open_central_server
+from broker.sandbox.conversation import Conversation
 from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.live import BrokerState, watch, watch_progress
-from broker.sandbox.population import Population
+from broker.sandbox.output_reader import OutputReader
+from broker.sandbox.presence import Presence
 from broker.sandbox.rabbitmq import RabbitmqNode
-from broker.sandbox.scenario import Scenario
 from broker.sandbox.server_queues import QUEUES, advertise, relay
 from broker.sandbox.traffic import Traffic
 
@@ -32,7 +32,7 @@ _DRAIN_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be performed.
+    """What a run does.
 
     Attributes:
         agents: Number of agents.
@@ -52,13 +52,13 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it.
+class Result:
+    """How a run ended.
 
     Attributes:
-        ledger: The books.
+        ledger: What became of each message.
         agents: The agents.
-        problems: What went wrong besides the books, one line each.
+        problems: What else went wrong, one line each.
         broker_log: The file with the broker's log.
     """
 
@@ -68,19 +68,19 @@ class Outcome:
     broker_log: Path
 
 
-async def perform(
+async def run_system(
     plan: Plan,
     *,
     node: RabbitmqNode,
     portal: BlockingPortal,
     console: Console,
     interrupts: Interrupts,
-) -> Outcome:
-    """Set everything up around a node, let the agents talk, and take everything down again.
+) -> Result:
+    """Start everything around a node, let the agents talk, and stop everything again.
 
     Args:
-        plan: What to perform.
-        node: The node.
+        plan: What to do.
+        node: RabbitMQ; it must run.
         portal: The asyncio event loop that hosts the AMQP side.
         console: Where to show it.
         interrupts: Ctrl-C, which ends the talk.
@@ -90,7 +90,7 @@ async def perform(
         BrokerProcessError: The broker could not be started; inside of an exception group.
     """
     ledger, progress = Ledger(), Wakeup()
-    bookkeeper = Bookkeeper(ledger, progress.set)
+    output_reader = OutputReader(ledger, progress.set)
     traffic = Traffic(
         ledger, plan.random("texts"), messages=plan.messages, malformed=plan.malformed
     )
@@ -106,55 +106,53 @@ async def perform(
         open_central_server() as server,
         trio.open_nursery() as nursery,
     ):
-        population = Population(
-            agents, server=server, session=session, random=plan.random("population")
-        )
-        scenario = Scenario(
+        presence = Presence(agents, server=server, session=session, random=plan.random("presence"))
+        conversation = Conversation(
             session,
-            population=population,
+            presence=presence,
             traffic=traffic,
             ledger=ledger,
             progress=progress,
-            random=plan.random("scenario"),
+            random=plan.random("conversation"),
         )
-        await nursery.start(relay, session, bookkeeper.notice)
-        await nursery.start(bookkeeper.read_dead_letters, session)
+        await nursery.start(relay, session, output_reader.notice)
+        await nursery.start(output_reader.read_dead_letters, session)
         for agent in agents:
             nursery.start_soon(agent.run, session)
         await advertise(session, server.url)
-        await population.come_all()
+        await presence.come_all()
         settings = {"AMQP_URL": node.url, "WEBSOCKET_URL": server.url, "BROKER_HTTP_PORT": "0"}
         async with open_broker(node.directory, settings) as broker, trio.open_nursery() as watchers:
             with trio.move_on_after(READY_TIMEOUT) as getting_ready:
-                watchers.start_soon(_watch_broker, broker, getting_ready, scenario)
+                watchers.start_soon(_watch_broker, broker, getting_ready, conversation)
                 await server.heard("REGISTER_BROKER")
-                while len(bookkeeper.registered) < len(agents):
+                while len(output_reader.registered) < len(agents):
                     await progress.wait()
             if not getting_ready.cancelled_caught:
-                interrupts.stop = scenario.stop
+                interrupts.stop = conversation.stop
                 state = partial(
                     _broker_state, broker, server, broker.status_page(), trio.current_time()
                 )
                 watchers.start_soon(_show, plan, console, agents, ledger, state)
                 if plan.messages is None:
-                    await scenario.converse()
+                    await conversation.converse()
                 else:
-                    await scenario.exchange(plan.messages)
+                    await conversation.exchange(plan.messages)
                 interrupts.stop = None
             problems = await _stop(broker)
             watchers.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
     if getting_ready.cancelled_caught:
         problems.append("The broker did not get ready to route.")
-    return Outcome(ledger, agents, problems, broker.log)
+    return Result(ledger, agents, problems, broker.log)
 
 
 async def _watch_broker(
-    broker: BrokerProcess, getting_ready: trio.CancelScope, scenario: Scenario
+    broker: BrokerProcess, getting_ready: trio.CancelScope, conversation: Conversation
 ) -> None:
     await broker.wait()
     getting_ready.cancel()
-    scenario.give_up()
+    conversation.give_up()
 
 
 async def _stop(broker: BrokerProcess) -> list[str]:
