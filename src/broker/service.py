@@ -188,7 +188,7 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
     async with trio.open_nursery() as nursery:
         routing = Supervised("router", partial(router.run, mailbox))
         linking = Supervised("central link", partial(central.run, mailbox))
-        consuming = Supervised("AMQP supervisor", partial(supervisor.run, mailbox))
+        consuming = Supervised("AMQP supervisor", partial(supervisor.run, mailbox.deliver))
         observing = Supervised("HTTP endpoint", partial(_serve_http, settings, vitals))
         for task in (routing, linking, consuming, observing):
             nursery.start_soon(task.run)

@@ -1,5 +1,6 @@
 """Session after session with RabbitMQ, whose part is played by hand."""
 
+import math
 import random
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -23,11 +24,14 @@ from broker.amqp import (
 from broker.amqp.link import AmqpSupervisor
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
-from broker.router.mailbox import Mailbox
 from broker.settings.amqp_nodes import AmqpNodes
 from broker.settings.secret_files import SecretFile
 from tests.lab.autojump import autojump
 from tests.lab.fake_amqp import DRAIN_TIMEOUT, FakeSession, Node
+
+
+def nowhere(_: Deliveries) -> None:
+    raise AssertionError("nothing is delivered")
 
 
 class Rig:
@@ -41,7 +45,7 @@ class Rig:
         self.gate = Gate()
         self.scope = trio.CancelScope()
         self.rounds = 0
-        self.mailbox = Mailbox()
+        self._deliver, self.arrived = trio.open_memory_channel[Deliveries](math.inf)
         self.supervisor = AmqpSupervisor(
             cast("BlockingPortal", None),
             sessions=[parameters(host) for host in ("one", "two", "three")],
@@ -58,11 +62,10 @@ class Rig:
 
     async def run(self) -> None:
         with self.scope:
-            await self.supervisor.run(self.mailbox)
+            await self.supervisor.run(self._deliver.send_nowait)
 
     async def settle(self) -> None:
-        mail = await self.mailbox.receive()
-        assert isinstance(mail, Deliveries)
+        mail = await self.arrived.receive()
         mail.settle([Settlement(delivery) for delivery in mail.deliveries])
 
     def events(self, event: str) -> list[EventDict]:
@@ -132,8 +135,7 @@ async def test_all_gated_queues_pause_and_resume_together(
             assert sorted(node.session.consuming[2:]) == ["in-1", "in-2", "in-3"]
             for queue in ("in-3", "in-1"):
                 node.session.deliver(queue)
-                mail = await rig.mailbox.receive()
-                assert isinstance(mail, Deliveries)
+                mail = await rig.arrived.receive()
                 assert mail.queue == queue
                 mail.settle([Settlement(delivery) for delivery in mail.deliveries])
             rig.gate.close()
@@ -271,13 +273,12 @@ async def test_a_consumer_that_is_lost_while_draining_spoils_it_if_something_was
 
 
 @autojump
-async def test_deliveries_reach_the_mailbox(running: Rig) -> None:
+async def test_deliveries_are_handed_over(running: Rig) -> None:
     running.gate.open()
     await settled()
     for queue in ("in", "meta", "advert"):
         running.node.session.deliver(queue)
-        mail = await running.mailbox.receive()
-        assert isinstance(mail, Deliveries)
+        mail = await running.arrived.receive()
         assert mail.queue == queue
 
 
@@ -340,7 +341,7 @@ async def test_many_brokers_spread_over_all_nodes(
             consumption=Gate(),
             backoff=Backoff(),
         )
-        nursery.start_soon(supervisor.run, Mailbox())
+        nursery.start_soon(supervisor.run, nowhere)
     await settled()
     assert len(node.opened) == 60
     assert all(node.opened.count(host) > 10 for host in ("one", "two", "three"))
@@ -363,7 +364,7 @@ async def test_a_file_that_does_not_answer_holds_up_neither_round_nor_stop(
     try:
         with structlog.testing.capture_logs() as lines, trio.fail_after(10):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(supervisor.run, Mailbox())
+                nursery.start_soon(supervisor.run, nowhere)
                 while len(lines) < 2:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()

@@ -10,12 +10,11 @@ import trio
 from anyio.from_thread import start_blocking_portal
 from yarl import URL
 
-from broker.amqp import AmqpEndpoint, SessionParameters, connection
+from broker.amqp import AmqpEndpoint, Deliveries, SessionParameters, connection
 from broker.amqp.link import AmqpSupervisor
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.net.endpoints import parse_amqp_urls
-from broker.router.mailbox import Mailbox
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.proxy import open_proxy
@@ -23,6 +22,10 @@ from tests.integration.rig import PATIENCE, Rig, bring_online, ids, text
 from tests.lab.black_hole import black_hole
 
 CONNECT_TIMEOUT = 3.0
+
+
+def nowhere(_: Deliveries) -> None:
+    raise AssertionError("nothing is delivered")
 
 
 def never() -> float:
@@ -67,7 +70,7 @@ async def test_the_next_node_is_tried_at_once(
         )
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(supervisor.run, Mailbox())
+                nursery.start_soon(supervisor.run, nowhere)
                 while not supervisor.connectivity.is_connected:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()

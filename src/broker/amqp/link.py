@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp import (
     AmqpEndpoint,
+    Deliveries,
     QueueUnavailableError,
     Session,
     SessionLostError,
@@ -21,7 +22,6 @@ from broker.amqp import (
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.net.unusable_file import UnusableFileError
-from broker.router.mailbox import Mailbox
 from broker.telemetry.connectivity import Connectivity
 
 _LONGEST_QUEUE_PAUSE = 10.0
@@ -30,6 +30,9 @@ _WITHOUT_INPUT = 60.0
 """Seconds without any queue that is gated, after which another node is tried, if there is one."""
 _READ_TIMEOUT = 10.0
 """Seconds that reading a file may take: it may lie in a network."""
+
+type Deliver = Callable[[Deliveries], None]
+"""Takes deliveries, in Trio's thread. Neither waits nor raises."""
 
 _log = structlog.get_logger(__name__)
 
@@ -124,14 +127,14 @@ class AmqpSupervisor:
         """How many deliveries wait until RabbitMQ takes what was decided, by queue."""
         return {} if self._session is None else self._session.on_hold
 
-    async def run(self, mailbox: Mailbox) -> None:
+    async def run(self, deliver: Deliver) -> None:
         """Keep a session until cancelled; on cancellation it is closed within three seconds.
 
         Args:
-            mailbox: Where deliveries go.
+            deliver: Takes what arrives.
         """
         while not self._draining.is_set():
-            pause = await self._round(mailbox)
+            pause = await self._round(deliver)
             with trio.move_on_after(pause):
                 await self._draining.wait()
         self._drained.set()
@@ -150,7 +153,7 @@ class AmqpSupervisor:
             await self._drained.wait()
         return not self._holds_deliveries
 
-    async def _round(self, mailbox: Mailbox) -> float:
+    async def _round(self, deliver: Deliver) -> float:
         """Try the nodes until one opens and is lost again; return the pause before the next."""
         try:
             untried = await self._sessions_of_now()
@@ -161,7 +164,7 @@ class AmqpSupervisor:
         self._shuffle(untried)
         while True:
             parameters = untried.pop(0)
-            lost, lifetime = await self._live(parameters, mailbox)
+            lost, lifetime = await self._live(parameters, deliver)
             is_over = lifetime is not None or not untried
             pause = self._backoff.after(lifetime or 0.0) if is_over else 0.0
             self._lost(str(lost), pause)
@@ -189,7 +192,7 @@ class AmqpSupervisor:
         _log.warning("amqp_lost", endpoint=str(self.endpoint), error=error, **retry)
 
     async def _live(
-        self, parameters: SessionParameters, mailbox: Mailbox
+        self, parameters: SessionParameters, deliver: Deliver
     ) -> tuple[SessionLostError, float | None]:
         """Return why the session ended, and how many seconds it was open; None if it never was."""
         opened_at = None
@@ -205,7 +208,7 @@ class AmqpSupervisor:
                 if not self._draining.is_set():
                     self._holds_deliveries = True
                     self._is_spoiled = False
-                    await self._consume(session, mailbox)
+                    await self._consume(session, deliver)
                     self._holds_deliveries = self._is_spoiled
                 self._drained.set()
                 await trio.sleep_forever()
@@ -218,23 +221,23 @@ class AmqpSupervisor:
             self._refused.clear()
         raise AssertionError("a session neither lasted nor was lost")
 
-    async def _consume(self, session: Session, mailbox: Mailbox) -> None:
+    async def _consume(self, session: Session, deliver: Deliver) -> None:
         async with trio.open_nursery() as consumers:
             for queue in self._other_queues:
-                consumers.start_soon(self._keep_consuming, session, queue, mailbox)
-            consumers.start_soon(self._consume_gated, session, mailbox)
+                consumers.start_soon(self._keep_consuming, session, queue, deliver)
+            consumers.start_soon(self._consume_gated, session, deliver)
             if len(self._sessions) > 1:
                 consumers.start_soon(self._leave_a_node_without_input)
             await self._draining.wait()
             # Each consumer hands over what it has, and ends when all of that is acknowledged.
             consumers.cancel_scope.cancel()
 
-    async def _consume_gated(self, session: Session, mailbox: Mailbox) -> None:
+    async def _consume_gated(self, session: Session, deliver: Deliver) -> None:
         while True:
             await self._consumption.opened()
             async with trio.open_nursery() as consumers:
                 for queue in self._gated_queues:
-                    consumers.start_soon(self._keep_consuming, session, queue, mailbox)
+                    consumers.start_soon(self._keep_consuming, session, queue, deliver)
                 await self._consumption.closed()
                 consumers.cancel_scope.cancel()
             for queue in self._gated_queues:
@@ -257,13 +260,13 @@ class AmqpSupervisor:
                 queues = ", ".join(self._gated_queues)
                 raise SessionLostError(f"this node does not let {queues} be consumed")
 
-    async def _keep_consuming(self, session: Session, queue: str, mailbox: Mailbox) -> None:
+    async def _keep_consuming(self, session: Session, queue: str, deliver: Deliver) -> None:
         """Consume a queue until cancelled, and try again when RabbitMQ does not let it."""
         pauses = Backoff(maximum=_LONGEST_QUEUE_PAUSE)
         while True:
             started = _Started(partial(self._started, queue))
             try:
-                await session.consume(queue, mailbox.deliver, task_status=started)
+                await session.consume(queue, deliver, task_status=started)
             except QueueUnavailableError as error:
                 pause = pauses.after(started.seconds_ago)
                 self._refused_one(queue, str(error), pause)
