@@ -8,12 +8,11 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal
 from structlog.typing import EventDict
 from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
@@ -29,7 +28,6 @@ from tests.central.peers import Network, Server
 from tests.lab.autojump import autojump
 from tests.lab.fake_amqp import DRAIN_TIMEOUT, Node
 
-NO_PORTAL = cast("BlockingPortal", None)
 GRACE = 7.0
 
 
@@ -275,7 +273,6 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Node:
         finally:
             node.events.append("router ended")
 
-    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
     monkeypatch.setattr(Router, "run", noted)
     return node
 
@@ -294,7 +291,7 @@ async def stage(settings: Settings, node: Node, network: Network, nursery: trio.
     served: list[bool] = []
 
     async def run() -> None:
-        served.append(await serve(settings, NO_PORTAL, stop))
+        served.append(await serve(settings, stop, open_rabbit=node.open_rabbit))
 
     nursery.start_soon(run)
     server = await network.serve(nursery)
@@ -422,7 +419,7 @@ async def test_the_broker_starts_without_anybody(
         stop.set()
 
     nursery.start_soon(stop_later)
-    assert await serve(settings, NO_PORTAL, stop)
+    assert await serve(settings, stop, open_rabbit=node.open_rabbit)
     assert set(node.opened) == {"one", "two"}
     events = [line["event"] for line in lines]
     assert events[0] == "broker_starting"
@@ -438,20 +435,18 @@ async def test_settling_may_take_the_time_that_closing_leaves(
     node: Node,
     network: Network,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network.failure = OSError("nobody")
     parameters: list[SessionParameters] = []
     stop = trio.Event()
 
-    def note(_: BlockingPortal, given: SessionParameters) -> Any:
+    def note(given: SessionParameters) -> None:
         parameters.append(given)
         stop.set()
-        return node.open_session(_, given)
 
-    monkeypatch.setattr("broker.amqp.link.open_session", note)
+    node.opening_session = note
     changed = replace(settings, broker_shutdown_timeout=grace, broker_output_queue=("out", "2nd"))
-    await serve(changed, NO_PORTAL, stop)
+    await serve(changed, stop, open_rabbit=node.open_rabbit)
     assert parameters[0].drain_timeout == drain
     assert set(parameters[0].queues) == {
         "broker_input_queue",

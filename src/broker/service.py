@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import randrange
 
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import Refusals, SessionParameters
+from broker.amqp import Rabbit, Refusals, SessionParameters, open_rabbit
 from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink, ServerAddress
 from broker.concurrency.signals import stop_signals
@@ -65,8 +65,7 @@ def run(settings: Settings) -> int:
     configure_logging(settings.broker_log_level, settings.broker_log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
-        with start_blocking_portal("asyncio", name="amqp") as portal:
-            graceful = trio.run(_serve, settings, portal)
+        graceful = trio.run(_serve, settings)
     except Exception:  # noqa: BLE001 - the last resort: it is logged and becomes the exit code
         _log.critical("broker_failed", exc_info=True)
         return EXIT_FAILED
@@ -76,13 +75,13 @@ def run(settings: Settings) -> int:
     return EXIT_STOPPED if graceful else EXIT_FAILED
 
 
-async def _serve(settings: Settings, portal: BlockingPortal) -> bool:
+async def _serve(settings: Settings) -> bool:
     async with trio.open_nursery() as nursery:
         stop_requested = trio.Event()
         await nursery.start(
             partial(watch_signals, stop_requested, settings.broker_shutdown_timeout)
         )
-        graceful = await serve(settings, portal, stop_requested)
+        graceful = await serve(settings, stop_requested)
         nursery.cancel_scope.cancel()
     return graceful
 
@@ -123,7 +122,12 @@ async def watch_signals(
             stop_requested_at, first = trio.current_time(), signum
 
 
-async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio.Event) -> bool:
+async def serve(
+    settings: Settings,
+    stop_requested: trio.Event,
+    *,
+    open_rabbit: Callable[[], AbstractAsyncContextManager[Rabbit]] = open_rabbit,
+) -> bool:
     """Run the broker until a stop is requested, then stop in order.
 
     The order: stop consuming, let the router empty its mailbox, settle what comes of it, and only
@@ -131,12 +135,17 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
 
     Args:
         settings: The settings.
-        portal: The asyncio event loop that hosts the AMQP side.
         stop_requested: Begins the stop.
+        open_rabbit: Starts the AMQP thread.
 
     Returns:
         Whether every message taken was settled.
     """
+    async with open_rabbit() as rabbit:
+        return await _serve_with(settings, rabbit, stop_requested)
+
+
+async def _serve_with(settings: Settings, rabbit: Rabbit, stop_requested: trio.Event) -> bool:
     broker_id = f"broker_{randrange(10_000):04}"
     _log.info("broker_starting", version=__version__, broker_id=broker_id, pid=os.getpid())
     consumption = Gate()
@@ -146,7 +155,7 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
     queues = _queue_names(settings)
     supervisor = _supervisor(
         settings,
-        portal,
+        rabbit,
         queues=queues,
         broker_id=broker_id,
         consumption=consumption,
@@ -177,7 +186,7 @@ async def serve(settings: Settings, portal: BlockingPortal, stop_requested: trio
         router=router,
         mailbox=mailbox,
         amqp=supervisor,
-        portal=portal,
+        rabbit=rabbit,
         central=central,
         consumption=consumption,
         messages=messages,
@@ -279,7 +288,7 @@ def _central_link(settings: Settings, broker_id: str, tally: ServerTally) -> Cen
 
 def _supervisor(
     settings: Settings,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     *,
     queues: QueueNames,
     broker_id: str,
@@ -311,7 +320,7 @@ def _supervisor(
         for endpoint in settings.amqp_endpoints
     ]
     return AmqpSupervisor(
-        portal,
+        rabbit.open_session,
         sessions=sessions,
         gated_queues=queues.inputs,
         other_queues=(queues.registry_exchange, queues.metadata, queues.advertisement),

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import SessionParameters
+from broker.amqp import Rabbit, SessionParameters
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -41,6 +41,11 @@ def portal() -> Iterator[BlockingPortal]:
         yield portal
         assert portal.call(leftovers, own) == []
     assert complaints == []
+
+
+@pytest.fixture
+def rabbit(portal: BlockingPortal) -> Rabbit:
+    return Rabbit(portal)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ from contextlib import contextmanager
 
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal
 
 from broker.amqp import (
     Publishing,
+    Rabbit,
     Session,
     SessionLostError,
     SessionParameters,
     confirm_watch,
-    open_session,
 )
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import open_rabbitmq_node
@@ -25,7 +24,7 @@ MESSAGE = [Publishing("q", b"a", "me")]
 
 
 async def test_alarms_frozen_and_killed_nodes(
-    portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirm_watch, "_INTERVAL", 0.05)
     async with open_rabbitmq_node() as node:
@@ -34,7 +33,7 @@ async def test_alarms_frozen_and_killed_nodes(
 
         with trio.fail_after(PATIENCE):
             # An alarm stops publishing for as long as it lasts, and is no loss.
-            async with open_session(portal, parameters) as session:
+            async with rabbit.open_session(parameters) as session:
                 await node.ctl("set_vm_memory_high_watermark", "0")
                 async with trio.open_nursery() as nursery:
                     published = trio.Event()
@@ -50,7 +49,7 @@ async def test_alarms_frozen_and_killed_nodes(
             # It does not hold up the end either: RabbitMQ reads no farewell from the connection.
             await node.ctl("set_vm_memory_high_watermark", "0")
             with pytest.raises(SessionLostError, match="the session has ended"):
-                await publish_and_end(portal, parameters)
+                await publish_and_end(rabbit, parameters)
             await node.ctl("set_vm_memory_high_watermark", "0.9")
 
         with trio.fail_after(PATIENCE):
@@ -59,17 +58,17 @@ async def test_alarms_frozen_and_killed_nodes(
                 confirms_due_soon(),
                 pytest.raises(SessionLostError, match="RabbitMQ confirmed nothing"),
             ):
-                await publish_after(node.pause, portal, parameters)
+                await publish_after(node.pause, rabbit, parameters)
             monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.5)
             with pytest.raises(SessionLostError, match="no answer in time"):
-                await publish_after(node.pause, portal, parameters)
+                await publish_after(node.pause, rabbit, parameters)
             await node.resume()
             monkeypatch.undo()
 
         with trio.fail_after(PATIENCE):
             # A node that is killed.
             with pytest.raises(SessionLostError):
-                await publish_after(node.kill, portal, parameters)
+                await publish_after(node.kill, rabbit, parameters)
 
 
 @contextmanager
@@ -91,9 +90,9 @@ async def publish(session: Session, published: trio.Event) -> None:
     published.set()
 
 
-async def publish_and_end(portal: BlockingPortal, parameters: SessionParameters) -> None:
+async def publish_and_end(rabbit: Rabbit, parameters: SessionParameters) -> None:
     with trio.CancelScope() as closing:
-        async with open_session(portal, parameters) as session, trio.open_nursery() as nursery:
+        async with rabbit.open_session(parameters) as session, trio.open_nursery() as nursery:
             nursery.start_soon(publish, session, trio.Event())
             await blocked(session)
             closing.deadline = trio.current_time() + CLOSING
@@ -102,8 +101,8 @@ async def publish_and_end(portal: BlockingPortal, parameters: SessionParameters)
 
 
 async def publish_after(
-    happening: Callable[[], Awaitable[None]], portal: BlockingPortal, parameters: SessionParameters
+    happening: Callable[[], Awaitable[None]], rabbit: Rabbit, parameters: SessionParameters
 ) -> None:
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await happening()
         await session.publish(MESSAGE)

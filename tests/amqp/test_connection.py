@@ -7,9 +7,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal
 
-from broker.amqp import Publishing, SessionParameters, connection, open_session
+from broker.amqp import Publishing, Rabbit, SessionParameters, connection
 from broker.amqp.session import SessionLostError
 from tests.amqp.conftest import Queues
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -39,7 +38,7 @@ def of_name(parameters: SessionParameters) -> SessionParameters:
 
 
 async def test_a_first_address_that_does_not_answer_costs_little(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -48,13 +47,13 @@ async def test_a_first_address_that_does_not_answer_costs_little(
     monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3", "127.0.0.1"))
     port = parameters.endpoint.port
     with black_hole("127.0.0.2", port), black_hole("127.0.0.3", port), trio.fail_after(PATIENCE):
-        async with open_session(portal, of_name(parameters)) as session:
+        async with rabbit.open_session(of_name(parameters)) as session:
             await session.publish([Publishing(queues.output, b"x", "me")])
     assert [message.body for message in await raw.take(queues.output, 1)] == [b"x"]
 
 
 async def test_no_address_answers(
-    portal: BlockingPortal, parameters: SessionParameters, monkeypatch: pytest.MonkeyPatch
+    rabbit: Rabbit, parameters: SessionParameters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3"))
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.6)
@@ -65,14 +64,14 @@ async def test_no_address_answers(
         trio.fail_after(PATIENCE),
         pytest.raises(SessionLostError, match=f"{NAME}.*: no answer in time"),
     ):
-        async with open_session(portal, of_name(parameters)):
+        async with rabbit.open_session(of_name(parameters)):
             pass
 
 
 async def test_all_addresses_refuse(
-    portal: BlockingPortal, parameters: SessionParameters, monkeypatch: pytest.MonkeyPatch
+    rabbit: Rabbit, parameters: SessionParameters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3"))
     with trio.fail_after(PATIENCE), pytest.raises(SessionLostError, match="Connect call failed"):
-        async with open_session(portal, of_name(parameters)):
+        async with rabbit.open_session(of_name(parameters)):
             pass

@@ -19,7 +19,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from broker.amqp import AmqpEndpoint, AmqpError, Deliveries, SessionParameters, open_session
+from broker.amqp import AmqpEndpoint, AmqpError, Deliveries, Rabbit, SessionParameters
 from broker.amqp import session as session_module
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.consumer import QueueConsumer
@@ -249,7 +249,7 @@ class Border:
 
 
 async def test_a_batch_wakes_each_thread_once(
-    portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+    portal: BlockingPortal, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions: list[UnconnectedSession] = []
 
@@ -270,7 +270,7 @@ async def test_a_batch_wakes_each_thread_once(
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
             parameters = SessionParameters(endpoint, name="test")
-            session = await stack.enter_async_context(open_session(portal, parameters))
+            session = await stack.enter_async_context(rabbit.open_session(parameters))
             nursery = await stack.enter_async_context(trio.open_nursery())
             await nursery.start(session.consume, QUEUE, take)
             half = sessions[0].half

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal
 from structlog.typing import EventDict
 from trio.testing import wait_all_tasks_blocked
 
 from broker.amqp import (
     AmqpEndpoint,
     Deliveries,
+    Session,
     SessionParameters,
     Settlement,
 )
@@ -47,7 +47,7 @@ class Rig:
         self.rounds = 0
         self._deliver, self.arrived = trio.open_memory_channel[Deliveries](math.inf)
         self.supervisor = AmqpSupervisor(
-            cast("BlockingPortal", None),
+            node.open_session,
             sessions=[parameters(host) for host in ("one", "two", "three")],
             gated_queues=gated_queues,
             other_queues=("meta", "advert"),
@@ -78,9 +78,8 @@ def parameters(host: str) -> SessionParameters:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig() -> Iterator[Rig]:
     node = Node()
-    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
     with structlog.testing.capture_logs() as lines:
         yield Rig(node, lines)
 
@@ -119,11 +118,8 @@ async def test_the_gate_pauses_and_resumes_the_gated_queue_alone(running: Rig) -
 
 
 @autojump
-async def test_all_gated_queues_pause_and_resume_together(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_all_gated_queues_pause_and_resume_together(nursery: trio.Nursery) -> None:
     node = Node()
-    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
     with structlog.testing.capture_logs() as lines:
         rig = Rig(node, lines, gated_queues=("in-1", "in-2", "in-3"))
         nursery.start_soon(rig.run)
@@ -146,11 +142,8 @@ async def test_all_gated_queues_pause_and_resume_together(
 
 
 @autojump
-async def test_no_gated_queue_resumes_while_another_holds_something(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_gated_queue_resumes_while_another_holds_something(nursery: trio.Nursery) -> None:
     node = Node()
-    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
     rig = Rig(node, [], gated_queues=("in-1", "in-2"))
     nursery.start_soon(rig.run)
     rig.gate.open()
@@ -327,14 +320,13 @@ async def test_a_loss_begins_a_new_round(rig: Rig, nursery: trio.Nursery) -> Non
 
 @autojump
 async def test_many_brokers_spread_over_all_nodes(
-    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+    nursery: trio.Nursery,
 ) -> None:
     random.seed(0)
     node = Node()
-    monkeypatch.setattr("broker.amqp.link.open_session", node.open_session)
     for _ in range(60):
         supervisor = AmqpSupervisor(
-            cast("BlockingPortal", None),
+            node.open_session,
             sessions=[parameters(host) for host in ("one", "two", "three")],
             gated_queues=(),
             other_queues=(),
@@ -354,7 +346,7 @@ async def test_a_file_that_does_not_answer_holds_up_neither_round_nor_stop(
     answers = threading.Event()
     nodes = AmqpNodes((), url_file=SecretFile("AMQP_URL", __file__, lambda _: answers.wait()))
     supervisor = AmqpSupervisor(
-        cast("BlockingPortal", None),
+        Node().open_session,
         sessions=[msgspec.structs.replace(parameters("one"), nodes=nodes)],
         gated_queues=(),
         other_queues=(),
@@ -547,13 +539,13 @@ async def test_cancelled_it_closes_the_session(*, drains: bool, running: Rig) ->
 
 
 @autojump
-async def test_a_session_that_just_ends_is_a_bug(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    @asynccontextmanager
-    async def ending(_: BlockingPortal, __: SessionParameters) -> AsyncIterator[FakeSession]:
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            yield FakeSession([])
+async def test_a_session_that_just_ends_is_a_bug() -> None:
+    class EndingNode(Node):
+        @asynccontextmanager
+        async def open_session(self, _: SessionParameters) -> AsyncIterator[Session]:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                yield cast("Session", FakeSession([]))
 
-    monkeypatch.setattr("broker.amqp.link.open_session", ending)
     with pytest.raises(AssertionError, match="neither lasted nor was lost"):
-        await rig.run()
+        await Rig(EndingNode(), []).run()

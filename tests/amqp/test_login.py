@@ -9,14 +9,14 @@ from uuid import uuid4
 
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from broker.amqp import (
     Publishing,
+    Rabbit,
     SessionLostError,
     SessionParameters,
     connection,
-    open_session,
 )
 from broker.cli.checks.item import Item
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
@@ -106,9 +106,9 @@ def without_queues(endpoint: AmqpEndpoint, tls: TlsFiles = SYSTEMS_TRUST) -> Ses
     return SessionParameters(endpoint, name="test", tls=tls)
 
 
-async def refused(portal: BlockingPortal, parameters: SessionParameters) -> str:
+async def refused(rabbit: Rabbit, parameters: SessionParameters) -> str:
     with trio.fail_after(PATIENCE), pytest.raises(SessionLostError) as caught:
-        async with open_session(portal, parameters):
+        async with rabbit.open_session(parameters):
             pytest.fail("it cannot have been opened")
     return str(caught.value)
 
@@ -120,98 +120,98 @@ def broken(items: list[Item]) -> Item:
 
 @pytest.mark.parametrize("login", ["", "somebody:else@"], ids=["no login", "a login for another"])
 async def test_a_certificate_is_the_login(
-    login: str, portal: BlockingPortal, external: External, queues: Queues
+    login: str, rabbit: Rabbit, external: External, queues: Queues
 ) -> None:
     parameters = SessionParameters(
         external.endpoint(login), name="test", queues=(queues.output,), tls=external.files(USER)
     )
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, parameters) as session:
+        async with rabbit.open_session(parameters) as session:
             await session.publish([Publishing(queues.output, b"x", "me")])
             listed = await external.node.ctl("list_connections", "user", "auth_mechanism")
             assert set(listed.splitlines()[1:]) == {f"{USER}\tEXTERNAL"}
 
 
 async def test_check_says_that_a_certificate_is_the_login(
-    portal: BlockingPortal, external: External, wanted: Wanted
+    rabbit: Rabbit, external: External, wanted: Wanted
 ) -> None:
     secured = replace(wanted, tls=external.files(USER))
-    items = await check_rabbitmq(portal, external.endpoint(), secured)
+    items = await check_rabbitmq(rabbit, external.endpoint(), secured)
     assert all(item.ok for item in items)
     assert "the user of the client certificate may log in" in [item.found for item in items]
 
 
 async def test_a_certificate_without_a_user(
-    portal: BlockingPortal, external: External, wanted: Wanted
+    rabbit: Rabbit, external: External, wanted: Wanted
 ) -> None:
     tls = external.files("nobody")
-    said = await refused(portal, without_queues(external.endpoint(), tls))
+    said = await refused(rabbit, without_queues(external.endpoint(), tls))
     assert "RabbitMQ refused the login (ACCESS_REFUSED" in said
     assert "the user that the client certificate names must exist there" in said
-    item = broken(await check_rabbitmq(portal, external.endpoint(), replace(wanted, tls=tls)))
+    item = broken(await check_rabbitmq(rabbit, external.endpoint(), replace(wanted, tls=tls)))
     assert item.name == "login"
     assert item.advice is not None
     assert "ssl_cert_login_from" in item.advice
 
 
 async def test_a_node_that_offers_no_way_to_log_in(
-    portal: BlockingPortal, external: External, wanted: Wanted
+    rabbit: Rabbit, external: External, wanted: Wanted
 ) -> None:
     [plain] = parse_amqp_urls(external.node.url)
-    said = await refused(portal, without_queues(plain))
+    said = await refused(rabbit, without_queues(plain))
     # Without TLS a certificate cannot be shown, and so the node does not offer EXTERNAL.
     assert "RabbitMQ offers no way to log in that the broker knows: it offers none" in said
     assert "if only client certificates are to log in, AMQP_CERT_FILE must name one" in said
     assert "[" not in said
-    item = broken(await check_rabbitmq(portal, plain, wanted))
+    item = broken(await check_rabbitmq(rabbit, plain, wanted))
     assert (item.name, item.ok) == ("login", False)
     assert item.found.endswith("it offers none")
 
 
 async def test_a_node_that_wants_a_certificate(
-    portal: BlockingPortal, external: External, wanted: Wanted
+    rabbit: Rabbit, external: External, wanted: Wanted
 ) -> None:
     tls = external.files(None)
-    said = await refused(portal, without_queues(external.endpoint(), tls))
+    said = await refused(rabbit, without_queues(external.endpoint(), tls))
     # The alert may be lost, when the node hangs up at the same time.
     assert "client certificate" in said
     assert "AMQP_CERT_FILE must name one" in said
-    item = broken(await check_rabbitmq(portal, external.endpoint(), replace(wanted, tls=tls)))
+    item = broken(await check_rabbitmq(rabbit, external.endpoint(), replace(wanted, tls=tls)))
     assert item.name == "TLS"
     assert item.found.startswith("the peer wants a client certificate")
     assert item.advice == "AMQP_CERT_FILE must name one"
 
 
-async def test_the_certificate_of_now_is_shown(portal: BlockingPortal, external: External) -> None:
+async def test_the_certificate_of_now_is_shown(rabbit: Rabbit, external: External) -> None:
     parameters = without_queues(external.endpoint(), external.files("rotated"))
-    assert "refused the login" in await refused(portal, parameters)
+    assert "refused the login" in await refused(rabbit, parameters)
     good = external.directory / f"{USER}.pem"
     external.files(USER)
     good.replace(external.directory / "rotated.pem")
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, parameters):
+        async with rabbit.open_session(parameters):
             pass
 
 
 async def test_half_a_rotation_is_an_error_of_that_attempt(
-    portal: BlockingPortal, external: External, tmp_path: Path
+    rabbit: Rabbit, external: External, tmp_path: Path
 ) -> None:
     one, other = (leaf(external.ca, common_name=USER, for_clients=True) for _ in range(2))
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     certificate.write_bytes(one.pem)
     key.write_bytes(other.key_pem)
     tls = TlsFiles(external.directory / "ca.pem", certificate, key)
-    said = await refused(portal, without_queues(external.endpoint(), tls))
+    said = await refused(rabbit, without_queues(external.endpoint(), tls))
     assert said.startswith("connecting to amqps://127.0.0.1:")
     assert "AMQP_CERT_FILE and AMQP_KEY_FILE must hold a certificate and its unencrypted" in said
     key.write_bytes(one.key_pem)
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, without_queues(external.endpoint(), tls)):
+        async with rabbit.open_session(without_queues(external.endpoint(), tls)):
             pass
 
 
 async def test_a_name_with_the_dot_of_the_root(
-    portal: BlockingPortal, external: External, monkeypatch: pytest.MonkeyPatch
+    rabbit: Rabbit, external: External, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_up: list[str] = []
 
@@ -223,26 +223,26 @@ async def test_a_name_with_the_dot_of_the_root(
     monkeypatch.setattr(connection, "connect_socket", resolve)
     endpoint = external.endpoint(host="localhost.")
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, without_queues(endpoint, external.files(USER))):
+        async with rabbit.open_session(without_queues(endpoint, external.files(USER))):
             pass
     assert set(looked_up) == {"localhost."}
 
 
-async def test_tls_on_a_port_in_the_clear(portal: BlockingPortal, external: External) -> None:
+async def test_tls_on_a_port_in_the_clear(rabbit: Rabbit, external: External) -> None:
     endpoint = replace(external.endpoint(), port=external.node.port)
-    said = await refused(portal, without_queues(endpoint, external.files(USER)))
+    said = await refused(rabbit, without_queues(endpoint, external.files(USER)))
     assert "the peer does not speak TLS on this port" in said
 
 
-async def test_in_the_clear_on_a_port_with_tls(portal: BlockingPortal, external: External) -> None:
+async def test_in_the_clear_on_a_port_with_tls(rabbit: Rabbit, external: External) -> None:
     endpoint = replace(external.endpoint(), tls=False, by_certificate=False)
-    said = await refused(portal, without_queues(endpoint))
+    said = await refused(rabbit, without_queues(endpoint))
     assert "the peer does not speak AMQP 0-9-1 on this port, but TLS" in said
     assert "AMQP_URL must begin with amqps://" in said
 
 
 async def test_guest_stays_the_login_where_certificates_are_none(
-    portal: BlockingPortal, rabbitmq: RabbitmqNode, tmp_path: Path
+    rabbit: Rabbit, rabbitmq: RabbitmqNode, tmp_path: Path
 ) -> None:
     ca = authority()
     (tmp_path / "ca.pem").write_bytes(ca.pem)
@@ -253,7 +253,7 @@ async def test_guest_stays_the_login_where_certificates_are_none(
         [endpoint] = parse_amqp_urls(f"amqps://{HOST}:{proxy.port}", has_certificate=True)
         tls = TlsFiles(tmp_path / "ca.pem", certificate)
         with trio.fail_after(PATIENCE):
-            async with open_session(portal, without_queues(endpoint, tls)):
+            async with rabbit.open_session(without_queues(endpoint, tls)):
                 pass
 
 
@@ -270,36 +270,43 @@ async def limited(rabbitmq: RabbitmqNode, user: str) -> AsyncIterator[AmqpEndpoi
 
 @pytest.mark.parametrize("of", ["vhost", "user"])
 async def test_too_many_connections(
-    of: str, portal: BlockingPortal, rabbitmq: RabbitmqNode, limited: AmqpEndpoint, wanted: Wanted
+    of: str,
+    rabbit: Rabbit,
+    rabbitmq: RabbitmqNode,
+    limited: AmqpEndpoint,
+    wanted: Wanted,
 ) -> None:
     whose = ("-p", limited.vhost) if of == "vhost" else (limited.user,)
     await rabbitmq.ctl(f"set_{of}_limits", *whose, '{"max-connections": 0}')
-    said = await refused(portal, without_queues(limited))
+    said = await refused(rabbit, without_queues(limited))
     assert "RabbitMQ takes no more connections (NOT_ALLOWED" in said
     assert "set_vhost_limits" in said
-    item = broken(await check_rabbitmq(portal, limited, wanted))
+    item = broken(await check_rabbitmq(rabbit, limited, wanted))
     assert item.name == "connections"
     assert item.found.startswith("RabbitMQ takes no more connections (NOT_ALLOWED")
 
 
 async def test_a_virtual_host_that_is_down(
-    portal: BlockingPortal, rabbitmq: RabbitmqNode, limited: AmqpEndpoint, wanted: Wanted
+    rabbit: Rabbit,
+    rabbitmq: RabbitmqNode,
+    limited: AmqpEndpoint,
+    wanted: Wanted,
 ) -> None:
     stop = f'rabbit_vhost_sup_sup:stop_and_delete_vhost(<<"{limited.vhost}">>).'
     await rabbitmq.ctl("eval", stop)
-    said = await refused(portal, without_queues(limited))
+    said = await refused(rabbit, without_queues(limited))
     assert "the virtual host is down" in said
-    item = broken(await check_rabbitmq(portal, limited, wanted))
+    item = broken(await check_rabbitmq(rabbit, limited, wanted))
     assert item.name == "virtual host"
     assert item.advice is not None
     assert "restart_vhost" in item.advice
 
 
 async def test_a_guest_who_is_refused_hears_why_that_may_be(
-    portal: BlockingPortal, rabbitmq: RabbitmqNode
+    rabbit: Rabbit, rabbitmq: RabbitmqNode
 ) -> None:
     [endpoint] = parse_amqp_urls(rabbitmq.url)
-    said = await refused(portal, without_queues(replace(endpoint, password="wrong")))  # noqa: S106
+    said = await refused(rabbit, without_queues(replace(endpoint, password="wrong")))  # noqa: S106
     assert "lets guest in only from its own machine (loopback_users)" in said
-    said = await refused(portal, without_queues(replace(endpoint, user="nobody")))
+    said = await refused(rabbit, without_queues(replace(endpoint, user="nobody")))
     assert "loopback_users" not in said

@@ -11,7 +11,7 @@ import pytest
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import SessionParameters, open_session
+from broker.amqp import Rabbit, SessionParameters
 from broker.amqp.look_up import look_up
 
 NAME = "rabbitmq.test"
@@ -53,7 +53,7 @@ async def test_nobody_waits_for_a_silent_resolver(
     threads = set(threading.enumerate())
     with start_blocking_portal("asyncio") as portal:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(open_in_vain, portal, parameters)
+            nursery.start_soon(open_in_vain, Rabbit(portal), parameters)
             await trio.to_thread.run_sync(resolver.is_asked.wait)
             nursery.cancel_scope.cancel()
     # Neither the event loop has waited, nor will the interpreter.
@@ -61,9 +61,9 @@ async def test_nobody_waits_for_a_silent_resolver(
     assert all(thread.daemon for thread in set(threading.enumerate()) - threads)
 
 
-async def open_in_vain(portal: BlockingPortal, parameters: SessionParameters) -> None:
+async def open_in_vain(rabbit: Rabbit, parameters: SessionParameters) -> None:
     endpoint = replace(parameters.endpoint, host=NAME)
-    async with open_session(portal, msgspec.structs.replace(parameters, endpoint=endpoint)):
+    async with rabbit.open_session(msgspec.structs.replace(parameters, endpoint=endpoint)):
         raise AssertionError("it has opened")
 
 

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
 
 from broker.amqp import (
@@ -24,6 +23,7 @@ from broker.amqp import (
     Delivery,
     Publishing,
     QueueUnavailableError,
+    Rabbit,
     Session,
     SessionLostError,
     SessionParameters,
@@ -31,7 +31,6 @@ from broker.amqp import (
     UnroutableError,
     confirm_watch,
     declarations,
-    open_session,
 )
 from broker.amqp.connection import HEARTBEAT
 from broker.amqp.wire.properties import FORWARDED_HEADERS
@@ -76,11 +75,11 @@ async def lost(open_and_use: Callable[[], Awaitable[None]]) -> SessionLostError:
 
 
 async def test_settles_what_it_consumes_in_order_and_leaves_nothing(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     bodies = [str(number).encode() for number in range(2_000)]
     inbox = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, *bodies)
         async with consuming(session, queues.input, inbox):
             await inbox.holds(len(bodies))
@@ -94,11 +93,11 @@ async def test_settles_what_it_consumes_in_order_and_leaves_nothing(
 
 
 async def test_holds_no_more_than_the_prefetch(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     inbox = Inbox()
     few = msgspec.structs.replace(parameters, prefetch=3)
-    async with open_session(portal, few) as session:
+    async with rabbit.open_session(few) as session:
         await raw.publish(queues.input, *[b"x"] * 5)
         async with consuming(session, queues.input, inbox):
             await inbox.holds(3)
@@ -112,13 +111,13 @@ async def test_holds_no_more_than_the_prefetch(
 
 
 async def test_acknowledges_nothing_behind_an_unsettled_delivery(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     inbox = Inbox()
     impatient = msgspec.structs.replace(parameters, drain_timeout=0.2)
 
     async def hold_the_first() -> None:
-        async with open_session(portal, impatient) as session:
+        async with rabbit.open_session(impatient) as session:
             await raw.publish(queues.input, b"a", b"b", b"c")
             async with consuming(session, queues.input, inbox):
                 await inbox.holds(3)
@@ -132,11 +131,11 @@ async def test_acknowledges_nothing_behind_an_unsettled_delivery(
 
 
 async def test_large_and_empty_bodies_arrive_whole(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     bodies = [bytes(range(256)) * 5_000, b"", b"\x00\xce\xff", b"x" * 131_064, b"y" * 131_065]
     inbox = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, *bodies)
         async with consuming(session, queues.input, inbox):
             await inbox.holds(len(bodies))
@@ -146,10 +145,10 @@ async def test_large_and_empty_bodies_arrive_whole(
 
 
 async def test_several_queues_at_once(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     first, second = (Inbox(forwarded_to(queues.output)) for _ in range(2))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"1")
         await raw.publish(queues.parked, b"2")
         async with (
@@ -172,14 +171,14 @@ async def test_several_queues_at_once(
 
 
 async def test_each_session_gets_a_copy_of_what_is_published_to_a_fanout_exchange(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues
 ) -> None:
     fanout = f"{queues.input}_events"
     listening = msgspec.structs.replace(parameters, fanouts=(fanout,))
     first, second = (Inbox(Settlement) for _ in range(2))
     async with (
-        open_session(portal, listening) as one,
-        open_session(portal, listening) as other,
+        rabbit.open_session(listening) as one,
+        rabbit.open_session(listening) as other,
         consuming(one, fanout, first),
         consuming(other, fanout, second),
     ):
@@ -194,13 +193,13 @@ async def test_each_session_gets_a_copy_of_what_is_published_to_a_fanout_exchang
 
 
 async def test_what_is_published_while_nobody_listens_is_for_nobody(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues
 ) -> None:
     fanout = f"{queues.input}_events"
     listening = msgspec.structs.replace(parameters, fanouts=(fanout,))
     inbox = Inbox(Settlement)
     for body in (b"1", b"2"):
-        async with open_session(portal, listening) as session:
+        async with rabbit.open_session(listening) as session:
             with trio.fail_after(PATIENCE):
                 await session.publish([Publishing("", body, APP_ID, exchange=fanout)])
             async with consuming(session, fanout, inbox):
@@ -210,7 +209,7 @@ async def test_what_is_published_while_nobody_listens_is_for_nobody(
 
 
 async def test_an_announcement_is_confirmed_before_its_delivery_is_acknowledged(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     fanout = f"{queues.input}_events"
     listening = msgspec.structs.replace(parameters, fanouts=(fanout,))
@@ -222,7 +221,7 @@ async def test_an_announcement_is_confirmed_before_its_delivery_is_acknowledged(
 
     told, inbox = Inbox(Settlement), Inbox(announced)
     async with (
-        open_session(portal, listening) as session,
+        rabbit.open_session(listening) as session,
         consuming(session, fanout, told),
         consuming(session, queues.input, inbox),
     ):
@@ -237,10 +236,10 @@ async def test_an_announcement_is_confirmed_before_its_delivery_is_acknowledged(
 
 
 async def test_publishes_persistent_messages_that_say_who_and_when(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)  # AMQP counts whole seconds
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await session.publish([Publishing(queues.output, b"{}", APP_ID) for _ in range(50)])
 
     properties = [message.header.properties for message in await raw.take(queues.output, 50)]
@@ -254,7 +253,7 @@ async def test_publishes_persistent_messages_that_say_who_and_when(
 
 
 async def test_passes_on_only_headers_of_the_allow_list(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     inbox = Inbox(forwarded_to(queues.output))
     properties = Basic.Properties(
@@ -276,7 +275,7 @@ async def test_passes_on_only_headers_of_the_allow_list(
         content_encoding="gzip",
         content_type="text/plain",
     )
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"{}", properties=properties)
         copies_of_the_sender = await raw.ready(queues.parked)
         async with consuming(session, queues.input, inbox):
@@ -298,14 +297,14 @@ async def test_passes_on_only_headers_of_the_allow_list(
 
 
 async def test_a_settlement_that_cannot_be_published_ends_the_session(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     def take(arrived: Deliveries) -> None:
         unsendable = Publishing(queues.output, b"", app_id="x" * 300)
         arrived.settle([Settlement(one, unsendable) for one in arrived.deliveries])
 
     async def use() -> None:
-        async with open_session(portal, parameters) as session:
+        async with rabbit.open_session(parameters) as session:
             await raw.publish(queues.input, b"a")
             await session.consume(queues.input, take)
 
@@ -316,7 +315,7 @@ async def test_a_settlement_that_cannot_be_published_ends_the_session(
 @pytest.mark.parametrize("header", FORWARDED_HEADERS)
 async def test_a_huge_forwarded_header_does_not_break_the_connection(
     *,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -326,7 +325,7 @@ async def test_a_huge_forwarded_header_does_not_break_the_connection(
     huge = Basic.Properties(headers={header: "x" * 131_000})
     longest = Basic.Properties(headers={header: "x" * 1024})
     inbox = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"before")
         await raw.publish(queues.input, b"huge", properties=huge)
         await raw.publish(queues.input, b"longest", properties=longest)
@@ -343,7 +342,7 @@ async def test_a_huge_forwarded_header_does_not_break_the_connection(
 
 @pytest.mark.parametrize("count", [1, 400])
 async def test_a_queue_deleted_under_way_is_created_again(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -355,7 +354,7 @@ async def test_a_queue_deleted_under_way_is_created_again(
     with trio.fail_after(PATIENCE):
         async with (
             open_proxy(parameters.endpoint.port) as proxy,
-            open_session(portal, through(proxy, parameters)) as session,
+            rabbit.open_session(through(proxy, parameters)) as session,
         ):
             await raw.delete(queues.output)
             connections = proxy.connections
@@ -370,7 +369,7 @@ async def test_a_queue_deleted_under_way_is_created_again(
 
 
 async def test_an_unroutable_message_has_a_second_choice(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -388,7 +387,7 @@ async def test_an_unroutable_message_has_a_second_choice(
         )
     )
     async with (
-        open_session(portal, parameters) as session,
+        rabbit.open_session(parameters) as session,
         consuming(session, queues.input, inbox),
     ):
         await inbox.holds(1)
@@ -398,7 +397,7 @@ async def test_an_unroutable_message_has_a_second_choice(
 
 
 async def test_a_dead_letter_is_counted_once_it_is_confirmed(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     await raw.declare(queues.input)
     arguments: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -412,7 +411,7 @@ async def test_a_dead_letter_is_counted_once_it_is_confirmed(
     )
     with structlog.testing.capture_logs() as lines:
         async with (
-            open_session(portal, parameters) as session,
+            rabbit.open_session(parameters) as session,
             consuming(session, queues.input, inbox),
         ):
             await inbox.holds(1)
@@ -426,7 +425,7 @@ async def test_a_dead_letter_is_counted_once_it_is_confirmed(
 
 
 async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -441,7 +440,7 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
 
     async def consume() -> None:
         async with (
-            open_session(portal, hasty) as session,
+            rabbit.open_session(hasty) as session,
             consuming(session, queues.input, inbox),
         ):
             await inbox.holds(1)
@@ -452,13 +451,13 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
 
 
 async def test_publishing_to_a_queue_that_cannot_be_created_is_an_error_of_its_own(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nothing_is_created(monkeypatch)
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         with pytest.raises(UnroutableError):
             await session.publish([Publishing(queues.output, b"a", APP_ID)])
 
@@ -480,11 +479,11 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 async def test_what_a_full_queue_refuses_is_held_and_tried_again(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     await raw.declare(queues.output, **FULL_WITH_ONE)
     inbox = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"fits", b"refused")
         async with consuming(session, queues.input, inbox):
             await inbox.holds(2)
@@ -495,7 +494,7 @@ async def test_what_a_full_queue_refuses_is_held_and_tried_again(
 
 
 async def test_what_is_never_taken_is_never_acknowledged(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     await raw.declare(queues.output, **FULL_WITH_ONE)
     await raw.publish(queues.output, b"fills the queue")
@@ -503,7 +502,7 @@ async def test_what_is_never_taken_is_never_acknowledged(
     impatient = msgspec.structs.replace(parameters, drain_timeout=0.5)
 
     async def consume_a_while() -> None:
-        async with open_session(portal, impatient) as session:
+        async with rabbit.open_session(impatient) as session:
             await raw.publish(queues.input, b"refused")
             async with consuming(session, queues.input, inbox):
                 await inbox.holds(1)
@@ -521,7 +520,7 @@ async def test_what_is_never_taken_is_never_acknowledged(
     "arguments", [{"x-queue-type": "quorum"}, {"x-max-length": 10, "x-message-ttl": 600_000}]
 )
 async def test_uses_queues_as_they_are(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -530,7 +529,7 @@ async def test_uses_queues_as_they_are(
     await raw.declare(queues.input, **arguments)
     await raw.declare(queues.output, **arguments)
     inbox = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"a")
         async with consuming(session, queues.input, inbox):
             await inbox.holds(1)
@@ -539,16 +538,16 @@ async def test_uses_queues_as_they_are(
 
 
 async def test_creates_missing_queues_as_peers_do(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
-    async with open_session(portal, parameters):
+    async with rabbit.open_session(parameters):
         for queue in (queues.input, queues.output, queues.parked):
             assert await raw.ready(queue) == 0  # it exists
             await raw.declare(queue)  # and RabbitMQ refuses a declaration that differs
 
 
 async def test_both_sides_promise_signs_of_life(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     rabbitmq: RabbitmqNode,
@@ -556,7 +555,7 @@ async def test_both_sides_promise_signs_of_life(
     """Without them, a peer that vanished is noticed by TCP alone, after minutes."""
     named = msgspec.structs.replace(parameters, name=f"alive {uuid4().hex}")
     async with (
-        open_session(portal, named) as session,
+        rabbit.open_session(named) as session,
         consuming(session, queues.input, Inbox()),
     ):
         listed = await rabbitmq.ctl("list_connections", "timeout", "client_properties")
@@ -615,7 +614,7 @@ SECRET = "s3cr3t-pass-w0rd"
 )
 async def test_a_peer_that_is_no_rabbitmq(
     *,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -629,7 +628,7 @@ async def test_a_peer_that_is_no_rabbitmq(
         endpoint = replace(parameters.endpoint, port=port, password=SECRET)
 
         async def open_it() -> None:
-            async with open_session(portal, msgspec.structs.replace(parameters, endpoint=endpoint)):
+            async with rabbit.open_session(msgspec.structs.replace(parameters, endpoint=endpoint)):
                 pytest.fail("it cannot have been opened")
 
         error = await lost(open_it)
@@ -649,7 +648,7 @@ async def test_a_peer_that_is_no_rabbitmq(
     ],
 )
 async def test_says_why_a_session_cannot_be_opened(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     caplog: pytest.LogCaptureFixture,
     changes: dict[str, str | int],
@@ -658,7 +657,7 @@ async def test_says_why_a_session_cannot_be_opened(
     endpoint = replace(parameters.endpoint, **changes)  # type: ignore[arg-type]
 
     async def open_it() -> None:
-        async with open_session(portal, msgspec.structs.replace(parameters, endpoint=endpoint)):
+        async with rabbit.open_session(msgspec.structs.replace(parameters, endpoint=endpoint)):
             pytest.fail("it cannot have been opened")
 
     error = await lost(open_it)
@@ -675,7 +674,7 @@ def assert_no_secret(error: BaseException, caplog: pytest.LogCaptureFixture) -> 
 
 
 async def test_any_credentials_and_vhost_are_understood(
-    portal: BlockingPortal, parameters: SessionParameters, rabbitmq: RabbitmqNode
+    rabbit: Rabbit, parameters: SessionParameters, rabbitmq: RabbitmqNode
 ) -> None:
     user, password, vhost = "ü@:/ %41", "p%40:/@ ä#?&", "a/b%2F?#ß"
     await rabbitmq.ctl("add_vhost", vhost)
@@ -683,7 +682,7 @@ async def test_any_credentials_and_vhost_are_understood(
     await rabbitmq.ctl("set_permissions", "-p", vhost, user, ".*", ".*", ".*")
     endpoint = replace(parameters.endpoint, user=user, password=password, vhost=vhost)
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, msgspec.structs.replace(parameters, endpoint=endpoint)):
+        async with rabbit.open_session(msgspec.structs.replace(parameters, endpoint=endpoint)):
             pass
 
 
@@ -691,7 +690,7 @@ async def test_any_credentials_and_vhost_are_understood(
 
 
 async def test_a_cancelled_consumer_ends_alone(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     bodies = [str(number).encode() for number in range(3)]
     inbox = Inbox(forwarded_to(queues.parked))
@@ -702,7 +701,7 @@ async def test_a_cancelled_consumer_ends_alone(
         assert str(caught.value) == f"RabbitMQ cancelled the consumer of {queues.input!r}"
 
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, parameters) as session:
+        async with rabbit.open_session(parameters) as session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(consume, session)
                 await eventually(lambda: queues.input in session.consumed)
@@ -717,7 +716,7 @@ async def test_a_cancelled_consumer_ends_alone(
 @pytest.mark.parametrize("is_held", [False, True])
 async def test_what_waits_for_a_queue_holds_up_no_neighbour(
     *,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -732,7 +731,7 @@ async def test_what_waits_for_a_queue_holds_up_no_neighbour(
     few = msgspec.structs.replace(parameters, prefetch=4, drain_timeout=0.2)
 
     async def consume() -> None:
-        async with open_session(portal, few) as session, consuming(session, queues.input, inbox):
+        async with rabbit.open_session(few) as session, consuming(session, queues.input, inbox):
             await inbox.holds(4)
             inbox.settle(
                 [
@@ -756,10 +755,10 @@ async def test_what_waits_for_a_queue_holds_up_no_neighbour(
 
 
 async def test_a_queue_that_is_gone_is_created_again_and_consumed(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     inbox = Inbox(Settlement)
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.delete(queues.input)
         async with consuming(session, queues.input, inbox):
             await raw.publish(queues.input, b"a")
@@ -778,7 +777,7 @@ async def cut(_node: RabbitmqNode, proxy: Proxy) -> None:
 @pytest.mark.parametrize("kill", [close_all_connections, cut])
 async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
     *,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -789,7 +788,7 @@ async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
     inbox = Inbox()
 
     async def lose_it(proxy: Proxy) -> None:
-        async with open_session(portal, through(proxy, parameters)) as session:
+        async with rabbit.open_session(through(proxy, parameters)) as session:
             await raw.publish(queues.input, *bodies)
             async with consuming(session, queues.input, inbox):
                 await inbox.holds(200)
@@ -810,7 +809,7 @@ async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
 
     again = Inbox(forwarded_to(queues.output))
     async with (
-        open_session(portal, parameters) as session,
+        rabbit.open_session(parameters) as session,
         consuming(session, queues.input, again),
     ):
         await again.holds(100)
@@ -822,7 +821,7 @@ async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
 
 
 async def test_losing_the_connection_releases_all_who_publish(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues
 ) -> None:
     publishings = [Publishing(queues.output, b"a" * 10_000, APP_ID) for _ in range(1_000)]
     released = []
@@ -837,7 +836,7 @@ async def test_losing_the_connection_releases_all_who_publish(
 
     async def lose_it(proxy: Proxy) -> None:
         async with (
-            open_session(portal, through(proxy, parameters)) as session,
+            rabbit.open_session(through(proxy, parameters)) as session,
             trio.open_nursery() as nursery,
         ):
             proxy.stall()
@@ -855,7 +854,7 @@ async def test_losing_the_connection_releases_all_who_publish(
 
 
 async def test_a_session_without_confirms_is_lost(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
@@ -864,7 +863,7 @@ async def test_a_session_without_confirms_is_lost(
     monkeypatch.setattr(confirm_watch, "_INTERVAL", 0.05)
 
     async def publish_into_a_black_hole(proxy: Proxy) -> None:
-        async with open_session(portal, through(proxy, parameters)) as session:
+        async with rabbit.open_session(through(proxy, parameters)) as session:
             await trio.sleep(0.4)  # nothing is awaited, so nothing is missing
             await session.publish([Publishing(queues.output, b"confirmed", APP_ID)])
             proxy.stall()
@@ -879,10 +878,10 @@ async def test_a_session_without_confirms_is_lost(
 
 
 async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_again(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     inbox = Inbox()
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"1", b"2", b"3")
 
         async with trio.open_nursery() as nursery, consuming(session, queues.input, inbox):
@@ -910,12 +909,12 @@ async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_agai
 
 
 async def test_what_arrives_while_a_consumer_is_cancelled_is_taken_and_settled(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     count = 200
     inbox = Inbox(forwarded_to(queues.output))
     few = msgspec.structs.replace(parameters, prefetch=50)
-    async with open_session(portal, few) as session:
+    async with rabbit.open_session(few) as session:
         await raw.publish(queues.input, *map(str.encode, map(str, range(count))))
         with trio.fail_after(PATIENCE):
             async with consuming(session, queues.input, inbox):
@@ -928,7 +927,7 @@ async def test_what_arrives_while_a_consumer_is_cancelled_is_taken_and_settled(
 
 
 async def test_one_who_fails_to_take_is_the_callers_error(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     class BugError(Exception):
         pass
@@ -937,7 +936,7 @@ async def test_one_who_fails_to_take_is_the_callers_error(
         raise BugError
 
     with pytest.RaisesGroup(BugError, flatten_subgroups=True), trio.fail_after(PATIENCE):
-        async with open_session(portal, parameters) as session:
+        async with rabbit.open_session(parameters) as session:
             await raw.publish(queues.input, b"1")
             await session.consume(queues.input, take)
 
@@ -945,12 +944,12 @@ async def test_one_who_fails_to_take_is_the_callers_error(
 
 
 async def test_cancelling_a_publish_ends_the_session(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     await raw.declare(queues.output, **FULL_WITH_ONE)
     await raw.publish(queues.output, b"fills the queue")
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, parameters) as session:
+        async with rabbit.open_session(parameters) as session:
             with trio.move_on_after(0.2) as scope:
                 await session.publish([Publishing(queues.output, b"a", APP_ID)])
             assert scope.cancelled_caught
@@ -959,36 +958,36 @@ async def test_cancelling_a_publish_ends_the_session(
 
 
 async def test_what_is_returned_after_the_end_complains_about_nothing(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
 ) -> None:
     for delay in (0.0, 0.001, 0.003, 0.01, 0.02, 0.04):
-        async with open_session(portal, parameters) as session:
+        async with rabbit.open_session(parameters) as session:
             await raw.delete(queues.output)
             with trio.move_on_after(delay):
                 await session.publish([Publishing(queues.output, b"a", APP_ID)] * 50)
 
 
 async def test_cancelling_while_a_session_opens(
-    portal: BlockingPortal, parameters: SessionParameters
+    rabbit: Rabbit, parameters: SessionParameters
 ) -> None:
     for delay in (0.0, 0.001, 0.003, 0.01, 0.02):
         with trio.fail_after(CLOSING), trio.move_on_after(delay):
-            async with open_session(portal, parameters):
+            async with rabbit.open_session(parameters):
                 await trio.sleep_forever()
 
 
 async def test_a_black_hole_does_not_hold_up_the_end(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     impatient = msgspec.structs.replace(parameters, drain_timeout=0.2)
     closing_by = math.inf
 
     async def close_in_a_black_hole(proxy: Proxy) -> None:
         nonlocal closing_by
-        async with open_session(portal, through(proxy, impatient)) as session:
+        async with rabbit.open_session(through(proxy, impatient)) as session:
             await raw.publish(queues.input, b"1")
             inbox = Inbox(forwarded_to(queues.output))
             async with consuming(session, queues.input, inbox):
@@ -1001,7 +1000,7 @@ async def test_a_black_hole_does_not_hold_up_the_end(
 
 
 async def test_much_that_is_unsent_does_not_hold_up_the_end(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues
 ) -> None:
     """More than all buffers between here and there hold; the farewell would come behind it."""
     closing_by = math.inf
@@ -1009,7 +1008,7 @@ async def test_much_that_is_unsent_does_not_hold_up_the_end(
 
     async def close_with_full_buffers(proxy: Proxy) -> None:
         nonlocal closing_by
-        async with open_session(portal, through(proxy, parameters)) as session:
+        async with rabbit.open_session(through(proxy, parameters)) as session:
             proxy.stall()
             with trio.move_on_after(1.0):
                 await session.publish([large])
@@ -1022,12 +1021,12 @@ async def test_much_that_is_unsent_does_not_hold_up_the_end(
 
 
 async def test_a_black_hole_does_not_hold_up_the_end_while_opening(
-    portal: BlockingPortal, parameters: SessionParameters
+    rabbit: Rabbit, parameters: SessionParameters
 ) -> None:
     async with open_proxy(parameters.endpoint.port) as proxy:
         proxy.stall()
         with trio.fail_after(CLOSING), trio.move_on_after(0.3):
-            async with open_session(portal, through(proxy, parameters)):
+            async with rabbit.open_session(through(proxy, parameters)):
                 pytest.fail("it cannot have been opened")
 
 
@@ -1048,14 +1047,14 @@ ODD = {
 
 @pytest.mark.parametrize("properties", ODD.values(), ids=ODD)
 async def test_properties_that_nobody_uses_are_not_judged(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
     properties: bytes,
 ) -> None:
     inbox = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         contents: Sequence[tuple[bytes, bytes]] = [
             (SOUND, b"before"),
             (properties, b"p" * 200_000),
@@ -1075,10 +1074,10 @@ async def test_properties_that_nobody_uses_are_not_judged(
 
 
 async def test_a_routing_key_is_not_judged(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     inbox = Inbox(forwarded_to(queues.output))
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"before")
         await raw.publish_content(queues.input, (SOUND, b"no UTF-8"), routing_key=b"\xff\xfe")
         await raw.publish_content(queues.input, (SOUND, b"control"), routing_key=b"\0 \x1b")

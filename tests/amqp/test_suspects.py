@@ -16,12 +16,12 @@ from broker.amqp import (
     Delivery,
     Outcome,
     Publishing,
+    Rabbit,
     Refusals,
     SessionLostError,
     SessionParameters,
     Settlement,
     dead_letter,
-    open_session,
 )
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher
@@ -70,13 +70,11 @@ async def all_of(raw: RawRabbitmq, queue: str) -> list[DeliveredMessage]:
 class Process:
     """What outlives a session: it opens one after the other until all is acknowledged."""
 
-    def __init__(
-        self, portal: BlockingPortal, parameters: SessionParameters, raw: RawRabbitmq
-    ) -> None:
+    def __init__(self, rabbit: Rabbit, parameters: SessionParameters, raw: RawRabbitmq) -> None:
         self.tally = PublishTally()
         self.refusals = Refusals()
         self.lost: list[str] = []
-        self._portal = portal
+        self._rabbit = rabbit
         self._raw = raw
         self._parameters = replace(parameters, tally=self.tally, refusals=self.refusals)
 
@@ -84,7 +82,7 @@ class Process:
         with trio.fail_after(30):
             while True:
                 try:
-                    async with open_session(self._portal, self._parameters) as session:
+                    async with self._rabbit.open_session(self._parameters) as session:
                         await self._consume(session.consume, queue, settlement)
                         return
                 except SessionLostError as error:
@@ -105,8 +103,8 @@ class Process:
 
 
 @pytest.fixture
-def process(portal: BlockingPortal, parameters: SessionParameters, raw: RawRabbitmq) -> Process:
-    return Process(portal, parameters, raw)
+def process(rabbit: Rabbit, parameters: SessionParameters, raw: RawRabbitmq) -> Process:
+    return Process(rabbit, parameters, raw)
 
 
 async def test_the_guilty_one_is_found_at_the_cost_of_one_session(
@@ -191,13 +189,13 @@ def new_publisher(connection: Connection, channel: Channel) -> Publisher:
 
 
 async def test_publishing_many_of_them_takes_no_memory(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+    portal: BlockingPortal, rabbit: Rabbit, parameters: SessionParameters, queues: Queues
 ) -> None:
     def futures() -> int:
         gc.collect()
         return sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
 
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         counts = []
         for _ in range(2):
             for _ in range(50):

@@ -8,9 +8,8 @@ import msgspec
 import pytest
 import trio
 import trustme
-from anyio.from_thread import BlockingPortal
 
-from broker.amqp import Publishing, SessionLostError, SessionParameters, open_session
+from broker.amqp import Publishing, Rabbit, SessionLostError, SessionParameters
 from broker.net.tls import TlsFiles
 from tests.amqp.conftest import Queues
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -37,7 +36,7 @@ def secured(parameters: SessionParameters, proxy: Proxy, tls: TlsFiles) -> Sessi
 
 
 async def test_a_verified_server(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
     raw: RawRabbitmq,
@@ -48,7 +47,7 @@ async def test_a_verified_server(
     with trio.fail_after(PATIENCE):
         async with (
             open_proxy(parameters.endpoint.port, server_context(authority)) as proxy,
-            open_session(portal, secured(parameters, proxy, client)) as session,
+            rabbit.open_session(secured(parameters, proxy, client)) as session,
         ):
             await session.publish([Publishing(queues.output, b"x" * 200_000, "me")])
 
@@ -64,7 +63,7 @@ async def test_a_verified_server(
 )
 async def test_another_server_is_refused(
     *,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     parameters: SessionParameters,
     tmp_path: Path,
     trusted: bool,
@@ -76,24 +75,24 @@ async def test_another_server_is_refused(
     with trio.fail_after(PATIENCE):
         async with open_proxy(parameters.endpoint.port, server_context(authority, name)) as proxy:
             with pytest.raises(SessionLostError, match=text):
-                async with open_session(portal, secured(parameters, proxy, client)):
+                async with rabbit.open_session(secured(parameters, proxy, client)):
                     pytest.fail("it cannot have been opened")
 
 
 async def test_a_server_without_tls_is_refused(
-    portal: BlockingPortal, parameters: SessionParameters
+    rabbit: Rabbit, parameters: SessionParameters
 ) -> None:
     with trio.fail_after(PATIENCE):
         async with open_proxy(parameters.endpoint.port) as proxy:
             with pytest.raises(
                 SessionLostError, match=r"connecting to amqps://.*does not speak TLS"
             ):
-                async with open_session(portal, secured(parameters, proxy, TlsFiles())):
+                async with rabbit.open_session(secured(parameters, proxy, TlsFiles())):
                     pytest.fail("it cannot have been opened")
 
 
 async def test_shows_a_client_certificate_when_it_has_one(
-    portal: BlockingPortal, parameters: SessionParameters, tmp_path: Path
+    rabbit: Rabbit, parameters: SessionParameters, tmp_path: Path
 ) -> None:
     authority = trustme.CA()
     server = server_context(authority)
@@ -106,21 +105,21 @@ async def test_shows_a_client_certificate_when_it_has_one(
     with trio.fail_after(PATIENCE):
         async with open_proxy(parameters.endpoint.port, server) as proxy:
             client = TlsFiles(trusted, shown)
-            async with open_session(portal, secured(parameters, proxy, client)):
+            async with rabbit.open_session(secured(parameters, proxy, client)):
                 pass
             with pytest.raises(SessionLostError, match=r"connecting to amqps://"):
-                async with open_session(portal, secured(parameters, proxy, TlsFiles(trusted))):
+                async with rabbit.open_session(secured(parameters, proxy, TlsFiles(trusted))):
                     pytest.fail("it cannot have been opened")
 
 
 async def test_a_black_hole_behind_tls_does_not_hold_up_the_end(
-    portal: BlockingPortal, parameters: SessionParameters, tmp_path: Path
+    rabbit: Rabbit, parameters: SessionParameters, tmp_path: Path
 ) -> None:
     authority = trustme.CA()
     client = TlsFiles(ca_file(authority, tmp_path))
     async with open_proxy(parameters.endpoint.port, server_context(authority)) as proxy:
         with trio.fail_after(PATIENCE):
-            async with open_session(portal, secured(parameters, proxy, client)):
+            async with rabbit.open_session(secured(parameters, proxy, client)):
                 proxy.stall()
                 before = trio.current_time()
         assert trio.current_time() - before < 4

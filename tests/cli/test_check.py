@@ -28,6 +28,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 import broker.amqp.connection
 import broker.central.websocket
+from broker.amqp import Rabbit
 from broker.amqp.admin import probe as probing
 from broker.amqp.connection import Connection
 from broker.central import ServerAddress
@@ -73,6 +74,11 @@ def portal() -> Iterator[BlockingPortal]:
 def endpoint(rabbitmq: RabbitmqNode) -> AmqpEndpoint:
     (endpoint,) = parse_amqp_urls(rabbitmq.url)
     return endpoint
+
+
+@pytest.fixture
+def rabbit(portal: BlockingPortal) -> Rabbit:
+    return Rabbit(portal)
 
 
 @pytest.fixture
@@ -153,11 +159,11 @@ async def open_listener(answer: bytes = b"") -> AsyncIterator[int]:
 
 class TestRabbitmq:
     async def test_all_holds(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
     ) -> None:
         await raw.declare(wanted.consumed[0])
         await raw.publish(wanted.consumed[0], b"1", b"2")
-        items = await check_rabbitmq(portal, endpoint, wanted)
+        items = await check_rabbitmq(rabbit, endpoint, wanted)
         assert [(item.name, item.found, item.ok) for item in items] == [
             ("connection", f"{HOST}:{endpoint.port} answers", True),
             ("login", "user 'guest' may log in", True),
@@ -174,12 +180,12 @@ class TestRabbitmq:
         assert [(one.body, one.redelivered) for one in messages] == [(b"1", False), (b"2", False)]
 
     async def test_a_stream(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
     ) -> None:
         stream, other = wanted.consumed
         await raw.declare(stream, **{"x-queue-type": "stream"})
         await raw.declare(other, **{"x-queue-type": "quorum"})
-        items = {one.name: one for one in await check_rabbitmq(portal, endpoint, wanted)}
+        items = {one.name: one for one in await check_rabbitmq(rabbit, endpoint, wanted)}
         item = items[f"queue {stream}"]
         assert not item.ok
         assert item.found.startswith("it is a stream; ")
@@ -187,7 +193,7 @@ class TestRabbitmq:
 
     async def test_a_queue_that_rabbitmq_does_not_show(
         self,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         monkeypatch: pytest.MonkeyPatch,
@@ -203,7 +209,7 @@ class TestRabbitmq:
             return await ask(connection, request)
 
         monkeypatch.setattr(probing, "_refusal", refuse_to_look)
-        items = {one.name: one for one in await check_rabbitmq(portal, endpoint, wanted)}
+        items = {one.name: one for one in await check_rabbitmq(rabbit, endpoint, wanted)}
         item = items[f"queue {wanted.consumed[0]}"]
         assert not item.ok
         assert item.found == (
@@ -214,11 +220,11 @@ class TestRabbitmq:
         )
 
     async def test_an_unknown_name(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted
     ) -> None:
         trio.socket.set_custom_hostname_resolver(NoNames())
         elsewhere = replace(endpoint, host="no-such-host.invalid")
-        [item] = await check_rabbitmq(portal, elsewhere, wanted)
+        [item] = await check_rabbitmq(rabbit, elsewhere, wanted)
         assert item.name == "connection"
         assert item.found == (
             "the name no-such-host.invalid cannot be resolved (Name or service not known)"
@@ -226,21 +232,21 @@ class TestRabbitmq:
         assert item.advice == "correct RABBITMQ_HOST and RABBITMQ_PORT, or the name service"
 
     async def test_nobody_listens(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted
     ) -> None:
         port = closed_port()
-        items = await check_rabbitmq(portal, replace(endpoint, port=port), wanted)
+        items = await check_rabbitmq(rabbit, replace(endpoint, port=port), wanted)
         item = broken(items)
         assert item.found == f"{HOST}:{port} cannot be reached (Connection refused)"
         assert item.advice == "start it there, or correct RABBITMQ_HOST and RABBITMQ_PORT"
         [with_url] = await check_rabbitmq(
-            portal, replace(endpoint, port=port), replace(wanted, has_url=True)
+            rabbit, replace(endpoint, port=port), replace(wanted, has_url=True)
         )
         assert with_url.advice == "start it there, or correct AMQP_URL"
 
     async def test_no_answer(
         self,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         monkeypatch: pytest.MonkeyPatch,
@@ -251,7 +257,7 @@ class TestRabbitmq:
             await trio.sleep_forever()
 
         monkeypatch.setattr(trio, "open_tcp_stream", wait)
-        [item] = await check_rabbitmq(portal, endpoint, wanted)
+        [item] = await check_rabbitmq(rabbit, endpoint, wanted)
         assert item.found == f"no answer from {HOST}:{endpoint.port} within 0.1 s"
         assert item.advice is not None
         assert "firewalls" in item.advice
@@ -267,7 +273,7 @@ class TestRabbitmq:
     async def test_a_refused_certificate(
         self,
         *,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         authority: trustme.CA,
@@ -279,7 +285,7 @@ class TestRabbitmq:
         context = server_context(refused_certificate(what, authority))
         async with open_proxy(endpoint.port, context) as proxy:
             secured = replace(endpoint, port=proxy.port, tls=True)
-            item = broken(await check_rabbitmq(portal, secured, replace(wanted, tls=trusting)))
+            item = broken(await check_rabbitmq(rabbit, secured, replace(wanted, tls=trusting)))
         assert item.name == "TLS"
         assert item.found.startswith("certificate verify failed: ")
         assert found in item.found
@@ -288,7 +294,7 @@ class TestRabbitmq:
 
     async def test_a_good_certificate(
         self,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         authority: trustme.CA,
@@ -297,13 +303,13 @@ class TestRabbitmq:
         context = server_context(authority.issue_cert(HOST))
         async with open_proxy(endpoint.port, context) as proxy:
             secured = replace(endpoint, port=proxy.port, tls=True)
-            items = await check_rabbitmq(portal, secured, replace(wanted, tls=trusting))
+            items = await check_rabbitmq(rabbit, secured, replace(wanted, tls=trusting))
         assert all(item.ok for item in items)
         assert items[1].found == f"the certificate is valid for {HOST}"
 
     async def test_a_certificate_is_wanted_of_the_broker(
         self,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         authority: trustme.CA,
@@ -314,7 +320,7 @@ class TestRabbitmq:
         authority.configure_trust(context)
         with open_tls_listener(context) as port:
             secured = replace(endpoint, port=port, tls=True)
-            items = await check_rabbitmq(portal, secured, replace(wanted, tls=trusting))
+            items = await check_rabbitmq(rabbit, secured, replace(wanted, tls=trusting))
         item = items[-1]
         assert item.name == "TLS"
         assert item.found.startswith("the peer wants a client certificate (")
@@ -323,7 +329,7 @@ class TestRabbitmq:
 
     async def test_no_answer_to_tls(
         self,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         monkeypatch: pytest.MonkeyPatch,
@@ -332,33 +338,33 @@ class TestRabbitmq:
         async with open_listener() as port:
             secured = replace(endpoint, port=port, tls=True)
             tls = TlsFiles()
-            item = broken(await check_rabbitmq(portal, secured, replace(wanted, tls=tls)))
+            item = broken(await check_rabbitmq(rabbit, secured, replace(wanted, tls=tls)))
         assert (item.name, item.found) == ("TLS", "no answer to TLS in time")
 
     async def test_tls_on_a_port_in_the_clear(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted
     ) -> None:
         secured = replace(endpoint, tls=True)
-        item = broken(await check_rabbitmq(portal, secured, replace(wanted, tls=TlsFiles())))
+        item = broken(await check_rabbitmq(rabbit, secured, replace(wanted, tls=TlsFiles())))
         assert (item.name, item.found) == ("TLS", f"{HOST}:{endpoint.port} speaks no TLS")
         assert item.advice == "AMQP_URL must name the port with TLS, or begin with amqp://"
 
     async def test_in_the_clear_on_a_tls_port(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, authority: trustme.CA
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, authority: trustme.CA
     ) -> None:
         context = server_context(authority.issue_cert(HOST))
         async with open_proxy(endpoint.port, context) as proxy:
-            items = await check_rabbitmq(portal, replace(endpoint, port=proxy.port), wanted)
+            items = await check_rabbitmq(rabbit, replace(endpoint, port=proxy.port), wanted)
         item = broken(items)
         assert item.name == "TLS"
         assert "speaks TLS, and the connection is to be in the clear" in item.found
         assert item.advice == "AMQP_URL must begin with amqps://"
 
     async def test_something_else_listens(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted
     ) -> None:
         async with open_listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
-            items = await check_rabbitmq(portal, replace(endpoint, port=port), wanted)
+            items = await check_rabbitmq(rabbit, replace(endpoint, port=port), wanted)
         item = broken(items)
         assert item.name == "AMQP"
         assert item.found.startswith("it does not speak AMQP (")
@@ -366,20 +372,20 @@ class TestRabbitmq:
         assert item.advice.startswith("RABBITMQ_HOST and RABBITMQ_PORT must lead to RabbitMQ's")
 
     async def test_a_wrong_login(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted, user: str
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, user: str
     ) -> None:
         theirs = replace(endpoint, user=user, password=HIDDEN)
-        item = broken(await check_rabbitmq(portal, theirs, wanted))
+        item = broken(await check_rabbitmq(rabbit, theirs, wanted))
         assert item.found == f"RabbitMQ refuses user {user!r} with this password"
         assert item.advice == "correct RABBITMQ_USER and RABBITMQ_PASSWORD"
-        guest = broken(await check_rabbitmq(portal, replace(endpoint, password=HIDDEN), wanted))
+        guest = broken(await check_rabbitmq(rabbit, replace(endpoint, password=HIDDEN), wanted))
         assert guest.advice is not None
         assert guest.advice.endswith("RabbitMQ lets guest in only from its own machine")
 
     async def test_no_virtual_host(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted
     ) -> None:
-        items = await check_rabbitmq(portal, replace(endpoint, vhost="none; x"), wanted)
+        items = await check_rabbitmq(rabbit, replace(endpoint, vhost="none; x"), wanted)
         item = broken(items)
         assert items[1].found == "user 'guest' may log in"
         assert (item.name, item.found) == ("virtual host", "there is no virtual host 'none; x'")
@@ -387,7 +393,7 @@ class TestRabbitmq:
 
     async def test_what_is_advised_grants_what_is_lacking(
         self,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         user: str,
@@ -395,10 +401,10 @@ class TestRabbitmq:
     ) -> None:
         await rabbitmq.ctl("clear_permissions", user)
         theirs = replace(endpoint, user=user, password=user)
-        item = broken(await check_rabbitmq(portal, theirs, wanted))
+        item = broken(await check_rabbitmq(rabbit, theirs, wanted))
         assert item.found == f"user {user!r} has no access to virtual host '/'"
         await rabbitmq.ctl("set_permissions", user, "^$", "^$", "^$")
-        items = await check_rabbitmq(portal, theirs, wanted)
+        items = await check_rabbitmq(rabbit, theirs, wanted)
         failed = [item for item in items if not item.ok]
         assert [item.name for item in failed] == [
             *(f"queue {queue}" for queue in (*wanted.consumed, *wanted.published)),
@@ -421,7 +427,7 @@ class TestRabbitmq:
         program, *arguments = shlex.split(command)
         assert program == "rabbitmqctl"
         await rabbitmq.ctl(*arguments)
-        assert all(item.ok for item in await check_rabbitmq(portal, theirs, wanted))
+        assert all(item.ok for item in await check_rabbitmq(rabbit, theirs, wanted))
         # And no more than that.
         listed = (await rabbitmq.ctl("list_user_permissions", user)).splitlines()[-1].split("\t")
         always = rf"{re.escape(wanted.exchange)}(\..*)?"
@@ -434,7 +440,7 @@ class TestRabbitmq:
     async def test_existing_queues_need_no_right_to_create_them(
         self,
         *,
-        portal: BlockingPortal,
+        rabbit: Rabbit,
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         user: str,
@@ -447,17 +453,17 @@ class TestRabbitmq:
         await rabbitmq.ctl(
             "set_permissions", user, rf"^{re.escape(wanted.exchange)}\..*$", ".*", ".*"
         )
-        items = await check_rabbitmq(portal, replace(endpoint, user=user, password=user), wanted)
+        items = await check_rabbitmq(rabbit, replace(endpoint, user=user, password=user), wanted)
         assert all(item.ok for item in items)
         assert items[3].found == "exists (only who may configure it sees more)"
 
     async def test_an_alarm(
-        self, portal: BlockingPortal, wanted: Wanted, fragile_node: RabbitmqNode
+        self, rabbit: Rabbit, wanted: Wanted, fragile_node: RabbitmqNode
     ) -> None:
         (endpoint,) = parse_amqp_urls(fragile_node.url)
         await fragile_node.ctl("set_vm_memory_high_watermark", "0")
         try:
-            item = broken(await check_rabbitmq(portal, endpoint, wanted))
+            item = broken(await check_rabbitmq(rabbit, endpoint, wanted))
         finally:
             await fragile_node.ctl("set_vm_memory_high_watermark", "0.9")
         assert item.found == "an alarm is on: RabbitMQ takes no messages"
@@ -715,9 +721,7 @@ class TestHttpPort:
 
 
 class TestAll:
-    async def test_every_node_the_server_and_the_port(
-        self, portal: BlockingPortal, endpoint: AmqpEndpoint
-    ) -> None:
+    async def test_every_node_the_server_and_the_port(self, endpoint: AmqpEndpoint) -> None:
         async with open_central_server() as server:
             settings = load_settings(
                 {
@@ -728,7 +732,7 @@ class TestAll:
                     "broker_output_queue": "broker_output_queue,third",
                 }
             )
-            items = await run_checks(settings, portal, register=True)
+            items = await run_checks(settings, register=True)
         assert {"queue second", "queue third"} <= {item.name for item in items}
         subjects = list(dict.fromkeys(item.subject.split()[0] for item in items))
         assert subjects == ["RabbitMQ", "server", "HTTP"]
@@ -740,7 +744,7 @@ class TestAll:
         }
 
     async def test_peers_that_say_nothing_do_not_hold_it_up(
-        self, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for module, name in (
             (broker.amqp.connection, "CONNECT_TIMEOUT"),
@@ -758,7 +762,7 @@ class TestAll:
                 }
             )
             with trio.fail_after(PATIENCE):
-                items = await run_checks(settings, portal, register=True)
+                items = await run_checks(settings, register=True)
         failed = [item for item in items if not item.ok]
         assert [item.name for item in failed] == ["AMQP", "WebSocket", "port"]
         assert failed[0].found == "it does not speak AMQP (no answer in time)"

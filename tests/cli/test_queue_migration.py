@@ -14,9 +14,9 @@ from broker.amqp import (
     Queues,
     QueueState,
     QueueType,
+    Rabbit,
     SessionLostError,
     SessionParameters,
-    open_session,
 )
 from broker.amqp.admin import mover
 from broker.amqp.wire.marshal import marshal_ack
@@ -107,14 +107,14 @@ class Office:
     def __init__(self, node: RabbitmqNode, portal: BlockingPortal) -> None:
         self.raw = RawRabbitmq(portal, node.url)
         self.queue = f"queue-{uuid4().hex[:8]}"
-        self._portal = portal
+        self._rabbit = Rabbit(portal)
         (endpoint,) = parse_amqp_urls(node.url)
         self._parameters = SessionParameters(endpoint, name="test")
 
     @asynccontextmanager
     async def queues(self) -> AsyncIterator[Queues]:
         with trio.fail_after(PATIENCE):
-            async with open_session(self._portal, self._parameters) as session:
+            async with self._rabbit.open_session(self._parameters) as session:
                 yield await session.queues()
 
     async def migrate(self, kind: QueueType) -> Progress:

@@ -9,15 +9,16 @@ any more, the start fails.
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import msgspec
 import trio
-from anyio.from_thread import BlockingPortal
 
 from broker import service
 from broker.__main__ import main as run_broker
+from broker.amqp import Rabbit, open_rabbit
 from broker.settings import Settings
 
 FILE = "tasks.json"
@@ -32,7 +33,7 @@ class TaskCounts(NamedTuple):
     asyncio: int
 
 
-type _Serve = Callable[[Settings, BlockingPortal, trio.Event], Awaitable[bool]]
+type _Serve = Callable[..., Awaitable[bool]]
 
 
 def command(file: str = FILE) -> Sequence[str]:
@@ -57,29 +58,25 @@ def read(file: Path) -> TaskCounts:
 def counting(serve: _Serve, file: Path) -> _Serve:
     """Return a function that serves, and counts meanwhile."""
 
-    async def serve_and_count(
-        settings: Settings, portal: BlockingPortal, stop_requested: trio.Event
-    ) -> bool:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_count, portal, file)
-            graceful = await serve(settings, portal, stop_requested)
+    async def serve_and_count(settings: Settings, stop_requested: trio.Event) -> bool:
+        async with open_rabbit() as rabbit, trio.open_nursery() as nursery:
+            nursery.start_soon(_count, rabbit, file)
+            graceful = await serve(
+                settings, stop_requested, open_rabbit=lambda: nullcontext(rabbit)
+            )
             nursery.cancel_scope.cancel()
         return graceful
 
     return serve_and_count
 
 
-async def _count(portal: BlockingPortal, file: Path) -> None:
-    asyncio_tasks = 0
-
-    async def count_asyncio() -> None:
-        nonlocal asyncio_tasks
-        asyncio_tasks = len(asyncio.all_tasks())
+async def _count(rabbit: Rabbit, file: Path) -> None:
+    async def count_asyncio() -> int:
+        return len(asyncio.all_tasks())
 
     while True:
-        # The answer is there at the next turn; a wait for it would be one more task.
-        portal.start_task_soon(count_asyncio)
         await trio.sleep(_INTERVAL)
+        asyncio_tasks = await rabbit.run(count_asyncio)
         counts = TaskCounts(trio.lowlevel.current_statistics().tasks_living, asyncio_tasks)
         unfinished = file.with_suffix(".part")
         unfinished.write_bytes(msgspec.json.encode(counts))

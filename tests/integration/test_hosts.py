@@ -7,10 +7,9 @@ from contextlib import contextmanager
 import pytest
 import structlog
 import trio
-from anyio.from_thread import start_blocking_portal
 from yarl import URL
 
-from broker.amqp import AmqpEndpoint, Deliveries, SessionParameters, connection
+from broker.amqp import AmqpEndpoint, Deliveries, SessionParameters, connection, open_rabbit
 from broker.amqp.link import AmqpSupervisor
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
@@ -51,7 +50,6 @@ async def test_the_next_node_is_tried_at_once(
     (there,) = parse_amqp_urls(rabbitmq.url)
     with (
         structlog.testing.capture_logs() as lines,
-        start_blocking_portal("asyncio") as portal,
         port_without_listener() as refusing,
         black_hole() as silent,
     ):
@@ -59,17 +57,17 @@ async def test_the_next_node_is_tried_at_once(
             AmqpEndpoint("127.0.0.1", port, "me", "s3cr3t", "/", tls=False)
             for port in (refusing, silent)
         ]
-        supervisor = AmqpSupervisor(
-            portal,
-            sessions=[SessionParameters(one, name="test") for one in (*endpoints, there)],
-            gated_queues=(),
-            other_queues=(),
-            consumption=Gate(),
-            backoff=Backoff(random=never),
-            shuffle=as_given,
-        )
         with trio.fail_after(PATIENCE):
-            async with trio.open_nursery() as nursery:
+            async with open_rabbit() as rabbit, trio.open_nursery() as nursery:
+                supervisor = AmqpSupervisor(
+                    rabbit.open_session,
+                    sessions=[SessionParameters(one, name="test") for one in (*endpoints, there)],
+                    gated_queues=(),
+                    other_queues=(),
+                    consumption=Gate(),
+                    backoff=Backoff(random=never),
+                    shuffle=as_given,
+                )
                 nursery.start_soon(supervisor.run, nowhere)
                 while not supervisor.connectivity.is_connected:
                     await trio.sleep(0.01)

@@ -9,6 +9,7 @@ import aiormq
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from broker.amqp import open_rabbit
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.central_server import CentralServer
@@ -104,8 +105,8 @@ async def test_the_check_calls_it_down_and_not_missing(
         exchange=rig.registry_exchange,
         has_url=True,
     )
-    with start_blocking_portal("asyncio") as portal:
-        items = {item.name: item for item in await check_rabbitmq(portal, endpoint, wanted)}
+    async with open_rabbit() as rabbit:
+        items = {item.name: item for item in await check_rabbitmq(rabbit, endpoint, wanted)}
     item = items[f"queue {rig.advertisement}"]
     assert not item.ok
     assert item.found.startswith("down (NOT_FOUND - ")

@@ -204,15 +204,14 @@ async def running(world: World, queues: Mapping[str, str]) -> AsyncIterator[None
             }
         )
         stop, stopped = trio.Event(), []
-        with start_blocking_portal("asyncio", name="amqp") as portal:
-            async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
 
-                async def serve() -> None:
-                    stopped.append(await service.serve(settings, portal, stop))
+            async def serve() -> None:
+                stopped.append(await service.serve(settings, stop))
 
-                nursery.start_soon(serve)
-                yield
-                stop.set()
+            nursery.start_soon(serve)
+            yield
+            stop.set()
     assert stopped == [True]
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import trio
-from anyio.from_thread import BlockingPortal
 
 from broker.amqp import (
     AmqpError,
     Deliveries,
     Delivery,
     QueueUnavailableError,
+    Rabbit,
+    Session,
     SessionLostError,
     SessionParameters,
     Settlement,
@@ -103,6 +105,7 @@ class Node:
         sessions: All that were opened.
         closed: How many of them were closed.
         events: What happened, in order.
+        opening_session: Called with the parameters of each attempt.
     """
 
     def __init__(self) -> None:
@@ -114,15 +117,19 @@ class Node:
         self.sessions: list[FakeSession] = []
         self.closed = 0
         self.events: list[str] = []
+        self.opening_session: Callable[[SessionParameters], None] = lambda _: None
+
+    @asynccontextmanager
+    async def open_rabbit(self) -> AsyncIterator[Rabbit]:
+        yield cast("Rabbit", self)
 
     @property
     def session(self) -> FakeSession:
         return self.sessions[-1]
 
     @asynccontextmanager
-    async def open_session(
-        self, _: BlockingPortal, parameters: SessionParameters
-    ) -> AsyncIterator[FakeSession]:
+    async def open_session(self, parameters: SessionParameters) -> AsyncIterator[Session]:
+        self.opening_session(parameters)
         self.opened.append(parameters.endpoint.host)
         await trio.sleep(self.opening)
         if self.refuses or parameters.endpoint.host in self.down:
@@ -135,7 +142,7 @@ class Node:
                 nursery.start_soon(session.run)
                 self.sessions.append(session)
                 try:
-                    yield session
+                    yield cast("Session", session)
                 finally:
                     self.closed += 1
                     self.events.append("AMQP closed")

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from broker.amqp import (
     AmqpEndpoint,
     Deliveries,
     Delivery,
     Publishing,
+    Rabbit,
     Session,
     SessionParameters,
     Settlement,
     dead_letter,
-    open_session,
 )
 from broker.concurrency.wakeup import Wakeup
 from broker.core import codec
@@ -141,11 +141,11 @@ def portal() -> Any:
 
 
 @pytest.fixture
-async def session(rabbitmq: RabbitmqNode, portal: BlockingPortal) -> AsyncIterator[Session]:
+async def session(rabbitmq: RabbitmqNode, rabbit: Rabbit) -> AsyncIterator[Session]:
     endpoint = AmqpEndpoint(rabbitmq.host, rabbitmq.port, "guest", "guest", vhost="/", tls=False)
     queues = (*QUEUES, *(agent_queue(name.lower()) for name in agent_names(4)))
     with trio.fail_after(LIMIT):
-        async with open_session(portal, SessionParameters(endpoint, "test", queues)) as session:
+        async with rabbit.open_session(SessionParameters(endpoint, "test", queues)) as session:
             yield session
 
 

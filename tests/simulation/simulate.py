@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, chdir, closing, contextmanager
+from contextlib import ExitStack, chdir, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from random import choice, getrandbits, randint, random, sample
@@ -23,6 +23,7 @@ from aiormq.tools import Countdown
 from trio.testing import MockClock
 
 from broker import service
+from broker.amqp import Rabbit
 from broker.amqp import connection as amqp_connection
 from broker.core import registry
 from broker.router import decide as dispatch
@@ -113,7 +114,7 @@ async def _live(trace: Trace) -> None:
 class _Broker:
     def __init__(self, settings: Settings, loop: GuestLoop, trace: Trace) -> None:
         self._settings = settings
-        self._portal = cast("BlockingPortal", GuestPortal(loop))
+        self._rabbit = Rabbit(cast("BlockingPortal", GuestPortal(loop)))
         self._trace = trace
         self._stop = trio.Event()
         self._stopped = trio.Event()
@@ -121,7 +122,9 @@ class _Broker:
 
     async def run(self) -> None:
         try:
-            self._graceful = await service.serve(self._settings, self._portal, self._stop)
+            self._graceful = await service.serve(
+                self._settings, self._stop, open_rabbit=lambda: nullcontext(self._rabbit)
+            )
         except Exception as error:  # noqa: BLE001 - no peer may cause one
             self._trace.violation(f"the broker failed: {error!r}")
         self._stopped.set()

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
+from broker.amqp import Rabbit
 from broker.router.mailbox import Mailbox, SignOfLife
 from broker.status import liveness as module
 from broker.status.liveness import liveness
@@ -33,21 +34,24 @@ async def router(*, answers: bool) -> AsyncIterator[Mailbox]:
         nursery.cancel_scope.cancel()
 
 
-def vitals(mailbox: Mailbox, portal: BlockingPortal) -> Vitals:
-    return cast("Vitals", cast("Any", SimpleNamespace(mailbox=mailbox, portal=portal)))
+def vitals(mailbox: Mailbox, rabbit: Rabbit) -> Vitals:
+    return cast("Vitals", cast("Any", SimpleNamespace(mailbox=mailbox, rabbit=rabbit)))
 
 
 async def test_both_answer() -> None:
     with start_blocking_portal("asyncio") as portal:
         async with router(answers=True) as mailbox:
-            assert await liveness(vitals(mailbox, portal)) == [Check("router"), Check("amqp")]
+            assert await liveness(vitals(mailbox, Rabbit(portal))) == [
+                Check("router"),
+                Check("amqp"),
+            ]
 
 
 async def test_a_router_that_takes_no_mail(monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "DEADLINE", 0.2)
     with start_blocking_portal("asyncio") as portal:
         async with router(answers=False) as mailbox:
-            checks = await liveness(vitals(mailbox, portal))
+            checks = await liveness(vitals(mailbox, Rabbit(portal)))
     assert checks == [Check("router", "no sign of life in 0.2 s"), Check("amqp")]
 
 
@@ -58,7 +62,7 @@ async def test_an_event_loop_that_hangs(monkeypatch: Any) -> None:
         portal.start_task_soon(hanging.wait)
         try:
             async with router(answers=True) as mailbox:
-                checks = await liveness(vitals(mailbox, portal))
+                checks = await liveness(vitals(mailbox, Rabbit(portal)))
         finally:
             hanging.set()
     assert checks == [Check("router"), Check("amqp", "no sign of life in 0.2 s")]

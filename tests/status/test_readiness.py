@@ -47,7 +47,7 @@ def vitals(*consumed: str, **amqp_has: object) -> Vitals:
         router=unused,
         mailbox=unused,
         amqp=cast("Any", amqp),
-        portal=unused,
+        rabbit=unused,
         central=cast("Any", SimpleNamespace(connectivity=connectivity)),
         consumption=consumption,
         messages=unused,

@@ -20,8 +20,9 @@ from broker.amqp.delivery import (
 from broker.amqp.errors import AmqpError, QueueUnavailableError
 from broker.amqp.parts import Part, joined, read_part
 from broker.amqp.publisher import Outcome, UnroutableError
+from broker.amqp.rabbit import Rabbit, open_rabbit
 from broker.amqp.refusals import Refusals
-from broker.amqp.session import Session, SessionLostError, open_session
+from broker.amqp.session import Session, SessionLostError
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import PublishingRefusedError
 from broker.amqp.wire.properties import DELIVERY_COUNT_HEADER
@@ -45,6 +46,7 @@ __all__ = [
     "QueueType",
     "QueueUnavailableError",
     "Queues",
+    "Rabbit",
     "Refusals",
     "Session",
     "SessionLostError",
@@ -54,7 +56,7 @@ __all__ = [
     "UnroutableError",
     "dead_letter",
     "joined",
-    "open_session",
+    "open_rabbit",
     "read_dead_letter",
     "read_part",
     "read_rabbitmqs_dead_letter",

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import shuffle
 
 import msgspec
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal
 
 from broker.amqp import (
     AmqpEndpoint,
@@ -17,7 +17,6 @@ from broker.amqp import (
     Session,
     SessionLostError,
     SessionParameters,
-    open_session,
 )
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
@@ -34,6 +33,8 @@ _READ_TIMEOUT = 10.0
 type Deliver = Callable[[Deliveries], None]
 """Takes deliveries, in Trio's thread. Neither waits nor raises."""
 
+type OpenSession = Callable[[SessionParameters], AbstractAsyncContextManager[Session]]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -48,7 +49,7 @@ class AmqpSupervisor:
         endpoint: The node of the session, or of the last try.
 
     Args:
-        portal: The asyncio event loop that hosts the AMQP side.
+        open_session: Opens a session, as `Rabbit.open_session` does.
         sessions: How to open a session, one entry for each RabbitMQ node. In each round all of
             them are tried, one right after the other, until one opens. When their URLs are in a
             file, that is read again before each round.
@@ -62,7 +63,7 @@ class AmqpSupervisor:
 
     def __init__(
         self,
-        portal: BlockingPortal,
+        open_session: OpenSession,
         *,
         sessions: Sequence[SessionParameters],
         gated_queues: Sequence[str],
@@ -71,7 +72,7 @@ class AmqpSupervisor:
         backoff: Backoff,
         shuffle: Callable[[list[SessionParameters]], None] = shuffle,
     ) -> None:
-        self._portal = portal
+        self._open_session = open_session
         self._sessions = sessions
         self._gated_queues = gated_queues
         self._other_queues = other_queues
@@ -200,7 +201,7 @@ class AmqpSupervisor:
         self.connectivity.connecting(str(parameters.endpoint))
         _log.debug("amqp_connecting", endpoint=str(parameters.endpoint))
         try:
-            async with open_session(self._portal, parameters) as session:
+            async with self._open_session(parameters) as session:
                 opened_at = trio.current_time()
                 self._session = session
                 self.connectivity.connected()

@@ -6,9 +6,9 @@ from functools import partial
 
 import msgspec
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.text import Text
 
+from broker.amqp import open_rabbit
 from broker.central.websocket import ServerAddress
 from broker.cli.checks.http_port import check_http_port
 from broker.cli.checks.item import Item
@@ -79,8 +79,8 @@ def _run(settings: Settings, *, register: bool, management_url: str | None) -> l
     checks = partial(run_checks, settings, register=register, management_url=management_url)
     items: list[Item] | None = None
     # A nursery puts the interrupt into a group, out of which this takes it.
-    with start_blocking_portal("asyncio", name="amqp") as portal, suppress(KeyboardInterrupt):
-        items = trio.run(checks, portal, restrict_keyboard_interrupt_to_checkpoints=True)
+    with suppress(KeyboardInterrupt):
+        items = trio.run(checks, restrict_keyboard_interrupt_to_checkpoints=True)
     if items is None:
         raise KeyboardInterrupt
     return items
@@ -88,7 +88,6 @@ def _run(settings: Settings, *, register: bool, management_url: str | None) -> l
 
 async def run_checks(
     settings: Settings,
-    portal: BlockingPortal,
     *,
     register: bool,
     management_url: str | None = None,
@@ -97,7 +96,6 @@ async def run_checks(
 
     Args:
         settings: The settings.
-        portal: The asyncio event loop that hosts the AMQP side.
         register: Whether to register at the server.
         management_url: RabbitMQ's management API.
     """
@@ -127,11 +125,12 @@ async def run_checks(
     async def http_port() -> list[Item]:
         return [await check_http_port(settings.broker_http_host, settings.broker_http_port)]
 
-    return await _together(
-        *(partial(check_rabbitmq, portal, node, wanted) for node in settings.amqp_endpoints),
-        partial(check_server, server, name=name, silence=silence, register=register),
-        http_port,
-    )
+    async with open_rabbit() as rabbit:
+        return await _together(
+            *(partial(check_rabbitmq, rabbit, node, wanted) for node in settings.amqp_endpoints),
+            partial(check_server, server, name=name, silence=silence, register=register),
+            http_port,
+        )
 
 
 async def _together(*checks: Callable[[], Awaitable[list[Item]]]) -> list[Item]:

@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import Session, SessionLostError, SessionParameters, open_session
+from broker.amqp import Session, SessionLostError, SessionParameters, open_rabbit
 from broker.concurrency.error_groups import first_error
 from broker.concurrency.signals import stop_signals
 from broker.settings import Settings, SettingsError, load_settings
@@ -40,8 +39,7 @@ def run_in_session(given: Mapping[str, str], command: Command, *, name: str) -> 
         return complain(*error.problems)
     # What goes wrong is said in one line, below.
     configure_logging("critical", "console")
-    with start_blocking_portal("asyncio", name="amqp") as portal:
-        return trio.run(_until_interrupted, settings, portal, command, name)
+    return trio.run(_until_interrupted, settings, command, name)
 
 
 def fail(problem: str) -> int:
@@ -50,16 +48,14 @@ def fail(problem: str) -> int:
     return EXIT_FAILED
 
 
-async def _until_interrupted(
-    settings: Settings, portal: BlockingPortal, command: Command, name: str
-) -> int:
+async def _until_interrupted(settings: Settings, command: Command, name: str) -> int:
     code = EXIT_INTERRUPTED
     async with trio.open_nursery() as nursery:
         interruptible = trio.CancelScope()
         await nursery.start(_cancel_when_interrupted, interruptible)
         with interruptible:
             try:
-                async with _open_any(settings, portal, name) as session:
+                async with _open_any(settings, name) as session:
                     code = await command(settings, session)
             except* SessionLostError as errors:
                 problem = str(first_error(errors))
@@ -81,9 +77,7 @@ async def _cancel_when_interrupted(
 
 
 @asynccontextmanager
-async def _open_any(
-    settings: Settings, portal: BlockingPortal, name: str
-) -> AsyncIterator[Session]:
+async def _open_any(settings: Settings, name: str) -> AsyncIterator[Session]:
     """Open a session with the first node that lets it be opened, tried in the order given.
 
     A single session spreads no load, and so a command does the same each time.
@@ -93,19 +87,20 @@ async def _open_any(
     """
     tls, nodes = settings.amqp_tls, settings.amqp_nodes
     problems = []
-    for endpoint in settings.amqp_endpoints:
-        parameters = SessionParameters(endpoint=endpoint, name=name, tls=tls, nodes=nodes)
-        is_open = False
-        try:
-            async with open_session(portal, parameters) as session:
-                is_open = True
-                yield session
-        except SessionLostError as error:
-            if is_open:
-                raise
-            problems.append(str(error))
-        else:
-            return
+    async with open_rabbit() as rabbit:
+        for endpoint in settings.amqp_endpoints:
+            parameters = SessionParameters(endpoint=endpoint, name=name, tls=tls, nodes=nodes)
+            is_open = False
+            try:
+                async with rabbit.open_session(parameters) as session:
+                    is_open = True
+                    yield session
+            except SessionLostError as error:
+                if is_open:
+                    raise
+                problems.append(str(error))
+            else:
+                return
     raise SessionLostError("; ".join(problems))
 
 

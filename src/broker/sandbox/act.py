@@ -15,9 +15,8 @@ from uuid import uuid4
 import msgspec
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal
 
-from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
+from broker.amqp import Deliveries, Delivery, Publishing, Rabbit, Session, Settlement
 from broker.core.codec import decode_input, string_field
 from broker.core.messages import MAX_BODY_BYTES, ChatMessage
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
@@ -51,13 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     return run(partial(_act, name))
 
 
-async def _act(
-    name: str, settings: Settings, portal: BlockingPortal, interrupts: Interrupts
-) -> None:
+async def _act(name: str, settings: Settings, rabbit: Rabbit, interrupts: Interrupts) -> None:
     agent = _Agent(name)
     await keep_session(
         settings,
-        portal,
+        rabbit,
         partial(agent.converse, interrupts),
         name=f"sandbox agent {name}",
         queues=(INPUT_QUEUE, AGENTS_QUEUE, agent.queue),

@@ -6,10 +6,9 @@ from shutil import copyfile
 from tempfile import mkdtemp
 
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.console import Console
 
-from broker.amqp import SessionLostError
+from broker.amqp import Rabbit, SessionLostError, open_rabbit
 from broker.concurrency.error_groups import first_error
 from broker.sandbox.broker_process import BrokerProcessError
 from broker.sandbox.interrupts import Interrupts
@@ -55,8 +54,7 @@ def run(*, agents: int, messages: int | None, seed: int | None, malformed: float
         seed=secrets.randbelow(1_000_000) if seed is None else seed,
         malformed=malformed,
     )
-    with start_blocking_portal("asyncio", name="amqp") as portal:
-        return trio.run(_main, plan, portal, console)
+    return trio.run(_main, plan, console)
 
 
 class _Console(Console):
@@ -66,24 +64,25 @@ class _Console(Console):
         self.quiet = True
 
 
-async def _main(plan: Plan, portal: BlockingPortal, console: Console) -> int:
+async def _main(plan: Plan, console: Console) -> int:
     interrupts = Interrupts()
     code = EXIT_INTERRUPTED
     async with trio.open_nursery() as nursery:
         await nursery.start(interrupts.watch)
         with interrupts.everything:
-            code = await _run(plan, portal, console, interrupts)
+            async with open_rabbit() as rabbit:
+                code = await _run(plan, rabbit, console, interrupts)
         nursery.cancel_scope.cancel()
     return code
 
 
-async def _run(plan: Plan, portal: BlockingPortal, console: Console, interrupts: Interrupts) -> int:
+async def _run(plan: Plan, rabbit: Rabbit, console: Console, interrupts: Interrupts) -> int:
     console.print("Starting RabbitMQ, a central server, agents and the broker ...")
     code = EXIT_FAILED
     try:
         async with open_rabbitmq_node() as node:
             result = await run_system(
-                plan, node=node, portal=portal, console=console, interrupts=interrupts
+                plan, node=node, rabbit=rabbit, console=console, interrupts=interrupts
             )
             code = _report(result, plan, console)
     except* (RabbitmqNodeError, SessionLostError, BrokerProcessError) as errors:

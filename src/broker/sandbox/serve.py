@@ -11,9 +11,8 @@ from functools import partial
 
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal
 
-from broker.amqp import Session
+from broker.amqp import Rabbit, Session
 from broker.concurrency.error_groups import first_error
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, AgentHeartbeats
 from broker.sandbox.central_server import (
@@ -63,9 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     return code
 
 
-async def _serve(
-    host: str, port: int, settings: Settings, portal: BlockingPortal, _: Interrupts
-) -> None:
+async def _serve(host: str, port: int, settings: Settings, rabbit: Rabbit, _: Interrupts) -> None:
     listeners = await trio.open_tcp_listeners(port, host=host)
     server = CentralServer(port, token=settings.broker_websocket_token, answer=by_contract)
     heartbeats = AgentHeartbeats(server)
@@ -75,7 +72,7 @@ async def _serve(
         nursery.start_soon(server.beat, HEARTBEAT_INTERVAL)
         await keep_session(
             settings,
-            portal,
+            rabbit,
             partial(_work, heartbeats, settings.websocket_url),
             name="sandbox server",
             queues=(*QUEUES, AGENTS_QUEUE),

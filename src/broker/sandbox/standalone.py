@@ -7,9 +7,8 @@ from itertools import cycle
 
 import structlog
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import Session, SessionLostError, SessionParameters, open_session
+from broker.amqp import Rabbit, Session, SessionLostError, SessionParameters, open_rabbit
 from broker.net.backoff import Backoff
 from broker.sandbox.interrupts import Interrupts
 from broker.settings import Settings, SettingsError, load_settings
@@ -23,12 +22,12 @@ _DRAIN_TIMEOUT = 5.0
 _log = structlog.get_logger(__name__)
 
 
-def run(main: Callable[[Settings, BlockingPortal, Interrupts], Awaitable[None]]) -> int:
+def run(main: Callable[[Settings, Rabbit, Interrupts], Awaitable[None]]) -> int:
     """Run a program until SIGINT, SIGTERM or SIGHUP, with the settings that a broker would have.
 
     Args:
-        main: The program. It gets the settings, the event loop that hosts the AMQP side, and the
-            signals, which cancel it unless it says how else to stop.
+        main: The program. It gets the settings, the AMQP thread, and the signals,
+            which cancel it unless it says how else to stop.
 
     Returns:
         The exit code: 0 when it was stopped, 2 for a wrong configuration.
@@ -38,23 +37,23 @@ def run(main: Callable[[Settings, BlockingPortal, Interrupts], Awaitable[None]])
     except SettingsError as error:
         return complain(*error.problems)
     configure_logging(settings.broker_log_level, settings.broker_log_format)
-    with start_blocking_portal("asyncio", name="amqp") as portal:
-        trio.run(_until_stopped, partial(main, settings, portal))
+    trio.run(_until_stopped, partial(main, settings))
     return 0
 
 
-async def _until_stopped(main: Callable[[Interrupts], Awaitable[None]]) -> None:
+async def _until_stopped(main: Callable[[Rabbit, Interrupts], Awaitable[None]]) -> None:
     interrupts = Interrupts()
     async with trio.open_nursery() as nursery:
         await nursery.start(interrupts.watch)
         with interrupts.everything:
-            await main(interrupts)
+            async with open_rabbit() as rabbit:
+                await main(rabbit, interrupts)
         nursery.cancel_scope.cancel()
 
 
 async def keep_session(
     settings: Settings,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     use: Callable[[Session], Awaitable[None]],
     *,
     name: str,
@@ -64,7 +63,7 @@ async def keep_session(
 
     Args:
         settings: They tell where RabbitMQ is.
-        portal: The event loop that hosts the AMQP side.
+        rabbit: The AMQP thread.
         use: What is done with a session. When it returns, this returns.
         name: Names the connections in RabbitMQ's own listings.
         queues: Queues that must exist; those that do not are created.
@@ -81,7 +80,7 @@ async def keep_session(
         )
         opened_at = math.inf
         try:
-            async with open_session(portal, parameters) as session:
+            async with rabbit.open_session(parameters) as session:
                 opened_at = trio.current_time()
                 _log.info("amqp_connected", endpoint=str(endpoint))
                 await use(session)

@@ -7,10 +7,9 @@ from pathlib import Path
 from random import Random
 
 import trio
-from anyio.from_thread import BlockingPortal
 from rich.console import Console
 
-from broker.amqp import AmqpEndpoint, SessionParameters, open_session
+from broker.amqp import AmqpEndpoint, Rabbit, SessionParameters
 from broker.concurrency.wakeup import Wakeup
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
@@ -72,7 +71,7 @@ async def run_system(
     plan: Plan,
     *,
     node: RabbitmqNode,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     console: Console,
     interrupts: Interrupts,
 ) -> Result:
@@ -81,7 +80,7 @@ async def run_system(
     Args:
         plan: What to do.
         node: RabbitMQ; it must run.
-        portal: The asyncio event loop that hosts the AMQP side.
+        rabbit: The AMQP thread.
         console: Where to show it.
         interrupts: Ctrl-C, which ends the talk.
 
@@ -102,7 +101,7 @@ async def run_system(
         drain_timeout=_DRAIN_TIMEOUT,
     )
     async with (
-        open_session(portal, parameters) as session,
+        rabbit.open_session(parameters) as session,
         open_central_server() as server,
         trio.open_nursery() as nursery,
     ):

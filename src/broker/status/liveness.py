@@ -5,7 +5,6 @@ from functools import partial
 
 import trio
 
-from broker.amqp.liveness import answer_of
 from broker.router.mailbox import SignOfLife
 from broker.status.model import Check
 from broker.status.vitals import Vitals
@@ -23,7 +22,7 @@ async def liveness(vitals: Vitals) -> list[Check]:
     async with trio.open_nursery() as nursery:
         for name, ask in (
             ("router", partial(_router_answers, vitals)),
-            ("amqp", partial(answer_of, vitals.portal)),
+            ("amqp", vitals.rabbit.answers),
         ):
             nursery.start_soon(_ask, name, ask, problems)
     return [Check(name, problems[name]) for name in ("router", "amqp")]

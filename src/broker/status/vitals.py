@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import trio
-from anyio.from_thread import BlockingPortal
 
+from broker.amqp import Rabbit
 from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink
 from broker.concurrency.wakeup import Gate
@@ -26,7 +26,7 @@ class Vitals:
         router: Owns the registry.
         mailbox: The router's.
         amqp: Keeps the session with RabbitMQ.
-        portal: The event loop that hosts the AMQP side.
+        rabbit: The AMQP thread.
         central: Keeps the session with the central server.
         consumption: Open while the registry is fresh.
         messages: What became of the messages.
@@ -43,7 +43,7 @@ class Vitals:
     router: Router
     mailbox: Mailbox
     amqp: AmqpSupervisor
-    portal: BlockingPortal
+    rabbit: Rabbit
     central: CentralLink
     consumption: Gate
     messages: MessageTally

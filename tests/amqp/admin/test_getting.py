@@ -3,9 +3,8 @@
 import msgspec
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal
 
-from broker.amqp import Outcome, Publishing, SessionLostError, SessionParameters, open_session
+from broker.amqp import Outcome, Publishing, Rabbit, SessionLostError, SessionParameters
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -15,12 +14,12 @@ BODIES = [b"1", b"", b"3" * 300_000, b"4", b"5"]
 
 
 async def test_what_is_not_acknowledged_returns_to_its_place(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     await raw.declare(queues.input)
     await raw.publish(queues.input, *BODIES)
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, parameters) as session:
+        async with rabbit.open_session(parameters) as session:
             first = await session.get(queues.input, 2)
             others = await session.get(queues.input, 10)
             assert [one.body for one in (*first, *others)] == BODIES
@@ -34,7 +33,7 @@ async def test_what_is_not_acknowledged_returns_to_its_place(
 
 
 async def test_what_is_acknowledged_is_gone_from_a_quorum_queue_on_return(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     """RabbitMQ keeps acknowledgements back while a quorum queue is busy with others."""
     arguments: dict[str, str | int] = {"x-queue-type": "quorum"}
@@ -43,7 +42,7 @@ async def test_what_is_acknowledged_is_gone_from_a_quorum_queue_on_return(
     await raw.publish(queues.input, *bodies)
     with trio.fail_after(PATIENCE):
         for _ in range(4):
-            async with open_session(portal, parameters) as session:
+            async with rabbit.open_session(parameters) as session:
                 got = await session.get(queues.input, 200)
                 await session.acknowledge(queues.input, got)
                 for one in got:
@@ -55,7 +54,7 @@ async def test_what_is_acknowledged_is_gone_from_a_quorum_queue_on_return(
 
 
 async def test_publishes_once_and_tells_what_came_of_it(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     full: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
     await raw.declare(queues.parked, **full)
@@ -65,7 +64,7 @@ async def test_publishes_once_and_tells_what_came_of_it(
         Publishing(queue, b"x", APP_ID) for queue in (queues.output, queues.parked, queues.input)
     ]
     with trio.fail_after(PATIENCE):
-        async with open_session(portal, missing) as session:
+        async with rabbit.open_session(missing) as session:
             assert await session.publish_once([]) == []
             outcomes = await session.publish_once(publishings)
     assert outcomes == [Outcome.CONFIRMED, Outcome.REFUSED, Outcome.RETURNED]
@@ -76,9 +75,9 @@ async def test_publishes_once_and_tells_what_came_of_it(
 
 
 async def test_a_queue_that_is_missing(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues
 ) -> None:
     missing = msgspec.structs.replace(parameters, queues=())
     with trio.fail_after(PATIENCE), pytest.raises(SessionLostError, match="no queue 'input-"):
-        async with open_session(portal, missing) as session:
+        async with rabbit.open_session(missing) as session:
             await session.get(queues.input, 5)

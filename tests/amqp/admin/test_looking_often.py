@@ -2,7 +2,7 @@
 
 from anyio.from_thread import BlockingPortal
 
-from broker.amqp import SessionParameters, open_session
+from broker.amqp import Rabbit, SessionParameters
 from broker.cli.dead_letters.letter import Letter
 from broker.cli.dead_letters.window import windows
 from broker.net.endpoints import parse_amqp_urls
@@ -17,9 +17,9 @@ MANY = 230
 """More than two windows."""
 
 
-async def look(portal: BlockingPortal, parameters: SessionParameters, queue: str) -> list[Letter]:
+async def look(rabbit: Rabbit, parameters: SessionParameters, queue: str) -> list[Letter]:
     """Look at all letters in a session of its own, as a command does."""
-    async with open_session(portal, parameters) as session:
+    async with rabbit.open_session(parameters) as session:
         return [
             letter
             async for window in windows(session, queue, is_wanted=lambda _: True, limit=None)
@@ -28,21 +28,21 @@ async def look(portal: BlockingPortal, parameters: SessionParameters, queue: str
 
 
 async def test_dead_letters_may_be_looked_at_any_number_of_times(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
 ) -> None:
     arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": 20}
     await raw.declare(queues.parked, **arguments)
     expected = [b"%d" % number for number in range(MANY)]
     await raw.publish(queues.parked, *expected)
     for _ in range(LOOKS):
-        seen = await look(portal, parameters, queues.parked)
+        seen = await look(rabbit, parameters, queues.parked)
         assert sorted(letter.message.body for letter in seen) == sorted(expected)
         assert sorted(letter.number for letter in seen) == list(range(1, MANY + 1))
     assert await raw.ready(queues.parked) == MANY
 
 
 async def test_one_that_is_too_large_by_now_can_still_be_looked_at(
-    portal: BlockingPortal, queues: Queues, fragile_node: RabbitmqNode
+    portal: BlockingPortal, rabbit: Rabbit, queues: Queues, fragile_node: RabbitmqNode
 ) -> None:
     raw = RawRabbitmq(portal, fragile_node.url)
     (endpoint,) = parse_amqp_urls(fragile_node.url)
@@ -51,5 +51,5 @@ async def test_one_that_is_too_large_by_now_can_still_be_looked_at(
     await raw.publish(queues.parked, b"x" * 2000, b"small")
     async with limited(fragile_node, "max_message_size", 1000):
         for _ in range(13):
-            seen = await look(portal, parameters, queues.parked)
+            seen = await look(rabbit, parameters, queues.parked)
             assert sorted(len(letter.message.body) for letter in seen) == [5, 2000]

@@ -10,7 +10,7 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 import broker.amqp.connection
-from broker.amqp import AmqpError, Publishing, SessionParameters, Settlement, open_session
+from broker.amqp import AmqpError, Publishing, Rabbit, SessionParameters, Settlement
 from broker.amqp.admin import probe as probing
 from broker.amqp.admin.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
 from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
@@ -31,12 +31,10 @@ def endpoint(rabbitmq: RabbitmqNode) -> AmqpEndpoint:
     return endpoint
 
 
-async def probe_queues(
-    portal: BlockingPortal, endpoint: AmqpEndpoint, queues: Queues
-) -> NodeReport:
+async def probe_queues(rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues) -> NodeReport:
     with trio.fail_after(PATIENCE):
         return await probe(
-            portal,
+            rabbit,
             endpoint,
             name="a probe",
             consumed=(queues.input,),
@@ -54,11 +52,11 @@ async def existing(rabbitmq: RabbitmqNode) -> set[str]:
 
 
 async def test_missing_queues_are_not_created(
-    portal: BlockingPortal, endpoint: AmqpEndpoint, queues: Queues, rabbitmq: RabbitmqNode
+    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, rabbitmq: RabbitmqNode
 ) -> None:
     before = await existing(rabbitmq)
     exchanges = await rabbitmq.ctl("list_exchanges", "name")
-    report = await probe_queues(portal, endpoint, queues)
+    report = await probe_queues(rabbit, endpoint, queues)
     missing = QueueReport(
         exists=False, problem=None, may_configure=True, may_consume=None, differs_in=None
     )
@@ -80,12 +78,12 @@ async def test_missing_queues_are_not_created(
 
 
 async def test_messages_stay_where_and_as_they_are(
-    portal: BlockingPortal, endpoint: AmqpEndpoint, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, raw: RawRabbitmq
 ) -> None:
     for queue in (queues.input, queues.output, queues.parked):
         await raw.declare(queue)
         await raw.publish(queue, b"1", b"2", b"3")
-    report = await probe_queues(portal, endpoint, queues)
+    report = await probe_queues(rabbit, endpoint, queues)
     assert all(seen.exists for seen in report.queues.values())
     for queue in (queues.input, queues.output, queues.parked):
         messages = await raw.take(queue, 3)
@@ -110,6 +108,7 @@ async def test_messages_stay_where_and_as_they_are(
 async def test_how_a_queue_differs(
     *,
     portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
     rabbitmq: RabbitmqNode,
@@ -126,7 +125,7 @@ async def test_how_a_queue_differs(
             )
 
     await portal.call_async(declare)
-    report = await probe_queues(portal, endpoint, queues)
+    report = await probe_queues(rabbit, endpoint, queues)
     seen = report.queues[queues.input]
     assert (seen.quorum is not None) == (arguments.get("x-queue-type") == "quorum")
     assert replace(seen, quorum=None) == QueueReport(
@@ -152,9 +151,9 @@ async def exclusive(
 
 
 async def test_a_queue_that_somebody_has_for_itself(
-    portal: BlockingPortal, endpoint: AmqpEndpoint, queues: Queues, exclusive: str
+    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, exclusive: str
 ) -> None:
-    report = await probe_queues(portal, endpoint, queues)
+    report = await probe_queues(rabbit, endpoint, queues)
     seen = report.queues[exclusive]
     assert seen.exists
     assert seen.problem is not None
@@ -173,7 +172,7 @@ async def test_a_queue_that_somebody_has_for_itself(
 )
 async def test_each_right_is_seen_by_itself(
     *,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
     raw: RawRabbitmq,
@@ -187,7 +186,7 @@ async def test_each_right_is_seen_by_itself(
     await raw.declare(queues.input)
     await rabbitmq.ctl("set_permissions", user, *permissions)
     theirs = replace(endpoint, user=user, password=user)
-    report = await probe_queues(portal, theirs, queues)
+    report = await probe_queues(rabbit, theirs, queues)
     assert report.queues[queues.input] == QueueReport(
         exists=True,
         problem=None,
@@ -212,7 +211,7 @@ async def test_each_right_is_seen_by_itself(
 
 
 async def test_an_exchange_that_exists_carries_nothing(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
     rabbitmq: RabbitmqNode,
@@ -222,11 +221,11 @@ async def test_an_exchange_that_exists_carries_nothing(
     parameters = SessionParameters(endpoint=endpoint, name="listening", fanouts=(fanout,))
     inbox = Inbox(Settlement)
     theirs = replace(endpoint, user=user, password=user)
-    async with open_session(portal, parameters) as session, trio.open_nursery() as nursery:
+    async with rabbit.open_session(parameters) as session, trio.open_nursery() as nursery:
         await nursery.start(session.consume, fanout, inbox.take)
         for permissions, may_publish in (((ALL, ALL, ALL), True), ((ALL, NOTHING, ALL), False)):
             await rabbitmq.ctl("set_permissions", user, *permissions)
-            report = await probe_queues(portal, theirs, queues)
+            report = await probe_queues(rabbit, theirs, queues)
             assert report.exchange.exists
             assert report.exchange.may_publish == may_publish
         await session.publish([Publishing("", b"the first", "a test", exchange=fanout)])
@@ -247,7 +246,7 @@ async def test_an_exchange_that_exists_carries_nothing(
 )
 async def test_who_is_not_let_in(
     *,
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
     difference: dict[str, Any],
@@ -255,13 +254,13 @@ async def test_who_is_not_let_in(
     said: str,
 ) -> None:
     with pytest.raises(ProbeError, match=said) as caught:
-        await probe_queues(portal, replace(endpoint, **difference), queues)
+        await probe_queues(rabbit, replace(endpoint, **difference), queues)
     assert caught.value.stage == stage
     assert "wrong" not in str(caught.value)
 
 
 async def test_no_access_to_a_virtual_host(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
     rabbitmq: RabbitmqNode,
@@ -269,24 +268,24 @@ async def test_no_access_to_a_virtual_host(
 ) -> None:
     await rabbitmq.ctl("clear_permissions", user)
     with pytest.raises(ProbeError, match="access to vhost '/' refused") as caught:
-        await probe_queues(portal, replace(endpoint, user=user, password=user), queues)
+        await probe_queues(rabbit, replace(endpoint, user=user, password=user), queues)
     assert caught.value.stage == "vhost"
 
 
-async def test_an_alarm(portal: BlockingPortal, queues: Queues, fragile_node: RabbitmqNode) -> None:
+async def test_an_alarm(rabbit: Rabbit, queues: Queues, fragile_node: RabbitmqNode) -> None:
     (endpoint,) = parse_amqp_urls(fragile_node.url)
     await fragile_node.ctl("set_vm_memory_high_watermark", "0")
     try:
-        report = await probe_queues(portal, endpoint, queues)
+        report = await probe_queues(rabbit, endpoint, queues)
         assert report.is_blocked
         assert report.may_publish
     finally:
         await fragile_node.ctl("set_vm_memory_high_watermark", "0.9")
-    assert not (await probe_queues(portal, endpoint, queues)).is_blocked
+    assert not (await probe_queues(rabbit, endpoint, queues)).is_blocked
 
 
 async def test_a_node_that_says_nothing(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
@@ -296,12 +295,12 @@ async def test_a_node_that_says_nothing(
     async with open_proxy(endpoint.port) as proxy:
         proxy.stall()
         with pytest.raises(AmqpError, match="no answer in time"):
-            await probe_queues(portal, replace(endpoint, port=proxy.port), queues)
+            await probe_queues(rabbit, replace(endpoint, port=proxy.port), queues)
         proxy.heal()
 
 
 async def test_whatever_is_no_rabbitmq(
-    portal: BlockingPortal, endpoint: AmqpEndpoint, queues: Queues
+    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues
 ) -> None:
     async def answer(stream: trio.SocketStream) -> None:
         async with stream:
@@ -313,13 +312,13 @@ async def test_whatever_is_no_rabbitmq(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, answer, [listener])
         with pytest.raises(ProbeError) as caught:
-            await probe_queues(portal, replace(endpoint, port=port), queues)
+            await probe_queues(rabbit, replace(endpoint, port=port), queues)
         assert caught.value.stage == "amqp"
         nursery.cancel_scope.cancel()
 
 
 async def test_cancelled_it_hangs_up(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
     monkeypatch: pytest.MonkeyPatch,
@@ -330,7 +329,7 @@ async def test_cancelled_it_hangs_up(
         proxy.stall()
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(probe_queues, portal, replace(endpoint, port=proxy.port), queues)
+                nursery.start_soon(probe_queues, rabbit, replace(endpoint, port=proxy.port), queues)
                 while not proxy.open_connections:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()

@@ -20,7 +20,6 @@ from aiormq.exceptions import (
     ChannelNotFoundEntity,
     PublishError,
 )
-from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
@@ -28,6 +27,7 @@ from broker.amqp.admin.delivery_limit import QuorumArguments, quorum_arguments
 from broker.amqp.admin.queue_state import INEQUIVALENT, NO_CONSUMER, tells_stream
 from broker.amqp.connection import Connection
 from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.rabbit import Rabbit
 from broker.amqp.refusal import RefusedError, Stage
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.net.endpoints import AmqpEndpoint
@@ -132,7 +132,7 @@ class NodeReport:
 
 
 async def probe(
-    portal: BlockingPortal,
+    rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     *,
     name: str,
@@ -148,7 +148,7 @@ async def probe(
     cancelled, the connection is closed all the same.
 
     Args:
-        portal: The asyncio event loop that hosts it.
+        rabbit: The AMQP thread.
         endpoint: The node.
         name: Names the connection in RabbitMQ's own listings.
         consumed: Queues that the broker consumes.
@@ -162,7 +162,7 @@ async def probe(
         AmqpError: The connection was lost, or it did not answer in time.
     """
     connection = Connection(endpoint, name=name, tls=tls, nodes=nodes)
-    return await portal.call_async(_probe, connection, consumed, published, exchange)
+    return await rabbit.run(_probe, connection, consumed, published, exchange)
 
 
 async def _probe(

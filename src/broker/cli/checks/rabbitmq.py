@@ -5,9 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from anyio.from_thread import BlockingPortal
-
-from broker.amqp import AmqpError
+from broker.amqp import AmqpError, Rabbit
 from broker.amqp.admin.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
 from broker.amqp.refusal import RefusedError
 from broker.cli.checks.delivery_limit import check_limits
@@ -76,13 +74,11 @@ class Wanted:
         return " and ".join(f"RABBITMQ_{name}" for name in names)
 
 
-async def check_rabbitmq(
-    portal: BlockingPortal, endpoint: AmqpEndpoint, wanted: Wanted
-) -> list[Item]:
+async def check_rabbitmq(rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted) -> list[Item]:
     """Check one node, in half a minute at most, and without taking or leaving anything.
 
     Args:
-        portal: The asyncio event loop that hosts the AMQP side.
+        rabbit: The AMQP thread.
         endpoint: The node.
         wanted: What the broker wants of it.
 
@@ -105,7 +101,7 @@ async def check_rabbitmq(
         return reached
     try:
         report = await probe(
-            portal,
+            rabbit,
             endpoint,
             name=wanted.name,
             consumed=wanted.consumed,
