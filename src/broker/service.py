@@ -15,7 +15,7 @@ import trio
 
 from broker.amqp import Rabbit, Refusals, SessionParameters, open_rabbit
 from broker.amqp.link import AmqpSupervisor
-from broker.central import CentralLink, ServerAddress
+from broker.central import CentralLink, ServerAddress, SessionTerms
 from broker.concurrency.signals import stop_signals
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
@@ -178,7 +178,7 @@ async def _serve_with(settings: Settings, rabbit: Rabbit, stop_requested: trio.E
         server_available=central.server_available,
         traced=None if traces is None else traces.traced,
     )
-    mailbox = Mailbox()
+    mailbox = Mailbox(queues.inputs)
     vitals = Vitals(
         broker_name=settings.broker_name,
         queues=queues,
@@ -196,7 +196,7 @@ async def _serve_with(settings: Settings, rabbit: Rabbit, stop_requested: trio.E
     )
     async with trio.open_nursery() as nursery:
         routing = Supervised("router", partial(router.run, mailbox))
-        linking = Supervised("central link", partial(central.run, mailbox))
+        linking = Supervised("central link", partial(central.run, mailbox.send_news))
         consuming = Supervised("AMQP supervisor", partial(supervisor.run, mailbox.deliver))
         observing = Supervised("HTTP endpoint", partial(_serve_http, settings, vitals))
         for task in (routing, linking, consuming, observing):
@@ -277,9 +277,8 @@ def _central_link(settings: Settings, broker_id: str, tally: ServerTally) -> Cen
     )
     return CentralLink(
         address,
+        SessionTerms(settings.broker_name, silence=settings.broker_websocket_silence),
         broker_id=broker_id,
-        broker_name=settings.broker_name,
-        silence=settings.broker_websocket_silence,
         follow_advertised_url=settings.broker_follow_advertised_url,
         backoff=Backoff(),
         tally=tally,

@@ -2,12 +2,16 @@
 
 import json
 import math
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 from trio_websocket import WebSocketConnection, WebSocketRequest, wrap_server_stream
+
+from broker.central.websocket import ServerAddress, open_websocket
 
 _ROUNDING = 1e-6
 _PATIENCE = 1000.0
@@ -74,6 +78,12 @@ class Network:
         self._arrived.send_nowait(server)
         return self.wires[-1]
 
+    def open_websocket(
+        self, address: ServerAddress
+    ) -> AbstractAsyncContextManager[WebSocketConnection]:
+        """Open a WebSocket with whoever answers."""
+        return open_websocket(address, connect=self.open_tcp_stream, read_files=_read_files)
+
     async def accept(self) -> MemoryStream:
         """Wait for the next connection, and return its other end."""
         with trio.fail_after(_PATIENCE):
@@ -95,6 +105,12 @@ class Network:
             server = await self.serve(nursery)
             nursery.cancel_scope.cancel()
         return server.stream
+
+
+async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContext | None]:
+    # A clock that jumps would not see that a thread is at work.
+    await trio.lowlevel.checkpoint()
+    return address.read()
 
 
 async def _request(nursery: trio.Nursery, stream: MemoryStream) -> WebSocketRequest:

@@ -1,56 +1,61 @@
 """A session with the central server, and what came of it."""
 
+import math
+from dataclasses import replace
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from broker.central.outbox import Outbox
-from broker.central.session import CentralSession
-from broker.central.websocket import ServerAddress, open_websocket
+from broker.central.session import CentralSession, SessionTerms
+from broker.central.websocket import ServerAddress
 from broker.concurrency.wakeup import Wakeup
-from broker.router.mailbox import Mail, Mailbox
+from broker.core.messages import ServerNews
 from broker.telemetry.tally import ServerTally
+from tests.central.peers import Network
 
-SILENCE = 45.0
+TERMS = SessionTerms("Broker", silence=45.0)
 
 
 class Rig:
-    """A session, to be run, and the mail for the router that comes of it."""
+    """A session, to be run, and the news for the router that come of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network) -> None:
+        self.terms = TERMS
         self.status_wanted = Wakeup()
-        self.outbox = Outbox()
         self.tally = ServerTally()
-        self.registrations = 0
+        self.accepted = trio.Event()
         self.session: CentralSession | None = None
-        self.mailbox = Mailbox(room=1000)
+        self._network = network
+        self.make_room(math.inf)
+
+    def make_room(self, room: float) -> None:
+        """Let so many news wait for the router."""
+        self._send_news, self.news = trio.open_memory_channel[ServerNews](room)
+
+    def limit(self, max_backlog_bytes: int) -> None:
+        self.terms = replace(self.terms, max_backlog_bytes=max_backlog_bytes)
 
     async def run(self) -> None:
         address = ServerAddress("ws://central/ws", token="t0ps3cr3t")  # noqa: S106 - a test's
-        async with open_websocket(address) as websocket:
+        async with (
+            self._network.open_websocket(address) as websocket,
+            trio.open_nursery() as nursery,
+        ):
             self.session = CentralSession(
                 websocket,
-                outbox=self.outbox,
-                status_wanted=self.status_wanted,
+                self.terms,
                 broker_id="broker_0001",
-                broker_name="Broker",
-                silence=SILENCE,
-                registered=self._take_registration,
+                send_news=self._send_news,
+                status_wanted=self.status_wanted,
                 tally=self.tally,
             )
-            await self.session.run()
+            await nursery.start(self.session.run)
+            self.accepted.set()
 
-    def _take_registration(self) -> None:
-        self.registrations += 1
-
-    async def mail(self) -> list[Mail]:
-        """Return the mail that has come for the router."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.outbox.forward, self.mailbox)
-            await wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        mails: list[Mail] = []
-        while True:
-            try:
-                mails.append(self.mailbox.receive_nowait())
-            except trio.WouldBlock:
-                return mails
+    async def heard(self) -> list[ServerNews]:
+        """Return the news that have come for the router."""
+        await wait_all_tasks_blocked()
+        news: list[ServerNews] = []
+        while self.news.statistics().current_buffer_used:
+            news.append(self.news.receive_nowait())
+        return news

@@ -1,6 +1,8 @@
 """Session after session: pauses, addresses, and what the router is told."""
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -8,15 +10,21 @@ import structlog
 import trio
 from structlog.typing import EventDict
 from trio.testing import wait_all_tasks_blocked
+from trio_websocket import WebSocketConnection
 
 from broker.central import CentralLink, ServerAddress
-from broker.central.session import CentralSession
 from broker.central.websocket import WebSocketError
-from broker.core.messages import BrokerRegistered, ServerAvailable, ServerLost, StatusUpdate
+from broker.core.messages import (
+    BrokerRegistered,
+    ServerAvailable,
+    ServerLost,
+    ServerNews,
+    StatusUpdate,
+)
 from broker.net.backoff import Backoff
-from broker.router.mailbox import Mail, Mailbox
 from broker.telemetry.tally import ServerTally
 from tests.central.peers import Attempt, Network, Server, start
+from tests.central.session_rig import TERMS
 from tests.lab.autojump import autojump
 
 TOKEN = "t0ps3cr3t"
@@ -27,29 +35,50 @@ CLOSING = 1.0
 
 
 class Rig:
-    """A link, its mailbox, and the lines it logs."""
+    """A link, what it tells the router, and the lines it logs.
+
+    Attributes:
+        ends: What becomes of the next sessions as soon as they are open.
+    """
 
     def __init__(
-        self, lines: list[EventDict], *, url: str = "ws://central/ws", follow: bool = False
+        self,
+        lines: list[EventDict],
+        network: Network,
+        *,
+        url: str = "ws://central/ws",
+        follow: bool = False,
     ) -> None:
         self.lines = lines
-        self.mailbox = Mailbox(room=1000)
+        self.ends: list[Exception | None] = []
+        self._network = network
+        self._send_news, self.news = trio.open_memory_channel[ServerNews](math.inf)
         self.link = CentralLink(
             ServerAddress(url, token=TOKEN, max_message_bytes=1000),
+            TERMS,
             broker_id="broker_0001",
-            broker_name="Broker",
-            silence=45,
             follow_advertised_url=follow,
             backoff=Backoff(initial=1, random=lambda: 1.0),
             tally=ServerTally(),
+            open_websocket=self._open_websocket,
         )
 
-    async def run(self) -> None:
-        await self.link.run(self.mailbox)
+    @asynccontextmanager
+    async def _open_websocket(self, address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
+        async with self._network.open_websocket(address) as websocket:
+            with trio.CancelScope() as scope:
+                if self.ends:
+                    scope.cancel()
+                yield websocket
+        if scope.cancelled_caught and (error := self.ends.pop(0)) is not None:
+            raise error
 
-    async def mail(self, count: int) -> list[Mail]:
+    async def run(self) -> None:
+        await self.link.run(self._send_news)
+
+    async def heard(self, count: int) -> list[ServerNews]:
         with trio.fail_after(1000):
-            return [await self.mailbox.receive() for _ in range(count)]
+            return [await self.news.receive() for _ in range(count)]
 
     def events(self, event: str) -> list[EventDict]:
         return [line for line in self.lines if line["event"] == event]
@@ -65,13 +94,13 @@ def lines() -> Any:
 
 
 @pytest.fixture
-def rig(lines: list[EventDict]) -> Rig:
-    return Rig(lines)
+def rig(lines: list[EventDict], network: Network) -> Rig:
+    return Rig(lines, network)
 
 
 @pytest.fixture
-def following(lines: list[EventDict]) -> Rig:
-    return Rig(lines, follow=True)
+def following(lines: list[EventDict], network: Network) -> Rig:
+    return Rig(lines, network, follow=True)
 
 
 async def seconds(wait: Callable[[], Awaitable[object]]) -> float:
@@ -96,7 +125,7 @@ async def test_while_nobody_listens_the_pauses_grow(
     assert len(network.connections) == 13
     assert {line["error"] for line in rig.events("server_lost")} == {"Connection refused"}
     with pytest.raises(trio.WouldBlock):  # there was no server to lose
-        rig.mailbox.receive_nowait()
+        rig.news.receive_nowait()
 
 
 @autojump
@@ -138,7 +167,7 @@ async def test_the_router_hears_all_of_it(
         await server.send("AGENT_STATUS_UPDATE", agents=[], is_full_update=True)
         await wait_all_tasks_blocked()
         await lose(server)
-        assert await rig.mail(3) == [
+        assert await rig.heard(3) == [
             BrokerRegistered(broker_id),
             StatusUpdate({}, is_full=True),
             ServerLost(),
@@ -181,57 +210,24 @@ ODD = [
 
 
 @autojump
-@pytest.mark.parametrize("error", ODD, ids=repr)
+@pytest.mark.parametrize("error", [*ODD, None], ids=repr)
 async def test_whatever_a_session_raises_the_link_survives(
-    error: Exception,
-    rig: Rig,
-    network: Network,
-    nursery: trio.Nursery,
-    monkeypatch: pytest.MonkeyPatch,
+    error: Exception | None, rig: Rig, network: Network, nursery: trio.Nursery
 ) -> None:
-    async def fail(_: CentralSession) -> None:
-        raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CentralSession, "run", fail)
-        attempt = start(nursery, rig.run)
-        await network.serve(nursery)
-        assert await rig.mail(1) == [ServerLost()]
+    rig.ends = [error]
+    attempt = start(nursery, rig.run)
+    await network.serve(nursery)
+    assert await rig.heard(1) == [ServerLost()]
     server = await network.serve(nursery)
     await server.register()
     assert not attempt.has_ended
     assert rig.pauses() == [1]
-
-
-@autojump
-async def test_a_session_that_ends_without_a_word_is_a_lost_one(
-    rig: Rig, network: Network, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def end(_: CentralSession) -> None:
-        await trio.lowlevel.checkpoint()
-
-    monkeypatch.setattr(CentralSession, "run", end)
-    start(nursery, rig.run)
-    await network.serve(nursery)
-    assert await rig.mail(1) == [ServerLost()]
-    await network.serve(nursery)
-    assert rig.pauses() == [1]
-    assert rig.events("server_lost")[0]["error"] == "the connection was lost"
-
-
-@autojump
-async def test_an_unexpected_error_is_logged_whole(
-    rig: Rig, network: Network, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(_: CentralSession) -> None:
-        raise ValueError("odd")
-
-    monkeypatch.setattr(CentralSession, "run", fail)
-    start(nursery, rig.run)
-    await network.serve(nursery)
-    await rig.mail(1)
-    [line] = rig.events("session_failed")
-    assert line["exc_info"]
+    lost_because = str(error or "the connection was lost")
+    assert [line["error"] for line in rig.events("server_lost")] == [lost_because]
+    is_expected = error is None or isinstance(error, WebSocketError)
+    assert [bool(line["exc_info"]) for line in rig.events("session_failed")] == [True] * (
+        not is_expected
+    )
 
 
 @autojump
@@ -331,7 +327,7 @@ async def test_the_token_does_not_leave_in_the_clear_because_a_message_says_so(
     url: str, lines: list[EventDict], network: Network, nursery: trio.Nursery
 ) -> None:
     network.failure = OSError("no route")
-    rig = Rig(lines, url=url, follow=True)
+    rig = Rig(lines, network, url=url, follow=True)
     rig.link.server_available(ELSEWHERE)
     start(nursery, rig.run)
     await trio.sleep(0.5)

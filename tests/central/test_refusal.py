@@ -15,12 +15,12 @@ from broker.central.websocket import (
     MessageTooBigError,
     RefusedError,
     WebSocketError,
-    open_websocket,
 )
+from broker.core.messages import ServerNews
 from broker.net.backoff import Backoff
-from broker.router.mailbox import Mailbox
 from broker.telemetry.tally import ServerTally
 from tests.central.peers import Attempt, Network, start
+from tests.central.session_rig import TERMS
 from tests.lab.autojump import autojump
 
 TOKEN = "t0ps3cr3t"
@@ -29,9 +29,11 @@ EQUIPPED = replace(ADDRESS, token=TOKEN, origin="https://chat.example", subproto
 SAID = "the server refused the WebSocket with HTTP status "
 
 
-def connecting(nursery: trio.Nursery, address: ServerAddress = ADDRESS) -> Attempt:
+def connecting(
+    network: Network, nursery: trio.Nursery, address: ServerAddress = ADDRESS
+) -> Attempt:
     async def connect() -> None:
-        async with open_websocket(address):
+        async with network.open_websocket(address):
             await trio.sleep_forever()
 
     return start(nursery, connect)
@@ -46,7 +48,7 @@ async def refused(
     within: float = 0.0,
 ) -> RefusedError:
     """Connect, be given an answer, and return the error."""
-    attempt = connecting(nursery, address)
+    attempt = connecting(network, nursery, address)
     stream = await network.accept()
     await stream.receive_some(10_000)
     for part in answer:
@@ -76,7 +78,7 @@ def handshake(request: bytes | bytearray, more: bytes = b"") -> bytes:
 
 
 async def headers_of(network: Network, nursery: trio.Nursery, address: ServerAddress) -> list[str]:
-    connecting(nursery, address)
+    connecting(network, nursery, address)
     request = await (await network.accept()).receive_some(10_000)
     return request.decode().split("\r\n")
 
@@ -103,7 +105,7 @@ async def test_the_handshake_carries_what_is_set(network: Network, nursery: trio
 async def test_a_server_may_choose_a_subprotocol_or_none(
     chosen: str | None, network: Network, nursery: trio.Nursery
 ) -> None:
-    attempt = connecting(nursery, EQUIPPED)
+    attempt = connecting(network, nursery, EQUIPPED)
     request = await network.request(nursery)
     assert request.proposed_subprotocols == ("v2", "v1")
     await request.accept(subprotocol=chosen)
@@ -248,7 +250,7 @@ async def test_an_answer_that_breaks_off(network: Network, nursery: trio.Nursery
 async def test_a_server_that_hangs_up_is_noticed_at_once(
     is_reset: bool, network: Network, nursery: trio.Nursery
 ) -> None:
-    attempt = connecting(nursery)
+    attempt = connecting(network, nursery)
     stream = await network.accept()
     await stream.receive_some(10_000)
     network.wires[0].is_reset = is_reset
@@ -279,7 +281,9 @@ async def test_what_comes_right_behind_an_opened_websocket_is_no_refusal(
     """However much it is; and a session that ends later ends for its own reason."""
 
     async def listen() -> None:
-        async with open_websocket(replace(ADDRESS, max_message_bytes=1_000_000)) as websocket:
+        async with network.open_websocket(
+            replace(ADDRESS, max_message_bytes=1_000_000)
+        ) as websocket:
             while True:
                 await websocket.get_message()
 
@@ -298,15 +302,15 @@ async def test_a_link_logs_the_refusal_and_what_to_do(
 ) -> None:
     link = CentralLink(
         EQUIPPED,
+        TERMS,
         broker_id="broker_0001",
-        broker_name="Broker",
-        silence=45,
         follow_advertised_url=False,
         backoff=Backoff(initial=1, random=lambda: 1.0),
         tally=ServerTally(),
+        open_websocket=network.open_websocket,
     )
     with structlog.testing.capture_logs() as lines:
-        nursery.start_soon(link.run, Mailbox())
+        nursery.start_soon(link.run, trio.open_memory_channel[ServerNews](0)[0])
         stream = await network.accept()
         await stream.receive_some(10_000)
         await stream.send_all(answer("401 No", f"{TOKEN} has expired".encode()))
@@ -322,7 +326,7 @@ async def test_a_link_logs_the_refusal_and_what_to_do(
 
 @autojump
 async def test_a_subprotocol_that_was_not_offered(network: Network, nursery: trio.Nursery) -> None:
-    attempt = connecting(nursery)
+    attempt = connecting(network, nursery)
     stream = await network.accept()
     request = await stream.receive_some(10_000)
     await stream.send_all(handshake(request, b"Sec-WebSocket-Protocol: v1.agents\r\n"))

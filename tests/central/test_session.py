@@ -1,7 +1,6 @@
 """What the broker says in a session, what it understands, and when it gives up."""
 
 import json
-from collections.abc import Generator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +11,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
-from broker.central.session import REGISTER_TIMEOUT, SEND_TIMEOUT, STATUS_REQUEST_INTERVAL
 from broker.central.websocket import WebSocketError
-from broker.core import codec, status_update
-from broker.core.messages import AgentStatus, BrokerRegistered, Fields, Rejected, StatusUpdate
-from broker.router.mailbox import Mailbox
-from tests.central.peers import Attempt, MemoryStream, Network, start
-from tests.central.session_rig import SILENCE, Rig
+from broker.concurrency.cooperation import let_others_run
+from broker.core.messages import AgentStatus, BrokerRegistered, StatusUpdate
+from tests.central.peers import Attempt, MemoryStream, Network, Server, start
+from tests.central.session_rig import TERMS, Rig
 from tests.lab.autojump import autojump
 
 CLOSING = 1.0
@@ -34,8 +31,29 @@ ALICE_ONLINE = StatusUpdate({"alice": AgentStatus("alice", "Alice", True, NOON)}
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(network: Network) -> Rig:
+    return Rig(network)
+
+
+@pytest.fixture
+def attempt(rig: Rig, nursery: trio.Nursery) -> Attempt:
+    """The session, which has begun."""
+    return start(nursery, rig.run)
+
+
+@pytest.fixture
+async def stranger(attempt: Attempt, network: Network, nursery: trio.Nursery) -> Server:
+    """The server of the session. It has accepted the WebSocket and read nothing."""
+    del attempt
+    return await network.serve(nursery)
+
+
+@pytest.fixture
+async def server(stranger: Server, rig: Rig) -> Server:
+    """The server of the session, with which the broker has registered."""
+    await stranger.register()
+    assert await rig.heard() == [BrokerRegistered("named")]
+    return stranger
 
 
 async def failure_of(attempt: Attempt, within: float = 0.0) -> str:
@@ -45,19 +63,17 @@ async def failure_of(attempt: Attempt, within: float = 0.0) -> str:
 
 
 @autojump
-async def test_registration(rig: Rig, network: Network, nursery: trio.Nursery) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    assert await server.receive() == {"message_type": "REGISTER_BROKER", "broker_name": "Broker"}
-    assert rig.session is not None
-    was_registered = rig.session.is_registered
-    await server.send("REGISTER_BROKER_RESPONSE", status="success", broker_id="named")
-    request = dict(await server.receive())
+async def test_registration(rig: Rig, stranger: Server, attempt: Attempt) -> None:
+    assert await stranger.receive() == {"message_type": "REGISTER_BROKER", "broker_name": "Broker"}
+    was_accepted = rig.accepted.is_set()
+    await stranger.send("REGISTER_BROKER_RESPONSE", status="success", broker_id="named")
+    request = dict(await stranger.receive())
     assert request.pop("timestamp")
     assert request == {"message_type": "REQUEST_AGENT_STATUS", "sender_id": "named"}
-    assert (was_registered, rig.session.is_registered) == (False, True)
+    assert (was_accepted, rig.accepted.is_set()) == (False, True)
+    assert rig.session is not None
     assert rig.session.broker_id == "named"
-    assert await rig.mail() == [BrokerRegistered("named")]
+    assert await rig.heard() == [BrokerRegistered("named")]
     attempt.scope.cancel()
     await attempt.end(CLOSING)
     assert attempt.scope.cancelled_caught
@@ -76,122 +92,77 @@ async def test_registration(rig: Rig, network: Network, nursery: trio.Nursery) -
     ],
 )
 async def test_registered_without_a_usable_id_it_keeps_its_own(
-    broker_id: object, rig: Rig, network: Network, nursery: trio.Nursery
+    broker_id: object, rig: Rig, stranger: Server
 ) -> None:
     """An id travels as AMQP's `app_id`, which takes 255 bytes: more would stop all publishing."""
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.receive()
-    await server.send("REGISTER_BROKER_RESPONSE", status="success", broker_id=broker_id)
-    assert (await server.receive())["sender_id"] == "broker_0001"
-    assert await rig.mail() == [BrokerRegistered("broker_0001")]
+    await stranger.receive()
+    await stranger.send("REGISTER_BROKER_RESPONSE", status="success", broker_id=broker_id)
+    assert (await stranger.receive())["sender_id"] == "broker_0001"
+    assert await rig.heard() == [BrokerRegistered("broker_0001")]
 
 
 @autojump
-async def test_the_longest_id(rig: Rig, network: Network, nursery: trio.Nursery) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register("€" * 85)
-    assert await rig.mail() == [BrokerRegistered("€" * 85)]
+async def test_the_longest_id(rig: Rig, stranger: Server) -> None:
+    await stranger.register("€" * 85)
+    assert await rig.heard() == [BrokerRegistered("€" * 85)]
 
 
 @autojump
 async def test_before_the_answer_updates_and_heartbeats_are_dealt_with(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    rig: Rig, stranger: Server
 ) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.receive()
-    await server.send("AGENT_STATUS_UPDATE", agents=[ALICE])
+    await stranger.receive()
+    await stranger.send("AGENT_STATUS_UPDATE", agents=[ALICE])
     for message_type in ("SERVER_HEARTBEAT", "PING"):
-        await server.send(message_type)
-        assert await server.receive() == {"message_type": "PONG", "broker_id": "broker_0001"}
-    assert await rig.mail() == [ALICE_ONLINE]
-    await server.send("REGISTER_BROKER_RESPONSE", status="success", broker_id="named")
-    assert (await server.receive())["message_type"] == "REQUEST_AGENT_STATUS"
-    assert await rig.mail() == [BrokerRegistered("named")]
+        await stranger.send(message_type)
+        assert await stranger.receive() == {"message_type": "PONG", "broker_id": "broker_0001"}
+    assert await rig.heard() == [ALICE_ONLINE]
+    await stranger.send("REGISTER_BROKER_RESPONSE", status="success", broker_id="named")
+    assert (await stranger.receive())["message_type"] == "REQUEST_AGENT_STATUS"
+    assert await rig.heard() == [BrokerRegistered("named")]
 
 
 @autojump
 @pytest.mark.parametrize("message_type", ["SERVER_HEARTBEAT", "PING"])
-async def test_a_pong_carries_the_assigned_id(
-    message_type: str, rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register("named")
-    await server.send(message_type)
-    assert await server.receive() == {"message_type": "PONG", "broker_id": "named"}
+async def test_a_pong_carries_the_assigned_id(message_type: str, stranger: Server) -> None:
+    await stranger.register("named")
+    await stranger.send(message_type)
+    assert await stranger.receive() == {"message_type": "PONG", "broker_id": "named"}
 
 
-async def test_a_large_update_delays_no_pong(
-    rig: Rig, network: Network, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decode = status_update.decoding_status_update
-    answered = False
-
-    def decode_late(fields: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
-        while not answered:
-            yield
-        return (yield from decode(fields))
-
-    monkeypatch.setattr(status_update, "decoding_status_update", decode_late)
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+@autojump
+async def test_a_large_update_delays_no_pong(rig: Rig, server: Server) -> None:
     agents = [{"agent_id": str(number), "is_online": True} for number in range(5000)]
     await server.send("AGENT_STATUS_UPDATE", agents=agents)
     await server.send("PING")
-    nursery.start_soon(rig.outbox.forward, rig.mailbox)
-    with trio.fail_after(10):
-        assert (await server.receive())["message_type"] == "PONG"
-        answered = True
-        _, update = await rig.mailbox.receive(), await rig.mailbox.receive()
+    sent_at = trio.current_time()
+    assert (await server.receive())["message_type"] == "PONG"
+    assert trio.current_time() == sent_at
+    update = await rig.news.receive()
+    assert trio.current_time() > sent_at, "it is decoded in slices, with pauses between them"
     assert isinstance(update, StatusUpdate)
     assert len(update.agents) == 5000
 
 
 @autojump
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize(("size", "pauses"), [(SMALL, 0), (LARGE, 2)])
 async def test_a_large_frame_lets_others_run_before_each_pass_over_it(
-    size: int,
-    rig: Rig,
-    network: Network,
-    nursery: trio.Nursery,
-    monkeypatch: pytest.MonkeyPatch,
+    size: int, pauses: int, rig: Rig, server: Server
 ) -> None:
-    times: list[float] = []
-    decode_frame = codec.decode_frame
-    decode = status_update.decoding_status_update
-
-    def parse(text: str | bytes) -> tuple[str, Fields] | Rejected:
-        times.append(trio.current_time())
-        return decode_frame(text)
-
-    def split(fields: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
-        times.append(trio.current_time())
-        return decode(fields)
-
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
-    monkeypatch.setattr(codec, "decode_frame", parse)
-    monkeypatch.setattr(status_update, "decoding_status_update", split)
+    started = trio.current_time()
+    await let_others_run()
+    pause = trio.current_time() - started
     sent_at = trio.current_time()
     await server.send("AGENT_STATUS_UPDATE", agents=[ALICE], padding="x" * size)
-    await trio.sleep(1)
-    parsed_at, split_at = times
-    if size == LARGE:
-        assert sent_at < parsed_at < split_at
-    else:
-        assert sent_at == parsed_at == split_at
+    assert await rig.news.receive() == ALICE_ONLINE
+    assert trio.current_time() - sent_at == pytest.approx(pauses * pause)
 
 
 @autojump
 async def test_a_busy_router_delays_no_pong(
     rig: Rig, network: Network, nursery: trio.Nursery
 ) -> None:
-    nursery.start_soon(rig.outbox.forward, Mailbox(room=1))
+    rig.make_room(0)
     start(nursery, rig.run)
     server = await network.serve(nursery)
     await server.register()
@@ -201,6 +172,11 @@ async def test_a_busy_router_delays_no_pong(
         await server.send("PING")
         assert (await server.receive())["message_type"] == "PONG"
     assert trio.current_time() == started
+    assert await rig.news.receive() == BrokerRegistered("named")
+    for number in range(200):
+        update = await rig.news.receive()
+        assert isinstance(update, StatusUpdate)
+        assert list(update.agents) == [str(number)]
 
 
 @autojump
@@ -223,72 +199,55 @@ async def test_a_refusal_ends_the_session(
     fields: dict[str, Any],
     text: str,
     rig: Rig,
-    network: Network,
-    nursery: trio.Nursery,
+    stranger: Server,
+    attempt: Attempt,
 ) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.receive()
-    await server.send(message_type, **fields)
+    await stranger.receive()
+    await stranger.send(message_type, **fields)
     failure = await failure_of(attempt)
     assert failure == f"the server refused the broker: {text}"
-    assert await rig.mail() == []
+    assert await rig.heard() == []
 
 
 @autojump
 async def test_a_refusal_is_the_reason_although_pings_follow(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    nursery: trio.Nursery, stranger: Server, attempt: Attempt
 ) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-
     async def ping() -> None:
         with suppress(ConnectionClosed):
-            await server.websocket.ping()
+            await stranger.websocket.ping()
 
-    await server.send("ERROR", text_payload="not today")
+    await stranger.send("ERROR", text_payload="not today")
     for _ in range(5):
         nursery.start_soon(ping)
     assert "not today" in await failure_of(attempt, CLOSING)
 
 
 @autojump
-async def test_a_registration_that_is_not_answered(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.receive()
-    await server.send("SERVER_HEARTBEAT")
-    assert "no answer to the registration" in await failure_of(attempt, REGISTER_TIMEOUT)
+async def test_a_registration_that_is_not_answered(stranger: Server, attempt: Attempt) -> None:
+    await stranger.receive()
+    await stranger.send("SERVER_HEARTBEAT")
+    assert "no answer to the registration" in await failure_of(attempt, TERMS.register_timeout)
 
 
 @autojump
 async def test_a_second_answer_that_refuses_ends_the_session(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    server: Server, attempt: Attempt
 ) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
     await server.send("REGISTER_BROKER_RESPONSE", status="error", message="on second thoughts")
     assert "on second thoughts" in await failure_of(attempt)
 
 
 @autojump
-async def test_a_status_is_requested_at_most_so_often(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_a_status_is_requested_at_most_so_often(rig: Rig, server: Server) -> None:
     requested = trio.current_time()
     for _ in range(3):
         for _ in range(3):
             rig.status_wanted.set()
         assert (await server.receive())["message_type"] == "REQUEST_AGENT_STATUS"
-        assert trio.current_time() - requested == pytest.approx(STATUS_REQUEST_INTERVAL)
+        assert trio.current_time() - requested == pytest.approx(TERMS.status_interval)
         requested = trio.current_time()
-    with trio.move_on_after(10 * STATUS_REQUEST_INTERVAL) as nothing_more:
+    with trio.move_on_after(10 * TERMS.status_interval) as nothing_more:
         await server.receive()
     assert nothing_more.cancelled_caught
     rig.status_wanted.set()
@@ -299,24 +258,19 @@ async def test_a_status_is_requested_at_most_so_often(
 
 @autojump
 async def test_a_status_wanted_before_the_session_needs_no_request_of_its_own(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    rig: Rig, stranger: Server
 ) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
     rig.status_wanted.set()
-    await server.register()
-    with trio.move_on_after(10 * STATUS_REQUEST_INTERVAL) as nothing_more:
-        await server.receive()
+    await stranger.register()
+    with trio.move_on_after(10 * TERMS.status_interval) as nothing_more:
+        await stranger.receive()
     assert nothing_more.cancelled_caught
 
 
 @autojump
 async def test_an_error_in_answer_to_a_request_is_nothing_to_speak_of(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    server: Server, attempt: Attempt
 ) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
     with structlog.testing.capture_logs() as lines:
         await server.send("ERROR", text_payload="unknown message type")
         await wait_all_tasks_blocked()
@@ -327,33 +281,25 @@ async def test_an_error_in_answer_to_a_request_is_nothing_to_speak_of(
 
 
 @autojump
-async def test_status_updates(rig: Rig, network: Network, nursery: trio.Nursery) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
-    await rig.mail()
+async def test_status_updates(rig: Rig, server: Server) -> None:
     await server.send("AGENT_STATUS_UPDATE", agents=[], is_full_update=True)
     await wait_all_tasks_blocked()
-    assert await rig.mail() == [StatusUpdate({}, is_full=True)]
+    assert await rig.heard() == [StatusUpdate({}, is_full=True)]
     await server.send("AGENT_STATUS_UPDATE", agents=[ALICE, {"agent_name": "no id"}, 5])
     await wait_all_tasks_blocked()
-    assert await rig.mail() == [StatusUpdate(ALICE_ONLINE.agents, skipped=2)]
+    assert await rig.heard() == [StatusUpdate(ALICE_ONLINE.agents, skipped=2)]
 
 
 @autojump
 async def test_an_update_that_is_none_is_ignored(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    rig: Rig, server: Server, attempt: Attempt
 ) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
-    await rig.mail()
     with structlog.testing.capture_logs() as lines:
         await server.send("AGENT_STATUS_UPDATE", agents={})
         await server.send("AGENT_STATUS_UPDATE")
         await wait_all_tasks_blocked()
     assert [line["event"] for line in lines] == ["status_update_ignored"] * 2
-    assert await rig.mail() == []
+    assert await rig.heard() == []
     assert not attempt.has_ended
 
 
@@ -372,11 +318,8 @@ async def test_an_update_that_is_none_is_ignored(
     ],
 )
 async def test_a_frame_that_cannot_be_read_is_ignored(
-    frame: str | bytes, reason: str, rig: Rig, network: Network, nursery: trio.Nursery
+    frame: str | bytes, reason: str, server: Server
 ) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
     with structlog.testing.capture_logs() as lines:
         await server.websocket.send_message(frame)
         await server.send("PING")
@@ -387,12 +330,7 @@ async def test_a_frame_that_cannot_be_read_is_ignored(
 
 
 @autojump
-async def test_a_flood_of_rubbish_does_not_flood_the_log(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_a_flood_of_rubbish_does_not_flood_the_log(server: Server) -> None:
     with structlog.testing.capture_logs() as lines:
         for number in range(300):
             await server.websocket.send_message(f"rubbish {number}")
@@ -403,12 +341,7 @@ async def test_a_flood_of_rubbish_does_not_flood_the_log(
 
 
 @autojump
-async def test_an_unknown_type_is_logged_once(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_an_unknown_type_is_logged_once(server: Server) -> None:
     with structlog.testing.capture_logs() as lines:
         for _ in range(3):
             await server.send("WEATHER", text_payload="s3cr3t")
@@ -420,60 +353,48 @@ async def test_an_unknown_type_is_logged_once(
 
 
 @autojump
-async def test_an_idle_server_that_answers_pings_is_alive(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
-    await trio.sleep(100 * SILENCE)
-    assert not attempt.has_ended
+async def test_an_idle_server_that_answers_pings_is_alive(server: Server) -> None:
+    await trio.sleep(100 * TERMS.silence)
+    await server.send("PING")
+    assert (await server.receive())["message_type"] == "PONG"
 
 
 @autojump
 async def test_a_server_that_talks_but_answers_no_ping_is_alive(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    rig: Rig, network: Network, attempt: Attempt
 ) -> None:
-    attempt = start(nursery, rig.run)
     stream = await registered_by_hand(network, rig)
     for _ in range(10):
-        await trio.sleep(0.9 * SILENCE)
+        await trio.sleep(0.9 * TERMS.silence)
         await stream.send_all(text_frame('{"message_type": "SERVER_HEARTBEAT"}'))
     assert not attempt.has_ended
-    assert "no frame for 45 s" in await failure_of(attempt, SILENCE + CLOSING)
+    assert "no frame for 45 s" in await failure_of(attempt, TERMS.silence + CLOSING)
 
 
 @autojump
 async def test_a_server_that_has_gone_silent_is_dead(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    rig: Rig, network: Network, attempt: Attempt
 ) -> None:
     """TCP stays open, but nobody reads and nobody answers: a connection that is half open."""
-    attempt = start(nursery, rig.run)
     await registered_by_hand(network, rig)
     started = trio.current_time()
-    assert "no frame for 45 s" in await failure_of(attempt, SILENCE + CLOSING)
-    assert trio.current_time() - started >= SILENCE
+    assert "no frame for 45 s" in await failure_of(attempt, TERMS.silence + CLOSING)
+    assert trio.current_time() - started >= TERMS.silence
 
 
 @autojump
 async def test_a_server_that_does_not_read(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    network: Network, server: Server, attempt: Attempt
 ) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
     network.wires[0].is_stuck = True
     await server.send("PING")
-    assert "did not leave within 10 s" in await failure_of(attempt, SEND_TIMEOUT + CLOSING)
+    assert "did not leave within 10 s" in await failure_of(attempt, TERMS.send_timeout + CLOSING)
 
 
 @autojump
 async def test_a_server_that_asks_much_and_reads_nothing(
-    rig: Rig, network: Network, nursery: trio.Nursery
+    network: Network, server: Server, attempt: Attempt
 ) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
     network.wires[0].is_stuck = True
     for _ in range(200):
         await server.send("PING")
@@ -481,27 +402,17 @@ async def test_a_server_that_asks_much_and_reads_nothing(
 
 
 @autojump
-@pytest.mark.parametrize("limit", [("_UNDECODED_UPDATES", 5), ("_UNDECODED_BYTES", 500)])
-async def test_a_server_that_sends_updates_faster_than_they_can_be_decoded(
-    limit: tuple[str, int],
-    rig: Rig,
-    network: Network,
-    nursery: trio.Nursery,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_server_that_sends_updates_faster_than_they_can_be_applied(
+    rig: Rig, network: Network, nursery: trio.Nursery
 ) -> None:
-    def never_decoded(_: Fields) -> Generator[None, None, StatusUpdate | Rejected]:
-        while True:
-            yield
-
-    monkeypatch.setattr(status_update, "decoding_status_update", never_decoded)
-    monkeypatch.setattr(f"broker.central.session.{limit[0]}", limit[1])
+    rig.make_room(0)
+    rig.limit(max_backlog_bytes=10_000)
     attempt = start(nursery, rig.run)
     server = await network.serve(nursery)
     await server.register()
-    for _ in range(2):
-        await server.send("AGENT_STATUS_UPDATE", agents=[ALICE])
+    await server.send("AGENT_STATUS_UPDATE", agents=[ALICE], padding="x" * 50_000)
     await trio.sleep(0.1)
-    assert not attempt.has_ended
+    assert not attempt.has_ended, "one may be larger than the limit"
     with suppress(ConnectionClosed):
         for _ in range(10):
             await server.send("AGENT_STATUS_UPDATE", agents=[ALICE])
@@ -510,25 +421,16 @@ async def test_a_server_that_sends_updates_faster_than_they_can_be_decoded(
 
 @autojump
 @pytest.mark.parametrize("code", [1000, 1011])
-async def test_the_server_closes(
-    code: int, rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_the_server_closes(code: int, server: Server, attempt: Attempt) -> None:
     await server.websocket.aclose(code)
     assert str(code) in await failure_of(attempt)
 
 
 @autojump
-async def test_the_token_is_in_no_log_line(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
+async def test_the_token_is_in_no_log_line(stranger: Server, attempt: Attempt) -> None:
     with structlog.testing.capture_logs() as lines:
-        attempt = start(nursery, rig.run)
-        server = await network.serve(nursery)
-        await server.register()
-        await server.websocket.aclose(1011)
+        await stranger.register()
+        await stranger.websocket.aclose(1011)
         failure = await failure_of(attempt)
     assert [line["event"] for line in lines] == ["registered"]
     assert "t0ps3cr3t" not in f"{lines} {failure}"
@@ -544,6 +446,5 @@ async def registered_by_hand(network: Network, rig: Rig) -> MemoryStream:
     answer = {"message_type": "REGISTER_BROKER_RESPONSE", "status": "success"}
     await stream.send_all(text_frame(json.dumps(answer)))
     await wait_all_tasks_blocked()
-    assert rig.session is not None
-    assert rig.session.is_registered
+    assert rig.accepted.is_set()
     return stream

@@ -21,8 +21,8 @@ BOB_ONLINE = {"bob": AgentStatus("bob", "Bob", is_online=True)}
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(network: Network) -> Rig:
+    return Rig(network)
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ async def server(rig: Rig, network: Network, nursery: trio.Nursery) -> Server:
     start(nursery, rig.run)
     server = await network.serve(nursery)
     await server.register()
-    await rig.mail()
+    await rig.heard()
     return server
 
 
 async def updates(rig: Rig) -> list[StatusUpdate]:
     await wait_all_tasks_blocked()
-    return [mail for mail in await rig.mail() if isinstance(mail, StatusUpdate)]
+    return [mail for mail in await rig.heard() if isinstance(mail, StatusUpdate)]
 
 
 async def updated(rig: Rig, server: Server, *agents: Any, full: object = True) -> StatusUpdate:
@@ -75,7 +75,7 @@ async def test_binary_frames_are_read_like_text(
     await send("SERVER_HEARTBEAT")
     assert await server.receive() == {"message_type": "PONG", "broker_id": "näme"}
     await wait_all_tasks_blocked()
-    assert await rig.mail() == [
+    assert await rig.heard() == [
         BrokerRegistered("näme"),
         StatusUpdate(BOB_ONLINE, is_full=True),
     ]

@@ -39,6 +39,7 @@ NOT_UTF8_FRAME = b"\x81\x02\xff\xfe"
 
 
 def listening(
+    network: Network,
     nursery: trio.Nursery,
     address: ServerAddress = ADDRESS,
     received: list[str | bytes] | None = None,
@@ -46,7 +47,7 @@ def listening(
     """Open a WebSocket, and listen until it ends."""
 
     async def listen() -> None:
-        async with open_websocket(address) as websocket:
+        async with network.open_websocket(address) as websocket:
             while True:
                 message = await websocket.get_message()
                 if received is not None:
@@ -68,7 +69,7 @@ async def test_messages_in_both_directions(network: Network, nursery: trio.Nurse
     received: list[str | bytes] = []
 
     async def talk() -> None:
-        async with open_websocket(ADDRESS) as websocket:
+        async with network.open_websocket(ADDRESS) as websocket:
             await websocket.send_message("hello")
             received.append(await websocket.get_message())
 
@@ -108,7 +109,7 @@ async def test_the_request(
     network: Network,
     nursery: trio.Nursery,
 ) -> None:
-    listening(nursery, ServerAddress(url, token=token))
+    listening(network, nursery, ServerAddress(url, token=token))
     request = await (await network.accept()).receive_some(10_000)
     line, *headers = request.decode().split("\r\n")
     assert network.connections == [connection]
@@ -136,13 +137,13 @@ async def test_nobody_listens(
     failure: OSError, text: str, network: Network, nursery: trio.Nursery
 ) -> None:
     network.failure = failure
-    assert text in await failure_of(listening(nursery))
+    assert text in await failure_of(listening(network, nursery))
 
 
 @autojump
 async def test_connecting_takes_too_long(network: Network, nursery: trio.Nursery) -> None:
     network.delay = 1000
-    assert "no answer within 10 s" in await failure_of(listening(nursery), CONNECT_TIMEOUT)
+    assert "no answer within 10 s" in await failure_of(listening(network, nursery), CONNECT_TIMEOUT)
 
 
 @autojump
@@ -152,7 +153,7 @@ async def test_a_peer_that_never_answers(
 ) -> None:
     """TCP, TLS and handshake share one deadline."""
     network.delay = 0.6 * CONNECT_TIMEOUT
-    attempt = listening(nursery, address)
+    attempt = listening(network, nursery, address)
     stream = await network.accept()
     failure = await failure_of(attempt, 0.4 * CONNECT_TIMEOUT)
     assert "no answer within 10 s" in failure
@@ -163,7 +164,7 @@ async def test_a_peer_that_never_answers(
 async def test_a_peer_that_hangs_up_in_the_handshake(
     network: Network, nursery: trio.Nursery
 ) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     stream = await network.accept()
     await stream.receive_some(10_000)
     await stream.aclose()
@@ -184,7 +185,7 @@ async def test_a_peer_that_hangs_up_in_the_handshake(
 async def test_garbage_instead_of_a_handshake(
     garbage: bytes, network: Network, nursery: trio.Nursery
 ) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     stream = await network.accept()
     await stream.send_all(garbage)
     await failure_of(attempt, CONNECT_TIMEOUT)
@@ -197,7 +198,7 @@ async def test_garbage_instead_of_a_handshake(
 async def test_a_server_that_refuses(
     status: int, body: bytes | None, network: Network, nursery: trio.Nursery
 ) -> None:
-    attempt = listening(nursery, ServerAddress("ws://central", token=TOKEN))
+    attempt = listening(network, nursery, ServerAddress("ws://central", token=TOKEN))
     request = await network.request(nursery)
     await request.reject(status, body=body)
     failure = await failure_of(attempt)
@@ -208,7 +209,7 @@ async def test_a_server_that_refuses(
 @autojump
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 4000])
 async def test_the_peer_closes(code: int, network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     server = await network.serve(nursery)
     await server.websocket.aclose(code, "because")
     failure = await failure_of(attempt)
@@ -218,7 +219,7 @@ async def test_the_peer_closes(code: int, network: Network, nursery: trio.Nurser
 
 @autojump
 async def test_the_peer_closes_without_a_reason(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     server = await network.serve(nursery)
     await server.websocket.aclose(1001)
     assert (await failure_of(attempt)).endswith("1001")
@@ -226,7 +227,7 @@ async def test_the_peer_closes_without_a_reason(network: Network, nursery: trio.
 
 @autojump
 async def test_the_peer_closes_but_keeps_tcp_open(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     stream = await network.serve_by_hand()
     await stream.send_all(CLOSE_FRAME)
     assert "1000" in await failure_of(attempt, CLOSING)
@@ -238,7 +239,7 @@ async def test_what_came_before_the_close_is_received(
     network: Network, nursery: trio.Nursery
 ) -> None:
     received: list[str | bytes] = []
-    attempt = listening(nursery, received=received)
+    attempt = listening(network, nursery, received=received)
     server = await network.serve(nursery)
     await server.send_text("last words")
     await server.websocket.aclose()
@@ -248,7 +249,7 @@ async def test_what_came_before_the_close_is_received(
 
 @autojump
 async def test_a_message_above_the_limit(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     server = await network.serve(nursery)
     await server.send_text("x" * (LIMIT + 1))
     assert "BROKER_WEBSOCKET_MAX_BYTES" in await failure_of(attempt, CLOSING)
@@ -260,7 +261,7 @@ async def test_a_message_above_the_limit(network: Network, nursery: trio.Nursery
 
 @autojump
 async def test_text_that_is_not_utf8(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     stream = await network.serve_by_hand()
     await stream.send_all(NOT_UTF8_FRAME)
     await failure_of(attempt, CLOSING)
@@ -269,7 +270,7 @@ async def test_text_that_is_not_utf8(network: Network, nursery: trio.Nursery) ->
 
 @autojump
 async def test_the_peer_hangs_up(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     server = await network.serve(nursery)
     await server.stream.aclose()
     await failure_of(attempt)
@@ -277,7 +278,7 @@ async def test_the_peer_hangs_up(network: Network, nursery: trio.Nursery) -> Non
 
 @autojump
 async def test_the_connection_is_reset(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(nursery)
+    attempt = listening(network, nursery)
     server = await network.serve(nursery)
     network.wires[0].is_reset = True
     await server.stream.aclose()
@@ -288,12 +289,13 @@ async def test_the_connection_is_reset(network: Network, nursery: trio.Nursery) 
 class Visit:
     """Somebody who opens a WebSocket, and leaves the block when told to."""
 
+    network: Network
     opened: trio.Event = field(default_factory=trio.Event)
     leave: trio.Event = field(default_factory=trio.Event)
     error: BaseException | None = None
 
     async def __call__(self) -> None:
-        async with open_websocket(ADDRESS):
+        async with self.network.open_websocket(ADDRESS):
             self.opened.set()
             await self.leave.wait()
             if self.error is not None:
@@ -304,7 +306,7 @@ class Visit:
 async def test_a_peer_that_does_not_answer_the_close(
     network: Network, nursery: trio.Nursery
 ) -> None:
-    visit = Visit()
+    visit = Visit(network)
     attempt = start(nursery, visit)
     stream = await network.serve_by_hand()
     await visit.opened.wait()
@@ -315,7 +317,7 @@ async def test_a_peer_that_does_not_answer_the_close(
 
 @autojump
 async def test_a_peer_that_does_not_read_the_close(network: Network, nursery: trio.Nursery) -> None:
-    visit = Visit()
+    visit = Visit(network)
     attempt = start(nursery, visit)
     server = await network.serve(nursery)
     await visit.opened.wait()
@@ -331,7 +333,7 @@ async def test_a_ping_while_closing_is_no_silent_end(
     network: Network, nursery: trio.Nursery
 ) -> None:
     """trio-websocket cannot answer it; its reader fails, and must not take the caller along."""
-    visit = Visit()
+    visit = Visit(network)
     attempt = start(nursery, visit)
     stream = await network.serve_by_hand()
     await visit.opened.wait()
@@ -349,7 +351,7 @@ async def test_a_ping_while_closing_is_no_silent_end(
 async def test_cancelled_it_closes_in_time(
     answer: bytes, network: Network, nursery: trio.Nursery
 ) -> None:
-    visit = Visit()
+    visit = Visit(network)
     attempt = start(nursery, visit)
     stream = await network.serve_by_hand()
     await visit.opened.wait()
@@ -366,7 +368,7 @@ async def test_cancelled_it_closes_in_time(
 async def test_cancelled_it_still_hears_the_answer_to_its_close(
     network: Network, nursery: trio.Nursery
 ) -> None:
-    visit = Visit()
+    visit = Visit(network)
     attempt = start(nursery, visit)
     server = await network.serve(nursery)
     await visit.opened.wait()
@@ -382,7 +384,7 @@ async def test_cancelled_it_still_hears_the_answer_to_its_close(
 async def test_an_error_of_the_block_is_not_swallowed(
     error: Exception, network: Network, nursery: trio.Nursery
 ) -> None:
-    visit = Visit(error=error)
+    visit = Visit(network, error=error)
     visit.leave.set()
     attempt = start(nursery, visit)
     server = await network.serve(nursery)
@@ -396,7 +398,7 @@ async def test_an_error_of_the_block_is_not_swallowed(
 async def test_the_error_of_the_block_is_the_one_to_hear_of(
     network: Network, nursery: trio.Nursery
 ) -> None:
-    visit = Visit(error=WebSocketError("refused"))
+    visit = Visit(network, error=WebSocketError("refused"))
     visit.leave.set()
     attempt = start(nursery, visit)
     await network.serve(nursery)
@@ -408,7 +410,7 @@ async def test_the_error_of_the_block_is_the_one_to_hear_of(
 async def test_cancelled_in_the_handshake_it_hangs_up(
     address: ServerAddress, network: Network, nursery: trio.Nursery
 ) -> None:
-    attempt = listening(nursery, address)
+    attempt = listening(network, nursery, address)
     stream = await network.accept()
     await wait_all_tasks_blocked()
     attempt.scope.cancel()
@@ -419,15 +421,18 @@ async def test_cancelled_in_the_handshake_it_hangs_up(
 
 @autojump
 async def test_cancelled_in_the_moment_of_connecting_it_hangs_up(
-    network: Network, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    network: Network, nursery: trio.Nursery
 ) -> None:
     async def connect_and_cancel(host: str, port: int) -> trio.abc.Stream:
         stream = await network.open_tcp_stream(host, port)
         attempt.scope.cancel()
         return stream
 
-    monkeypatch.setattr(trio, "open_tcp_stream", connect_and_cancel)
-    attempt = listening(nursery)
+    async def visit() -> None:
+        async with open_websocket(ADDRESS, connect=connect_and_cancel):
+            pytest.fail("it cannot have been opened")
+
+    attempt = start(nursery, visit)
     stream = await network.accept()
     with trio.move_on_after(CLOSING):
         await attempt.end()
@@ -457,7 +462,7 @@ def secured(stream: MemoryStream, authority: trustme.CA) -> trio.SSLStream[Memor
 async def test_wss(
     network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    attempt = listening(nursery, trusting(authority, tmp_path))
+    attempt = listening(network, nursery, trusting(authority, tmp_path))
     stream = secured(await network.accept(), authority)
     request = await trio_websocket.wrap_server_stream(nursery, stream)
     assert network.connections == [("central", 443)]
@@ -475,7 +480,7 @@ async def test_wss_with_a_certificate_that_cannot_be_trusted(
     address = trusting(trustme.CA() if how == "another authority" else authority, tmp_path)
     if how == "another name":
         address = replace(address, url="wss://else/ws")
-    attempt = listening(nursery, address)
+    attempt = listening(network, nursery, address)
     stream = secured(await network.accept(), authority)
     # TLS 1.3: the server is through with its part before it hears of the refusal.
     with suppress(trio.BrokenResourceError):
@@ -490,7 +495,7 @@ async def test_wss_with_a_certificate_that_cannot_be_trusted(
 async def test_wss_with_a_peer_that_does_not_speak_tls(
     answer: bytes, network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    attempt = listening(nursery, trusting(authority, tmp_path))
+    attempt = listening(network, nursery, trusting(authority, tmp_path))
     stream = await network.accept()
     await stream.receive_some(10_000)
     await stream.send_all(answer)
@@ -511,7 +516,7 @@ async def test_wss_by_a_name_with_the_dot_of_the_root(
     network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
 ) -> None:
     address = replace(trusting(authority, tmp_path), url="wss://central./ws")
-    listening(nursery, address)
+    listening(network, nursery, address)
     stream = secured(await network.accept(), authority)
     request = await stream.receive_some(10_000)
     assert network.connections == [("central.", 443)]
@@ -527,7 +532,7 @@ async def test_the_token_is_read_again_for_each_connection(
     address = replace(ADDRESS, token=TOKEN, token_file=secret_file)
     for token in ("first", "second"):
         file.write_text(f"{token}\n")
-        listening(nursery, address)
+        listening(network, nursery, address)
         request = await (await network.accept()).receive_some(10_000)
         assert f"Authorization: Bearer {token}\r\n".encode() in request
 
@@ -548,7 +553,7 @@ async def test_a_token_that_cannot_be_read_leaves_nothing_on_the_wire(
     if content is not None:
         file.write_bytes(content)
     address = replace(ADDRESS, token_file=SecretFile("TOKEN", str(file), values.bearer_token))
-    failure = await failure_of(listening(nursery, address))
+    failure = await failure_of(listening(network, nursery, address))
     assert failure.startswith(text)
     assert TOKEN not in failure
     assert network.connections == []

@@ -31,8 +31,7 @@ import broker.central.websocket
 from broker.amqp import Rabbit
 from broker.amqp.admin import probe as probing
 from broker.amqp.connection import Connection
-from broker.central import ServerAddress
-from broker.central import session as central_session
+from broker.central import ServerAddress, SessionTerms
 from broker.cli import fetch as fetching
 from broker.cli.check import run_checks
 from broker.cli.checks import reach as reaching
@@ -471,9 +470,12 @@ class TestRabbitmq:
         assert "rabbitmq-diagnostics alarms" in item.advice
 
 
-async def check(address: ServerAddress, *, register: bool = True) -> list[Item]:
+async def check(
+    address: ServerAddress, *, register: bool = True, register_timeout: float = 10.0
+) -> list[Item]:
+    terms = SessionTerms(NAME, silence=45.0, register_timeout=register_timeout)
     with trio.fail_after(PATIENCE):
-        return await check_server(address, name=NAME, silence=45.0, register=register)
+        return await check_server(address, terms, register=register)
 
 
 def silent(_: CentralServer, __: object) -> list[dict[str, object]]:
@@ -641,13 +643,10 @@ class TestServer:
             (silent, "no answer to the registration in 0.2 s"),
         ],
     )
-    async def test_a_refused_registration(
-        self, answer: Answer, found: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        if answer is silent:
-            monkeypatch.setattr(central_session, "REGISTER_TIMEOUT", 0.2)
+    async def test_a_refused_registration(self, answer: Answer, found: str) -> None:
+        timeout = 0.2 if answer is silent else PATIENCE
         async with open_central_server(answer=answer) as server:
-            item = broken(await check(ServerAddress(server.url)))
+            item = broken(await check(ServerAddress(server.url), register_timeout=timeout))
         assert (item.name, item.found) == ("registration", found)
         assert item.advice == "see the server's log"
 
@@ -774,7 +773,7 @@ class TestAll:
         reach, tls_trial, farewell = reaching.REACH_TIMEOUT, 3, 2
         rabbitmq = reach + probing.PROBE_TIMEOUT + tls_trial + farewell
         opening = broker.central.websocket.CONNECT_TIMEOUT
-        server = reach + opening + central_session.REGISTER_TIMEOUT + farewell
+        server = reach + opening + SessionTerms(NAME, silence=45.0).register_timeout + farewell
         assert max(rabbitmq, server) <= 30
 
 

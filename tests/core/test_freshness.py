@@ -44,6 +44,7 @@ def test_stale_when_the_server_is_gone_for_long(freshness: RegistryFreshness) ->
     assert freshness.expires_at() == 1060
     assert freshness.is_fresh(1059.9)
     assert not freshness.is_fresh(1060)
+    assert freshness.expires_at() == math.inf, "it is stale already"
 
 
 def test_a_second_loss_prolongs_nothing(freshness: RegistryFreshness) -> None:

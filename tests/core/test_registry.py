@@ -278,32 +278,6 @@ def test_an_agent_that_joins_while_others_leave_stays() -> None:
 
 
 @given(
-    known=st.lists(AGENT_IDS, unique=True, max_size=4),
-    updates=st.lists(status_updates(), max_size=4),
-)
-def test_merged_updates_have_the_effect_of_one_after_the_other(
-    known: list[str], updates: list[StatusUpdate]
-) -> None:
-    one_by_one = registry_with(*known)
-    merged = registry_with(*known)
-    whole = StatusUpdate({})
-    for update in updates:
-        one_by_one.apply(update)
-        whole = whole.followed_by(update)
-    merged.apply(whole)
-
-    expected = {agent.agent_id: Believed.of(agent) for agent in one_by_one}
-    actual = {agent.agent_id: Believed.of(agent) for agent in merged}
-    assert whole.skipped == sum(update.skipped for update in updates)
-    assert online_part(actual) == online_part(expected)
-    assert whole.agents.keys() <= actual.keys()
-    assert all(actual[agent_id] == expected[agent_id] for agent_id in whole.agents)
-    if not whole.is_full:
-        # A full update lets go of agents that only updates before it named.
-        assert actual == expected
-
-
-@given(
     updates=st.lists(status_updates() | AGENT_IDS, max_size=30),
     max_agents=st.integers(3, 5),
 )

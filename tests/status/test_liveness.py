@@ -10,7 +10,7 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.amqp import Rabbit
-from broker.router.mailbox import Mailbox, SignOfLife
+from broker.router.mailbox import Mailbox
 from broker.status import liveness as module
 from broker.status.liveness import liveness
 from broker.status.model import Check
@@ -19,13 +19,12 @@ from broker.status.vitals import Vitals
 
 @asynccontextmanager
 async def router(*, answers: bool) -> AsyncIterator[Mailbox]:
-    mailbox = Mailbox()
+    mailbox = Mailbox([])
 
     async def run() -> None:
-        while True:
-            mail = await mailbox.receive()
-            assert isinstance(mail, SignOfLife)
-            mail.given()
+        async for sign in mailbox.chat:
+            assert isinstance(sign, trio.Event)
+            sign.set()
 
     async with trio.open_nursery() as nursery:
         if answers:

@@ -1,13 +1,15 @@
 """The link to the central server: session after session, with pauses between them."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import structlog
 import trio
+from trio_websocket import WebSocketConnection
 
-from broker.central.outbox import Outbox
-from broker.central.session import CentralSession
+from broker.central.session import CentralSession, SessionTerms
 from broker.central.websocket import (
     MessageTooBigError,
     ServerAddress,
@@ -15,9 +17,8 @@ from broker.central.websocket import (
     open_websocket,
 )
 from broker.concurrency.wakeup import Wakeup
-from broker.core.messages import ServerAvailable, ServerLost
+from broker.core.messages import ServerAvailable, ServerLost, ServerNews
 from broker.net.backoff import Backoff
-from broker.router.mailbox import Mailbox
 from broker.telemetry.connectivity import Connectivity
 from broker.telemetry.tally import ServerTally
 
@@ -35,34 +36,35 @@ class CentralLink:
 
     Args:
         address: The server.
+        terms: Names and limits of each session.
         broker_id: What the broker calls itself until the server names it.
-        broker_name: The name it registers with.
-        silence: Seconds without any frame after which a session counts as dead.
         follow_advertised_url: Whether to connect where a server says it is.
         backoff: The pauses between sessions.
         tally: Counts what the server sends in vain.
+        open_websocket: Opens a WebSocket for the length of a context.
     """
 
     def __init__(
         self,
         address: ServerAddress,
+        terms: SessionTerms,
         *,
         broker_id: str,
-        broker_name: str,
-        silence: float,
         follow_advertised_url: bool,
         backoff: Backoff,
         tally: ServerTally,
+        open_websocket: Callable[
+            [ServerAddress], AbstractAsyncContextManager[WebSocketConnection]
+        ] = open_websocket,
     ) -> None:
         self._configured = self._address = address
+        self._terms = terms
         self._broker_id = broker_id
-        self._broker_name = broker_name
-        self._silence = silence
         self._follow_advertised_url = follow_advertised_url
         self._backoff = backoff
         self._tally = tally
+        self._open_websocket = open_websocket
         self.connectivity = Connectivity(_without_secrets(address.url))
-        self._outbox = Outbox()
         self._status_wanted = Wakeup()
         self._server_available = Wakeup()
 
@@ -98,30 +100,28 @@ class CentralLink:
         else:
             self._address = replace(self._configured, url=url)
 
-    async def run(self, mailbox: Mailbox) -> None:
+    async def run(self, send_news: trio.MemorySendChannel[ServerNews]) -> None:
         """Keep a session until cancelled. On cancellation it is closed within a second.
 
         Args:
-            mailbox: The router's.
+            send_news: Takes what the router must know, and makes each session wait for the router.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._outbox.forward, mailbox)
-            while True:
-                started = trio.current_time()
-                error = await self._live()
-                self.connectivity.lost(str(error))
-                pause = self._pause(error, trio.current_time() - started)
-                advice = getattr(error, "advice", None)
-                _log.warning(
-                    "server_lost",
-                    error=str(error),
-                    **({} if advice is None else {"advice": advice}),
-                    retry_in_seconds=round(pause, 1),
-                )
-                self._server_available.clear()
-                with trio.move_on_after(pause):
-                    await self._server_available.wait()
-                    await trio.sleep_until(started + _LEAST_INTERVAL)
+        while True:
+            started = trio.current_time()
+            error = await self._live(send_news)
+            self.connectivity.lost(str(error))
+            pause = self._pause(error, trio.current_time() - started)
+            advice = getattr(error, "advice", None)
+            _log.warning(
+                "server_lost",
+                error=str(error),
+                **({} if advice is None else {"advice": advice}),
+                retry_in_seconds=round(pause, 1),
+            )
+            self._server_available.clear()
+            with trio.move_on_after(pause):
+                await self._server_available.wait()
+                await trio.sleep_until(started + _LEAST_INTERVAL)
 
     def _pause(self, error: Exception, lifetime: float) -> float:
         if isinstance(error, MessageTooBigError):
@@ -129,39 +129,41 @@ class CentralLink:
             return self._backoff.longest()
         return self._backoff.after(lifetime)
 
-    async def _live(self) -> Exception:
+    async def _live(self, send_news: trio.MemorySendChannel[ServerNews]) -> Exception:
+        """Live through one session, and return why it ended."""
         address = self._address
         session: CentralSession | None = None
+        is_accepted = False
+        error: Exception = WebSocketError("the connection was lost")
         try:
             shown_url = _without_secrets(address.url)
             self.connectivity.connecting(shown_url)
             _log.debug("server_connecting", url=shown_url)
-            async with open_websocket(address) as websocket:
+            async with self._open_websocket(address) as websocket, trio.open_nursery() as nursery:
                 session = CentralSession(
                     websocket,
-                    outbox=self._outbox,
-                    status_wanted=self._status_wanted,
+                    self._terms,
                     broker_id=self._broker_id,
-                    broker_name=self._broker_name,
-                    silence=self._silence,
-                    registered=self.connectivity.connected,
+                    send_news=send_news,
+                    status_wanted=self._status_wanted,
                     tally=self._tally,
                 )
-                await session.run()
-        except WebSocketError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - it ends the session, never the service
+                await nursery.start(session.run)
+                is_accepted = True
+                self.connectivity.connected()
+        except WebSocketError as lost:
+            error = lost
+        except Exception as failure:  # noqa: BLE001 - it ends the session, never the service
             _log.exception("session_failed")
-            return error
-        finally:
-            if session is not None:
-                self._broker_id = session.broker_id
-                self._outbox.put(ServerLost())
-            is_accepted = session is not None and session.is_registered
-            if not is_accepted and self._address is address:
-                # No server of ours at an advertised address: back to the one that was configured.
-                self._address = self._configured
-        return WebSocketError("the connection was lost")
+            error = failure
+        if session is not None:
+            self._broker_id = session.broker_id
+            # After all that the session said: none of its tasks is left.
+            await send_news.send(ServerLost())
+        if not is_accepted and self._address is address:
+            # No server of ours at an advertised address: back to the one that was configured.
+            self._address = self._configured
+        return error
 
 
 def _is_websocket_url(url: str) -> bool:
@@ -173,7 +175,7 @@ def _is_websocket_url(url: str) -> bool:
 
 
 def _without_secrets(url: str) -> str:
-    """Return a URL up to its path: a query may hold a ticket, and a login is none of the log's."""
+    """Strip credentials and the query, which may hold a ticket, before logging."""
     try:
         parts = urlsplit(url)
     except ValueError:

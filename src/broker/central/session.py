@@ -1,31 +1,27 @@
-"""One session with the central server: register, listen, answer."""
+"""One session with the central server: register, listen, answer.
 
-from collections.abc import Callable
+Three tasks pass on what is heard: the listener answers and never waits, the backlog holds what it
+has heard, and the task that decodes waits until the router takes what it decoded.
+"""
+
+from dataclasses import dataclass
 
 import structlog
 import trio
 from trio_websocket import WebSocketConnection
 
-from broker.central.outbox import Outbox
+from broker.central.backlog import Backlog
 from broker.central.websocket import WebSocketError
 from broker.concurrency.cooperation import let_others_run
 from broker.concurrency.wakeup import Wakeup
-from broker.core import codec, status_update
+from broker.core import codec
 from broker.core.agent_ids import is_agent_id
-from broker.core.messages import BrokerRegistered, Fields, Rejected, StatusUpdate
+from broker.core.messages import BrokerRegistered, Fields, Rejected, ServerNews, StatusUpdate
+from broker.core.status_update import decoding_status_update
 from broker.telemetry.tally import ServerTally
 
-REGISTER_TIMEOUT = 10.0
-"""Seconds that the server has to answer the registration."""
-SEND_TIMEOUT = 10.0
-"""Seconds that a message may take to leave."""
-STATUS_REQUEST_INTERVAL = 5.0
-"""Seconds between two requests for a status update."""
 _UNSENT_MESSAGES = 100
 """A server that lets this many answers pile up does not read."""
-_UNDECODED_UPDATES = 1000
-_UNDECODED_BYTES = 1 << 28
-"""Of all updates behind the one that is being decoded."""
 _LARGE = 1 << 20
 """Bytes; what takes one pass over so many holds up everything else for a millisecond."""
 _MOST_REPORTED = 100
@@ -39,54 +35,69 @@ _MAX_ID_BYTES = 255
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class SessionTerms:
+    """What all sessions of a broker have in common. Times are in seconds.
+
+    Attributes:
+        broker_name: The name it registers with.
+        silence: Time without any frame after which the session counts as dead.
+        register_timeout: Time that the server has to answer the registration.
+        send_timeout: Time that a message may take to leave.
+        status_interval: Time between two requests for a status update.
+        max_backlog_bytes: Of the updates that wait to be decoded.
+    """
+
+    broker_name: str
+    silence: float
+    register_timeout: float = 10.0
+    send_timeout: float = 10.0
+    status_interval: float = 5.0
+    max_backlog_bytes: int = 1 << 28
+
+
 class CentralSession:
     """A session on an open WebSocket.
 
+    Attributes:
+        broker_id: What the broker calls itself: the id it was given, until the server names it.
+
     Args:
         websocket: The open WebSocket.
-        outbox: Takes what the router must know.
+        terms: Names and limits.
+        broker_id: See above.
+        send_news: Takes what the router must know, and makes the session wait for the router.
         status_wanted: Set when the registry lacks an agent.
-        broker_id: What the broker calls itself until the server names it.
-        broker_name: The name it registers with.
-        silence: Seconds without any frame after which the session counts as dead.
-        registered: Called when the server has accepted the broker.
         tally: Counts what the server sends in vain.
     """
 
     def __init__(
         self,
         websocket: WebSocketConnection,
+        terms: SessionTerms,
         *,
-        outbox: Outbox,
-        status_wanted: Wakeup,
         broker_id: str,
-        broker_name: str,
-        silence: float,
-        registered: Callable[[], None],
+        send_news: trio.MemorySendChannel[ServerNews],
+        status_wanted: Wakeup,
         tally: ServerTally,
     ) -> None:
         self._websocket = websocket
-        self._outbox = outbox
+        self._terms = terms
+        self._send_news = send_news
         self._status_wanted = status_wanted
-        self._broker_name = broker_name
-        self._silence = silence
-        self._tell_registered = registered
         self._tally = tally
         self._send, self._unsent = trio.open_memory_channel[str](_UNSENT_MESSAGES)
-        self._updates, self._undecoded = trio.open_memory_channel[Fields](_UNDECODED_UPDATES)
-        self._undecoded_bytes = 0
+        self._backlog = Backlog[BrokerRegistered | Fields](terms.max_backlog_bytes)
         self._registered = trio.Event()
         self._last_frame = trio.current_time()
         self._reported: set[str] = set()
         self.broker_id = broker_id
 
-    @property
-    def is_registered(self) -> bool:
-        """Whether the server has accepted the broker."""
-        return self._registered.is_set()
-
-    async def run(self) -> None:
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Register, listen and answer, until cancelled or until the session is lost.
+
+        Args:
+            task_status: Started once the server has accepted the broker.
 
         Raises:
             WebSocketError: Lost, refused or silent; possibly inside of an exception group.
@@ -95,14 +106,16 @@ class CentralSession:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             nursery.start_soon(self._listen)
-            nursery.start_soon(self._decode_updates)
+            nursery.start_soon(self._decode)
             nursery.start_soon(self._watch_silence)
             nursery.start_soon(self._ping)
-            self._answer(codec.encode_register_broker(self._broker_name))
-            with trio.move_on_after(REGISTER_TIMEOUT):
+            self._answer(codec.encode_register_broker(self._terms.broker_name))
+            timeout = self._terms.register_timeout
+            with trio.move_on_after(timeout):
                 await self._registered.wait()
-            if not self.is_registered:
-                raise WebSocketError(f"no answer to the registration in {REGISTER_TIMEOUT:g} s")
+            if not self._registered.is_set():
+                raise WebSocketError(f"no answer to the registration in {timeout:g} s")
+            task_status.started()
             await self._request_status()
 
     def _answer(self, text: str) -> None:
@@ -114,10 +127,11 @@ class CentralSession:
     async def _write(self) -> None:
         # The only writer: a message that is cancelled halfway would garble the next one.
         async for text in self._unsent:
-            with trio.move_on_after(SEND_TIMEOUT) as sending:
+            timeout = self._terms.send_timeout
+            with trio.move_on_after(timeout) as sending:
                 await self._websocket.send_message(text)
             if sending.cancelled_caught:
-                raise WebSocketError(f"a message did not leave within {SEND_TIMEOUT:g} s")
+                raise WebSocketError(f"a message did not leave within {timeout:g} s")
 
     async def _listen(self) -> None:
         while True:
@@ -130,17 +144,17 @@ class CentralSession:
                 if self._is_news(frame.reason):
                     _log.warning("frame_ignored", reason=frame.reason.value, error=frame.error)
             else:
-                self._handle(*frame)
+                self._handle(*frame, size=len(message))
 
-    def _handle(self, message_type: str, fields: Fields) -> None:
+    def _handle(self, message_type: str, fields: Fields, size: int) -> None:
         match message_type:
             case "PING" | "SERVER_HEARTBEAT":
                 self._answer(codec.encode_pong(self.broker_id))
             case "AGENT_STATUS_UPDATE":
-                self._take_update(fields)
+                self._backlog.put(fields, size)
             case "REGISTER_BROKER_RESPONSE":
                 self._handle_response(fields)
-            case "ERROR" if not self.is_registered:
+            case "ERROR" if not self._registered.is_set():
                 raise WebSocketError(f"the server refused the broker: {_text(fields)}")
             case "ERROR":
                 # For one, a server that does not know REQUEST_AGENT_STATUS says so.
@@ -148,28 +162,18 @@ class CentralSession:
             case _:
                 self._handle_unknown(message_type)
 
-    def _take_update(self, fields: Fields) -> None:
-        size = _size(fields)
-        waiting = self._undecoded.statistics().current_buffer_used
-        if waiting and (
-            waiting >= _UNDECODED_UPDATES or self._undecoded_bytes + size > _UNDECODED_BYTES
-        ):
-            raise WebSocketError("status updates come faster than they can be decoded")
-        self._undecoded_bytes += size
-        self._updates.send_nowait(fields)
-
-    async def _decode_updates(self) -> None:
-        # Apart from the listener, which must answer a heartbeat that stands behind an update.
-        async for fields in self._undecoded:
-            size = _size(fields)
-            self._undecoded_bytes -= size
-            await _pause_if_large(size)
-            update = await _decode_update(fields)
+    async def _decode(self) -> None:
+        while True:
+            heard = await self._backlog.take()
+            if isinstance(heard, BrokerRegistered):
+                await self._send_news.send(heard)
+                continue
+            update = await _decode_update(heard)
             if isinstance(update, Rejected):
                 self._tally.ignored[update.reason.value] += 1
                 _log.warning("status_update_ignored", error=update.error)
             else:
-                self._outbox.put(update)
+                await self._send_news.send(update)
 
     def _handle_response(self, fields: Fields) -> None:
         status = codec.string_field(fields, "status")
@@ -180,9 +184,8 @@ class CentralSession:
             self.broker_id = broker_id
         else:
             _log.warning("broker_id_unusable", max_bytes=_MAX_ID_BYTES)
-        self._outbox.put(BrokerRegistered(self.broker_id))
+        self._backlog.put(BrokerRegistered(self.broker_id), 0)
         self._registered.set()
-        self._tell_registered()
         _log.info("registered", broker_id=self.broker_id)
 
     def _handle_unknown(self, message_type: str) -> None:
@@ -199,14 +202,15 @@ class CentralSession:
 
     async def _watch_silence(self) -> None:
         # One wake-up a silence is cheaper than an event for each frame.
-        while trio.current_time() < (deadline := self._last_frame + self._silence):  # noqa: ASYNC110
+        silence = self._terms.silence
+        while trio.current_time() < (deadline := self._last_frame + silence):  # noqa: ASYNC110
             await trio.sleep_until(deadline)
-        raise WebSocketError(f"no frame for {self._silence:g} s")
+        raise WebSocketError(f"no frame for {silence:g} s")
 
     async def _ping(self) -> None:
         # The pong counts as a frame, so an idle session stays, and a half-open connection shows.
         while True:
-            await trio.sleep(self._silence / _PINGS_PER_SILENCE)
+            await trio.sleep(self._terms.silence / _PINGS_PER_SILENCE)
             await self._websocket.ping()
             self._last_frame = trio.current_time()
 
@@ -214,12 +218,13 @@ class CentralSession:
         while True:
             self._status_wanted.clear()
             self._answer(codec.encode_request_agent_status(self.broker_id))
-            await trio.sleep(STATUS_REQUEST_INTERVAL)
+            await trio.sleep(self._terms.status_interval)
             await self._status_wanted.wait()
 
 
 async def _decode_update(fields: Fields) -> StatusUpdate | Rejected:
-    decoding = status_update.decoding_status_update(fields)
+    await _pause_if_large(sum(len(memoryview(value)) for value in fields.values()))
+    decoding = decoding_status_update(fields)
     while True:
         try:
             next(decoding)
@@ -235,10 +240,6 @@ async def _pause_if_large(size: int) -> None:
     # millisecond per megabyte. One after the other, they would hold up chat messages for the sum.
     if size > _LARGE:
         await let_others_run()
-
-
-def _size(fields: Fields) -> int:
-    return sum(len(memoryview(value)) for value in fields.values())
 
 
 def _text(fields: Fields) -> str:

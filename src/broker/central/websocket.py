@@ -8,7 +8,7 @@ the nursery below the WebSocket are opened, and closed by force, here.
 
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -41,6 +41,11 @@ _file_readers = trio.CapacityLimiter(8)
 _SYSTEMS_TRUST = TlsFiles(settings="WEBSOCKET")
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 _MESSAGE_TOO_BIG = 1009
+
+type Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
+"""Opens a TCP connection with a host and port."""
+type ReadFiles = Callable[[ServerAddress], Awaitable[tuple[str | None, ssl.SSLContext | None]]]
+"""Reads token and certificates of now."""
 
 
 class WebSocketError(Exception):
@@ -108,12 +113,29 @@ class ServerAddress:
         return token, self.tls.context() if self.is_tls else None
 
 
+async def _connect(host: str, port: int) -> trio.abc.Stream:
+    return await trio.open_tcp_stream(host, port)
+
+
+async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContext | None]:
+    return await trio.to_thread.run_sync(
+        address.read, abandon_on_cancel=True, limiter=_file_readers
+    )
+
+
 @asynccontextmanager
-async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
+async def open_websocket(
+    address: ServerAddress, *, connect: Connect = _connect, read_files: ReadFiles = _read_files
+) -> AsyncIterator[WebSocketConnection]:
     """Open a WebSocket, and close it at the end of the block, by force if need be.
 
     The block is cancelled when the connection breaks in a way that the library does not report to
     those who use it.
+
+    Args:
+        address: Where to, and what to show there.
+        connect: Opens the TCP connection.
+        read_files: Reads token and certificates, if the address names any.
 
     Raises:
         WebSocketError: It could not be opened, or it broke.
@@ -127,11 +149,13 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
     try:
         async with trio.open_nursery() as nursery:
             with trio.fail_at(connected_by):
-                token, tls = await _read_files(address)
-                stream = await _open_stream(address, tls)
+                tls = None
+                if address.token_file is not None or address.is_tls:
+                    token, tls = await read_files(address)
+                stream = await _open_stream(connect, address, tls)
             answer = HandshakeAnswer(stream)
             # It does not wait, but cancelled it would wait for a task that is shielded.
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 reader: trio.Nursery = await nursery.start(_host_reader)
             try:
                 with trio.fail_at(connected_by):
@@ -144,7 +168,7 @@ async def open_websocket(address: ServerAddress) -> AsyncIterator[WebSocketConne
             finally:
                 reader.cancel_scope.cancel()
                 # It does not wait. Unshielded, a cancellation would take the error's place.
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                     await trio.aclose_forcefully(stream)
     except* WebSocketError as errors:
         failure = first_error(errors)
@@ -198,18 +222,12 @@ def _refusal(
     return None
 
 
-async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContext | None]:
-    if address.token_file is None and not address.is_tls:
-        return address.token, None
-    return await trio.to_thread.run_sync(
-        address.read, abandon_on_cancel=True, limiter=_file_readers
-    )
-
-
-async def _open_stream(address: ServerAddress, context: ssl.SSLContext | None) -> trio.abc.Stream:
+async def _open_stream(
+    connect: Connect, address: ServerAddress, context: ssl.SSLContext | None
+) -> trio.abc.Stream:
     url = urlsplit(address.url)
     host, port = url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme]
-    stream = await trio.open_tcp_stream(host, port)
+    stream = await connect(host, port)
     if context is None:
         return stream
     tls = trio.SSLStream(stream, context, server_hostname=server_name(host), https_compatible=True)

@@ -9,7 +9,7 @@ import trio
 from rich.text import Text
 
 from broker.amqp import open_rabbit
-from broker.central.websocket import ServerAddress
+from broker.central import ServerAddress, SessionTerms
 from broker.cli.checks.http_port import check_http_port
 from broker.cli.checks.item import Item
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
@@ -120,7 +120,7 @@ async def run_checks(
         tls=settings.websocket_tls,
         max_message_bytes=settings.broker_websocket_max_bytes,
     )
-    silence = settings.broker_websocket_silence
+    terms = SessionTerms(name, silence=settings.broker_websocket_silence)
 
     async def http_port() -> list[Item]:
         return [await check_http_port(settings.broker_http_host, settings.broker_http_port)]
@@ -128,7 +128,7 @@ async def run_checks(
     async with open_rabbit() as rabbit:
         return await _together(
             *(partial(check_rabbitmq, rabbit, node, wanted) for node in settings.amqp_endpoints),
-            partial(check_server, server, name=name, silence=silence, register=register),
+            partial(check_server, server, terms, register=register),
             http_port,
         )
 

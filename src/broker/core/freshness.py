@@ -43,8 +43,13 @@ class RegistryFreshness:
             self._gone_since = now
 
     def expires_at(self) -> float:
-        """Return when the registry goes stale if nothing happens until then."""
-        return math.inf if self._gone_since is None else self._gone_since + self._ttl
+        """Return when the registry goes stale if nothing happens until then.
+
+        Infinite when it will not, or is stale already.
+        """
+        if self._gone_since is None or self._is_stale:
+            return math.inf
+        return self._gone_since + self._ttl
 
     def is_fresh(self, now: float) -> bool:
         """Return whether messages may be routed."""

@@ -132,27 +132,6 @@ class StatusUpdate(msgspec.Struct, frozen=True):
     skipped: int = 0
     unclear: frozenset[str] = frozenset()
 
-    def followed_by(self, later: "StatusUpdate") -> "StatusUpdate":
-        """Return one update that has the effect of this one and then of `later`.
-
-        A full `later` is the whole truth: agents that only this one names are offline then,
-        and what this one says of them is dropped. Agents that `later` is unclear about stay as
-        this one leaves them.
-        """
-        if later.is_full:
-            kept = {name: self.agents[name] for name in later.unclear if name in self.agents}
-            agents = {**later.agents, **kept} if kept else later.agents
-            unclear = later.unclear & self.unclear if self.is_full else later.unclear
-        else:
-            agents = {**self.agents, **later.agents}
-            unclear = self.unclear
-        return StatusUpdate(
-            agents=agents,
-            is_full=self.is_full or later.is_full,
-            skipped=self.skipped + later.skipped,
-            unclear=frozenset(name for name in unclear if name not in agents),
-        )
-
 
 class BrokerRegistered(msgspec.Struct, frozen=True):
     """The central server has accepted the broker and named it."""
@@ -162,3 +141,7 @@ class BrokerRegistered(msgspec.Struct, frozen=True):
 
 class ServerLost(msgspec.Struct, frozen=True):
     """The session with the central server is over."""
+
+
+type ServerNews = StatusUpdate | BrokerRegistered | ServerLost
+"""What the router must know of the central server, in the order in which it happened."""

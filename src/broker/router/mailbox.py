@@ -1,65 +1,49 @@
-"""The router's mail: what tasks put into it, and how much of it may wait."""
+"""The router's mail: three memory channels, one for each of its loops.
+
+They differ in what must not wait. Chat messages never do: while a large status update is applied in
+slices, they are decided between two of them. All else changes the registry, so it comes after the
+update that is being applied, and waits in a channel of its own until then.
+
+Deliveries take any room, so that a callback can hand them over without a task: RabbitMQ sends no
+more than the prefetch before some are acknowledged. The server's news have no room at all: who
+sends them waits until the router takes them, which is all the back-pressure there is.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Collection
 
-import msgspec
 import trio
 
 from broker.amqp import Deliveries
-from broker.core.messages import BrokerRegistered, ServerLost, StatusUpdate
-
-
-class SignOfLife(msgspec.Struct, frozen=True):
-    """Somebody wants to know whether the router makes progress.
-
-    Attributes:
-        given: Called when it does; must not raise.
-    """
-
-    given: Callable[[], None]
-
-
-type Mail = Deliveries | StatusUpdate | BrokerRegistered | ServerLost | SignOfLife
+from broker.core.messages import ServerNews
 
 
 class Mailbox:
-    """Mail for one reader, in the order in which it came.
+    """What the router reads.
 
-    Deliveries never wait for room, so that a callback can hand them over without a task of its own:
-    RabbitMQ sends no more than the prefetch before some are acknowledged. All other mail waits
-    while as much of it as there is room for has not been dealt with.
+    Attributes:
+        chat: Deliveries of chat messages, and events to set as a sign of life.
+        registrations: All other deliveries.
+        news: What is heard from the central server.
+        send_news: The other end of `news`.
 
     Args:
-        room: For mail that is no deliveries.
+        inputs: The queues of chat messages.
     """
 
-    def __init__(self, room: int = 16) -> None:
-        self._send, self._receive = trio.open_memory_channel[Mail](math.inf)
-        self._room = trio.Semaphore(room)
+    def __init__(self, inputs: Collection[str]) -> None:
+        self._inputs = frozenset(inputs)
+        self._send_chat, self.chat = trio.open_memory_channel[Deliveries | trio.Event](math.inf)
+        self._register, self.registrations = trio.open_memory_channel[Deliveries](math.inf)
+        self.send_news, self.news = trio.open_memory_channel[ServerNews](0)
 
     def deliver(self, deliveries: Deliveries) -> None:
         """Put in deliveries. Does not wait."""
-        self._send.send_nowait(deliveries)
+        send = self._send_chat if deliveries.queue in self._inputs else self._register
+        send.send_nowait(deliveries)
 
-    async def send(self, mail: StatusUpdate | BrokerRegistered | ServerLost | SignOfLife) -> None:
-        """Put in other mail, once there is room. Cancelling it puts in nothing."""
-        await self._room.acquire()
-        self._send.send_nowait(mail)
-
-    async def receive(self) -> Mail:
-        """Wait for mail, and take it out. Cancelling it takes out nothing."""
-        return await self._receive.receive()
-
-    def receive_nowait(self) -> Mail:
-        """Take out what is there.
-
-        Raises:
-            trio.WouldBlock: Nothing is there.
-        """
-        return self._receive.receive_nowait()
-
-    def dealt_with(self, mail: Mail) -> None:
-        """Make room for more; to be called once for all that was taken out."""
-        if not isinstance(mail, Deliveries):
-            self._room.release()
+    async def answered(self) -> None:
+        """Wait for a sign of life: until the router has decided the chat messages of now."""
+        reached = trio.Event()
+        self._send_chat.send_nowait(reached)
+        await reached.wait()

@@ -1,14 +1,12 @@
-"""The router task: it owns the registry, and decides what comes of each delivery.
+"""The router: it owns the registry, and decides each delivery.
 
-Everything that changes the registry or asks for a decision arrives in one mailbox and is dealt with
-one after the other, so the registry needs no lock and each decision sees a consistent state.
+Three loops of one thread read its mail. A decision is made in one go, so it sees a consistent
+registry. What changes the registry takes turns, as a large status update is applied in slices:
+chat messages are decided between two of them, and everything else waits for the last.
 """
 
-import math
 import secrets
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from time import perf_counter
 
 import structlog
@@ -18,10 +16,16 @@ from broker.amqp import Deliveries, Refusals
 from broker.concurrency.cooperation import let_others_run
 from broker.concurrency.wakeup import Gate
 from broker.core.freshness import RegistryFreshness
-from broker.core.messages import BrokerRegistered, ServerAvailable, ServerLost, StatusUpdate
+from broker.core.messages import (
+    BrokerRegistered,
+    ServerAvailable,
+    ServerLost,
+    ServerNews,
+    StatusUpdate,
+)
 from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.router.decide import Decide, Dispatcher, QueueNames
-from broker.router.mailbox import Mail, Mailbox, SignOfLife
+from broker.router.mailbox import Mailbox
 from broker.router.unknown_senders import UnknownSenders
 from broker.telemetry.tally import MessageTally
 
@@ -74,9 +78,9 @@ class Router:
         server_available: Callable[[ServerAvailable], None],
         traced: Callable[[Decide], Decide] | None = None,
     ) -> None:
-        self._input_queues = frozenset(queues.inputs)
         self._consumption = consumption
-        self._postponed: deque[Mail] = deque()
+        # Registrations, and the slices of a status update, which must not undo what is newer.
+        self._changing = trio.Lock()
         self._tally = tally
         self.registry = AgentRegistry(max_agents, origin=secrets.token_hex(8))
         self.updated_at: float | None = None
@@ -107,42 +111,40 @@ class Router:
         return self._dispatcher.broker_id
 
     async def run(self, mailbox: Mailbox) -> None:
-        """Deal with all mail, until cancelled. A status update is applied wholly or not at all."""
-        while True:
-            mail = await self._next(mailbox)
-            if mail is not None:
-                await self._deal_with(mail, mailbox)
+        """Read all mail, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._route, mailbox.chat)
+            nursery.start_soon(self._register, mailbox.registrations)
+            nursery.start_soon(self._follow_server, mailbox.news)
+
+    async def _route(self, chat: trio.MemoryReceiveChannel[Deliveries | trio.Event]) -> None:
+        async for mail in chat:
+            if isinstance(mail, Deliveries):
+                self._settle(mail)
+            else:
+                mail.set()
+
+    async def _register(self, registrations: trio.MemoryReceiveChannel[Deliveries]) -> None:
+        async for deliveries in registrations:
+            async with self._changing:
+                self._settle(deliveries)
             self._update_consumption()
 
-    async def _next(self, mailbox: Mailbox) -> Mail | None:
-        if self._postponed:
-            return self._postponed.popleft()
-        wake_at = self._wake_at()
-        if wake_at == math.inf:
-            # A scope for the deadline takes a tenth of the CPU time of a message that comes alone.
-            return await mailbox.receive()
-        with trio.move_on_at(wake_at):
-            return await mailbox.receive()
-        return None
-
-    def _wake_at(self) -> float:
-        # Only an open gate waits for the registry to go stale.
-        return self._freshness.expires_at() if self._consumption.is_open else math.inf
-
-    async def _deal_with(self, mail: Mail, mailbox: Mailbox) -> None:
-        match mail:
-            case Deliveries():
-                self._settle(mail)
-            case StatusUpdate():
-                await self._apply(mail, mailbox)
-            case BrokerRegistered():
-                self._dispatcher.broker_id = mail.broker_id
-                self._freshness.server_connected()
-            case ServerLost():
-                self._freshness.server_lost(trio.current_time())
-            case SignOfLife():
-                mail.given()
-        mailbox.dealt_with(mail)
+    async def _follow_server(self, server_news: trio.MemoryReceiveChannel[ServerNews]) -> None:
+        while True:
+            news: ServerNews | None = None
+            with trio.move_on_at(self._freshness.expires_at()):
+                news = await server_news.receive()
+            match news:
+                case StatusUpdate():
+                    async with self._changing:
+                        await self._apply(news)
+                case BrokerRegistered():
+                    self._dispatcher.broker_id = news.broker_id
+                    self._freshness.server_connected()
+                case ServerLost():
+                    self._freshness.server_lost(trio.current_time())
+            self._update_consumption()
 
     def _update_consumption(self) -> None:
         is_fresh = self._freshness.is_fresh(trio.current_time())
@@ -152,7 +154,7 @@ class Router:
             self._consumption.close()
             _log.warning("registry_stale")
 
-    async def _apply(self, update: StatusUpdate, mailbox: Mailbox) -> None:
+    async def _apply(self, update: StatusUpdate) -> None:
         try:
             applying = self.registry.applying(update)
         except RegistryFullError:
@@ -165,13 +167,11 @@ class Router:
             no_room = sum(applying)
         else:
             no_room = 0
-            with trio.CancelScope(shield=True):
-                for turned_away in applying:
-                    no_room += turned_away
-                    # A large one holds up neither the answer to the server's heartbeat nor the
-                    # chat messages. For them, each agent is as before the update or as after it.
-                    await let_others_run()
-                    self._settle_chat(mailbox)
+            for turned_away in applying:
+                no_room += turned_away
+                # A large one holds up neither the answer to the server's heartbeat nor the chat
+                # messages. For them, each agent is as before the update or as after it.
+                await let_others_run()
         self._freshness.status_updated()
         self._unknown_senders.status_updated(is_full=update.is_full)
         self.updated_at = trio.current_time()
@@ -190,20 +190,6 @@ class Router:
             _log.warning("agent_status_skipped", entries=update.skipped, **unclear)
         if no_room:
             _log.warning("registry_full", entries=no_room, allowed=self.registry.max_agents)
-
-    def _settle_chat(self, mailbox: Mailbox) -> None:
-        # Whatever else has arrived is newer than the update, and must come after it.
-        with suppress(trio.WouldBlock):
-            while True:
-                mail = mailbox.receive_nowait()
-                match mail:
-                    case Deliveries() if mail.queue in self._input_queues:
-                        self._settle(mail)
-                    case SignOfLife():
-                        mail.given()
-                        mailbox.dealt_with(mail)
-                    case _:
-                        self._postponed.append(mail)
 
     def _settle(self, arrived: Deliveries) -> None:
         started = perf_counter()

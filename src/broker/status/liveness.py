@@ -1,11 +1,9 @@
 """Liveness: whether the process makes progress, whatever its peers do."""
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import trio
 
-from broker.router.mailbox import SignOfLife
 from broker.status.model import Check
 from broker.status.vitals import Vitals
 
@@ -21,8 +19,8 @@ async def liveness(vitals: Vitals) -> list[Check]:
     problems: dict[str, str | None] = {}
     async with trio.open_nursery() as nursery:
         for name, ask in (
-            ("router", partial(_router_answers, vitals)),
             ("amqp", vitals.rabbit.answers),
+            ("router", vitals.mailbox.answered),
         ):
             nursery.start_soon(_ask, name, ask, problems)
     return [Check(name, problems[name]) for name in ("router", "amqp")]
@@ -35,9 +33,3 @@ async def _ask(
     with trio.move_on_after(DEADLINE):
         await ask()
         problems[name] = None
-
-
-async def _router_answers(vitals: Vitals) -> None:
-    answered = trio.Event()
-    await vitals.mailbox.send(SignOfLife(answered.set))
-    await answered.wait()

@@ -1,12 +1,12 @@
 """The central server as it is configured."""
 
+import math
 from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import WebSocketConnection
 
-from broker.central.outbox import Outbox
-from broker.central.session import CentralSession
+from broker.central.session import CentralSession, SessionTerms
 from broker.central.websocket import (
     RefusedError,
     ServerAddress,
@@ -23,21 +23,19 @@ from broker.cli.checks.reach import (
     tls_wanted,
 )
 from broker.concurrency.wakeup import Wakeup
+from broker.core.messages import ServerNews
 from broker.telemetry.tally import ServerTally
 
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 
-async def check_server(
-    server: ServerAddress, *, name: str, silence: float, register: bool
-) -> list[Item]:
+async def check_server(server: ServerAddress, terms: SessionTerms, *, register: bool) -> list[Item]:
     """Check the server, in half a minute at most.
 
     Args:
         server: The server.
-        name: The name to register with. A server may have one session for each, so it must not be
-            that of a broker which runs.
-        silence: Seconds without any frame after which a session counts as dead.
+        terms: How to register. A server may have one session for each name, so it must not be that
+            of a running broker.
         register: Whether to register at all.
 
     Returns:
@@ -64,8 +62,10 @@ async def check_server(
         async with open_websocket(server) as websocket:
             done.append(opened)
             if register:
-                await _register(websocket, name, silence)
-                done.append(held(target.subject, "registration", f"accepted as {name!r}"))
+                await _register(websocket, terms)
+                done.append(
+                    held(target.subject, "registration", f"accepted as {terms.broker_name!r}")
+                )
     except WebSocketError as error:
         if not done:
             done.append(await _not_opened(target, error))
@@ -89,24 +89,21 @@ async def _not_opened(target: Target, error: WebSocketError) -> Item:
     return failed(target.subject, "WebSocket", str(error), advice)
 
 
-async def _register(websocket: WebSocketConnection, name: str, silence: float) -> None:
+async def _register(websocket: WebSocketConnection, terms: SessionTerms) -> None:
     """Return when the server has accepted the registration.
 
     Raises:
         WebSocketError: It refused, did not answer in time, or hung up; in an exception group.
     """
-    registered = trio.Event()
+    send_news, _ = trio.open_memory_channel[ServerNews](math.inf)  # nobody wants to know
     session = CentralSession(
         websocket,
-        outbox=Outbox(),
+        terms,
+        broker_id=terms.broker_name,
+        send_news=send_news,
         status_wanted=Wakeup(),
-        broker_id=name,
-        broker_name=name,
-        silence=silence,
-        registered=registered.set,
         tally=ServerTally(),
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(session.run)
-        await registered.wait()
+        await nursery.start(session.run)
         nursery.cancel_scope.cancel()
