@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,13 +46,15 @@ class Rig:
         self,
         lines: list[EventDict],
         network: Network,
+        nursery: trio.Nursery,
         *,
         url: str = "ws://central/ws",
         follow: bool = False,
     ) -> None:
         self.lines = lines
         self.ends: list[Exception | None] = []
-        self._network = network
+        self.network = network
+        self.nursery = nursery
         self._send_news, self.news = trio.open_memory_channel[ServerNews](math.inf)
         self.link = CentralLink(
             ServerAddress(url, token=TOKEN, max_message_bytes=1000),
@@ -65,7 +68,7 @@ class Rig:
 
     @asynccontextmanager
     async def _open_websocket(self, address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
-        async with self._network.open_websocket(address) as websocket:
+        async with self.network.open_websocket(address) as websocket:
             with trio.CancelScope() as scope:
                 if self.ends:
                     scope.cancel()
@@ -73,8 +76,17 @@ class Rig:
         if scope.cancelled_caught and (error := self.ends.pop(0)) is not None:
             raise error
 
-    async def run(self) -> None:
-        await self.link.run(self._send_news)
+    def start(self) -> Attempt:
+        return start(self.nursery, partial(self.link.run, self._send_news))
+
+    async def serve(self) -> Server:
+        return await self.network.serve(self.nursery)
+
+    async def register(self, broker_id: str = "named") -> Server:
+        """Serve the next session, and let the broker register."""
+        server = await self.serve()
+        await server.register(broker_id)
+        return server
 
     async def heard(self, count: int) -> list[ServerNews]:
         with trio.fail_after(1000):
@@ -94,13 +106,13 @@ def lines() -> Any:
 
 
 @pytest.fixture
-def rig(lines: list[EventDict], network: Network) -> Rig:
-    return Rig(lines, network)
+def rig(lines: list[EventDict], network: Network, nursery: trio.Nursery) -> Rig:
+    return Rig(lines, network, nursery)
 
 
 @pytest.fixture
-def following(lines: list[EventDict], network: Network) -> Rig:
-    return Rig(lines, network, follow=True)
+def following(lines: list[EventDict], network: Network, nursery: trio.Nursery) -> Rig:
+    return Rig(lines, network, nursery, follow=True)
 
 
 async def seconds(wait: Callable[[], Awaitable[object]]) -> float:
@@ -115,55 +127,43 @@ async def lose(server: Server) -> None:
 
 
 @autojump
-async def test_while_nobody_listens_the_pauses_grow(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    network.failure = ConnectionRefusedError(111, "Connection refused")
-    start(nursery, rig.run)
+async def test_while_nobody_listens_the_pauses_grow(rig: Rig) -> None:
+    rig.network.failure = ConnectionRefusedError(111, "Connection refused")
+    rig.start()
     await trio.sleep(100)
     assert rig.pauses() == [1, 2, 4, 8, *[10] * 9]
-    assert len(network.connections) == 13
+    assert len(rig.network.connections) == 13
     assert {line["error"] for line in rig.events("server_lost")} == {"Connection refused"}
     with pytest.raises(trio.WouldBlock):  # there was no server to lose
         rig.news.receive_nowait()
 
 
 @autojump
-async def test_a_session_that_lasted_resets_the_pauses(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
+async def test_a_session_that_lasted_resets_the_pauses(rig: Rig) -> None:
+    rig.start()
     for _ in range(4):
-        server = await network.serve(nursery)
-        await server.register()
+        server = await rig.register()
         await lose(server)
-    server = await network.serve(nursery)
-    await server.register()
+    server = await rig.register()
     await trio.sleep(11)
     await lose(server)
     assert rig.pauses() == [1, 2, 4, 8, 1]
 
 
 @autojump
-async def test_a_message_above_the_limit_calls_for_the_longest_pause(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_a_message_above_the_limit_calls_for_the_longest_pause(rig: Rig) -> None:
+    rig.start()
+    server = await rig.register()
     await server.send_text("x" * 1001)
-    assert await seconds(network.accept) == pytest.approx(10, abs=CLOSING)
+    assert await seconds(rig.network.accept) == pytest.approx(10, abs=CLOSING)
     assert rig.pauses() == [10]
 
 
 @autojump
-async def test_the_router_hears_all_of_it(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
+async def test_the_router_hears_all_of_it(rig: Rig) -> None:
+    rig.start()
     for broker_id in ("first", "second"):
-        server = await network.serve(nursery)
-        await server.register(broker_id)
+        server = await rig.register(broker_id)
         await server.send("AGENT_STATUS_UPDATE", agents=[], is_full_update=True)
         await wait_all_tasks_blocked()
         await lose(server)
@@ -175,26 +175,20 @@ async def test_the_router_hears_all_of_it(
 
 
 @autojump
-async def test_the_assigned_id_outlives_the_session(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register("named")
+async def test_the_assigned_id_outlives_the_session(rig: Rig) -> None:
+    rig.start()
+    server = await rig.register("named")
     await lose(server)
-    server = await network.serve(nursery)
+    server = await rig.serve()
     await server.receive()
     await server.send("PING")
     assert await server.receive() == {"message_type": "PONG", "broker_id": "named"}
 
 
 @autojump
-async def test_a_wanted_status_is_requested(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_a_wanted_status_is_requested(rig: Rig) -> None:
+    rig.start()
+    server = await rig.register()
     await trio.sleep(60)
     rig.link.want_status()
     assert (await server.receive())["message_type"] == "REQUEST_AGENT_STATUS"
@@ -212,14 +206,13 @@ ODD = [
 @autojump
 @pytest.mark.parametrize("error", [*ODD, None], ids=repr)
 async def test_whatever_a_session_raises_the_link_survives(
-    error: Exception | None, rig: Rig, network: Network, nursery: trio.Nursery
+    error: Exception | None, rig: Rig
 ) -> None:
     rig.ends = [error]
-    attempt = start(nursery, rig.run)
-    await network.serve(nursery)
+    attempt = rig.start()
+    await rig.serve()
     assert await rig.heard(1) == [ServerLost()]
-    server = await network.serve(nursery)
-    await server.register()
+    await rig.register()
     assert not attempt.has_ended
     assert rig.pauses() == [1]
     lost_because = str(error or "the connection was lost")
@@ -231,69 +224,56 @@ async def test_whatever_a_session_raises_the_link_survives(
 
 
 @autojump
-async def test_an_address_that_cannot_be_requested_is_survived(
-    following: Rig, network: Network, nursery: trio.Nursery
-) -> None:
+async def test_an_address_that_cannot_be_requested_is_survived(following: Rig) -> None:
     """A path with a space passes every check but that of the library below."""
     following.link.server_available(ServerAvailable("s", "ws://elsewhere:99/a b"))
-    attempt = start(nursery, following.run)
-    await network.accept()
-    await network.accept()
-    assert network.connections == [ADVERTISED, CONFIGURED]
+    attempt = following.start()
+    await following.network.accept()
+    await following.network.accept()
+    assert following.network.connections == [ADVERTISED, CONFIGURED]
     assert not attempt.has_ended
 
 
 @autojump
-async def test_an_advertisement_ends_a_pause_at_once(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    network.failure = OSError("no route")
-    start(nursery, rig.run)
+async def test_an_advertisement_ends_a_pause_at_once(rig: Rig) -> None:
+    rig.network.failure = OSError("no route")
+    rig.start()
     await trio.sleep(10)  # within the pause of 8 seconds
-    tried = len(network.connections)
+    tried = len(rig.network.connections)
     rig.link.server_available(ELSEWHERE)
     await wait_all_tasks_blocked()
-    assert network.connections[tried:] == [CONFIGURED]
+    assert rig.network.connections[tried:] == [CONFIGURED]
 
 
 @autojump
-async def test_a_flood_of_advertisements_does_not_become_one_of_connections(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    network.failure = OSError("no route")
-    start(nursery, rig.run)
+async def test_a_flood_of_advertisements_does_not_become_one_of_connections(rig: Rig) -> None:
+    rig.network.failure = OSError("no route")
+    rig.start()
     for _ in range(1000):
         rig.link.server_available(ELSEWHERE)
         await trio.sleep(0.01)
-    assert 9 <= len(network.connections) <= 11
+    assert 9 <= len(rig.network.connections) <= 11
 
 
 @autojump
-async def test_an_advertisement_of_before_ends_no_pause(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_an_advertisement_of_before_ends_no_pause(rig: Rig) -> None:
+    rig.start()
+    server = await rig.register()
     rig.link.server_available(ELSEWHERE)
     await lose(server)
-    assert await seconds(network.accept) == 1
+    assert await seconds(rig.network.accept) == 1
 
 
 @autojump
-async def test_an_advertised_address_is_followed_when_that_is_allowed(
-    following: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, following.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_an_advertised_address_is_followed_when_that_is_allowed(following: Rig) -> None:
+    following.start()
+    server = await following.register()
     following.link.server_available(ELSEWHERE)
     await lose(server)
-    server = await network.serve(nursery)
-    await server.register()
+    server = await following.register()
     await lose(server)
-    await network.accept()
-    assert network.connections == [CONFIGURED, ADVERTISED, ADVERTISED]
+    await following.network.accept()
+    assert following.network.connections == [CONFIGURED, ADVERTISED, ADVERTISED]
 
 
 @autojump
@@ -312,13 +292,11 @@ async def test_an_advertised_address_is_followed_when_that_is_allowed(
         "\x00",
     ],
 )
-async def test_an_address_that_is_none_is_not_followed(
-    url: str | None, following: Rig, network: Network, nursery: trio.Nursery
-) -> None:
+async def test_an_address_that_is_none_is_not_followed(url: str | None, following: Rig) -> None:
     following.link.server_available(ServerAvailable("s", url))
-    start(nursery, following.run)
-    await network.accept()
-    assert network.connections == [CONFIGURED]
+    following.start()
+    await following.network.accept()
+    assert following.network.connections == [CONFIGURED]
 
 
 @autojump
@@ -327,9 +305,9 @@ async def test_the_token_does_not_leave_in_the_clear_because_a_message_says_so(
     url: str, lines: list[EventDict], network: Network, nursery: trio.Nursery
 ) -> None:
     network.failure = OSError("no route")
-    rig = Rig(lines, network, url=url, follow=True)
+    rig = Rig(lines, network, nursery, url=url, follow=True)
     rig.link.server_available(ELSEWHERE)
-    start(nursery, rig.run)
+    rig.start()
     await trio.sleep(0.5)
     rig.link.server_available(ServerAvailable("s", "wss://elsewhere/ws"))
     await trio.sleep(0.6)
@@ -338,40 +316,34 @@ async def test_the_token_does_not_leave_in_the_clear_because_a_message_says_so(
 
 
 @autojump
-async def test_where_nobody_listens_the_configured_address_is_next(
-    following: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    network.failure = OSError("no route")
+async def test_where_nobody_listens_the_configured_address_is_next(following: Rig) -> None:
+    following.network.failure = OSError("no route")
     following.link.server_available(ELSEWHERE)
-    start(nursery, following.run)
+    following.start()
     await trio.sleep(2)
-    assert network.connections == [ADVERTISED, CONFIGURED]
+    assert following.network.connections == [ADVERTISED, CONFIGURED]
 
 
 @autojump
-async def test_where_the_broker_is_refused_the_configured_address_is_next(
-    following: Rig, network: Network, nursery: trio.Nursery
-) -> None:
+async def test_where_the_broker_is_refused_the_configured_address_is_next(following: Rig) -> None:
     following.link.server_available(ELSEWHERE)
-    start(nursery, following.run)
-    server = await network.serve(nursery)
+    following.start()
+    server = await following.serve()
     await server.receive()
     await server.send("ERROR", text_payload="who are you?")
-    await network.accept()
-    assert network.connections == [ADVERTISED, CONFIGURED]
+    await following.network.accept()
+    assert following.network.connections == [ADVERTISED, CONFIGURED]
 
 
 @autojump
-async def test_an_address_advertised_during_an_attempt_is_not_forgotten(
-    following: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    network.failure = OSError("no route")
-    network.delay = 5
-    start(nursery, following.run)
+async def test_an_address_advertised_during_an_attempt_is_not_forgotten(following: Rig) -> None:
+    following.network.failure = OSError("no route")
+    following.network.delay = 5
+    following.start()
     await trio.sleep(2)
     following.link.server_available(ELSEWHERE)
     await trio.sleep(5)
-    assert network.connections == [CONFIGURED, ADVERTISED]
+    assert following.network.connections == [CONFIGURED, ADVERTISED]
 
 
 @autojump
@@ -394,60 +366,48 @@ async def ended(attempt: Attempt) -> None:
 
 
 @autojump
-async def test_cancelled_in_a_session_it_closes_in_time(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
+async def test_cancelled_in_a_session_it_closes_in_time(rig: Rig) -> None:
+    attempt = rig.start()
+    server = await rig.register()
     await ended(attempt)
     assert server.websocket.closed is not None
     assert server.websocket.closed.code == 1000
 
 
 @autojump
-async def test_cancelled_with_a_peer_that_answers_nothing_it_closes_in_time(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = start(nursery, rig.run)
-    await network.serve_by_hand()
+async def test_cancelled_with_a_peer_that_answers_nothing_it_closes_in_time(rig: Rig) -> None:
+    attempt = rig.start()
+    await rig.network.serve_by_hand()
     await wait_all_tasks_blocked()
-    network.wires[0].is_stuck = True
+    rig.network.wires[0].is_stuck = True
     await ended(attempt)
 
 
 @autojump
 @pytest.mark.parametrize("delay", [0, 1000])
-async def test_cancelled_while_connecting_it_ends_at_once(
-    delay: float, rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    network.delay = delay
-    attempt = start(nursery, rig.run)
+async def test_cancelled_while_connecting_it_ends_at_once(delay: float, rig: Rig) -> None:
+    rig.network.delay = delay
+    attempt = rig.start()
     await wait_all_tasks_blocked()
     assert await seconds(lambda: ended(attempt)) == 0
 
 
 @autojump
-async def test_cancelled_in_a_pause_it_ends_at_once(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    network.failure = OSError("no route")
-    attempt = start(nursery, rig.run)
+async def test_cancelled_in_a_pause_it_ends_at_once(rig: Rig) -> None:
+    rig.network.failure = OSError("no route")
+    attempt = rig.start()
     await trio.sleep(40)
     assert await seconds(lambda: ended(attempt)) == 0
 
 
 @autojump
-async def test_the_token_is_in_no_log_line(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    request = await network.request(nursery)
+async def test_the_token_is_in_no_log_line(rig: Rig) -> None:
+    rig.start()
+    request = await rig.network.request(rig.nursery)
     await request.reject(403, body=TOKEN.encode())
-    server = await network.serve(nursery)
-    await server.register()
+    server = await rig.register()
     await lose(server)
-    await (await network.accept()).send_all(b"garbage\r\n\r\n")
-    await network.accept()
+    await (await rig.network.accept()).send_all(b"garbage\r\n\r\n")
+    await rig.network.accept()
     assert len(rig.pauses()) == 3
     assert TOKEN not in repr(rig.lines)

@@ -19,37 +19,25 @@ from broker.central.websocket import (
 from broker.core.messages import ServerNews
 from broker.net.backoff import Backoff
 from broker.telemetry.tally import ServerTally
-from tests.central.peers import Attempt, Network, start
+from tests.central.opening import ADDRESS, Peer
 from tests.central.session_rig import TERMS
 from tests.lab.autojump import autojump
 
 TOKEN = "t0ps3cr3t"
-ADDRESS = ServerAddress("ws://central:8765/ws")
 EQUIPPED = replace(ADDRESS, token=TOKEN, origin="https://chat.example", subprotocols=("v2", "v1"))
 SAID = "the server refused the WebSocket with HTTP status "
 
 
-def connecting(
-    network: Network, nursery: trio.Nursery, address: ServerAddress = ADDRESS
-) -> Attempt:
-    async def connect() -> None:
-        async with network.open_websocket(address):
-            await trio.sleep_forever()
-
-    return start(nursery, connect)
-
-
 async def refused(
-    network: Network,
-    nursery: trio.Nursery,
+    peer: Peer,
     *answer: bytes,
     address: ServerAddress = ADDRESS,
     close: bool = False,
     within: float = 0.0,
 ) -> RefusedError:
     """Connect, be given an answer, and return the error."""
-    attempt = connecting(network, nursery, address)
-    stream = await network.accept()
+    attempt = peer.listen(address)
+    stream = await peer.network.accept()
     await stream.receive_some(10_000)
     for part in answer:
         await stream.send_all(part)
@@ -77,24 +65,22 @@ def handshake(request: bytes | bytearray, more: bytes = b"") -> bytes:
     )
 
 
-async def headers_of(network: Network, nursery: trio.Nursery, address: ServerAddress) -> list[str]:
-    connecting(network, nursery, address)
-    request = await (await network.accept()).receive_some(10_000)
+async def headers_of(peer: Peer, address: ServerAddress) -> list[str]:
+    peer.listen(address)
+    request = await (await peer.network.accept()).receive_some(10_000)
     return request.decode().split("\r\n")
 
 
 @autojump
-async def test_the_handshake_names_the_broker_and_its_version(
-    network: Network, nursery: trio.Nursery
-) -> None:
-    headers = await headers_of(network, nursery, ADDRESS)
+async def test_the_handshake_names_the_broker_and_its_version(peer: Peer) -> None:
+    headers = await headers_of(peer, ADDRESS)
     assert f"User-Agent: agent-broker/{__version__}" in headers
     assert not [one for one in headers if one.startswith(("Origin", "Sec-WebSocket-Protocol"))]
 
 
 @autojump
-async def test_the_handshake_carries_what_is_set(network: Network, nursery: trio.Nursery) -> None:
-    headers = await headers_of(network, nursery, EQUIPPED)
+async def test_the_handshake_carries_what_is_set(peer: Peer) -> None:
+    headers = await headers_of(peer, EQUIPPED)
     assert "Origin: https://chat.example" in headers
     assert "Sec-WebSocket-Protocol: v2, v1" in headers
     assert f"Authorization: Bearer {TOKEN}" in headers
@@ -102,11 +88,9 @@ async def test_the_handshake_carries_what_is_set(network: Network, nursery: trio
 
 @autojump
 @pytest.mark.parametrize("chosen", ["v1", None])
-async def test_a_server_may_choose_a_subprotocol_or_none(
-    chosen: str | None, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = connecting(network, nursery, EQUIPPED)
-    request = await network.request(nursery)
+async def test_a_server_may_choose_a_subprotocol_or_none(chosen: str | None, peer: Peer) -> None:
+    attempt = peer.listen(EQUIPPED)
+    request = await peer.request()
     assert request.proposed_subprotocols == ("v2", "v1")
     await request.accept(subprotocol=chosen)
     await trio.sleep(1)
@@ -135,10 +119,10 @@ async def test_a_server_may_choose_a_subprotocol_or_none(
     ],
 )
 async def test_a_refusal_is_reported_with_the_first_line_of_the_answer(
-    body: bytes, said: str, network: Network, nursery: trio.Nursery
+    body: bytes, said: str, peer: Peer
 ) -> None:
     address = replace(EQUIPPED, url="ws://central/ws?ticket=s3cr3t")
-    error = await refused(network, nursery, answer("401 No", body), address=address)
+    error = await refused(peer, answer("401 No", body), address=address)
     assert str(error) == f"{SAID}401{said}"
     assert error.status == 401
 
@@ -204,91 +188,50 @@ async def test_a_refusal_is_reported_with_the_first_line_of_the_answer(
     ],
 )
 async def test_the_advice_fits_the_status(
-    *,
-    status: str,
-    body: bytes,
-    location: str | None,
-    bare: str,
-    equipped: str,
-    network: Network,
-    nursery: trio.Nursery,
+    *, status: str, body: bytes, location: str | None, bare: str, equipped: str, peer: Peer
 ) -> None:
     headers = [] if location is None else [f"Location: {location}"]
     for address, advice in ((ADDRESS, bare), (EQUIPPED, equipped)):
-        error = await refused(network, nursery, answer(status, body, *headers), address=address)
+        error = await refused(peer, answer(status, body, *headers), address=address)
         assert error.advice is not None
         assert advice in error.advice
         assert ("token" in error.advice.lower()) == (status[:3] in {"401", "403"} and not body)
 
 
 @autojump
-async def test_a_redirection_is_reported_without_secrets(
-    network: Network, nursery: trio.Nursery
-) -> None:
+async def test_a_redirection_is_reported_without_secrets(peer: Peer) -> None:
     location = f"Location: https://me:{TOKEN}@login.example/in?next={TOKEN}#{TOKEN}"
-    error = await refused(network, nursery, answer("302 Found", b"", location), address=EQUIPPED)
+    error = await refused(peer, answer("302 Found", b"", location), address=EQUIPPED)
     assert str(error) == f"{SAID}302, and redirects to https://login.example/in"
 
 
 @autojump
-async def test_an_answer_that_ends_with_the_connection(
-    network: Network, nursery: trio.Nursery
-) -> None:
-    head = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n"
-    error = await refused(network, nursery, head, b"no brokers\n", close=True)
+@pytest.mark.parametrize("more", ["Connection: close", "Content-Length: 1000"])
+async def test_an_answer_that_ends_with_the_connection(more: str, peer: Peer) -> None:
+    head = f"HTTP/1.1 403 Forbidden\r\n{more}\r\n\r\n"
+    error = await refused(peer, head.encode(), b"no brokers", close=True)
     assert str(error) == f"{SAID}403: no brokers"
 
 
 @autojump
-async def test_an_answer_that_breaks_off(network: Network, nursery: trio.Nursery) -> None:
-    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nno bro"
-    assert str(await refused(network, nursery, head, close=True)) == f"{SAID}403: no bro"
-
-
-@autojump
-@pytest.mark.parametrize("is_reset", [False, True])
-async def test_a_server_that_hangs_up_is_noticed_at_once(
-    is_reset: bool, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = connecting(network, nursery)
-    stream = await network.accept()
-    await stream.receive_some(10_000)
-    network.wires[0].is_reset = is_reset
-    await stream.aclose()
-    assert isinstance(await attempt.end(within=0), WebSocketError)
-
-
-@autojump
-async def test_an_answer_that_does_not_end(network: Network, nursery: trio.Nursery) -> None:
+async def test_an_answer_that_does_not_end(peer: Peer) -> None:
     head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nno brokers"
-    error = await refused(network, nursery, head, within=CONNECT_TIMEOUT)
+    error = await refused(peer, head, within=CONNECT_TIMEOUT)
     assert str(error) == f"{SAID}403: no brokers"
 
 
 @autojump
-async def test_an_answer_of_any_length_takes_little_memory(
-    network: Network, nursery: trio.Nursery
-) -> None:
+async def test_an_answer_of_any_length_takes_little_memory(peer: Peer) -> None:
     head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000000000\r\n\r\nno brokers\n"
-    error = await refused(network, nursery, head, *[b"x" * 10_000] * 10)
+    error = await refused(peer, head, *[b"x" * 10_000] * 10)
     assert str(error) == f"{SAID}403: no brokers"
 
 
 @autojump
-async def test_what_comes_right_behind_an_opened_websocket_is_no_refusal(
-    network: Network, nursery: trio.Nursery
-) -> None:
+async def test_what_comes_right_behind_an_opened_websocket_is_no_refusal(peer: Peer) -> None:
     """However much it is; and a session that ends later ends for its own reason."""
-
-    async def listen() -> None:
-        async with network.open_websocket(
-            replace(ADDRESS, max_message_bytes=1_000_000)
-        ) as websocket:
-            while True:
-                await websocket.get_message()
-
-    attempt = start(nursery, listen)
-    stream = await network.accept()
+    attempt = peer.listen(replace(ADDRESS, max_message_bytes=1_000_000))
+    stream = await peer.network.accept()
     accepted = handshake(await stream.receive_some(10_000))
     frame = b"\x82\x7f" + (900_000).to_bytes(8) + b"HTTP/1.1 403 Forbidden\r\n\r\n".ljust(900_000)
     too_big = b"\x82\x7f" + (1_000_001).to_bytes(8) + b"x" * 1_000_001
@@ -297,9 +240,7 @@ async def test_what_comes_right_behind_an_opened_websocket_is_no_refusal(
 
 
 @autojump
-async def test_a_link_logs_the_refusal_and_what_to_do(
-    network: Network, nursery: trio.Nursery
-) -> None:
+async def test_a_link_logs_the_refusal_and_what_to_do(peer: Peer) -> None:
     link = CentralLink(
         EQUIPPED,
         TERMS,
@@ -307,16 +248,16 @@ async def test_a_link_logs_the_refusal_and_what_to_do(
         follow_advertised_url=False,
         backoff=Backoff(initial=1, random=lambda: 1.0),
         tally=ServerTally(),
-        open_websocket=network.open_websocket,
+        open_websocket=peer.network.open_websocket,
     )
     with structlog.testing.capture_logs() as lines:
-        nursery.start_soon(link.run, trio.open_memory_channel[ServerNews](0)[0])
-        stream = await network.accept()
+        peer.nursery.start_soon(link.run, trio.open_memory_channel[ServerNews](0)[0])
+        stream = await peer.network.accept()
         await stream.receive_some(10_000)
         await stream.send_all(answer("401 No", f"{TOKEN} has expired".encode()))
-        stream = await network.accept()
+        stream = await peer.network.accept()
         await stream.aclose()
-        await network.accept()
+        await peer.network.accept()
     first, second = (line for line in lines if line["event"] == "server_lost")
     assert first["error"] == f"{SAID}401: *** has expired"
     assert first["advice"] == "correct BROKER_WEBSOCKET_TOKEN"
@@ -325,9 +266,9 @@ async def test_a_link_logs_the_refusal_and_what_to_do(
 
 
 @autojump
-async def test_a_subprotocol_that_was_not_offered(network: Network, nursery: trio.Nursery) -> None:
-    attempt = connecting(network, nursery)
-    stream = await network.accept()
+async def test_a_subprotocol_that_was_not_offered(peer: Peer) -> None:
+    attempt = peer.listen()
+    stream = await peer.network.accept()
     request = await stream.receive_some(10_000)
     await stream.send_all(handshake(request, b"Sec-WebSocket-Protocol: v1.agents\r\n"))
     error = await attempt.end()

@@ -22,38 +22,19 @@ from broker.central.websocket import (
 from broker.net.tls import TlsFiles
 from broker.settings import values
 from broker.settings.secret_files import SecretFile
+from tests.central.opening import ADDRESS, LIMIT, Peer
 from tests.central.peers import Attempt, MemoryStream, Network, start
 from tests.lab.autojump import autojump
 from tests.lab.tls_listener import open_tls_listener
 
 CLOSING = 1.0
 """Seconds that closing may take."""
-LIMIT = 1000
 TOKEN = "t0ps3cr3t"
-ADDRESS = ServerAddress("ws://central:8765/ws", max_message_bytes=LIMIT)
 SECURE = ServerAddress("wss://central/ws")
 
 CLOSE_FRAME = b"\x88\x02\x03\xe8"
 PING_FRAME = b"\x89\x00"
 NOT_UTF8_FRAME = b"\x81\x02\xff\xfe"
-
-
-def listening(
-    network: Network,
-    nursery: trio.Nursery,
-    address: ServerAddress = ADDRESS,
-    received: list[str | bytes] | None = None,
-) -> Attempt:
-    """Open a WebSocket, and listen until it ends."""
-
-    async def listen() -> None:
-        async with network.open_websocket(address) as websocket:
-            while True:
-                message = await websocket.get_message()
-                if received is not None:
-                    received.append(message)
-
-    return start(nursery, listen)
 
 
 async def failure_of(attempt: Attempt, within: float = 0.0) -> str:
@@ -65,16 +46,16 @@ async def failure_of(attempt: Attempt, within: float = 0.0) -> str:
 
 
 @autojump
-async def test_messages_in_both_directions(network: Network, nursery: trio.Nursery) -> None:
+async def test_messages_in_both_directions(peer: Peer) -> None:
     received: list[str | bytes] = []
 
     async def talk() -> None:
-        async with network.open_websocket(ADDRESS) as websocket:
+        async with peer.network.open_websocket(ADDRESS) as websocket:
             await websocket.send_message("hello")
             received.append(await websocket.get_message())
 
-    attempt = start(nursery, talk)
-    server = await network.serve(nursery)
+    attempt = start(peer.nursery, talk)
+    server = await peer.serve()
     assert await server.websocket.get_message() == "hello"
     await server.send_text("x" * LIMIT)
     assert await attempt.end(CLOSING) is None
@@ -100,19 +81,12 @@ async def test_messages_in_both_directions(network: Network, nursery: trio.Nurse
 )
 @pytest.mark.parametrize("token", [None, TOKEN])
 async def test_the_request(
-    *,
-    url: str,
-    connection: tuple[str, int],
-    target: str,
-    host: str,
-    token: str | None,
-    network: Network,
-    nursery: trio.Nursery,
+    *, url: str, connection: tuple[str, int], target: str, host: str, token: str | None, peer: Peer
 ) -> None:
-    listening(network, nursery, ServerAddress(url, token=token))
-    request = await (await network.accept()).receive_some(10_000)
+    peer.listen(ServerAddress(url, token=token))
+    request = await (await peer.network.accept()).receive_some(10_000)
     line, *headers = request.decode().split("\r\n")
-    assert network.connections == [connection]
+    assert peer.network.connections == [connection]
     assert line == f"GET {target} HTTP/1.1"
     assert f"Host: {host}" in headers
     authorization = [header for header in headers if header.startswith("Authorization:")]
@@ -133,42 +107,38 @@ def test_an_address_does_not_show_its_token() -> None:
         (OSError(), "lost"),
     ],
 )
-async def test_nobody_listens(
-    failure: OSError, text: str, network: Network, nursery: trio.Nursery
-) -> None:
-    network.failure = failure
-    assert text in await failure_of(listening(network, nursery))
+async def test_nobody_listens(failure: OSError, text: str, peer: Peer) -> None:
+    peer.network.failure = failure
+    assert text in await failure_of(peer.listen())
 
 
 @autojump
-async def test_connecting_takes_too_long(network: Network, nursery: trio.Nursery) -> None:
-    network.delay = 1000
-    assert "no answer within 10 s" in await failure_of(listening(network, nursery), CONNECT_TIMEOUT)
+async def test_connecting_takes_too_long(peer: Peer) -> None:
+    peer.network.delay = 1000
+    assert "no answer within 10 s" in await failure_of(peer.listen(), CONNECT_TIMEOUT)
 
 
 @autojump
 @pytest.mark.parametrize("address", [ADDRESS, SECURE])
-async def test_a_peer_that_never_answers(
-    address: ServerAddress, network: Network, nursery: trio.Nursery
-) -> None:
+async def test_a_peer_that_never_answers(address: ServerAddress, peer: Peer) -> None:
     """TCP, TLS and handshake share one deadline."""
-    network.delay = 0.6 * CONNECT_TIMEOUT
-    attempt = listening(network, nursery, address)
-    stream = await network.accept()
+    peer.network.delay = 0.6 * CONNECT_TIMEOUT
+    attempt = peer.listen(address)
+    stream = await peer.network.accept()
     failure = await failure_of(attempt, 0.4 * CONNECT_TIMEOUT)
     assert "no answer within 10 s" in failure
     await assert_hung_up(stream)
 
 
 @autojump
-async def test_a_peer_that_hangs_up_in_the_handshake(
-    network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = listening(network, nursery)
-    stream = await network.accept()
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_a_peer_that_hangs_up_in_the_handshake(is_reset: bool, peer: Peer) -> None:
+    attempt = peer.listen()
+    stream = await peer.network.accept()
     await stream.receive_some(10_000)
+    peer.network.wires[0].is_reset = is_reset
     await stream.aclose()
-    await failure_of(attempt, CONNECT_TIMEOUT)
+    await failure_of(attempt, within=0)
 
 
 @autojump
@@ -182,75 +152,40 @@ async def test_a_peer_that_hangs_up_in_the_handshake(
         b"AMQP\x00\x00\x09\x01",
     ],
 )
-async def test_garbage_instead_of_a_handshake(
-    garbage: bytes, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = listening(network, nursery)
-    stream = await network.accept()
+async def test_garbage_instead_of_a_handshake(garbage: bytes, peer: Peer) -> None:
+    attempt = peer.listen()
+    stream = await peer.network.accept()
     await stream.send_all(garbage)
     await failure_of(attempt, CONNECT_TIMEOUT)
     await assert_hung_up(stream)
 
 
 @autojump
-@pytest.mark.parametrize("status", [401, 403, 404, 503])
-@pytest.mark.parametrize("body", [None, b"no " + TOKEN.encode()])
-async def test_a_server_that_refuses(
-    status: int, body: bytes | None, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = listening(network, nursery, ServerAddress("ws://central", token=TOKEN))
-    request = await network.request(nursery)
-    await request.reject(status, body=body)
-    failure = await failure_of(attempt)
-    assert str(status) in failure
-    assert TOKEN not in failure
-
-
-@autojump
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 4000])
-async def test_the_peer_closes(code: int, network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(network, nursery)
-    server = await network.serve(nursery)
-    await server.websocket.aclose(code, "because")
-    failure = await failure_of(attempt)
-    assert str(code) in failure
-    assert "because" in failure
+@pytest.mark.parametrize(("reason", "text"), [("because", " (because)"), (None, "")])
+async def test_the_peer_closes(code: int, reason: str | None, text: str, peer: Peer) -> None:
+    received: list[str | bytes] = []
+    attempt = peer.listen(received=received)
+    server = await peer.serve()
+    await server.send_text("last words")
+    await server.websocket.aclose(code, reason)
+    assert await failure_of(attempt) == f"the connection was closed with code {code}{text}"
+    assert received == ["last words"]
 
 
 @autojump
-async def test_the_peer_closes_without_a_reason(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(network, nursery)
-    server = await network.serve(nursery)
-    await server.websocket.aclose(1001)
-    assert (await failure_of(attempt)).endswith("1001")
-
-
-@autojump
-async def test_the_peer_closes_but_keeps_tcp_open(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(network, nursery)
-    stream = await network.serve_by_hand()
+async def test_the_peer_closes_but_keeps_tcp_open(peer: Peer) -> None:
+    attempt = peer.listen()
+    stream = await peer.network.serve_by_hand()
     await stream.send_all(CLOSE_FRAME)
     assert "1000" in await failure_of(attempt, CLOSING)
     await assert_hung_up(stream)
 
 
 @autojump
-async def test_what_came_before_the_close_is_received(
-    network: Network, nursery: trio.Nursery
-) -> None:
-    received: list[str | bytes] = []
-    attempt = listening(network, nursery, received=received)
-    server = await network.serve(nursery)
-    await server.send_text("last words")
-    await server.websocket.aclose()
-    await failure_of(attempt)
-    assert received == ["last words"]
-
-
-@autojump
-async def test_a_message_above_the_limit(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(network, nursery)
-    server = await network.serve(nursery)
+async def test_a_message_above_the_limit(peer: Peer) -> None:
+    attempt = peer.listen()
+    server = await peer.serve()
     await server.send_text("x" * (LIMIT + 1))
     assert "BROKER_WEBSOCKET_MAX_BYTES" in await failure_of(attempt, CLOSING)
     assert isinstance(await attempt.end(), MessageTooBigError)
@@ -260,27 +195,20 @@ async def test_a_message_above_the_limit(network: Network, nursery: trio.Nursery
 
 
 @autojump
-async def test_text_that_is_not_utf8(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(network, nursery)
-    stream = await network.serve_by_hand()
+async def test_text_that_is_not_utf8(peer: Peer) -> None:
+    attempt = peer.listen()
+    stream = await peer.network.serve_by_hand()
     await stream.send_all(NOT_UTF8_FRAME)
     await failure_of(attempt, CLOSING)
     await assert_hung_up(stream)
 
 
 @autojump
-async def test_the_peer_hangs_up(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(network, nursery)
-    server = await network.serve(nursery)
-    await server.stream.aclose()
-    await failure_of(attempt)
-
-
-@autojump
-async def test_the_connection_is_reset(network: Network, nursery: trio.Nursery) -> None:
-    attempt = listening(network, nursery)
-    server = await network.serve(nursery)
-    network.wires[0].is_reset = True
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_the_peer_hangs_up(is_reset: bool, peer: Peer) -> None:
+    attempt = peer.listen()
+    server = await peer.serve()
+    peer.network.wires[0].is_reset = is_reset
     await server.stream.aclose()
     await failure_of(attempt)
 
@@ -303,12 +231,10 @@ class Visit:
 
 
 @autojump
-async def test_a_peer_that_does_not_answer_the_close(
-    network: Network, nursery: trio.Nursery
-) -> None:
-    visit = Visit(network)
-    attempt = start(nursery, visit)
-    stream = await network.serve_by_hand()
+async def test_a_peer_that_does_not_answer_the_close(peer: Peer) -> None:
+    visit = Visit(peer.network)
+    attempt = start(peer.nursery, visit)
+    stream = await peer.network.serve_by_hand()
     await visit.opened.wait()
     visit.leave.set()
     assert await attempt.end(CLOSING) is None
@@ -316,12 +242,12 @@ async def test_a_peer_that_does_not_answer_the_close(
 
 
 @autojump
-async def test_a_peer_that_does_not_read_the_close(network: Network, nursery: trio.Nursery) -> None:
-    visit = Visit(network)
-    attempt = start(nursery, visit)
-    server = await network.serve(nursery)
+async def test_a_peer_that_does_not_read_the_close(peer: Peer) -> None:
+    visit = Visit(peer.network)
+    attempt = start(peer.nursery, visit)
+    server = await peer.serve()
     await visit.opened.wait()
-    network.wires[0].is_stuck = True
+    peer.network.wires[0].is_stuck = True
     visit.leave.set()
     assert await attempt.end(CLOSING) is None
     await wait_all_tasks_blocked()
@@ -329,13 +255,11 @@ async def test_a_peer_that_does_not_read_the_close(network: Network, nursery: tr
 
 
 @autojump
-async def test_a_ping_while_closing_is_no_silent_end(
-    network: Network, nursery: trio.Nursery
-) -> None:
+async def test_a_ping_while_closing_is_no_silent_end(peer: Peer) -> None:
     """trio-websocket cannot answer it; its reader fails, and must not take the caller along."""
-    visit = Visit(network)
-    attempt = start(nursery, visit)
-    stream = await network.serve_by_hand()
+    visit = Visit(peer.network)
+    attempt = start(peer.nursery, visit)
+    stream = await peer.network.serve_by_hand()
     await visit.opened.wait()
     visit.leave.set()
     await stream.receive_some(1000)  # the broker's close frame
@@ -348,12 +272,10 @@ async def test_a_ping_while_closing_is_no_silent_end(
 
 @autojump
 @pytest.mark.parametrize("answer", [b"", PING_FRAME, CLOSE_FRAME, NOT_UTF8_FRAME])
-async def test_cancelled_it_closes_in_time(
-    answer: bytes, network: Network, nursery: trio.Nursery
-) -> None:
-    visit = Visit(network)
-    attempt = start(nursery, visit)
-    stream = await network.serve_by_hand()
+async def test_cancelled_it_closes_in_time(answer: bytes, peer: Peer) -> None:
+    visit = Visit(peer.network)
+    attempt = start(peer.nursery, visit)
+    stream = await peer.network.serve_by_hand()
     await visit.opened.wait()
     attempt.scope.cancel()
     farewell = await stream.receive_some(1000)
@@ -365,12 +287,10 @@ async def test_cancelled_it_closes_in_time(
 
 
 @autojump
-async def test_cancelled_it_still_hears_the_answer_to_its_close(
-    network: Network, nursery: trio.Nursery
-) -> None:
-    visit = Visit(network)
-    attempt = start(nursery, visit)
-    server = await network.serve(nursery)
+async def test_cancelled_it_still_hears_the_answer_to_its_close(peer: Peer) -> None:
+    visit = Visit(peer.network)
+    attempt = start(peer.nursery, visit)
+    server = await peer.serve()
     await visit.opened.wait()
     attempt.scope.cancel()
     await attempt.end(within=0)
@@ -381,13 +301,11 @@ async def test_cancelled_it_still_hears_the_answer_to_its_close(
 
 @autojump
 @pytest.mark.parametrize("error", [ValueError("odd"), RuntimeError("odder")])
-async def test_an_error_of_the_block_is_not_swallowed(
-    error: Exception, network: Network, nursery: trio.Nursery
-) -> None:
-    visit = Visit(network, error=error)
+async def test_an_error_of_the_block_is_not_swallowed(error: Exception, peer: Peer) -> None:
+    visit = Visit(peer.network, error=error)
     visit.leave.set()
-    attempt = start(nursery, visit)
-    server = await network.serve(nursery)
+    attempt = start(peer.nursery, visit)
+    server = await peer.serve()
     ended = await attempt.end(CLOSING)
     assert isinstance(ended, ExceptionGroup)
     assert ended.exceptions == (error,)
@@ -395,23 +313,19 @@ async def test_an_error_of_the_block_is_not_swallowed(
 
 
 @autojump
-async def test_the_error_of_the_block_is_the_one_to_hear_of(
-    network: Network, nursery: trio.Nursery
-) -> None:
-    visit = Visit(network, error=WebSocketError("refused"))
+async def test_the_error_of_the_block_is_the_one_to_hear_of(peer: Peer) -> None:
+    visit = Visit(peer.network, error=WebSocketError("refused"))
     visit.leave.set()
-    attempt = start(nursery, visit)
-    await network.serve(nursery)
+    attempt = start(peer.nursery, visit)
+    await peer.serve()
     assert await failure_of(attempt) == "refused"
 
 
 @autojump
 @pytest.mark.parametrize("address", [ADDRESS, SECURE])
-async def test_cancelled_in_the_handshake_it_hangs_up(
-    address: ServerAddress, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = listening(network, nursery, address)
-    stream = await network.accept()
+async def test_cancelled_in_the_handshake_it_hangs_up(address: ServerAddress, peer: Peer) -> None:
+    attempt = peer.listen(address)
+    stream = await peer.network.accept()
     await wait_all_tasks_blocked()
     attempt.scope.cancel()
     await attempt.end(CLOSING)
@@ -420,11 +334,9 @@ async def test_cancelled_in_the_handshake_it_hangs_up(
 
 
 @autojump
-async def test_cancelled_in_the_moment_of_connecting_it_hangs_up(
-    network: Network, nursery: trio.Nursery
-) -> None:
+async def test_cancelled_in_the_moment_of_connecting_it_hangs_up(peer: Peer) -> None:
     async def connect_and_cancel(host: str, port: int) -> trio.abc.Stream:
-        stream = await network.open_tcp_stream(host, port)
+        stream = await peer.network.open_tcp_stream(host, port)
         attempt.scope.cancel()
         return stream
 
@@ -432,8 +344,8 @@ async def test_cancelled_in_the_moment_of_connecting_it_hangs_up(
         async with open_websocket(ADDRESS, connect=connect_and_cancel):
             pytest.fail("it cannot have been opened")
 
-    attempt = start(nursery, visit)
-    stream = await network.accept()
+    attempt = start(peer.nursery, visit)
+    stream = await peer.network.accept()
     with trio.move_on_after(CLOSING):
         await attempt.end()
     assert attempt.scope.cancelled_caught
@@ -459,13 +371,11 @@ def secured(stream: MemoryStream, authority: trustme.CA) -> trio.SSLStream[Memor
 
 
 @autojump
-async def test_wss(
-    network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
-) -> None:
-    attempt = listening(network, nursery, trusting(authority, tmp_path))
-    stream = secured(await network.accept(), authority)
-    request = await trio_websocket.wrap_server_stream(nursery, stream)
-    assert network.connections == [("central", 443)]
+async def test_wss(authority: trustme.CA, tmp_path: Path, peer: Peer) -> None:
+    attempt = peer.listen(trusting(authority, tmp_path))
+    stream = secured(await peer.network.accept(), authority)
+    request = await trio_websocket.wrap_server_stream(peer.nursery, stream)
+    assert peer.network.connections == [("central", 443)]
     assert dict(request.headers)[b"authorization"] == f"Bearer {TOKEN}".encode()
     websocket = await request.accept()
     await websocket.aclose(1001)
@@ -475,13 +385,13 @@ async def test_wss(
 @autojump
 @pytest.mark.parametrize("how", ["another authority", "another name"])
 async def test_wss_with_a_certificate_that_cannot_be_trusted(
-    how: str, network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
+    how: str, authority: trustme.CA, tmp_path: Path, peer: Peer
 ) -> None:
     address = trusting(trustme.CA() if how == "another authority" else authority, tmp_path)
     if how == "another name":
         address = replace(address, url="wss://else/ws")
-    attempt = listening(network, nursery, address)
-    stream = secured(await network.accept(), authority)
+    attempt = peer.listen(address)
+    stream = secured(await peer.network.accept(), authority)
     # TLS 1.3: the server is through with its part before it hears of the refusal.
     with suppress(trio.BrokenResourceError):
         await stream.do_handshake()
@@ -493,10 +403,10 @@ async def test_wss_with_a_certificate_that_cannot_be_trusted(
 @autojump
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 async def test_wss_with_a_peer_that_does_not_speak_tls(
-    answer: bytes, network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
+    answer: bytes, authority: trustme.CA, tmp_path: Path, peer: Peer
 ) -> None:
-    attempt = listening(network, nursery, trusting(authority, tmp_path))
-    stream = await network.accept()
+    attempt = peer.listen(trusting(authority, tmp_path))
+    stream = await peer.network.accept()
     await stream.receive_some(10_000)
     await stream.send_all(answer)
     await stream.aclose()
@@ -513,27 +423,25 @@ async def assert_hung_up(stream: MemoryStream) -> None:
 
 @autojump
 async def test_wss_by_a_name_with_the_dot_of_the_root(
-    network: Network, nursery: trio.Nursery, authority: trustme.CA, tmp_path: Path
+    authority: trustme.CA, tmp_path: Path, peer: Peer
 ) -> None:
     address = replace(trusting(authority, tmp_path), url="wss://central./ws")
-    listening(network, nursery, address)
-    stream = secured(await network.accept(), authority)
+    peer.listen(address)
+    stream = secured(await peer.network.accept(), authority)
     request = await stream.receive_some(10_000)
-    assert network.connections == [("central.", 443)]
+    assert peer.network.connections == [("central.", 443)]
     assert b"Host: central\r\n" in request
 
 
 @autojump
-async def test_the_token_is_read_again_for_each_connection(
-    network: Network, nursery: trio.Nursery, tmp_path: Path
-) -> None:
+async def test_the_token_is_read_again_for_each_connection(tmp_path: Path, peer: Peer) -> None:
     file = tmp_path / "token"
     secret_file = SecretFile("TOKEN", str(file), values.bearer_token)
     address = replace(ADDRESS, token=TOKEN, token_file=secret_file)
     for token in ("first", "second"):
         file.write_text(f"{token}\n")
-        listening(network, nursery, address)
-        request = await (await network.accept()).receive_some(10_000)
+        peer.listen(address)
+        request = await (await peer.network.accept()).receive_some(10_000)
         assert f"Authorization: Bearer {token}\r\n".encode() in request
 
 
@@ -547,16 +455,16 @@ async def test_the_token_is_read_again_for_each_connection(
     ],
 )
 async def test_a_token_that_cannot_be_read_leaves_nothing_on_the_wire(
-    content: bytes | None, text: str, network: Network, nursery: trio.Nursery, tmp_path: Path
+    content: bytes | None, text: str, tmp_path: Path, peer: Peer
 ) -> None:
     file = tmp_path / "token"
     if content is not None:
         file.write_bytes(content)
     address = replace(ADDRESS, token_file=SecretFile("TOKEN", str(file), values.bearer_token))
-    failure = await failure_of(listening(network, nursery, address))
+    failure = await failure_of(peer.listen(address))
     assert failure.startswith(text)
     assert TOKEN not in failure
-    assert network.connections == []
+    assert peer.network.connections == []
 
 
 async def test_wss_with_a_server_that_wants_a_certificate(
