@@ -22,7 +22,7 @@ from broker.amqp import SessionParameters
 from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink
 from broker.router.task import Router
-from broker.service import EXIT_FAILED, EXIT_STOPPED, Supervised, serve, watch_signals
+from broker.service import EXIT_FAILED, EXIT_STOPPED, Supervised, request_stop, serve
 from broker.settings import Settings, load_settings
 from tests.central.peers import Network, Server
 from tests.lab.autojump import autojump
@@ -78,121 +78,39 @@ def watchdog(monkeypatch: pytest.MonkeyPatch) -> Watchdog:
     return Watchdog(monkeypatch)
 
 
-@pytest.fixture
-async def stop_requested(
-    watchdog: Watchdog, hangups_arrive: None, nursery: trio.Nursery
-) -> trio.Event:
-    """Set by the watcher of signals, which runs."""
-    del watchdog, hangups_arrive
+def test_the_first_signal_requests_the_stop(watchdog: Watchdog, lines: list[EventDict]) -> None:
     stop_requested = trio.Event()
-    await nursery.start(watch_signals, stop_requested, GRACE)
-    return stop_requested
-
-
-@autojump
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_the_first_signal_requests_the_stop(
-    signum: signal.Signals,
-    stop_requested: trio.Event,
-    watchdog: Watchdog,
-    lines: list[EventDict],
-) -> None:
-    assert watchdog.events == []
-    signal.raise_signal(signum)
-    await stop_requested.wait()
+    request_stop(stop_requested, GRACE, signal.SIGTERM)
+    assert stop_requested.is_set()
     assert watchdog.events == ["armed for 7 s"]
-    assert lines == [{"event": "stopping", "log_level": "info", "signal": signum.name}]
+    assert lines == [{"event": "stopping", "log_level": "info", "signal": "SIGTERM"}]
 
 
-async def _signals(
-    second_after: float,
-    *,
-    first: signal.Signals = signal.SIGINT,
-    second: signal.Signals = signal.SIGTERM,
-) -> None:
+@pytest.mark.usefixtures("watchdog")
+def test_the_second_exits_at_once(monkeypatch: pytest.MonkeyPatch, lines: list[EventDict]) -> None:
+    class Exited(BaseException):
+        pass
+
+    def exit_at_once(code: int) -> None:
+        raise Exited(code)
+
+    monkeypatch.setattr(os, "_exit", exit_at_once)
     stop_requested = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(watch_signals, stop_requested, GRACE)
-        signal.raise_signal(first)
-        await stop_requested.wait()
-        await trio.sleep(second_after)
-        signal.raise_signal(second)
-        await trio.sleep(1)
-        nursery.cancel_scope.cancel()
+    request_stop(stop_requested, GRACE, signal.SIGINT)
+    with pytest.raises(Exited, match=str(EXIT_FAILED)):
+        request_stop(stop_requested, GRACE, signal.SIGTERM)
+    assert lines[-1] == {"event": "leaving_at_once", "log_level": "warning", "signal": "SIGTERM"}
 
 
-@pytest.fixture
-def left(watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The exit codes with which the process would have left at once."""
-    del watchdog
-    codes: list[int] = []
-    monkeypatch.setattr(os, "_exit", codes.append)
-    return codes
-
-
-@autojump
-@pytest.mark.parametrize("pause", [0.2, 5])
-async def test_a_second_signal_leaves_at_once(
-    pause: float, left: list[int], lines: list[EventDict]
-) -> None:
-    await _signals(pause)
-    assert left == [EXIT_FAILED]
-    assert {"event": "leaving_at_once", "log_level": "warning", "signal": "SIGTERM"} in lines
-
-
-@autojump
-@pytest.mark.parametrize("pause", [0, 0.199])
-async def test_signals_that_come_together_count_as_one(
-    pause: float, left: list[int], watchdog: Watchdog
-) -> None:
-    await _signals(pause)
-    assert left == []
-    assert watchdog.events == ["armed for 7 s"]
-
-
-@autojump
-@pytest.mark.usefixtures("hangups_arrive")
-async def test_a_terminal_that_closes_may_say_so_twice(
-    left: list[int], watchdog: Watchdog, lines: list[EventDict]
-) -> None:
-    """Its shell passes the SIGHUP on, and the kernel sends another when the shell has ended."""
-    await _signals(2, first=signal.SIGHUP, second=signal.SIGHUP)
-    assert left == []
-    assert watchdog.events == ["armed for 7 s"]
-    await _signals(2, first=signal.SIGHUP, second=signal.SIGTERM)
-    assert left == [EXIT_FAILED]
-    assert {"event": "leaving_at_once", "log_level": "warning", "signal": "SIGTERM"} in lines
-    await _signals(6, first=signal.SIGHUP, second=signal.SIGHUP)
-    assert left == [EXIT_FAILED, EXIT_FAILED]
-
-
-@autojump
-@pytest.mark.usefixtures("hangups_arrive")
-async def test_a_hangup_that_is_ignored_stays_ignored(
-    watchdog: Watchdog, nursery: trio.Nursery
-) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    stop_requested = trio.Event()
-    await nursery.start(watch_signals, stop_requested, GRACE)
-    signal.raise_signal(signal.SIGHUP)
-    await trio.sleep(1)
-    assert not stop_requested.is_set()
-    assert watchdog.events == []
-
-
-@autojump
-async def test_without_standard_error_it_stops_all_the_same(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_standard_error_it_stops_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is None when it was closed before the start; then the real watchdog would refuse."""
     stop_requested = trio.Event()
-    await nursery.start(watch_signals, stop_requested, 3600.0)
     monkeypatch.setattr(sys, "stderr", None)
     try:
-        signal.raise_signal(signal.SIGTERM)
-        await stop_requested.wait()
+        request_stop(stop_requested, 3600.0, signal.SIGTERM)
     finally:
         faulthandler.cancel_dump_traceback_later()
+    assert stop_requested.is_set()
 
 
 # Supervised tasks

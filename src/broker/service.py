@@ -1,7 +1,6 @@
 """The service: what runs, how it is supervised, and in which order it stops."""
 
 import faulthandler
-import math
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ import trio
 from broker.amqp import Rabbit, Refusals, SessionParameters, open_rabbit
 from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink, ServerAddress, SessionTerms
-from broker.concurrency.signals import stop_signals
+from broker.concurrency.signals import watch_stop_signals
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.router.decide import QueueNames
@@ -32,7 +31,6 @@ from broker.version import __version__
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 
-"""Mails, not messages: deliveries come in batches, and the prefetch bounds their number."""
 _CLOSING_TIME = 4.0
 """Seconds of the stop that are kept for closing connections, or half of it when it is short."""
 _EXPORT_TIME = 2.0
@@ -41,14 +39,6 @@ _EXPORT_TIME = 2.0
 _SWITCH_INTERVAL = 0.001
 """Seconds after which the AMQP thread and Trio ask each other for the interpreter's lock. With
 Python's 5 ms a tenth of the throughput is lost, and messages wait longer under load."""
-
-_ONE_SIGNAL = 0.2
-"""Seconds within which signals count as one: Ctrl-C reaches the process from the terminal and once
-more from a wrapper that forwards it."""
-
-_ONE_HANGUP = 5.0
-"""Likewise for SIGHUP: a shell whose terminal closes passes it on, and the kernel sends another one
-when the shell has ended."""
 
 _log = structlog.get_logger(__name__)
 
@@ -78,48 +68,32 @@ def run(settings: Settings) -> int:
 async def _serve(settings: Settings) -> bool:
     async with trio.open_nursery() as nursery:
         stop_requested = trio.Event()
-        await nursery.start(
-            partial(watch_signals, stop_requested, settings.broker_shutdown_timeout)
-        )
+        request = partial(request_stop, stop_requested, settings.broker_shutdown_timeout)
+        await nursery.start(watch_stop_signals, request)
         graceful = await serve(settings, stop_requested)
         nursery.cancel_scope.cancel()
     return graceful
 
 
-async def watch_signals(
-    stop_requested: trio.Event,
-    shutdown_timeout: float,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+def request_stop(
+    stop_requested: trio.Event, shutdown_timeout: float, signum: signal.Signals
 ) -> None:
-    """Request the stop at the first SIGINT, SIGTERM or SIGHUP; leave at once at the second.
-
-    A SIGHUP that is ignored, as under `nohup`, stays ignored.
+    """Request the stop at the first signal; exit at once at the second.
 
     Args:
         stop_requested: Set at the first signal.
         shutdown_timeout: Seconds after the first signal when the process ends in any case, with
             the stacks of all threads on standard error.
-        task_status: Started once signals are caught.
+        signum: The signal.
     """
-    with trio.open_signal_receiver(*stop_signals()) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
-        task_status.started()
-        stop_requested_at, first = -math.inf, 0
-        async for signum in signals:
-            name = signal.Signals(signum).name
-            one_signal = _ONE_HANGUP if signum == first == signal.SIGHUP else _ONE_SIGNAL
-            if trio.current_time() - stop_requested_at < one_signal:
-                continue
-            if stop_requested.is_set():
-                _log.warning("leaving_at_once", signal=name)
-                os._exit(EXIT_FAILED)
-            _log.info("stopping", signal=name)
-            # Runs in a thread without Python, so that nothing in this process can hold it up.
-            stacks = sys.stderr or os.open(os.devnull, os.O_WRONLY)  # None when closed at the start
-            faulthandler.dump_traceback_later(shutdown_timeout, exit=True, file=stacks)
-            stop_requested.set()
-            stop_requested_at, first = trio.current_time(), signum
+    if stop_requested.is_set():
+        _log.warning("leaving_at_once", signal=signum.name)
+        os._exit(EXIT_FAILED)
+    _log.info("stopping", signal=signum.name)
+    # Runs in a thread without Python, so that nothing in this process can hold it up.
+    stacks = sys.stderr or os.open(os.devnull, os.O_WRONLY)  # None when closed at the start
+    faulthandler.dump_traceback_later(shutdown_timeout, exit=True, file=stacks)
+    stop_requested.set()
 
 
 async def serve(

@@ -1,7 +1,7 @@
 """The command line: `broker [run]`, and what else can be done with a broker."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
 from typing import Annotated, Any, NamedTuple
@@ -19,7 +19,7 @@ from cyclopts import (
 )
 
 from broker.cli.run import run
-from broker.cli.taking_settings import OPTIONS, taking_settings
+from broker.cli.taking_settings import OPTIONS
 from broker.telemetry.one_line import complain
 from broker.version import __version__
 
@@ -64,10 +64,6 @@ def application() -> App:
         result_action="return_value",
     )
 
-    def run_broker(given: Mapping[str, str]) -> int:
-        """Run the broker until SIGINT, SIGTERM or SIGHUP; the default command."""
-        return run(given)
-
     def sandbox(
         *,
         agents: Annotated[int, Parameter(validator=_within(2, 1000))] = 5,
@@ -87,9 +83,8 @@ def application() -> App:
 
         return play(agents=agents, messages=messages, seed=seed, malformed=malformed)
 
-    running = taking_settings(run_broker)
-    app.default(running)
-    app.command(running, name="run")
+    app.default(run)
+    app.command(run, name="run")
     letters = App(
         name="dead-letters",
         help="Look at dead letters, send them back, or remove them.",

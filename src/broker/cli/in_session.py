@@ -3,12 +3,13 @@
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import trio
 
 from broker.amqp import Session, SessionLostError, SessionParameters, open_rabbit
 from broker.concurrency.error_groups import first_error
-from broker.concurrency.signals import stop_signals
+from broker.concurrency.signals import Interruption, run_interruptible
 from broker.settings import Settings, SettingsError, load_settings
 from broker.telemetry.logs import configure_logging
 from broker.telemetry.one_line import complain
@@ -39,7 +40,8 @@ def run_in_session(given: Mapping[str, str], command: Command, *, name: str) -> 
         return complain(*error.problems)
     # What goes wrong is said in one line, below.
     configure_logging("critical", "console")
-    return trio.run(_until_interrupted, settings, command, name)
+    program = partial(_run, settings, command, name)
+    return trio.run(run_interruptible, program, EXIT_INTERRUPTED)
 
 
 def fail(problem: str) -> int:
@@ -48,32 +50,18 @@ def fail(problem: str) -> int:
     return EXIT_FAILED
 
 
-async def _until_interrupted(settings: Settings, command: Command, name: str) -> int:
-    code = EXIT_INTERRUPTED
-    async with trio.open_nursery() as nursery:
-        interruptible = trio.CancelScope()
-        await nursery.start(_cancel_when_interrupted, interruptible)
-        with interruptible:
-            try:
-                async with _open_any(settings, name) as session:
-                    code = await command(settings, session)
-            except* SessionLostError as errors:
-                problem = str(first_error(errors))
-                code = fail(f"{problem}; {_advice(settings, problem)}")
-            except* OSError as errors:
-                # RabbitMQ's are translated; this one comes from `write`.
-                code = fail(f"cannot write to standard output: {first_error(errors).strerror}")
-        nursery.cancel_scope.cancel()
+async def _run(settings: Settings, command: Command, name: str, _: Interruption) -> int:
+    code = EXIT_FAILED
+    try:
+        async with _open_any(settings, name) as session:
+            code = await command(settings, session)
+    except* SessionLostError as errors:
+        problem = str(first_error(errors))
+        code = fail(f"{problem}; {_advice(settings, problem)}")
+    except* OSError as errors:
+        # RabbitMQ's are translated; this one comes from `write`.
+        code = fail(f"cannot write to standard output: {first_error(errors).strerror}")
     return code
-
-
-async def _cancel_when_interrupted(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(*stop_signals()) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
 
 
 @asynccontextmanager

@@ -17,10 +17,10 @@ import structlog
 import trio
 
 from broker.amqp import Deliveries, Delivery, Publishing, Rabbit, Session, Settlement
+from broker.concurrency.signals import Interruption
 from broker.core.codec import decode_input, string_field
 from broker.core.messages import MAX_BODY_BYTES, ChatMessage
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
-from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
 from broker.sandbox.standalone import keep_session, run
 from broker.settings import Settings
@@ -50,12 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     return run(partial(_act, name))
 
 
-async def _act(name: str, settings: Settings, rabbit: Rabbit, interrupts: Interrupts) -> None:
+async def _act(name: str, settings: Settings, rabbit: Rabbit, interruption: Interruption) -> None:
     agent = _Agent(name)
     await keep_session(
         settings,
         rabbit,
-        partial(agent.converse, interrupts),
+        partial(agent.converse, interruption),
         name=f"sandbox agent {name}",
         queues=(INPUT_QUEUE, AGENTS_QUEUE, agent.queue),
     )
@@ -67,7 +67,7 @@ class _Agent:
         self._id = name.lower()
         self.queue = agent_queue(self._id)
 
-    async def converse(self, interrupts: Interrupts, session: Session) -> None:
+    async def converse(self, interruption: Interruption, session: Session) -> None:
         """Talk until a signal comes; a second one ends it at once."""
         stopped = trio.Event()
         with trio.CancelScope() as stopping:
@@ -76,7 +76,7 @@ class _Agent:
                 stopped.set()
                 stopping.deadline = trio.current_time() + _STOP_TIMEOUT
 
-            interrupts.stop = stop
+            interruption.stop = stop
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(session.consume, self.queue, self._take)
@@ -88,7 +88,7 @@ class _Agent:
                     await session.publish([self._goodbye()])
                     nursery.cancel_scope.cancel()
             finally:
-                interrupts.stop = None
+                interruption.stop = None
 
     def _take(self, arrived: Deliveries) -> None:
         arrived.settle(list(map(self._settlement, arrived.deliveries)))

@@ -1,6 +1,7 @@
 """`broker sandbox`: the whole system on this machine, with every message accounted for."""
 
 import secrets
+from functools import partial
 from pathlib import Path
 from shutil import copyfile
 from tempfile import mkdtemp
@@ -8,10 +9,10 @@ from tempfile import mkdtemp
 import trio
 from rich.console import Console
 
-from broker.amqp import Rabbit, SessionLostError, open_rabbit
+from broker.amqp import SessionLostError, open_rabbit
 from broker.concurrency.error_groups import first_error
+from broker.concurrency.signals import Interruption, run_interruptible
 from broker.sandbox.broker_process import BrokerProcessError
-from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from broker.sandbox.summary import problems, summary
@@ -54,7 +55,7 @@ def run(*, agents: int, messages: int | None, seed: int | None, malformed: float
         seed=secrets.randbelow(1_000_000) if seed is None else seed,
         malformed=malformed,
     )
-    return trio.run(_main, plan, console)
+    return trio.run(run_interruptible, partial(_run, plan, console), EXIT_INTERRUPTED)
 
 
 class _Console(Console):
@@ -64,25 +65,13 @@ class _Console(Console):
         self.quiet = True
 
 
-async def _main(plan: Plan, console: Console) -> int:
-    interrupts = Interrupts()
-    code = EXIT_INTERRUPTED
-    async with trio.open_nursery() as nursery:
-        await nursery.start(interrupts.watch)
-        with interrupts.everything:
-            async with open_rabbit() as rabbit:
-                code = await _run(plan, rabbit, console, interrupts)
-        nursery.cancel_scope.cancel()
-    return code
-
-
-async def _run(plan: Plan, rabbit: Rabbit, console: Console, interrupts: Interrupts) -> int:
+async def _run(plan: Plan, console: Console, interruption: Interruption) -> int:
     console.print("Starting RabbitMQ, a central server, agents and the broker ...")
     code = EXIT_FAILED
     try:
-        async with open_rabbitmq_node() as node:
+        async with open_rabbit() as rabbit, open_rabbitmq_node() as node:
             result = await run_system(
-                plan, node=node, rabbit=rabbit, console=console, interrupts=interrupts
+                plan, node=node, rabbit=rabbit, console=console, interruption=interruption
             )
             code = _report(result, plan, console)
     except* (RabbitmqNodeError, SessionLostError, BrokerProcessError) as errors:

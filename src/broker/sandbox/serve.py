@@ -14,6 +14,7 @@ import trio
 
 from broker.amqp import Rabbit, Session
 from broker.concurrency.error_groups import first_error
+from broker.concurrency.signals import Interruption
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, AgentHeartbeats
 from broker.sandbox.central_server import (
     HEARTBEAT_INTERVAL,
@@ -21,7 +22,6 @@ from broker.sandbox.central_server import (
     CentralServer,
     by_contract,
 )
-from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.server_queues import QUEUES, FromBroker, advertise, relay
 from broker.sandbox.standalone import keep_session, run
 from broker.settings import Settings
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     return code
 
 
-async def _serve(host: str, port: int, settings: Settings, rabbit: Rabbit, _: Interrupts) -> None:
+async def _serve(host: str, port: int, settings: Settings, rabbit: Rabbit, _: Interruption) -> None:
     listeners = await trio.open_tcp_listeners(port, host=host)
     server = CentralServer(port, token=settings.broker_websocket_token, answer=by_contract)
     heartbeats = AgentHeartbeats(server)

@@ -9,8 +9,8 @@ import structlog
 import trio
 
 from broker.amqp import Rabbit, Session, SessionLostError, SessionParameters, open_rabbit
+from broker.concurrency.signals import Interruption, run_interruptible
 from broker.net.backoff import Backoff
-from broker.sandbox.interrupts import Interrupts
 from broker.settings import Settings, SettingsError, load_settings
 from broker.telemetry.logs import configure_logging
 from broker.telemetry.one_line import complain
@@ -22,7 +22,7 @@ _DRAIN_TIMEOUT = 5.0
 _log = structlog.get_logger(__name__)
 
 
-def run(main: Callable[[Settings, Rabbit, Interrupts], Awaitable[None]]) -> int:
+def run(main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]]) -> int:
     """Run a program until SIGINT, SIGTERM or SIGHUP, with the settings that a broker would have.
 
     Args:
@@ -37,18 +37,17 @@ def run(main: Callable[[Settings, Rabbit, Interrupts], Awaitable[None]]) -> int:
     except SettingsError as error:
         return complain(*error.problems)
     configure_logging(settings.broker_log_level, settings.broker_log_format)
-    trio.run(_until_stopped, partial(main, settings))
+    trio.run(run_interruptible, partial(_with_rabbit, main, settings), None)
     return 0
 
 
-async def _until_stopped(main: Callable[[Rabbit, Interrupts], Awaitable[None]]) -> None:
-    interrupts = Interrupts()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(interrupts.watch)
-        with interrupts.everything:
-            async with open_rabbit() as rabbit:
-                await main(rabbit, interrupts)
-        nursery.cancel_scope.cancel()
+async def _with_rabbit(
+    main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]],
+    settings: Settings,
+    interruption: Interruption,
+) -> None:
+    async with open_rabbit() as rabbit:
+        await main(settings, rabbit, interruption)
 
 
 async def keep_session(

@@ -10,13 +10,13 @@ import trio
 from rich.console import Console
 
 from broker.amqp import AmqpEndpoint, Rabbit, SessionParameters
+from broker.concurrency.signals import Interruption
 from broker.concurrency.wakeup import Wakeup
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.broker_process import STOP_TIMEOUT, BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.conversation import Conversation
-from broker.sandbox.interrupts import Interrupts
 from broker.sandbox.live import BrokerState, watch, watch_progress
 from broker.sandbox.output_reader import OutputReader
 from broker.sandbox.presence import Presence
@@ -73,7 +73,7 @@ async def run_system(
     node: RabbitmqNode,
     rabbit: Rabbit,
     console: Console,
-    interrupts: Interrupts,
+    interruption: Interruption,
 ) -> Result:
     """Start everything around a node, let the agents talk, and stop everything again.
 
@@ -82,7 +82,7 @@ async def run_system(
         node: RabbitMQ; it must run.
         rabbit: The AMQP thread.
         console: Where to show it.
-        interrupts: Ctrl-C, which ends the talk.
+        interruption: Ctrl-C, which ends the talk.
 
     Raises:
         SessionLostError: RabbitMQ is gone.
@@ -128,7 +128,7 @@ async def run_system(
                 while len(output_reader.registered) < len(agents):
                     await progress.wait()
             if not getting_ready.cancelled_caught:
-                interrupts.stop = conversation.stop
+                interruption.stop = conversation.stop
                 state = partial(
                     _broker_state, broker, server, broker.status_page(), trio.current_time()
                 )
@@ -137,7 +137,7 @@ async def run_system(
                     await conversation.converse()
                 else:
                     await conversation.exchange(plan.messages)
-                interrupts.stop = None
+                interruption.stop = None
             problems = await _stop(broker)
             watchers.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
