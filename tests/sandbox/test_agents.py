@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
 from broker.amqp import (
     AmqpEndpoint,
     Deliveries,
     Delivery,
     Publishing,
-    Rabbit,
     Session,
     SessionParameters,
     Settlement,
     dead_letter,
+    open_rabbit,
 )
 from broker.concurrency.wakeup import Wakeup
 from broker.core import codec
@@ -135,17 +134,12 @@ async def take(session: Session, queue: str, number: int) -> list[Delivery]:
 
 
 @pytest.fixture
-def portal() -> Any:
-    with start_blocking_portal("asyncio") as portal:
-        yield portal
-
-
-@pytest.fixture
-async def session(rabbitmq: RabbitmqNode, rabbit: Rabbit) -> AsyncIterator[Session]:
+async def session(rabbitmq: RabbitmqNode) -> AsyncIterator[Session]:
     endpoint = AmqpEndpoint(rabbitmq.host, rabbitmq.port, "guest", "guest", vhost="/", tls=False)
     queues = (*QUEUES, *(agent_queue(name.lower()) for name in agent_names(4)))
     with trio.fail_after(LIMIT):
-        async with rabbit.open_session(SessionParameters(endpoint, "test", queues)) as session:
+        parameters = SessionParameters(endpoint, "test", queues)
+        async with open_rabbit() as rabbit, rabbit.open_session(parameters) as session:
             yield session
 
 
