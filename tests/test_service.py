@@ -254,7 +254,7 @@ async def test_an_idle_broker_stops_at_once(stage: Stage) -> None:
 async def test_what_is_not_settled_in_time_shows(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Router, "_settle", lambda *_: None)
+    monkeypatch.setattr(Router, "_publish", lambda *_: None)
     stage.node.session.deliver("broker_input_queue")
     await wait_all_tasks_blocked()
     stage.stop.set()

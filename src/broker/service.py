@@ -12,13 +12,13 @@ from random import randrange
 import structlog
 import trio
 
-from broker.amqp import Rabbit, Refusals, SessionParameters, open_rabbit
+from broker.amqp import Rabbit, Refusals, SessionParameters, SettlementObserver, open_rabbit
 from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink, ServerAddress, SessionTerms
 from broker.concurrency.signals import watch_stop_signals
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
-from broker.router.decide import QueueNames
+from broker.router.decide import Topology
 from broker.router.mailbox import Mailbox
 from broker.router.task import Router
 from broker.settings import Settings
@@ -127,6 +127,7 @@ async def _serve_with(settings: Settings, rabbit: Rabbit, stop_requested: trio.E
     refusals = Refusals()
     central = _central_link(settings, broker_id, from_server)
     queues = _queue_names(settings)
+    traces = open_traces(os.environ, lambda: supervisor.endpoint)
     supervisor = _supervisor(
         settings,
         rabbit,
@@ -135,10 +136,10 @@ async def _serve_with(settings: Settings, rabbit: Rabbit, stop_requested: trio.E
         consumption=consumption,
         tally=publishings,
         refusals=refusals,
+        observer=traces,
     )
-    traces = open_traces(os.environ, lambda: supervisor.endpoint)
     router = Router(
-        queues=queues,
+        topology=queues,
         broker_id=broker_id,
         max_message_bytes=settings.broker_max_message_bytes,
         refusals=refusals,
@@ -150,7 +151,7 @@ async def _serve_with(settings: Settings, rabbit: Rabbit, stop_requested: trio.E
         status_wanted=central.want_status,
         status_answered=central.status_answered,
         server_available=central.server_available,
-        traced=None if traces is None else traces.traced,
+        trace=None if traces is None else traces.record,
     )
     mailbox = Mailbox(queues.inputs)
     vitals = Vitals(
@@ -228,8 +229,8 @@ class Supervised:
         await self._ended.wait()
 
 
-def _queue_names(settings: Settings) -> QueueNames:
-    return QueueNames(
+def _queue_names(settings: Settings) -> Topology:
+    return Topology(
         inputs=settings.broker_input_queue,
         outputs=settings.broker_output_queue,
         metadata=settings.broker_metadata_queue,
@@ -263,11 +264,12 @@ def _supervisor(
     settings: Settings,
     rabbit: Rabbit,
     *,
-    queues: QueueNames,
+    queues: Topology,
     broker_id: str,
     consumption: Gate,
     tally: PublishTally,
     refusals: Refusals,
+    observer: SettlementObserver | None,
 ) -> AmqpSupervisor:
     shutdown_timeout = settings.broker_shutdown_timeout
     drain_timeout = max(shutdown_timeout - _CLOSING_TIME, shutdown_timeout / 2)
@@ -289,6 +291,7 @@ def _supervisor(
             nodes=settings.amqp_nodes,
             tally=tally,
             refusals=refusals,
+            observer=observer,
         )
         for endpoint in settings.amqp_endpoints
     ]

@@ -18,6 +18,7 @@ from pamqp.header import ContentHeader
 
 from broker.amqp.connection import Connection
 from broker.amqp.dead_lettering import DeadLettering
+from broker.amqp.delivery import SettlementObserver
 from broker.amqp.publisher import Publisher
 from broker.amqp.refusals import Refusals
 from broker.amqp.renewal import Renewal
@@ -56,10 +57,12 @@ class Stream:
         await self.unread.join()
 
 
-def dead_lettering(publisher: Publisher) -> DeadLettering:
+def dead_lettering(
+    publisher: Publisher, observer: SettlementObserver | None = None
+) -> DeadLettering:
     """Return what needs no connection of its own, as this RabbitMQ never closes a channel."""
     refusals = Refusals()
-    return DeadLettering(publisher, _no_suspects(publisher, refusals), refusals)
+    return DeadLettering(publisher, _no_suspects(publisher, refusals), refusals, observer)
 
 
 def renewal(publisher: Publisher) -> Renewal:

@@ -18,7 +18,7 @@ class Inbox:
 
     def __init__(self, settlement: Callable[[Delivery], Settlement] | None = None) -> None:
         self.deliveries: list[Delivery] = []
-        self.settle: Callable[[Sequence[Settlement]], None] = lambda _: None
+        self.publish: Callable[[Sequence[Settlement]], None] = lambda _: None
         self._settlement = settlement
         self._arrived = trio.Event()
 
@@ -28,9 +28,9 @@ class Inbox:
 
     def take(self, arrived: Deliveries) -> None:
         self.deliveries += arrived.deliveries
-        self.settle = arrived.settle
+        self.publish = arrived.publish
         if self._settlement is not None:
-            arrived.settle([self._settlement(delivery) for delivery in arrived.deliveries])
+            arrived.publish([self._settlement(delivery) for delivery in arrived.deliveries])
         self._arrived.set()
         self._arrived = trio.Event()
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 from broker.amqp import Delivery, Publishing, PublishingRefusedError, Refusals, Settlement
 from broker.amqp.dead_letter import dead_letter
 from broker.amqp.dead_lettering import DeadLettering
-from broker.amqp.publisher import Outcome, UnroutableError
+from broker.amqp.publisher import PublishOutcome, UnroutableError
 
 
 class Suspects:
@@ -16,11 +16,11 @@ class Suspects:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
 
-    async def publish(self, publishing: Publishing) -> Outcome:
+    async def publish(self, publishing: Publishing) -> PublishOutcome:
         if publishing.kept is not None:
             raise PublishingRefusedError("PRECONDITION_FAILED")
         self.taken.append(publishing.body)
-        return Outcome.CONFIRMED
+        return PublishOutcome.CONFIRMED
 
 
 def test_a_dead_letter_that_becomes_a_suspect_on_its_way_may_be_refused_like_any_other() -> None:

@@ -146,7 +146,7 @@ def cost(count: int) -> Cost:
 
             def arrived(deliveries: Sequence[Delivery]) -> None:
                 batches.append(deliveries)
-                half.consumer.settle([published(delivery) for delivery in deliveries])
+                half.consumer.publish([published(delivery) for delivery in deliveries])
 
             await half.consumer.start(arrived)
             before, futures, created = half.rabbitmq.events, loop.futures, loop.tasks
@@ -193,7 +193,7 @@ def test_a_message_that_comes_alone_waits_for_no_turn_of_the_event_loop() -> Non
         async with half_session() as half:
 
             def arrived(deliveries: Sequence[Delivery]) -> None:
-                half.consumer.settle([published(delivery) for delivery in deliveries])
+                half.consumer.publish([published(delivery) for delivery in deliveries])
 
             await half.consumer.start(arrived)
             half.deliver(1)
@@ -264,7 +264,7 @@ async def test_a_batch_wakes_each_thread_once(
 
     def take(arrived: Deliveries) -> None:
         batches.append(arrived.deliveries)
-        arrived.settle([published(delivery) for delivery in arrived.deliveries])
+        arrived.publish([published(delivery) for delivery in arrived.deliveries])
         settled.set()
 
     with trio.fail_after(PATIENCE):

@@ -66,7 +66,7 @@ class Rig:
 
     async def settle(self) -> None:
         mail = await self.arrived.receive()
-        mail.settle([Settlement(delivery) for delivery in mail.deliveries])
+        mail.publish([Settlement(delivery) for delivery in mail.deliveries])
 
     def events(self, event: str) -> list[EventDict]:
         return [line for line in self.lines if line["event"] == event]
@@ -132,8 +132,8 @@ async def test_all_gated_queues_pause_and_resume_together(nursery: trio.Nursery)
             for queue in ("in-3", "in-1"):
                 node.session.deliver(queue)
                 mail = await rig.arrived.receive()
-                assert mail.queue == queue
-                mail.settle([Settlement(delivery) for delivery in mail.deliveries])
+                assert mail.source == queue
+                mail.publish([Settlement(delivery) for delivery in mail.deliveries])
             rig.gate.close()
             await settled()
     for event in ("routing_started", "routing_paused"):
@@ -272,7 +272,7 @@ async def test_deliveries_are_handed_over(running: Rig) -> None:
     for queue in ("in", "meta", "advert"):
         running.node.session.deliver(queue)
         mail = await running.arrived.receive()
-        assert mail.queue == queue
+        assert mail.source == queue
 
 
 @autojump

@@ -12,7 +12,7 @@ import structlog
 from structlog.typing import EventDict
 
 from broker.amqp import Publishing
-from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.wire.properties import Properties
 from broker.amqp.wire.raw_properties import join_properties, short_string
 from broker.telemetry.tally import PublishTally
@@ -27,7 +27,7 @@ class Told:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.outcomes: list[tuple[str, Outcome]] = []
+        self.outcomes: list[tuple[str, PublishOutcome]] = []
         self.tally = PublishTally()
         tune = SimpleNamespace(frame_max=131_072)
         channel = SimpleNamespace(number=1, connection=SimpleNamespace(connection_tune=tune))
@@ -44,7 +44,7 @@ class Told:
             (Publishing("q", name.encode(), app_id), partial(self.tell, name)) for name in names
         )
 
-    def tell(self, name: str, outcome: Outcome) -> None:
+    def tell(self, name: str, outcome: PublishOutcome) -> None:
         self.outcomes.append((name, outcome))
 
     def message_id(self, number: int) -> str:
@@ -71,11 +71,11 @@ def test_confirms_reach_those_whom_they_concern_in_order() -> None:
         told.publisher.confirmed(5, multiple=False, positive=False)
         told.publisher.confirmed(5, multiple=False, positive=True)  # nobody waits any more
         assert told.outcomes == [
-            ("b", Outcome.CONFIRMED),
-            ("a", Outcome.CONFIRMED),
-            ("c", Outcome.RETURNED),
-            ("d", Outcome.CONFIRMED),
-            ("e", Outcome.REFUSED),
+            ("b", PublishOutcome.CONFIRMED),
+            ("a", PublishOutcome.CONFIRMED),
+            ("c", PublishOutcome.RETURNED),
+            ("d", PublishOutcome.CONFIRMED),
+            ("e", PublishOutcome.REFUSED),
         ]
         assert told.publisher.unconfirmed == 1
 
@@ -90,7 +90,7 @@ def test_what_could_not_be_written_takes_no_number() -> None:
         told.submit("a")
         told.submit("b")
         told.publisher.confirmed(1, multiple=False, positive=True)
-        assert told.outcomes == [("a", Outcome.CONFIRMED)]
+        assert told.outcomes == [("a", PublishOutcome.CONFIRMED)]
 
     in_event_loop(act)
 
@@ -111,7 +111,7 @@ def test_what_is_submitted_together_is_written_together() -> None:
         told.submit_all("a", "b")
         assert len(told.written) == 1
         told.publisher.confirmed(2, multiple=True, positive=True)
-        assert told.outcomes == [("a", Outcome.CONFIRMED), ("b", Outcome.CONFIRMED)]
+        assert told.outcomes == [("a", PublishOutcome.CONFIRMED), ("b", PublishOutcome.CONFIRMED)]
 
     in_event_loop(act)
 
@@ -145,10 +145,11 @@ def test_a_message_that_keeps_its_id_is_known_by_it(returned: int) -> None:
         told.publisher.confirmed(1, multiple=False, positive=True)
         told.publisher.returned(Properties(message_id=ids[returned]))
         told.publisher.confirmed(5, multiple=True, positive=True)
-        assert told.outcomes[0] == ("first", Outcome.CONFIRMED)
+        assert told.outcomes[0] == ("first", PublishOutcome.CONFIRMED)
         # One that is published once too often is not lost.
         assert told.outcomes[1:] == [
-            (name, Outcome.RETURNED if name == ids[returned] else Outcome.CONFIRMED) for name in ids
+            (name, PublishOutcome.RETURNED if name == ids[returned] else PublishOutcome.CONFIRMED)
+            for name in ids
         ]
 
     in_event_loop(act)
@@ -163,7 +164,7 @@ def test_a_message_that_keeps_an_id_that_is_no_text() -> None:
         told.submit("b")
         told.publisher.returned(Properties())
         told.publisher.confirmed(2, multiple=True, positive=True)
-        assert told.outcomes == [("odd", Outcome.RETURNED), ("b", Outcome.CONFIRMED)]
+        assert told.outcomes == [("odd", PublishOutcome.RETURNED), ("b", PublishOutcome.CONFIRMED)]
 
     in_event_loop(act)
 
@@ -175,7 +176,7 @@ def test_a_forged_id_is_nobodys() -> None:
         for forged in ("", "1", f"{prefix}", f"{prefix}x", f"{prefix}7", f"{prefix}{'9' * 40}"):
             told.publisher.returned(Properties(message_id=forged))
         told.publisher.confirmed(1, multiple=False, positive=True)
-        assert told.outcomes == [("a", Outcome.CONFIRMED)]
+        assert told.outcomes == [("a", PublishOutcome.CONFIRMED)]
 
     in_event_loop(act)
 
@@ -225,7 +226,7 @@ class NotTaken:
         self._loop = loop
         self._publisher = Told().publisher
 
-    async def come(self, count: int, queue: str, outcome: Outcome) -> None:
+    async def come(self, count: int, queue: str, outcome: PublishOutcome) -> None:
         for _ in range(count):
             publishing = Publishing(queue, b"{}", "me")
             self._loop.create_task(self._publisher.publish_again(publishing, outcome))
@@ -261,15 +262,15 @@ def with_not_taken(act: Callable[[NotTaken], Awaitable[None]]) -> None:
 
 def test_what_rabbitmq_did_not_take_is_told_at_once_and_does_not_flood_the_log() -> None:
     async def act(publishings: NotTaken) -> None:
-        await publishings.come(1000, "full", Outcome.REFUSED)
+        await publishings.come(1000, "full", PublishOutcome.REFUSED)
         assert [line["event"] for line in publishings.lines] == ["publishing_refused"]
         await publishings.pass_time(0.9)
-        await publishings.come(1, "full", Outcome.REFUSED)
-        await publishings.come(10, "gone", Outcome.RETURNED)
+        await publishings.come(1, "full", PublishOutcome.REFUSED)
+        await publishings.come(10, "gone", PublishOutcome.RETURNED)
         assert len(publishings.lines) == 1
         for _ in range(2):
             await publishings.pass_time(2)
-            await publishings.come(1, "full", Outcome.REFUSED)
+            await publishings.come(1, "full", PublishOutcome.REFUSED)
         await publishings.pass_time(2)
         assert publishings.tries == {
             ("publishing_refused", "full"): 1003,
@@ -282,8 +283,8 @@ def test_what_rabbitmq_did_not_take_is_told_at_once_and_does_not_flood_the_log()
 
 def test_the_last_that_rabbitmq_did_not_take_are_told_too() -> None:
     async def act(publishings: NotTaken) -> None:
-        await publishings.come(1, "full", Outcome.REFUSED)
-        await publishings.come(999, "full", Outcome.REFUSED)
+        await publishings.come(1, "full", PublishOutcome.REFUSED)
+        await publishings.come(999, "full", PublishOutcome.REFUSED)
         await publishings.pass_time(1.1)
         assert publishings.tries == {("publishing_refused", "full"): 1000}
 

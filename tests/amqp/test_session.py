@@ -102,12 +102,12 @@ async def test_holds_no_more_than_the_prefetch(
         async with consuming(session, queues.input, inbox):
             await inbox.holds(3)
             assert await raw.ready(queues.input) == 2
-            inbox.settle([Settlement(inbox.deliveries[0])])
+            inbox.publish([Settlement(inbox.deliveries[0])])
             await inbox.holds(4)
             assert await raw.ready(queues.input) == 1
-            inbox.settle([Settlement(delivery) for delivery in inbox.deliveries[1:]])
+            inbox.publish([Settlement(delivery) for delivery in inbox.deliveries[1:]])
             await inbox.holds(5)
-            inbox.settle([Settlement(inbox.deliveries[4])])
+            inbox.publish([Settlement(inbox.deliveries[4])])
 
 
 async def test_acknowledges_nothing_behind_an_unsettled_delivery(
@@ -121,7 +121,7 @@ async def test_acknowledges_nothing_behind_an_unsettled_delivery(
             await raw.publish(queues.input, b"a", b"b", b"c")
             async with consuming(session, queues.input, inbox):
                 await inbox.holds(3)
-                inbox.settle([Settlement(delivery) for delivery in inbox.deliveries[1:]])
+                inbox.publish([Settlement(delivery) for delivery in inbox.deliveries[1:]])
 
     await lost(hold_the_first)
 
@@ -159,7 +159,7 @@ async def test_several_queues_at_once(
             await second.holds(1)
 
     assert [
-        (delivery.queue, delivery.body) for delivery in first.deliveries + second.deliveries
+        (delivery.source, delivery.body) for delivery in first.deliveries + second.deliveries
     ] == [
         (queues.input, b"1"),
         (queues.parked, b"2"),
@@ -189,7 +189,7 @@ async def test_each_session_gets_a_copy_of_what_is_published_to_a_fanout_exchang
             with trio.fail_after(PATIENCE):
                 await inbox.holds(2)
             assert sorted(inbox.bodies) == [b"1", b"2"]
-            assert {delivery.queue for delivery in inbox.deliveries} == {fanout}
+            assert {delivery.source for delivery in inbox.deliveries} == {fanout}
 
 
 async def test_what_is_published_while_nobody_listens_is_for_nobody(
@@ -301,14 +301,14 @@ async def test_a_settlement_that_cannot_be_published_ends_the_session(
 ) -> None:
     def take(arrived: Deliveries) -> None:
         unsendable = Publishing(queues.output, b"", app_id="x" * 300)
-        arrived.settle([Settlement(one, unsendable) for one in arrived.deliveries])
+        arrived.publish([Settlement(one, unsendable) for one in arrived.deliveries])
 
     async def use() -> None:
         async with rabbit.open_session(parameters) as session:
             await raw.publish(queues.input, b"a")
             await session.consume(queues.input, take)
 
-    assert "settling failed" in str(await lost(use))
+    assert "publishing failed" in str(await lost(use))
     assert await raw.ready(queues.input) == 1
 
 
@@ -733,14 +733,14 @@ async def test_what_waits_for_a_queue_holds_up_no_neighbour(
     async def consume() -> None:
         async with rabbit.open_session(few) as session, consuming(session, queues.input, inbox):
             await inbox.holds(4)
-            inbox.settle(
+            inbox.publish(
                 [
                     Settlement(one, Publishing(queues.output, one.body, APP_ID))
                     for one in inbox.deliveries
                     if is_held and one.body == b"waits"
                 ]
             )
-            inbox.settle([Settlement(one) for one in inbox.deliveries if one.body != b"waits"])
+            inbox.publish([Settlement(one) for one in inbox.deliveries if one.body != b"waits"])
             # Room for two more: the neighbours of what waits are acknowledged.
             await inbox.holds(6)
             await eventually(lambda: session.on_hold == {queues.input: 2})
@@ -792,7 +792,7 @@ async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
             await raw.publish(queues.input, *bodies)
             async with consuming(session, queues.input, inbox):
                 await inbox.holds(200)
-                inbox.settle(
+                inbox.publish(
                     [
                         Settlement(delivery, Publishing(queues.output, delivery.body, APP_ID))
                         for delivery in inbox.deliveries[:100]
@@ -804,8 +804,8 @@ async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
     async with open_proxy(parameters.endpoint.port) as proxy:
         await lost(partial(lose_it, proxy))
         # Too late, and harmless.
-        inbox.settle([Settlement(delivery) for delivery in inbox.deliveries])
-        inbox.settle([forwarded_to(queues.output)(delivery) for delivery in inbox.deliveries])
+        inbox.publish([Settlement(delivery) for delivery in inbox.deliveries])
+        inbox.publish([forwarded_to(queues.output)(delivery) for delivery in inbox.deliveries])
 
     again = Inbox(forwarded_to(queues.output))
     async with (
@@ -889,7 +889,7 @@ async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_agai
 
             async def settle_late() -> None:
                 await trio.sleep(0.2)
-                inbox.settle([forwarded_to(queues.output)(held) for held in inbox.deliveries])
+                inbox.publish([forwarded_to(queues.output)(held) for held in inbox.deliveries])
 
             nursery.start_soon(settle_late)
 

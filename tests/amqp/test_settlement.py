@@ -151,8 +151,8 @@ class ConsumerUnderTest:
         self._loop.now += LONG_AGO
         self.turn()
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        self._loop.call_soon(self._consumer.settle, settlements)
+    def publish(self, settlements: Sequence[Settlement]) -> None:
+        self._loop.call_soon(self._consumer.publish, settlements)
         self.turn()
 
     @property
@@ -186,6 +186,7 @@ class ConsumerUnderTest:
         await opened.wait()
 
     async def _host(self, opened: asyncio.Event) -> None:
+        self.told = Told()
         async with asyncio.TaskGroup() as tasks:
             writer = self.rabbitmq.writer
             publisher = Publisher(
@@ -197,10 +198,11 @@ class ConsumerUnderTest:
                 consumed=QUEUE,
                 writer=writer,
                 publisher=publisher,
-                dead_lettering=dead_lettering(publisher),
+                dead_lettering=dead_lettering(publisher, self.told),
                 renewal=renewal(publisher),
                 notices=Notices(PublishTally()),
                 tasks=tasks,
+                observer=self.told,
                 cancelled=lambda error: self.complaints.append(str(error)),
             )
             self.rabbitmq.attach(self.rabbitmq.publishing, publisher)
@@ -214,18 +216,18 @@ class ConsumerUnderTest:
 
 
 class Told(SettlementObserver):
-    """Notes what was settled."""
+    """Notes what was confirmed."""
 
-    def __init__(self, told: list[int], tag: int) -> None:
-        self._told = told
-        self._tag = tag
+    def __init__(self) -> None:
+        self.tags: list[int] = []
 
-    def dead_lettering(self, letter: Publishing, reason: str) -> Publishing:
+    def dead_lettering(self, _: object, letter: Publishing, reason: str) -> Publishing:
         assert reason == "unroutable"
         return letter
 
-    def settled(self) -> None:
-        self._told.append(self._tag)
+    def confirmed(self, trace: object) -> None:
+        assert isinstance(trace, int)
+        self.tags.append(trace)
 
 
 class SettlingMachine(RuleBasedStateMachine):
@@ -240,7 +242,6 @@ class SettlingMachine(RuleBasedStateMachine):
         self.acknowledgeable: set[int] = set()
         self.on_hold: set[int] = set()
         self.acknowledged: list[int] = []
-        self.told: list[int] = []
         self.first_publishings: list[bytes] = []
         self.with_second_choice: set[int] = set()
         self.came_back: set[tuple[str, bytes]] = set()
@@ -262,7 +263,7 @@ class SettlingMachine(RuleBasedStateMachine):
         order = data.draw(st.permutations(self.unsettled), label="order")
         chosen = order[: data.draw(st.integers(1, len(order)), label="how many")]
         self.unsettled = [one for one in self.unsettled if one not in chosen]
-        self.consumer.settle([self.settlement(one, data) for one in chosen])
+        self.consumer.publish([self.settlement(one, data) for one in chosen])
 
     def settlement(self, delivery: Delivery, data: st.DataObject) -> Settlement:
         settlement = self.settlement_by_itself(delivery, data)
@@ -284,7 +285,7 @@ class SettlingMachine(RuleBasedStateMachine):
 
     def settlement_by_itself(self, delivery: Delivery, data: st.DataObject) -> Settlement:
         if data.draw(st.booleans(), label="nothing to publish"):
-            return Settlement(delivery, observer=Told(self.told, delivery.tag))
+            return Settlement(delivery, trace=delivery.tag)
         body = str(delivery.tag).encode()
         fallback = None
         if data.draw(st.booleans(), label="second choice"):
@@ -294,7 +295,7 @@ class SettlingMachine(RuleBasedStateMachine):
             delivery,
             Publishing(OUTPUT, body, ""),
             fallback=fallback,
-            observer=Told(self.told, delivery.tag),
+            trace=delivery.tag,
         )
 
     @property
@@ -370,7 +371,7 @@ class SettlingMachine(RuleBasedStateMachine):
     @invariant()
     def tells_once_what_is_settled(self) -> None:
         if hasattr(self, "consumer"):
-            assert sorted(self.told) == sorted(self.acknowledgeable)
+            assert sorted(self.consumer.told.tags) == sorted(self.acknowledgeable)
 
     @invariant()
     def publishes_first_what_was_settled_first(self) -> None:
@@ -386,7 +387,7 @@ class SettlingMachine(RuleBasedStateMachine):
             return
         try:
             self.acknowledgeable.update(delivery.tag for delivery in self.unsettled)
-            self.consumer.settle([Settlement(delivery) for delivery in self.unsettled])
+            self.consumer.publish([Settlement(delivery) for delivery in self.unsettled])
             for _ in range(10):
                 if self.unconfirmed:
                     self.taken(self.rabbitmq.confirm(self.unconfirmed[-1], multiple=True))
@@ -408,7 +409,7 @@ def test_is_not_drained_while_a_delivery_is_unsettled() -> None:
         consumer.rabbitmq.deliver(b"a")
         consumer.turn()
         assert not consumer.is_drained
-        consumer.settle([Settlement(consumer.handed_out[0])])
+        consumer.publish([Settlement(consumer.handed_out[0])])
         assert consumer.is_drained
     finally:
         consumer.close()
@@ -420,7 +421,7 @@ def test_is_not_drained_before_the_acknowledgement_is_written() -> None:
         consumer.rabbitmq.deliver(b"a")
         consumer.turn()
         consumer.stop_reading()
-        consumer.settle([Settlement(consumer.handed_out[0])])
+        consumer.publish([Settlement(consumer.handed_out[0])])
         assert not consumer.is_drained
     finally:
         consumer.close()
@@ -433,7 +434,7 @@ def test_what_comes_after_the_end_does_no_harm() -> None:
         for body in (b"1", b"2", b"3"):
             rabbitmq.deliver(body)
         consumer.turn()
-        consumer.settle(
+        consumer.publish(
             [
                 Settlement(delivery, Publishing(OUTPUT, delivery.body, ""))
                 for delivery in consumer.handed_out
@@ -446,7 +447,7 @@ def test_what_comes_after_the_end_does_no_harm() -> None:
         rabbitmq.confirm(3)
         rabbitmq.deliver(b"4")
         consumer.pass_time()
-        consumer.settle([Settlement(consumer.handed_out[0])])
+        consumer.publish([Settlement(consumer.handed_out[0])])
 
         assert consumer.complaints == []
         # The first is settled by now; the third, though confirmed, is behind one that is not.

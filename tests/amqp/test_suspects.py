@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from broker.amqp import (
     DeadLetterAddress,
     Delivery,
-    Outcome,
     Publishing,
+    PublishOutcome,
     Rabbit,
     Refusals,
     SessionLostError,
@@ -153,7 +153,7 @@ async def test_one_that_nobody_waits_for_any_more_is_not_blamed_on_the_next(
     innocent = Publishing(queues.output, b"innocent", APP_ID)
     guilty = replace(innocent, expiration="soon")
 
-    async def scenario() -> Outcome:
+    async def scenario() -> PublishOutcome:
         opened = []
 
         async def connect() -> Connection:
@@ -176,7 +176,7 @@ async def test_one_that_nobody_waits_for_any_more_is_not_blamed_on_the_next(
             for connection in opened:
                 await connection.close()
 
-    assert await portal.call_async(scenario) is Outcome.CONFIRMED
+    assert await portal.call_async(scenario) is PublishOutcome.CONFIRMED
 
 
 def new_publisher(connection: Connection, channel: Channel) -> Publisher:

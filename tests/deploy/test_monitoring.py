@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.telemetry.tally import DEAD_LETTERED, Outcome
+from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome
 from tests.deploy.conftest import Get
 from tests.deploy.repository import read
 
@@ -78,7 +78,7 @@ def test_what_is_asked_for_exists(where: str, expression: str, metrics: Metrics)
 
 
 def test_the_outcomes_are_all_there(metrics: Metrics) -> None:
-    decided = {one.value for one in Outcome}
+    decided = {one.value for one in MessageOutcome}
     assert metrics["broker_messages_routed_total"]["outcome"] == decided | {DEAD_LETTERED}
 
 

@@ -23,14 +23,14 @@ from broker.core.messages import (
     ServerNews,
     StatusUpdate,
 )
-from broker.router.decide import QueueNames
+from broker.router.decide import Topology
 from broker.router.mailbox import Mailbox
 from broker.router.task import Router
 from broker.telemetry.tally import MessageTally
 from tests.lab.autojump import autojump
 
 TTL = 60.0
-QUEUES = QueueNames(
+QUEUES = Topology(
     inputs=("in", "in-2"),
     outputs=("out",),
     metadata="meta",
@@ -90,7 +90,7 @@ class Rig:
 async def running(registry_ttl: float = TTL, max_agents: int = 100_000) -> AsyncIterator[Rig]:
     rig = Rig(Mailbox(QUEUES.inputs), Gate())
     router = Router(
-        queues=QUEUES,
+        topology=QUEUES,
         broker_id="broker_0001",
         max_message_bytes=1000,
         refusals=Refusals(),

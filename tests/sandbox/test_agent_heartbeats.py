@@ -33,7 +33,7 @@ class FakeSession:
         assert queue == AGENTS_QUEUE
         task_status.started()
         async for body in self._arriving:
-            delivery = Delivery(tag=1, queue=queue, body=body)
+            delivery = Delivery(queue, 1, body)
             take(Deliveries(queue, [delivery], self.settled.extend))
 
 

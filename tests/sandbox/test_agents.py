@@ -111,7 +111,7 @@ async def consume(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     def settle(arrived: Deliveries) -> None:
-        arrived.settle([Settlement(delivery, decide(delivery)) for delivery in arrived.deliveries])
+        arrived.publish([Settlement(delivery, decide(delivery)) for delivery in arrived.deliveries])
 
     await session.consume(queue, settle, task_status=task_status)
 

@@ -26,7 +26,7 @@ from broker import service
 from broker.amqp import Rabbit
 from broker.amqp import connection as amqp_connection
 from broker.core import registry
-from broker.router import decide as dispatch
+from broker.router import decide
 from broker.router import task as router
 from broker.settings import Settings, load_settings
 from tests.central.peers import Network
@@ -195,7 +195,7 @@ def _substituted(trace: Trace) -> Iterator[None]:
             (router, "_AT_ONCE", 2),
             (registry, "_SLICE", 2),
             (amqp_connection, "connect_socket", host_itself),
-            (dispatch, "uuid4", lambda: UUID(int=getrandbits(128))),
+            (decide, "uuid4", lambda: UUID(int=getrandbits(128))),
             (secrets, "token_hex", lambda size: f"{getrandbits(8 * size):0{2 * size}x}"),
             (Countdown, "_now", staticmethod(trio.current_time)),
         ):

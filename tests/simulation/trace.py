@@ -42,7 +42,7 @@ class Trace:
         return was_seen and now - self.blocked_until < CONFIRM_TIMEOUT - _UNSEEN
 
 
-_BUGS = frozenset({"decision_failed", "session_failed", "settling_failed"})
+_BUGS = frozenset({"decision_failed", "session_failed", "publishing_failed"})
 """Events of the log that no peer can cause."""
 _RANDOM = frozenset({"pid", "version"})
 _UNSEEN = 2.0

@@ -7,12 +7,12 @@ import pytest
 import trio
 
 from broker.concurrency.wakeup import Gate
-from broker.router.decide import QueueNames
+from broker.router.decide import Topology
 from broker.status.readiness import readiness
 from broker.status.vitals import Vitals
 from tests.lab.autojump import autojump
 
-QUEUES = QueueNames(
+QUEUES = Topology(
     inputs=("in-1", "in-2"),
     outputs=("out",),
     metadata="meta",

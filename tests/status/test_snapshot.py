@@ -6,7 +6,7 @@ from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.status import snapshot
 from broker.status.vitals import Vitals
-from broker.telemetry.tally import MessageTally, Outcome
+from broker.telemetry.tally import MessageOutcome, MessageTally
 
 SEEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,7 +64,7 @@ async def test_an_entry_tells_the_share_of_all_routed_messages() -> None:
     tally = MessageTally()
     for receiver in "aab":
         known.count_routed(receiver)
-        tally.accepted("in", "TEXT", Outcome.ROUTED)
+        tally.decided("in", "TEXT", MessageOutcome.ROUTED, redelivered=False)
     first, second = (await snapshot.agents(vitals(known, tally), "", 10)).agents
     assert (first.agent_id, first.routed, first.last_seen) == ("a", 2, SEEN)
     assert first.share == 2 / 3

@@ -28,14 +28,15 @@ from structlog.typing import EventDict
 from broker.amqp import AmqpEndpoint, Delivery, Publishing, Refusals, Settlement
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import AgentRegistry
-from broker.router.decide import Dispatcher, QueueNames
+from broker.router import dispatcher
+from broker.router.decide import Topology
+from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
-from broker.tracing import spans
 from broker.tracing.spans import MessageSpans
 from broker.tracing.traces import open_traces, wanted_exporters
 from tests.lab.autojump import autojump
 
-QUEUES = QueueNames(
+QUEUES = Topology(
     inputs=("in",),
     outputs=("out",),
     metadata="meta",
@@ -59,8 +60,11 @@ class Desk:
         registry = AgentRegistry(max_agents=5)
         registry.apply(StatusUpdate({"bob": AgentStatus("bob", is_online=True)}))
         self.tally = MessageTally()
-        dispatcher = Dispatcher(
-            queues=QUEUES,
+        self._exporter = InMemorySpanExporter()
+        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.spans = MessageSpans(provider, lambda: SERVER)
+        self._dispatcher = Dispatcher(
+            topology=QUEUES,
             registry=registry,
             tally=self.tally,
             broker_id="broker_0001",
@@ -70,13 +74,11 @@ class Desk:
             agent_registered=lambda: None,
             unknown_sender=lambda _: None,
             server_available=lambda _: None,
+            trace=self.spans.record,
         )
-        self._exporter = InMemorySpanExporter()
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self._decide = MessageSpans(provider, lambda: SERVER).traced(dispatcher.settle)
 
-    def settle(self, queue: str = "in", body: bytes = BODY, **properties: Any) -> Settlement:
-        return self._decide(Delivery(queue, 7, body, **properties))
+    def dispatch(self, queue: str = "in", body: bytes = BODY, **properties: Any) -> Settlement:
+        return self._dispatcher.dispatch(Delivery(queue, 7, body, **properties))
 
     def ended(self) -> Sequence[ReadableSpan]:
         return self._exporter.get_finished_spans()
@@ -104,16 +106,16 @@ def lines() -> Iterator[list[EventDict]]:
         yield lines
 
 
-def settled(settlement: Settlement) -> None:
+def settled(desk: Desk, settlement: Settlement) -> None:
     """Say what the AMQP side says when RabbitMQ has confirmed."""
-    assert settlement.observer is not None
-    settlement.observer.settled()
+    assert settlement.trace is not None
+    desk.spans.confirmed(settlement.trace)
 
 
-def dead_lettered(settlement: Settlement) -> Publishing:
+def dead_lettered(desk: Desk, settlement: Settlement) -> Publishing:
     """Do what the AMQP side does when there is no queue for what was decided."""
-    assert settlement.observer is not None
-    return settlement.observer.dead_lettering(LETTER, "unroutable")
+    assert settlement.trace is not None
+    return desk.spans.dead_lettering(settlement.trace, LETTER, "unroutable")
 
 
 def published(settlement: Settlement) -> Publishing:
@@ -140,10 +142,10 @@ def parent(span: ReadableSpan) -> SpanContext:
 
 
 def test_a_message_makes_a_span_of_its_decision_and_one_of_its_publishing(desk: Desk) -> None:
-    settlement = desk.settle(
+    settlement = desk.dispatch(
         headers={"traceparent": PARENT}, message_id="amqp-1", correlation_id="talk-1"
     )
-    settled(settlement)
+    settled(desk, settlement)
 
     process, send = desk.ended()
     common = {
@@ -173,8 +175,8 @@ def test_a_message_makes_a_span_of_its_decision_and_one_of_its_publishing(desk: 
 
 
 def test_the_chain_from_sender_to_receiver(desk: Desk) -> None:
-    settlement = desk.settle(headers={"traceparent": PARENT, "tracestate": STATE})
-    settled(settlement)
+    settlement = desk.dispatch(headers={"traceparent": PARENT, "tracestate": STATE})
+    settled(desk, settlement)
 
     process, send = desk.ended()
     assert parent(process) == carried({"traceparent": PARENT, "tracestate": STATE})
@@ -191,11 +193,11 @@ def test_a_publishing_is_sent_until_it_is_settled(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = time_ns() - 1_000_000
-    monkeypatch.setattr(spans, "time_ns", lambda: began)
-    settlement = desk.settle()
+    monkeypatch.setattr(dispatcher, "time_ns", lambda: began)
+    settlement = desk.dispatch()
     [process] = desk.ended()
     assert process.name == "process in"
-    settled(settlement)
+    settled(desk, settlement)
     send = desk.named("send out")
     assert process.start_time == began
     assert process.end_time is not None
@@ -205,7 +207,7 @@ def test_a_publishing_is_sent_until_it_is_settled(
 
 
 def test_a_message_without_a_context_begins_a_trace(desk: Desk) -> None:
-    settlement = desk.settle()
+    settlement = desk.dispatch()
     process = desk.named("process in")
     assert process.parent is None
     assert not process.links
@@ -215,14 +217,14 @@ def test_a_message_without_a_context_begins_a_trace(desk: Desk) -> None:
 
 @pytest.mark.parametrize("broken", ["", "00-abc-def-01", f"{PARENT}-more", "x" * 1000])
 def test_a_broken_context_begins_a_trace_without_its_state(desk: Desk, broken: str) -> None:
-    settlement = desk.settle(headers={"traceparent": broken, "tracestate": STATE})
+    settlement = desk.dispatch(headers={"traceparent": broken, "tracestate": STATE})
     assert desk.named("process in").parent is None
     assert published(settlement).headers.keys() == {"traceparent"}
     assert carried(published(settlement).headers).is_valid
 
 
 def test_what_comes_of_a_message_is_else_the_same(desk: Desk) -> None:
-    settlement = desk.settle(headers={"traceparent": PARENT}, correlation_id="talk-1")
+    settlement = desk.dispatch(headers={"traceparent": PARENT}, correlation_id="talk-1")
     publishing = published(settlement)
     assert json.loads(publishing.body) == {**json.loads(BODY), "receiver_id": "bob"}
     assert (publishing.queue, publishing.app_id) == ("out", "broker_0001")
@@ -231,8 +233,8 @@ def test_what_comes_of_a_message_is_else_the_same(desk: Desk) -> None:
 
 
 def test_nothing_of_a_payload_is_in_a_span(desk: Desk) -> None:
-    settled(desk.settle())
-    settled(desk.settle(body=b"s3cret"))
+    settled(desk, desk.dispatch())
+    settled(desk, desk.dispatch(body=b"s3cret"))
     texts = [span.to_json() for span in desk.ended()]
     assert len(texts) == 4
     assert not any("s3cret" in text or "alice" in text or "bob" in text for text in texts)
@@ -240,9 +242,9 @@ def test_nothing_of_a_payload_is_in_a_span(desk: Desk) -> None:
 
 def test_a_delivery_of_which_nothing_comes_has_one_span(desk: Desk) -> None:
     gone = b'{"message_type": "CLIENT_DISCONNECTED", "agent_id": "bob"}'
-    settlement = desk.settle("meta", gone)
+    settlement = desk.dispatch("meta", gone)
     assert settlement.publishing is None
-    assert settlement.observer is None
+    assert settlement.trace is None
     assert [span.name for span in desk.ended()] == ["process meta"]
 
 
@@ -250,8 +252,8 @@ def test_a_delivery_of_which_nothing_comes_has_one_span(desk: Desk) -> None:
 
 
 def test_a_dead_letter_says_why(desk: Desk) -> None:
-    settlement = desk.settle(body=b"{", headers={"traceparent": PARENT})
-    settled(settlement)
+    settlement = desk.dispatch(body=b"{", headers={"traceparent": PARENT})
+    settled(desk, settlement)
 
     process, send = desk.ended()
     assert process.attributes is not None
@@ -265,9 +267,9 @@ def test_a_dead_letter_says_why(desk: Desk) -> None:
 
 
 def test_a_message_that_no_queue_takes_is_sent_twice(desk: Desk) -> None:
-    settlement = desk.settle(headers={"traceparent": PARENT})
-    letter = dead_lettered(settlement)
-    settled(settlement)
+    settlement = desk.dispatch(headers={"traceparent": PARENT})
+    letter = dead_lettered(desk, settlement)
+    settled(desk, settlement)
 
     process, failed, send = desk.ended()
     assert failed.name == "send out"
@@ -281,9 +283,9 @@ def test_a_message_that_no_queue_takes_is_sent_twice(desk: Desk) -> None:
 
 def test_what_is_never_settled_leaves_nothing_behind(desk: Desk) -> None:
     """As when the session is lost: RabbitMQ delivers again."""
-    settlement = desk.settle()
-    assert settlement.observer is not None
-    ended = weakref.ref(settlement.observer)
+    settlement = desk.dispatch()
+    assert settlement.trace is not None
+    ended = weakref.ref(settlement.trace)
     del settlement
     gc.collect()
     assert ended() is None
@@ -301,7 +303,7 @@ class Refusing(Sampler):
 def test_whatever_fails_in_tracing_messages_are_routed(lines: list[EventDict]) -> None:
     desk = Desk(TracerProvider(sampler=Refusing(), shutdown_on_exit=False))
     for _ in range(3):
-        settlement = desk.settle(headers={"traceparent": PARENT})
+        settlement = desk.dispatch(headers={"traceparent": PARENT})
         assert json.loads(published(settlement).body)["receiver_id"] == "bob"
         assert published(settlement).headers == {"traceparent": PARENT}
     assert desk.tally.outcomes["routed"] == 3  # type: ignore[index]  # equals the member
@@ -320,10 +322,11 @@ def test_whatever_fails_in_tracing_messages_are_settled(
 ) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(Breaking(InMemorySpanExporter()))
-    settlement = Desk(provider).settle()
+    desk = Desk(provider)
+    settlement = desk.dispatch()
     if unroutable:
-        assert dead_lettered(settlement) == LETTER
-    settled(settlement)
+        assert dead_lettered(desk, settlement) == LETTER
+    settled(desk, settlement)
     assert [line["event"] for line in lines] == ["tracing_failed"]
 
 
@@ -337,8 +340,8 @@ def test_a_trace_that_is_not_sampled_goes_on_unsampled(
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
     desk = Desk(TracerProvider(shutdown_on_exit=False))
     unsampled = PARENT.removesuffix("01") + "00"
-    settlement = desk.settle(headers={"traceparent": unsampled, "tracestate": STATE})
-    settled(settlement)
+    settlement = desk.dispatch(headers={"traceparent": unsampled, "tracestate": STATE})
+    settled(desk, settlement)
     assert not desk.ended()
     headers = published(settlement).headers
     assert carried(headers).trace_id == carried({"traceparent": PARENT}).trace_id
@@ -347,9 +350,9 @@ def test_a_trace_that_is_not_sampled_goes_on_unsampled(
 
 
 def test_by_default_the_sender_decides(desk: Desk) -> None:
-    settled(desk.settle(headers={"traceparent": PARENT.removesuffix("01") + "00"}))
+    settled(desk, desk.dispatch(headers={"traceparent": PARENT.removesuffix("01") + "00"}))
     assert not desk.ended()
-    settled(desk.settle(headers={"traceparent": PARENT}))
+    settled(desk, desk.dispatch(headers={"traceparent": PARENT}))
     assert len(desk.ended()) == 2
 
 
@@ -373,7 +376,8 @@ def exporting_to(collector: SpanExporter) -> MessageSpans:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(collector, schedule_delay_millis=60_000))
     recording = MessageSpans(provider, lambda: SERVER)
-    recording.traced(Settlement)(Delivery("in", 1, BODY))
+    delivery = Delivery("in", 1, BODY)
+    recording.record(delivery, Settlement(delivery), 1)
     return recording
 
 

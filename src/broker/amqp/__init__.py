@@ -19,7 +19,7 @@ from broker.amqp.delivery import (
 )
 from broker.amqp.errors import AmqpError, QueueUnavailableError
 from broker.amqp.parts import Part, joined, read_part
-from broker.amqp.publisher import Outcome, UnroutableError
+from broker.amqp.publisher import PublishOutcome, UnroutableError
 from broker.amqp.rabbit import Rabbit, open_rabbit
 from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session, SessionLostError
@@ -37,9 +37,9 @@ __all__ = [
     "Delivery",
     "Got",
     "Moved",
-    "Outcome",
     "Parked",
     "Part",
+    "PublishOutcome",
     "Publishing",
     "PublishingRefusedError",
     "QueueState",

@@ -15,7 +15,7 @@ from broker.amqp.confinement import ConfinedChannel, open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError, QueueUnavailableError, confined
-from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
 from broker.amqp.topology import ensure_fanouts
 from broker.net.backoff import Backoff
@@ -53,7 +53,7 @@ class Announcer:
         self._fanouts = fanouts
         self._new_publisher = new_publisher
         self._refusals = refusals
-        self._waiting: dict[int, tuple[Publishing, Callable[[Outcome], None], object]] = {}
+        self._waiting: dict[int, tuple[Publishing, Callable[[PublishOutcome], None], object]] = {}
         self._last_key = 0
         self._pauses = _pauses()
         self._connection: Connection | None = None
@@ -61,7 +61,7 @@ class Announcer:
         self.problem: str | None = None
 
     def submit(
-        self, announcement: Publishing, done: Callable[[Outcome], None], owner: object
+        self, announcement: Publishing, done: Callable[[PublishOutcome], None], owner: object
     ) -> None:
         """Publish, now or as soon as the exchange can be used. Does not wait.
 
@@ -137,10 +137,10 @@ class Announcer:
             done = partial(self._published, key, self._publisher)
             self._publisher.submit([(self._waiting[key][0], done)])
 
-    def _published(self, key: int, publisher: Publisher, outcome: Outcome) -> None:
+    def _published(self, key: int, publisher: Publisher, outcome: PublishOutcome) -> None:
         if publisher is not self._publisher or key not in self._waiting:
             return
-        if outcome is Outcome.CONFIRMED:
+        if outcome is PublishOutcome.CONFIRMED:
             _, done, _ = self._waiting.pop(key)
             self._works()
             done(outcome)

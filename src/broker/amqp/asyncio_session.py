@@ -35,7 +35,7 @@ from broker.amqp.errors import (
     translated,
 )
 from broker.amqp.notices import Notices
-from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.renewal import Renewal
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import SuspectPublisher
@@ -183,13 +183,13 @@ class AsyncioSession:
         """Stop a consumer once it has settled all; see `Consumers.stop`."""
         await self._opened_consumers.stop(consumer)
 
-    def settle(self, consumer: QueueConsumer, settlements: Sequence[Settlement]) -> None:
-        """Settle deliveries; see `QueueConsumer.settle`. A failure ends the session."""
+    def publish_decided(self, consumer: QueueConsumer, settlements: Sequence[Settlement]) -> None:
+        """Publish what was decided; see `QueueConsumer.publish`. A failure ends the session."""
         try:
-            consumer.settle(settlements)
+            consumer.publish(settlements)
         except Exception as error:  # noqa: BLE001 - nobody waits for this call
-            _log.exception("settling_failed")
-            self.fail(AmqpError(f"settling failed: {describe(error)}"))
+            _log.exception("publishing_failed")
+            self.fail(AmqpError(f"publishing failed: {describe(error)}"))
 
     async def publish(self, publishings: Sequence[Publishing]) -> None:
         """Publish, and return when all are confirmed.
@@ -202,21 +202,21 @@ class AsyncioSession:
         again = zip(publishings, outcomes, strict=True)
         await asyncio.gather(*starmap(self._publisher.publish_again, again))
 
-    async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[Outcome]:
+    async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
         """Publish, and return what RabbitMQ made of each, without another try.
 
         Raises:
             AmqpError: The session was lost; which of them arrived is not known.
         """
         loop = asyncio.get_running_loop()
-        outcomes: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in publishings]
+        outcomes: list[asyncio.Future[PublishOutcome]] = [loop.create_future() for _ in publishings]
         self._publisher.submit(
             (publishing, partial(_set, outcome))
             for publishing, outcome in zip(publishings, outcomes, strict=True)
         )
         return await asyncio.gather(*outcomes)
 
-    async def publish_apart(self, publishing: Publishing) -> Outcome:
+    async def publish_apart(self, publishing: Publishing) -> PublishOutcome:
         """Publish as a suspect; see `SuspectPublisher.publish`."""
         return await self._suspects.publish(publishing)
 
@@ -285,10 +285,13 @@ class AsyncioSession:
                 QueueConsumer,
                 publisher=self._publisher,
                 announcer=self._announcer,
-                dead_lettering=DeadLettering(self._publisher, self._suspects, refusals),
+                dead_lettering=DeadLettering(
+                    self._publisher, self._suspects, refusals, self._parameters.observer
+                ),
                 renewal=self._renewal,
                 notices=self._notices,
                 tasks=self._tasks,
+                observer=self._parameters.observer,
             ),
         )
         self._tasks.create_task(self._watch())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError
-from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.publisher import Publisher, PublishOutcome
 
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ could confirm them."""
@@ -91,7 +91,7 @@ class ConfirmWatch:
             publisher.submit([(nowhere, self._came_back)])
             self._asked = publisher.last_number
 
-    def _came_back(self, _: Outcome) -> None:
+    def _came_back(self, _: PublishOutcome) -> None:
         self._asking = False
         self._answered = self._asked
         if self._overdue_since is None:

@@ -10,10 +10,10 @@ from aiormq import Channel
 
 from broker.amqp.announcer import Announcer
 from broker.amqp.dead_lettering import DeadLettering
-from broker.amqp.delivery import Delivery, Publishing, Settlement
+from broker.amqp.delivery import Delivery, Publishing, Settlement, SettlementObserver
 from broker.amqp.errors import AmqpError, QueueUnavailableError, translated
 from broker.amqp.notices import Notices
-from broker.amqp.publisher import Outcome, Publisher, UnroutableError
+from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
 from broker.amqp.renewal import RENEWED_AT, Renewal
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.topology import RPC_TIMEOUT
@@ -43,6 +43,7 @@ class QueueConsumer:
         notices: Takes note of dead letters and renewals.
         tasks: The tasks of the session; a failure of one ends it.
         cancelled: Called when RabbitMQ cancels the consumer.
+        observer: Follows settlements that carry a trace.
         announcer: Publishes the announcements; None leaves them to the publisher.
     """
 
@@ -59,6 +60,7 @@ class QueueConsumer:
         notices: Notices,
         tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
+        observer: SettlementObserver | None = None,
         announcer: Announcer | None = None,
     ) -> None:
         self.queue = queue
@@ -67,6 +69,7 @@ class QueueConsumer:
         self._writer = writer
         self._publisher = publisher
         self._announcer = announcer
+        self._observer = observer
         self._dead_lettering = dead_lettering
         self._renewal = renewal
         self._notices = notices
@@ -192,7 +195,7 @@ class QueueConsumer:
             self._acknowledge_later()
         self._oldest_seen = oldest
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
+    def publish(self, settlements: Sequence[Settlement]) -> None:
         """Publish what was decided about deliveries, in the order given, and acknowledge them."""
         if self._lost is not None:
             return
@@ -200,7 +203,7 @@ class QueueConsumer:
 
     def _publishings(
         self, settlements: Sequence[Settlement]
-    ) -> Iterator[tuple[Publishing, Callable[[Outcome], None]]]:
+    ) -> Iterator[tuple[Publishing, Callable[[PublishOutcome], None]]]:
         for settlement in settlements:
             if settlement.announcement is not None:
                 announced = partial(self._announced, settlement)
@@ -256,8 +259,8 @@ class QueueConsumer:
     def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
         """Nothing is published on this channel."""
 
-    def _announced(self, settlement: Settlement, outcome: Outcome) -> None:
-        if outcome is Outcome.CONFIRMED:
+    def _announced(self, settlement: Settlement, outcome: PublishOutcome) -> None:
+        if outcome is PublishOutcome.CONFIRMED:
             self._one_is_confirmed(settlement)
         elif settlement.announcement is not None:
             self._start(
@@ -266,8 +269,8 @@ class QueueConsumer:
                 settlement.announcement.exchange,
             )
 
-    def _published(self, settlement: Settlement, outcome: Outcome) -> None:
-        if outcome is Outcome.CONFIRMED:
+    def _published(self, settlement: Settlement, outcome: PublishOutcome) -> None:
+        if outcome is PublishOutcome.CONFIRMED:
             self._one_is_confirmed(settlement)
         elif settlement.publishing is not None:
             self._start(
@@ -295,13 +298,13 @@ class QueueConsumer:
         self._acknowledge_later()
 
     async def _announce_again(
-        self, settlement: Settlement, announcement: Publishing, outcome: Outcome
+        self, settlement: Settlement, announcement: Publishing, outcome: PublishOutcome
     ) -> None:
         await self._publisher.publish_again(announcement, outcome)
         self._one_is_confirmed(settlement)
 
     async def _publish_again(
-        self, settlement: Settlement, publishing: Publishing, outcome: Outcome
+        self, settlement: Settlement, publishing: Publishing, outcome: PublishOutcome
     ) -> None:
         try:
             await self._publisher.publish_again(publishing, outcome)
@@ -324,12 +327,12 @@ class QueueConsumer:
     def _mark_settled(self, settlement: Settlement) -> None:
         if settlement.rejected is not None:
             self._notices.dead_lettered(self.queue, settlement.rejected)
-        if settlement.observer is not None:
-            settlement.observer.settled()
+        if settlement.trace is not None and self._observer is not None:
+            self._observer.confirmed(settlement.trace)
         self._acknowledge_soon(settlement.delivery.tag)
 
     async def _renew(self, delivery: Delivery) -> None:
-        if await self._renewal.renew(delivery.queue, delivery.raw_properties, delivery.body):
+        if await self._renewal.renew(delivery.source, delivery.raw_properties, delivery.body):
             self._notices.renewed(self.queue)
             self._acknowledge_soon(delivery.tag)
         else:

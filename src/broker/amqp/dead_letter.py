@@ -85,7 +85,7 @@ def dead_letter(
             **_replays(delivery.replays),
             _REASON: reason,
             _ERROR: _one_line(error),
-            _QUEUE: delivery.queue,
+            _QUEUE: delivery.source,
             _BROKER_ID: broker_id,
             _AT: at.isoformat(timespec="milliseconds"),
         },

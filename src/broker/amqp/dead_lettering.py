@@ -7,10 +7,10 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from broker.amqp.dead_letter import bare, dead_letter
-from broker.amqp.delivery import Delivery, Publishing, Settlement
+from broker.amqp.delivery import Delivery, Publishing, Settlement, SettlementObserver
 from broker.amqp.errors import AmqpError
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
-from broker.amqp.publisher import Outcome, Publisher, UnroutableError
+from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
 from broker.amqp.wire.marshal import header_frame_size
@@ -28,14 +28,20 @@ class DeadLettering:
         publisher: The session's.
         suspects: For messages that may cost the connection.
         refusals: Tells what RabbitMQ does not take.
+        observer: Follows settlements that carry a trace.
     """
 
     def __init__(
-        self, publisher: Publisher, suspects: SuspectPublisher, refusals: Refusals
+        self,
+        publisher: Publisher,
+        suspects: SuspectPublisher,
+        refusals: Refusals,
+        observer: SettlementObserver | None = None,
     ) -> None:
         self._publisher = publisher
         self._suspects = suspects
         self._refusals = refusals
+        self._observer = observer
 
     def concerns(self, settlement: Settlement) -> bool:
         """Return whether a settlement must be published by `publish`."""
@@ -95,8 +101,8 @@ class DeadLettering:
             error=error,
             broker_id=settlement.fallback.broker_id,
         )
-        if settlement.observer is not None:
-            letter = settlement.observer.dead_lettering(letter, reason.value)
+        if settlement.trace is not None and self._observer is not None:
+            letter = self._observer.dead_lettering(settlement.trace, letter, reason.value)
         await self._publish_letter(letter, settlement.delivery)
         return replace(settlement, publishing=letter, rejected=reason.value)
 
@@ -159,5 +165,5 @@ class DeadLettering:
             await self._publisher.publish(publishing)
             return
         outcome = await self._suspects.publish(publishing)
-        if outcome is not Outcome.CONFIRMED:
+        if outcome is not PublishOutcome.CONFIRMED:
             await self._publisher.publish_again(publishing, outcome)

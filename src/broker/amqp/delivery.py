@@ -12,7 +12,7 @@ class Delivery(msgspec.Struct, frozen=True):
     """One message that RabbitMQ delivered and that must be settled.
 
     Attributes:
-        queue: The queue it came from.
+        source: The queue it came from; for announcements, the fanout exchange.
         tag: The delivery tag; it lives and dies with the session.
         body: The body, untouched.
         redelivered: Whether somebody had it before.
@@ -27,7 +27,7 @@ class Delivery(msgspec.Struct, frozen=True):
         raw_properties: AMQP flags and properties, byte for byte.
     """
 
-    queue: str
+    source: str
     tag: int
     body: bytes
     redelivered: bool = False
@@ -42,8 +42,8 @@ class Delivery(msgspec.Struct, frozen=True):
     raw_properties: bytes = NO_PROPERTIES
 
     def __repr__(self) -> str:
-        # Error messages quote values, and a body belongs into no log.
-        return f"<Delivery {self.tag} of {self.queue!r}>"
+        # Error messages quote values, and never log message bodies.
+        return f"<Delivery {self.tag} from {self.source!r}>"
 
 
 class Got(msgspec.Struct, frozen=True):
@@ -115,13 +115,13 @@ class DeadLetterAddress(msgspec.Struct, frozen=True):
 
 
 class SettlementObserver(Protocol):
-    """Follows the settlement of one delivery, in the AMQP thread. Its methods must not raise."""
+    """Follows settlements that carry a trace, in the AMQP thread. Its methods must not raise."""
 
-    def dead_lettering(self, letter: Publishing, reason: str) -> Publishing:
-        """Take note that a dead letter goes out instead of what was decided, and return it."""
+    def dead_lettering(self, trace: object, letter: Publishing, reason: str) -> Publishing:
+        """Note that a dead letter goes out instead of what was decided, and return it."""
 
-    def settled(self) -> None:
-        """Take note that nothing but the acknowledgement is left to do.
+    def confirmed(self, trace: object) -> None:
+        """Note that only the acknowledgement is left to do.
 
         When the session ends before, it is not called.
         """
@@ -130,8 +130,8 @@ class SettlementObserver(Protocol):
 class Settlement(msgspec.Struct, frozen=True):
     """What was decided about a delivery.
 
-    The delivery is acknowledged once RabbitMQ confirmed the announcement and the publishing, as far
-    as there are any.
+    The delivery is acknowledged once RabbitMQ has confirmed the announcement and the publishing, as
+    far as there are any.
 
     Attributes:
         delivery: The delivery.
@@ -139,7 +139,7 @@ class Settlement(msgspec.Struct, frozen=True):
         rejected: The reason code when the publishing is a dead letter.
         fallback: Where the delivery goes when there is no queue for the publishing, or when
             RabbitMQ refuses it for good.
-        observer: Is told how it went.
+        trace: What the session's observer knows the settlement by; None is not observed.
         announcement: What other brokers are told.
     """
 
@@ -147,20 +147,36 @@ class Settlement(msgspec.Struct, frozen=True):
     publishing: Publishing | None = None
     rejected: str | None = None
     fallback: DeadLetterAddress | None = None
-    observer: SettlementObserver | None = None
+    trace: object | None = None
     announcement: Publishing | None = None
 
 
-class Deliveries(msgspec.Struct, frozen=True):
-    """Deliveries of one queue that arrived together.
+class Deliveries:
+    """Deliveries from one source that arrived together, and the way back for what is decided.
 
     Attributes:
-        queue: The queue they came from.
-        deliveries: In the order of the queue.
-        settle: Takes the settlements of some of them, and returns at once. They are published in
-            the order given. After the session ended it does nothing: RabbitMQ delivers again.
+        source: The queue, or the fanout exchange, that they came from.
+        deliveries: In the order in which they arrived.
+
+    Args:
+        publish: Takes settlements in the AMQP thread's stead.
     """
 
-    queue: str
-    deliveries: Sequence[Delivery]
-    settle: Callable[[Sequence[Settlement]], None]
+    __slots__ = ("_publish", "deliveries", "source")
+
+    def __init__(
+        self,
+        source: str,
+        deliveries: Sequence[Delivery],
+        publish: Callable[[Sequence[Settlement]], None],
+    ) -> None:
+        self.source = source
+        self.deliveries = deliveries
+        self._publish = publish
+
+    def publish(self, settlements: Sequence[Settlement]) -> None:
+        """Publish what was decided about some of them, in the order given. Returns at once.
+
+        After the session has ended it does nothing: RabbitMQ delivers again.
+        """
+        self._publish(settlements)

@@ -27,7 +27,7 @@ class UnroutableError(Exception):
     """RabbitMQ has no queue for a message, and creating the queue did not help."""
 
 
-class Outcome(Enum):
+class PublishOutcome(Enum):
     """What RabbitMQ made of a publishing."""
 
     CONFIRMED = auto()
@@ -71,7 +71,7 @@ class Publisher:
         self._prefix = secrets.token_hex(8) + "-"
         self._own_id = re.compile(f"{self._prefix}([0-9]{{1,20}})")
         self._last_number = 0
-        self._pending: dict[int, Callable[[Outcome], None]] = {}
+        self._pending: dict[int, Callable[[PublishOutcome], None]] = {}
         self._kept_ids: dict[int, str | None] = {}
         self._returned: set[int] = set()
         self._log = PacedLog("tries")
@@ -91,7 +91,9 @@ class Publisher:
         """Return how many publishings before one wait for their confirm. Any thread may ask."""
         return sum(pending < number for pending in tuple(self._pending))
 
-    def submit(self, publishings: Iterable[tuple[Publishing, Callable[[Outcome], None]]]) -> None:
+    def submit(
+        self, publishings: Iterable[tuple[Publishing, Callable[[PublishOutcome], None]]]
+    ) -> None:
         """Publish each once, all with one write. Does not wait.
 
         Args:
@@ -106,7 +108,7 @@ class Publisher:
             # What has a number is written, whatever came of the next one.
             self._writer.write(b"".join(frames))
 
-    def _numbered(self, publishing: Publishing, done: Callable[[Outcome], None]) -> bytes:
+    def _numbered(self, publishing: Publishing, done: Callable[[PublishOutcome], None]) -> bytes:
         number = self._last_number + 1
         frames = marshal_publishing(
             publishing,
@@ -137,10 +139,10 @@ class Publisher:
             AmqpError: RabbitMQ did not let the queue be created.
         """
         outcome = await self.publish_once(publishing)
-        if outcome is not Outcome.CONFIRMED:
+        if outcome is not PublishOutcome.CONFIRMED:
             await self.publish_again(publishing, outcome)
 
-    async def publish_again(self, publishing: Publishing, outcome: Outcome) -> None:
+    async def publish_again(self, publishing: Publishing, outcome: PublishOutcome) -> None:
         """Publish what RabbitMQ has not taken; see `publish`.
 
         Args:
@@ -148,12 +150,12 @@ class Publisher:
             outcome: What became of the first try.
         """
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
-        while outcome is not Outcome.CONFIRMED:
-            if outcome is Outcome.RETURNED:
+        while outcome is not PublishOutcome.CONFIRMED:
+            if outcome is PublishOutcome.RETURNED:
                 self._log.add("publishing_returned", queue=publishing.queue)
                 await self._ensure_queue(publishing.queue)
                 outcome = await self.publish_once(publishing)
-                if outcome is Outcome.RETURNED:
+                if outcome is PublishOutcome.RETURNED:
                     raise UnroutableError(publishing.queue)
             else:
                 self._log.add("publishing_refused", queue=publishing.exchange or publishing.queue)
@@ -185,10 +187,10 @@ class Publisher:
                 self._kept_ids.pop(number, None)
             if number in self._returned:
                 self._returned.remove(number)
-                done(Outcome.RETURNED)
+                done(PublishOutcome.RETURNED)
             else:
                 self._tally.confirmed += positive
-                done(Outcome.CONFIRMED if positive else Outcome.REFUSED)
+                done(PublishOutcome.CONFIRMED if positive else PublishOutcome.REFUSED)
 
     def delivered(
         self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
@@ -198,11 +200,11 @@ class Publisher:
     def flush(self) -> None:
         """Nothing is collected here."""
 
-    async def publish_once(self, publishing: Publishing) -> Outcome:
+    async def publish_once(self, publishing: Publishing) -> PublishOutcome:
         """Publish, and return what RabbitMQ made of it."""
-        submitted: asyncio.Future[Outcome] = self._loop.create_future()
+        submitted: asyncio.Future[PublishOutcome] = self._loop.create_future()
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: PublishOutcome) -> None:
             if not submitted.done():
                 submitted.set_result(outcome)
 

@@ -7,7 +7,7 @@ queue, so this waits until one lost session has followed another.
 """
 
 from broker.amqp.delivery import Publishing
-from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
 from broker.amqp.wire.field_table import UnreadablePropertiesError
@@ -65,9 +65,9 @@ class Renewal:
         ):
             return False
         if not (apart or self._refusals.is_unexplained):
-            return await self._publisher.publish_once(renewed) is Outcome.CONFIRMED
+            return await self._publisher.publish_once(renewed) is PublishOutcome.CONFIRMED
         try:
-            return await self._suspects.publish(renewed) is Outcome.CONFIRMED
+            return await self._suspects.publish(renewed) is PublishOutcome.CONFIRMED
         except PublishingRefusedError:
             return False
 

@@ -18,7 +18,7 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.delivery import Deliveries, Delivery, Got, Publishing, Settlement
 from broker.amqp.errors import AmqpError
 from broker.amqp.handoff import Handoff
-from broker.amqp.publisher import Outcome
+from broker.amqp.publisher import PublishOutcome
 from broker.amqp.session_parameters import SessionParameters
 from broker.concurrency.error_groups import first_error
 
@@ -137,7 +137,7 @@ class Session:
         """
         await self._call(self._asyncio.publish, publishings)
 
-    async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[Outcome]:
+    async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
         """Publish, and return what RabbitMQ made of each; for those who can say so to a person.
 
         Unlike `publish` it does not try again, and creates no queue. Cancelling it ends the
@@ -148,7 +148,7 @@ class Session:
         """
         return await self._call(self._asyncio.publish_once, publishings)
 
-    async def publish_apart(self, publishing: Publishing) -> Outcome:
+    async def publish_apart(self, publishing: Publishing) -> PublishOutcome:
         """Publish on a connection of its own, and return what RabbitMQ made of it.
 
         It is for a message at which RabbitMQ may close the channel, which leaves the session alone.
@@ -239,14 +239,14 @@ class Session:
         failure: Exception | None = None
         failed = trio.Event()
 
-        def settle(settlements: Sequence[Settlement]) -> None:
-            self._loop.call_soon_threadsafe(self._asyncio.settle, consumer, settlements)
+        def publish(settlements: Sequence[Settlement]) -> None:
+            self._loop.call_soon_threadsafe(self._asyncio.publish_decided, consumer, settlements)
 
         def arrived(deliveries: Sequence[Delivery]) -> None:
             nonlocal failure
             if failure is None:
                 try:
-                    take(Deliveries(queue, deliveries, settle))
+                    take(Deliveries(queue, deliveries, publish))
                 except Exception as error:  # noqa: BLE001 - raised by the task, which has a caller
                     failure = error
                     failed.set()

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from broker.amqp.delivery import SettlementObserver
 from broker.amqp.refusals import Refusals
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles
@@ -25,6 +26,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
         nodes: Where the login is read again for each connection, if it may change.
         tally: Counts what becomes of the publishings.
         refusals: What RabbitMQ is known not to take.
+        observer: Follows settlements that carry a trace.
     """
 
     endpoint: AmqpEndpoint
@@ -37,3 +39,4 @@ class SessionParameters(msgspec.Struct, frozen=True):
     nodes: AmqpNodes | None = None
     tally: PublishTally = msgspec.field(default_factory=PublishTally)
     refusals: Refusals = msgspec.field(default_factory=Refusals)
+    observer: SettlementObserver | None = None

@@ -10,7 +10,7 @@ from broker.amqp.confinement import open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.delivery import Publishing
 from broker.amqp.errors import AmqpError, describe
-from broker.amqp.publisher import Outcome, Publisher
+from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
 
 
@@ -43,7 +43,7 @@ class SuspectPublisher:
         self._turn = asyncio.Lock()
         self._open: _Open | None = None
 
-    async def publish(self, publishing: Publishing) -> Outcome:
+    async def publish(self, publishing: Publishing) -> PublishOutcome:
         """Publish once, and return what RabbitMQ made of it.
 
         Raises:

@@ -12,7 +12,7 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
-from broker.amqp import AmqpError, Outcome, Publishing, Session
+from broker.amqp import AmqpError, Publishing, PublishOutcome, Session
 from broker.cli.in_session import EXIT_OK, fail, run_in_session, write
 from broker.cli.output import Format
 from broker.cli.taking_settings import taking_settings
@@ -91,7 +91,7 @@ async def _send(
             ids = [
                 message.message_id
                 for message, outcome in zip(messages, outcomes, strict=True)
-                if outcome is Outcome.CONFIRMED
+                if outcome is PublishOutcome.CONFIRMED
             ]
             sent += ids
             if format == "text" and ids:
@@ -109,7 +109,7 @@ async def _send(
 
 async def _publish(
     messages: Sequence[ChatMessage], settings: Settings, session: Session
-) -> Sequence[Outcome]:
+) -> Sequence[PublishOutcome]:
     publishings = [
         Publishing(_queue(settings), _encode(message), settings.broker_name) for message in messages
     ]
@@ -124,14 +124,14 @@ def _queue(settings: Settings) -> str:
     return settings.broker_input_queue[0]
 
 
-def _problem(outcomes: Sequence[Outcome], queue: str) -> str | None:
-    if Outcome.RETURNED in outcomes:
+def _problem(outcomes: Sequence[PublishOutcome], queue: str) -> str | None:
+    if PublishOutcome.RETURNED in outcomes:
         return (
             f"there is no queue {queue!r}: a broker creates it when it starts; start one, or "
             "check BROKER_INPUT_QUEUE"
         )
-    if Outcome.REFUSED in outcomes:
-        refused = outcomes.count(Outcome.REFUSED)
+    if PublishOutcome.REFUSED in outcomes:
+        refused = outcomes.count(PublishOutcome.REFUSED)
         return f"RabbitMQ refused {refused} of the messages: see whether {queue!r} is full"
     return None
 

@@ -1,4 +1,6 @@
-"""Agents that answer each other for ever: how many answers stand behind a message."""
+"""Loops of agents that answer each other: count the answers behind a message."""
+
+from typing import NamedTuple
 
 from broker.core import codec
 from broker.core.messages import ChatMessage
@@ -7,6 +9,18 @@ _REMEMBERED = 50_000
 """Messages kept at least, and twice as many at most: that takes some 15 MB."""
 _MAX_ID_LENGTH = 255
 _REPLY_FIELDS = ("in_reply_to_message_id", "in_reply_to")
+
+
+class Hop(NamedTuple):
+    """The place of a message in a row of answers.
+
+    Attributes:
+        number: 1 for a message that answers none that is remembered.
+        message_id: What later messages may answer; None if it must not be remembered.
+    """
+
+    number: int
+    message_id: str | None
 
 
 class HopCounter:
@@ -21,21 +35,24 @@ class HopCounter:
         self._recent: dict[str, int] = {}
         self._older: dict[str, int] = {}
 
-    def count(self, message: ChatMessage) -> int:
-        """Return how many messages stand in a row with this one at its end: 1 or more. O(1)."""
+    def hop(self, message: ChatMessage) -> Hop:
+        """Return where a message stands in its row. O(1), and remembers nothing."""
         names = (codec.string_field(message.fields, field) for field in _REPLY_FIELDS)
         answered = next((name for name in names if name), None)
-        hops = 1 if answered is None else self._hops(answered) + 1
+        number = 1 if answered is None else self._number(answered) + 1
         message_id = codec.string_field(message.fields, "message_id")
-        # Who answers himself, which is not to count, would count anew with each redelivery.
+        # A self-reply must not be remembered, or every redelivery would add a hop.
         if message_id and message_id != answered and len(message_id) <= _MAX_ID_LENGTH:
-            self._remember(message_id, hops)
-        return hops
+            return Hop(number, message_id)
+        return Hop(number, None)
 
-    def _hops(self, message_id: str) -> int:
+    def _number(self, message_id: str) -> int:
         return self._recent.get(message_id) or self._older.get(message_id, 0)
 
-    def _remember(self, message_id: str, hops: int) -> None:
+    def remember(self, hop: Hop) -> None:
+        """Remember a message, so that its answers are counted. O(1)."""
+        if hop.message_id is None:
+            return
         if len(self._recent) >= _REMEMBERED:
             self._older, self._recent = self._recent, {}
-        self._recent[message_id] = hops
+        self._recent[hop.message_id] = hop.number

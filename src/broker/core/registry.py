@@ -138,6 +138,10 @@ class AgentRegistry:
         """Take note that a message is routed to a known agent. O(1)."""
         self._agents[agent_id].routed += 1
 
+    def has_room(self, agent_id: str) -> bool:
+        """Whether an agent that registers here and now can be entered. O(1)."""
+        return agent_id in self._agents or not self._is_full()
+
     def register(self, agent_id: str, agent_name: str, version: Version | None = None) -> Version:
         """Add an agent, or rename a known one, and set it online. O(1).
 

@@ -41,14 +41,14 @@ class VersionClock:
     """
 
     def __init__(self, origin: str, now: Callable[[], int] = microseconds) -> None:
-        self._origin = origin
+        self.origin = origin
         self._now = now
         self._latest = 0
 
     def next(self) -> Version:
         """Return a version for what changes now."""
         self._latest = max(self._now(), self._latest + 1)
-        return Version(self._latest, self._origin)
+        return Version(self._latest, self.origin)
 
     def observe(self, version: Version) -> None:
         """Take note of a version that somebody else gave."""

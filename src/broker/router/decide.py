@@ -1,37 +1,29 @@
-"""What comes of a delivery: decoded once, decided once, turned into its settlement."""
+"""Decide each delivery: a pure function of the delivery, the registry and the limits."""
 
 from collections.abc import Callable
 from random import random
 from uuid import uuid4
 
 import msgspec
-import structlog
 
-from broker.amqp import (
-    DeadLetterAddress,
-    Delivery,
-    Publishing,
-    Refusals,
-    Settlement,
-    dead_letter,
-)
+from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settlement, dead_letter
 from broker.core import codec
-from broker.core.hops import HopCounter
+from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
     UNKNOWN_SENDER,
     AgentError,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
+    RegistryEvent,
     Rejected,
     RejectReason,
     ServerAvailable,
 )
-from broker.core.policy import CannotRoute, RouteTo, route
-from broker.core.registry import AgentRegistry, RegistryFullError
+from broker.core.policy import RouteTo, route
+from broker.core.registry import AgentRegistry
 from broker.core.sharding import shard_of
-from broker.router.replication import Replication
-from broker.telemetry.tally import MessageTally, Outcome
+from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 
 _NO_ROOM = Rejected(
     RejectReason.REGISTRY_FULL, "as many agents are online as BROKER_MAX_AGENTS allows"
@@ -39,23 +31,17 @@ _NO_ROOM = Rejected(
 _MOST_RETURNS = 10
 """A message is published anew to its quorum queue long before, unless that queue refuses it. Then
 it must not wait for the 21st return, at which RabbitMQ 4 drops it."""
-_FAILED = Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
 
-_PASSED_ON = frozenset({Outcome.ROUTED, Outcome.FORWARDED})
+_PASSED_ON = frozenset({MessageOutcome.ROUTED, MessageOutcome.FORWARDED})
 """Messages of agents that leave as they came: with their priority, and for as long as they are
-worth delivering. An answer is nobody's to expire."""
+worth delivering. An answer of the broker never expires."""
 
 _REGISTRY_EVENT = "REGISTRY_EVENT"
 """Stands for the types of what brokers tell each other."""
 
-type Decide = Callable[[Delivery], Settlement]
-"""Returns what is decided about a delivery. Never raises."""
 
-_log = structlog.get_logger(__name__)
-
-
-class QueueNames(msgspec.Struct, frozen=True):
-    """The queues between agents, broker and server.
+class Topology(msgspec.Struct, frozen=True):
+    """The queues and the exchange between agents, broker and server.
 
     Attributes:
         inputs: Where chat messages come from, at least one.
@@ -75,189 +61,195 @@ class QueueNames(msgspec.Struct, frozen=True):
     registry_exchange: str
 
 
-class _Accepted(msgspec.Struct, frozen=True):
-    """A delivery that was understood, and what comes of it."""
+class Decision(msgspec.Struct, frozen=True):
+    """What becomes of one delivery, and what that changes. Nothing of it has happened yet.
+
+    Attributes:
+        message_type: The type of the message, or what stands for it in the metrics.
+        verdict: What becomes of the message, or why it is dead-lettered.
+        publishing: What is published for it.
+        announcement: What the other brokers are told.
+        receiver_id: The agent that it is routed to.
+        unknown_sender: A sender that should be an agent, and that the registry lacks.
+        hop: The place of a chat message in a row of answers, to be remembered.
+        event: What changes in the registry.
+    """
 
     message_type: str
-    outcome: Outcome
-    settlement: Settlement
+    verdict: MessageOutcome | Rejected
+    publishing: Publishing | None = None
+    announcement: Publishing | None = None
+    receiver_id: str | None = None
+    unknown_sender: str | None = None
+    hop: Hop | None = None
+    event: RegistryEvent | None = None
 
 
-class Dispatcher:
-    """Decides deliveries by the registry, and changes it by what they say.
+class Decider:
+    """Decides deliveries. It reads the registry and changes nothing.
+
+    Attributes:
+        broker_id: Who publishes: the broker's own id, or the one that the server gave it.
 
     Args:
-        queues: Their names.
+        topology: The names of the queues and the exchange.
         registry: The agent registry.
-        tally: Counts what became of the deliveries.
-        broker_id: What the broker calls itself until the server names it.
+        hops: How long the rows of answers are that messages belong to.
         max_message_bytes: Larger bodies are dead-lettered.
         refusals: Tells what RabbitMQ does not take.
         max_hops: How many messages may answer each other in a row; 0 means any number.
-        agent_registered: Called after a registration by queue.
-        unknown_sender: Called with the id of a sender that the registry lacks.
-        server_available: Called when a server advertises itself.
+        random: Returns a float in [0.0, 1.0).
+        new_id: Returns an id for a message of the broker.
     """
 
     def __init__(
         self,
         *,
-        queues: QueueNames,
+        topology: Topology,
         registry: AgentRegistry,
-        tally: MessageTally,
+        hops: HopCounter,
         broker_id: str,
         max_message_bytes: int,
         refusals: Refusals,
         max_hops: int,
-        agent_registered: Callable[[], None],
-        unknown_sender: Callable[[str], None],
-        server_available: Callable[[ServerAvailable], None],
+        random: Callable[[], float] = random,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        self._queues = queues
         self.broker_id = broker_id
+        self._topology = topology
         self._registry = registry
-        self._tally = tally
+        self._hops = hops
         self._max_bytes = max_message_bytes
         self._refusals = refusals
         self._max_hops = max_hops
-        self._hops = HopCounter()
-        self._unknown_sender = unknown_sender
-        self._replication = Replication(
-            queues.registry_exchange,
-            registry,
-            agent_registered=agent_registered,
-            server_available=server_available,
-        )
-        self._decide: dict[str, Callable[[Delivery], _Accepted | Rejected]] = {
-            **dict.fromkeys(queues.inputs, self._decide_input),
-            queues.metadata: self._decide_metadata,
-            queues.advertisement: self._decide_advertisement,
-            queues.registry_exchange: self._decide_registry_event,
+        self._random = random
+        self._new_id = new_id
+        self._by_source: dict[str, Callable[[Delivery], Decision]] = {
+            **dict.fromkeys(topology.inputs, self._decide_chat),
+            topology.metadata: self._decide_metadata,
+            topology.advertisement: self._decide_advertisement,
+            topology.registry_exchange: self._decide_registry_event,
         }
 
-    @property
-    def broker_id(self) -> str:
-        """Who publishes and dead-letters: what the broker calls itself, or the server named it."""
-        return self._dead_letters.broker_id
+    def decide(self, delivery: Delivery) -> Decision:
+        """Return what becomes of a delivery."""
+        obstacle = _obstacle(delivery)
+        if obstacle is not None:
+            return rejected(obstacle)
+        decision = self._by_source[delivery.source](delivery)
+        # Routing adds a receiver, answers and announcements repeat ids and URLs. RabbitMQ would
+        # close the channel.
+        most = self._refusals.max_message_size
+        for publishing in (decision.publishing, decision.announcement):
+            if publishing is not None and len(publishing.body) > most:
+                # Only what is true of the message itself still counts.
+                return Decision(
+                    UNACCEPTED,
+                    _too_large(len(publishing.body), most),
+                    unknown_sender=decision.unknown_sender,
+                    hop=decision.hop,
+                )
+        return decision
 
-    @broker_id.setter
-    def broker_id(self, broker_id: str) -> None:
-        self._dead_letters = DeadLetterAddress(self._queues.dead_letter, broker_id)
-
-    def settle(self, delivery: Delivery) -> Settlement:
-        """Return what is decided about a delivery.
-
-        Never raises: whatever a message does to the broker, its neighbours are routed.
-        """
-        try:
-            decision = _obstacle(delivery) or self._decide[delivery.queue](delivery)
-        except Exception:  # noqa: BLE001 - its neighbours must be routed
-            _log.exception("decision_failed", queue=delivery.queue)
-            decision = _FAILED
-        if delivery.redelivered:
-            self._tally.redelivered += 1
-        if isinstance(decision, Rejected):
-            self._tally.unaccepted(delivery.queue)
-            reason = decision.reason.value
-            letter = dead_letter(
-                delivery,
-                queue=self._queues.dead_letter,
-                reason=reason,
-                error=decision.error,
-                broker_id=self.broker_id,
-            )
-            return Settlement(delivery, letter, rejected=reason)
-        self._tally.accepted(delivery.queue, decision.message_type, decision.outcome)
-        return decision.settlement
-
-    def _decide_input(self, delivery: Delivery) -> _Accepted | Rejected:
+    def _decide_chat(self, delivery: Delivery) -> Decision:
         message = codec.decode_input(delivery.body, self._max_bytes)
         match message:
             case ChatMessage():
-                if self._max_hops and (hops := self._hops.count(message)) > self._max_hops:
-                    return _too_many_hops(hops, self._max_hops)
-                self._notice_sender(message)
-                return self._published(delivery, message.message_type, *self._route(message))
+                hop = self._hops.hop(message) if self._max_hops else None
+                if hop is not None and hop.number > self._max_hops:
+                    return Decision(UNACCEPTED, _too_many_hops(hop.number, self._max_hops), hop=hop)
+                return self._route(delivery, message, hop)
             case AgentError():
-                return self._published(delivery, "ERROR", Outcome.FORWARDED, delivery.body)
+                outcome = MessageOutcome.FORWARDED
+                publishing = self._publishing(outcome, delivery, delivery.body)
+                return Decision("ERROR", outcome, publishing)
             case Rejected():
-                return message
+                return rejected(message)
 
-    def _route(self, message: ChatMessage) -> tuple[Outcome, bytes, str]:
-        decision = route(message, self._registry, random)
-        match decision:
-            case RouteTo():
-                self._registry.count_routed(decision.receiver_id)
-                routed = codec.encode_routed(message, decision.receiver_id)
-                return Outcome.ROUTED, routed, shard_of(decision.receiver_id, self._queues.outputs)
-            case CannotRoute():
-                failure = codec.encode_routing_failure(message, decision.reason, str(uuid4()))
-                return Outcome(decision.reason), failure, self._queues.outputs[0]
+    def _route(self, delivery: Delivery, message: ChatMessage, hop: Hop | None) -> Decision:
+        decision = route(message, self._registry, self._random)
+        if isinstance(decision, RouteTo):
+            receiver_id: str | None = decision.receiver_id
+            outcome = MessageOutcome.ROUTED
+            body = codec.encode_routed(message, decision.receiver_id)
+            queue = shard_of(decision.receiver_id, self._topology.outputs)
+        else:
+            receiver_id = None
+            outcome = MessageOutcome(decision.reason)
+            body = codec.encode_routing_failure(message, decision.reason, self._new_id())
+            queue = self._topology.outputs[0]
+        return Decision(
+            message.message_type,
+            outcome,
+            self._publishing(outcome, delivery, body, queue),
+            None,
+            receiver_id,
+            self._unknown_sender(message),
+            hop,
+        )
 
-    def _notice_sender(self, message: ChatMessage) -> None:
+    def _unknown_sender(self, message: ChatMessage) -> str | None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
+        sender_id = message.sender_id
         if (
-            message.sender_id not in self._registry
-            and message.sender_id != UNKNOWN_SENDER
-            and "_client_id" not in message.fields
+            sender_id in self._registry
+            or sender_id == UNKNOWN_SENDER
+            or "_client_id" in message.fields
         ):
-            self._unknown_sender(message.sender_id)
+            return None
+        return sender_id
 
-    def _decide_metadata(self, delivery: Delivery) -> _Accepted | Rejected:
+    def _decide_metadata(self, delivery: Delivery) -> Decision:
         message = codec.decode_metadata(delivery.body, self._max_bytes)
         match message:
             case RegisterAgent():
-                try:
-                    event = self._replication.learned(message, self.broker_id)
-                except RegistryFullError:
-                    return _NO_ROOM
-                _log.debug("agent_registered", agent_id=message.agent_id)
+                if not self._registry.has_room(message.agent_id):
+                    return rejected(_NO_ROOM)
                 response = codec.encode_register_response(message)
-                return self._published(
-                    delivery, "REGISTER_AGENT", Outcome.REGISTERED, response, announcement=event
-                )
+                outcome = MessageOutcome.REGISTERED
+                publishing = self._publishing(outcome, delivery, response)
+                return self._learned("REGISTER_AGENT", outcome, message, publishing)
             case ClientDisconnected():
-                event = self._replication.learned(message, self.broker_id)
-                _log.debug("agent_disconnected", agent_id=message.agent_id)
-                settlement = Settlement(delivery, announcement=event)
-                return self._accepted("CLIENT_DISCONNECTED", Outcome.DISCONNECTED, settlement)
+                return self._learned("CLIENT_DISCONNECTED", MessageOutcome.DISCONNECTED, message)
             case Rejected():
-                return message
+                return rejected(message)
 
-    def _decide_advertisement(self, delivery: Delivery) -> _Accepted | Rejected:
+    def _decide_advertisement(self, delivery: Delivery) -> Decision:
         message = codec.decode_advertisement(delivery.body, self._max_bytes)
         match message:
             case ServerAvailable():
-                event = self._replication.learned(message, self.broker_id)
-                settlement = Settlement(delivery, announcement=event)
-                return self._accepted("SERVER_AVAILABLE", Outcome.ADVERTISED, settlement)
+                return self._learned("SERVER_AVAILABLE", MessageOutcome.ADVERTISED, message)
             case Rejected():
-                return message
+                return rejected(message)
 
-    def _decide_registry_event(self, delivery: Delivery) -> _Accepted | Rejected:
+    def _decide_registry_event(self, delivery: Delivery) -> Decision:
         event = codec.decode_registry_event(delivery.body, self._max_bytes)
         if isinstance(event, Rejected):
-            return event
-        try:
-            self._replication.heard(event)
-        except RegistryFullError:
-            # Whoever learned it has room, or parked the registration.
-            _log.warning("registry_full", entries=1, allowed=self._registry.max_agents)
-        return _Accepted(_REGISTRY_EVENT, Outcome.REPLICATED, Settlement(delivery))
+            return rejected(event)
+        return Decision(_REGISTRY_EVENT, MessageOutcome.REPLICATED, event=event)
 
-    def _published(
+    def _learned(
         self,
-        delivery: Delivery,
         message_type: str,
-        outcome: Outcome,
-        body: bytes,
-        queue: str | None = None,
-        *,
-        announcement: Publishing | None = None,
-    ) -> _Accepted | Rejected:
+        outcome: MessageOutcome,
+        change: RegisterAgent | ClientDisconnected | ServerAvailable,
+        publishing: Publishing | None = None,
+    ) -> Decision:
+        event = RegistryEvent(change, self._registry.clock.next())
+        announcement = Publishing(
+            "",
+            codec.encode_registry_event(event),
+            self.broker_id,
+            exchange=self._topology.registry_exchange,
+        )
+        return Decision(message_type, outcome, publishing, announcement, event=event)
+
+    def _publishing(
+        self, outcome: MessageOutcome, delivery: Delivery, body: bytes, queue: str | None = None
+    ) -> Publishing:
         passes_on = outcome in _PASSED_ON
-        publishing = Publishing(
-            self._queues.outputs[0] if queue is None else queue,
+        return Publishing(
+            self._topology.outputs[0] if queue is None else queue,
             body,
             self.broker_id,
             delivery.headers,
@@ -265,23 +257,40 @@ class Dispatcher:
             priority=delivery.priority if passes_on else None,
             expiration=delivery.expiration if passes_on else None,
         )
-        settlement = Settlement(
-            delivery,
-            publishing,
-            fallback=self._dead_letters,
-            announcement=announcement,
-        )
-        return self._accepted(message_type, outcome, settlement)
 
-    def _accepted(
-        self, message_type: str, outcome: Outcome, settlement: Settlement
-    ) -> _Accepted | Rejected:
-        # Routing adds a receiver, answers and announcements repeat ids and URLs. RabbitMQ would
-        # close the channel.
-        for publishing in (settlement.publishing, settlement.announcement):
-            if publishing is not None and len(publishing.body) > self._refusals.max_message_size:
-                return _too_large(len(publishing.body), self._refusals.max_message_size)
-        return _Accepted(message_type, outcome, settlement)
+
+def rejected(why: Rejected) -> Decision:
+    """Return the decision to dead-letter a delivery."""
+    return Decision(UNACCEPTED, why)
+
+
+def settlement(delivery: Delivery, decision: Decision, address: DeadLetterAddress) -> Settlement:
+    """Return what carries a decision out.
+
+    Args:
+        delivery: What was decided.
+        decision: The decision.
+        address: Where the delivery goes if it is rejected, or RabbitMQ refuses the publishing.
+    """
+    verdict = decision.verdict
+    if isinstance(verdict, Rejected):
+        reason = verdict.reason.value
+        letter = dead_letter(
+            delivery,
+            queue=address.queue,
+            reason=reason,
+            error=verdict.error,
+            broker_id=address.broker_id,
+        )
+        return Settlement(delivery, letter, reason)
+    return Settlement(
+        delivery,
+        decision.publishing,
+        None,
+        None if decision.publishing is None else address,
+        None,
+        decision.announcement,
+    )
 
 
 def _obstacle(delivery: Delivery) -> Rejected | None:

@@ -39,7 +39,7 @@ class Mailbox:
 
     def deliver(self, deliveries: Deliveries) -> None:
         """Put in deliveries. Does not wait."""
-        send = self._send_chat if deliveries.queue in self._inputs else self._register
+        send = self._send_chat if deliveries.source in self._inputs else self._register
         send.send_nowait(deliveries)
 
     async def answered(self) -> None:

@@ -24,7 +24,8 @@ from broker.core.messages import (
     StatusUpdate,
 )
 from broker.core.registry import AgentRegistry, RegistryFullError
-from broker.router.decide import Decide, Dispatcher, QueueNames
+from broker.router.decide import Topology
+from broker.router.dispatcher import Dispatcher, Trace
 from broker.router.mailbox import Mailbox
 from broker.router.unknown_senders import UnknownSenders
 from broker.telemetry.tally import MessageTally
@@ -46,7 +47,7 @@ class Router:
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
-        queues: Their names.
+        topology: The names of the queues and the exchange.
         broker_id: What the broker calls itself until the server names it.
         max_message_bytes: Larger bodies are dead-lettered.
         refusals: Tells what RabbitMQ does not take.
@@ -58,13 +59,13 @@ class Router:
         status_wanted: Called when a message shows that the registry lacks an agent.
         status_answered: Called when a status update has told what was wanted.
         server_available: Called when a server advertises itself.
-        traced: Given what decides deliveries, returns what does so and records it.
+        trace: Records each settlement; None records none.
     """
 
     def __init__(
         self,
         *,
-        queues: QueueNames,
+        topology: Topology,
         broker_id: str,
         max_message_bytes: int,
         refusals: Refusals,
@@ -76,7 +77,7 @@ class Router:
         status_wanted: Callable[[], None],
         status_answered: Callable[[], None],
         server_available: Callable[[ServerAvailable], None],
-        traced: Callable[[Decide], Decide] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._consumption = consumption
         # Registrations, and the slices of a status update, which must not undo what is newer.
@@ -91,7 +92,7 @@ class Router:
             status_answered=status_answered,
         )
         self._dispatcher = Dispatcher(
-            queues=queues,
+            topology=topology,
             registry=self.registry,
             tally=tally,
             broker_id=broker_id,
@@ -101,9 +102,8 @@ class Router:
             agent_registered=self._freshness.agent_registered,
             unknown_sender=self._unknown_senders.noticed,
             server_available=server_available,
+            trace=trace,
         )
-        decide = self._dispatcher.settle
-        self._decide: Decide = decide if traced is None else traced(decide)
 
     @property
     def broker_id(self) -> str:
@@ -120,14 +120,14 @@ class Router:
     async def _route(self, chat: trio.MemoryReceiveChannel[Deliveries | trio.Event]) -> None:
         async for mail in chat:
             if isinstance(mail, Deliveries):
-                self._settle(mail)
+                self._publish(mail)
             else:
                 mail.set()
 
     async def _register(self, registrations: trio.MemoryReceiveChannel[Deliveries]) -> None:
         async for deliveries in registrations:
             async with self._changing:
-                self._settle(deliveries)
+                self._publish(deliveries)
             self._update_consumption()
 
     async def _follow_server(self, server_news: trio.MemoryReceiveChannel[ServerNews]) -> None:
@@ -191,9 +191,9 @@ class Router:
         if no_room:
             _log.warning("registry_full", entries=no_room, allowed=self.registry.max_agents)
 
-    def _settle(self, arrived: Deliveries) -> None:
+    def _publish(self, arrived: Deliveries) -> None:
         started = perf_counter()
-        settlements = [self._decide(delivery) for delivery in arrived.deliveries]
-        arrived.settle(settlements)
+        settlements = [self._dispatcher.dispatch(delivery) for delivery in arrived.deliveries]
+        arrived.publish(settlements)
         count = len(settlements)
         self._tally.routing_seconds.observe((perf_counter() - started) / count, count)

@@ -91,7 +91,7 @@ class _Agent:
                 interruption.stop = None
 
     def _take(self, arrived: Deliveries) -> None:
-        arrived.settle(list(map(self._settlement, arrived.deliveries)))
+        arrived.publish(list(map(self._settlement, arrived.deliveries)))
 
     def _settlement(self, delivery: Delivery) -> Settlement:
         message = decode_input(delivery.body, MAX_BODY_BYTES)

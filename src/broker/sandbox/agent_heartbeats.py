@@ -73,7 +73,7 @@ class AgentHeartbeats:
                 await disconnect_agent(session, agent_id)
 
     def _take(self, arrived: Deliveries) -> None:
-        arrived.settle([self._settlement(delivery) for delivery in arrived.deliveries])
+        arrived.publish([self._settlement(delivery) for delivery in arrived.deliveries])
 
     def _settlement(self, delivery: Delivery) -> Settlement:
         match decode_metadata(delivery.body, MAX_BODY_BYTES):

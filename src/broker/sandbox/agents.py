@@ -84,7 +84,7 @@ class Agent:
 
     def _take(self, arrived: Deliveries) -> None:
         # A REPLY is confirmed before the TEXT that it answers is acknowledged.
-        arrived.settle(
+        arrived.publish(
             [Settlement(delivery, self._reply(delivery)) for delivery in arrived.deliveries]
         )
         self._progressed()

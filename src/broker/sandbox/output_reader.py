@@ -62,5 +62,5 @@ class OutputReader:
                 self._ledger.record_unexpected("a message without an id was dead-lettered")
             else:
                 self._ledger.record_dead_lettered(found[1].decode())
-        arrived.settle([Settlement(delivery) for delivery in arrived.deliveries])
+        arrived.publish([Settlement(delivery) for delivery in arrived.deliveries])
         self._progressed()

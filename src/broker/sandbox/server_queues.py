@@ -137,7 +137,7 @@ async def relay(
     """
 
     def settle(arrived: Deliveries) -> None:
-        arrived.settle([_settlement(delivery, notice) for delivery in arrived.deliveries])
+        arrived.publish([_settlement(delivery, notice) for delivery in arrived.deliveries])
 
     await session.consume(OUTPUT_QUEUE, settle, task_status=task_status)
 

@@ -21,7 +21,7 @@ from broker.status.model import (
 )
 from broker.status.readiness import readiness
 from broker.status.vitals import Vitals
-from broker.telemetry.tally import Outcome, outcomes
+from broker.telemetry.tally import MessageOutcome, outcomes
 from broker.version import __version__
 
 _SEARCHED_AGENTS = 100_000
@@ -112,7 +112,7 @@ def _rank(agent: Agent) -> tuple[bool, str, str]:
 
 
 def _entries(chosen: Iterable[Agent], vitals: Vitals) -> Iterable[AgentEntry]:
-    all_routed = vitals.messages.outcomes[Outcome.ROUTED]
+    all_routed = vitals.messages.outcomes[MessageOutcome.ROUTED]
     for agent in chosen:
         yield AgentEntry(
             agent_id=agent.agent_id,

@@ -9,7 +9,7 @@ from broker.amqp import Rabbit
 from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink
 from broker.concurrency.wakeup import Gate
-from broker.router.decide import QueueNames
+from broker.router.decide import Topology
 from broker.router.mailbox import Mailbox
 from broker.router.task import Router
 from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
@@ -38,7 +38,7 @@ class Vitals:
     """
 
     broker_name: str
-    queues: QueueNames
+    queues: Topology
     prefetch: int
     router: Router
     mailbox: Mailbox

@@ -23,7 +23,7 @@ _ROUTING_BOUNDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 0.1)
 _CONFIRM_BOUNDS = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
 
 
-class Outcome(StrEnum):
+class MessageOutcome(StrEnum):
     """What came of a message. These codes are stable."""
 
     ROUTED = "routed"
@@ -62,18 +62,19 @@ class MessageTally:
     def __init__(self) -> None:
         self.received: Counter[tuple[str, str]] = Counter()
         self.redelivered = 0
-        self.outcomes = dict.fromkeys(Outcome, 0)
+        self.outcomes = dict.fromkeys(MessageOutcome, 0)
         self.statuses_skipped = 0
         self.routing_seconds = Histogram(_ROUTING_BOUNDS)
 
-    def accepted(self, queue: str, message_type: str, outcome: Outcome) -> None:
-        """Count a message that was understood."""
-        self.received[queue, message_type] += 1
-        self.outcomes[outcome] += 1
-
-    def unaccepted(self, queue: str) -> None:
-        """Count a message that is to be dead-lettered."""
-        self.received[queue, UNACCEPTED] += 1
+    def decided(
+        self, source: str, message_type: str, outcome: MessageOutcome | None, *, redelivered: bool
+    ) -> None:
+        """Count a message; without an outcome it is to be dead-lettered."""
+        self.received[source, message_type] += 1
+        if outcome is not None:
+            self.outcomes[outcome] += 1
+        if redelivered:
+            self.redelivered += 1
 
 
 class PublishTally:

@@ -5,8 +5,8 @@ confirmed what came of it. This is the one module that imports OpenTelemetry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from time import time_ns
 
 import structlog
 import trio
@@ -27,7 +27,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from broker.amqp import Delivery, Publishing, Settlement, SettlementObserver
 from broker.net.endpoints import AmqpEndpoint
-from broker.router.decide import Decide
 from broker.version import __version__
 
 _SERVICE_NAME = "agent-broker"
@@ -72,7 +71,7 @@ def _load(name: str) -> Callable[[], SpanExporter]:
     raise ExporterMissingError(name)
 
 
-class MessageSpans:
+class MessageSpans(SettlementObserver):
     """Records what becomes of each message.
 
     Whatever goes wrong in here, messages are routed as if it was not there. It is logged once.
@@ -90,29 +89,46 @@ class MessageSpans:
         self._server = server
         self._has_failed = False
 
-    def traced(self, decide: Decide) -> Decide:
-        """Return a function that decides like the given one, and records it.
+    def record(self, delivery: Delivery, settlement: Settlement, began_at: int) -> Settlement:
+        """Record a decision, and return the settlement with the context of its span.
 
         The span of the decision is a child of the context that the delivery carries. What is
         published carries the context of its own span, a child of that one.
 
         Args:
-            decide: Returns what comes of a delivery; called once for each.
+            delivery: What was decided.
+            settlement: What becomes of it.
+            began_at: When it began to be decided, in nanoseconds since the epoch.
         """
+        try:
+            process = self._record_process(delivery, began_at, settlement.rejected)
+            if settlement.publishing is not None:
+                span, publishing = self.start_send(settlement.publishing, process)
+                trace = _Sending(process, span)
+                settlement = replace(settlement, publishing=publishing, trace=trace)
+        except Exception:  # noqa: BLE001 - a sampler, for one, may be anybody's
+            self.failed()
+        return settlement
 
-        def decide_and_record(delivery: Delivery) -> Settlement:
-            started_at = time_ns()
-            settlement = decide(delivery)
-            try:
-                process = self._record_process(delivery, started_at, settlement.rejected)
-                if settlement.publishing is not None:
-                    sending = _Sending(self, process, settlement)
-                    settlement = sending.begin(settlement.publishing)
-            except Exception:  # noqa: BLE001 - a sampler, for one, may be anybody's
-                self.failed()
-            return settlement
+    def dead_lettering(self, trace: object, letter: Publishing, reason: str) -> Publishing:
+        """End the span of what RabbitMQ did not take, and begin that of the dead letter."""
+        try:
+            if isinstance(trace, _Sending):
+                trace.span.set_attribute("error.type", reason)
+                trace.span.set_status(StatusCode.ERROR)
+                trace.span.end()
+                trace.span, letter = self.start_send(letter, trace.process)
+        except Exception:  # noqa: BLE001 - see the class
+            self.failed()
+        return letter
 
-        return decide_and_record
+    def confirmed(self, trace: object) -> None:
+        """End the span of what RabbitMQ has confirmed."""
+        try:
+            if isinstance(trace, _Sending):
+                trace.span.end()
+        except Exception:  # noqa: BLE001 - see the class
+            self.failed()
 
     def start_send(self, publishing: Publishing, parent: Context) -> tuple[Span, Publishing]:
         """Start the span of a publishing.
@@ -168,7 +184,7 @@ class MessageSpans:
         incoming = self._propagator.extract(delivery.headers)
         creation = get_current_span(incoming).get_span_context()
         attributes: dict[str, str | int] = {
-            **self._common("process", delivery.queue, delivery.body),
+            **self._common("process", delivery.source, delivery.body),
             "messaging.rabbitmq.message.delivery_tag": delivery.tag,
             **_conversation(delivery.correlation_id),
         }
@@ -177,7 +193,7 @@ class MessageSpans:
         if reason is not None:
             attributes["error.type"] = reason
         span = self._tracer.start_span(
-            f"process {delivery.queue}",
+            f"process {delivery.source}",
             incoming,
             SpanKind.CONSUMER,
             attributes,
@@ -203,41 +219,16 @@ class MessageSpans:
         }
 
 
-class _Sending(SettlementObserver):
-    """The span of what is published for one delivery; ends with the settlement.
+@dataclass(slots=True, weakref_slot=True)
+class _Sending:
+    """What is being published for one delivery.
 
-    When the session is lost before, nobody calls `settled`: RabbitMQ delivers again, and the span
-    is dropped together with the settlement.
+    When the session is lost before the confirm, the span is dropped together with the settlement:
+    RabbitMQ delivers again.
     """
 
-    def __init__(self, spans: MessageSpans, process: Context, settlement: Settlement) -> None:
-        self._spans = spans
-        self._process = process
-        self._settlement = settlement
-
-    def begin(self, publishing: Publishing) -> Settlement:
-        self._span, publishing = self._spans.start_send(publishing, self._process)
-        return replace(
-            self._settlement,
-            publishing=publishing,
-            observer=self,
-        )
-
-    def dead_lettering(self, letter: Publishing, reason: str) -> Publishing:
-        try:
-            self._span.set_attribute("error.type", reason)
-            self._span.set_status(StatusCode.ERROR)
-            self._span.end()
-            self._span, letter = self._spans.start_send(letter, self._process)
-        except Exception:  # noqa: BLE001 - see MessageSpans
-            self._spans.failed()
-        return letter
-
-    def settled(self) -> None:
-        try:
-            self._span.end()
-        except Exception:  # noqa: BLE001 - see MessageSpans
-            self._spans.failed()
+    process: Context
+    span: Span
 
 
 def _conversation(correlation_id: str | None) -> Attributes:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import trio
 
-from broker.amqp import Outcome, Publishing, Rabbit, SessionLostError, SessionParameters
+from broker.amqp import Publishing, PublishOutcome, Rabbit, SessionLostError, SessionParameters
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -67,7 +67,7 @@ async def test_publishes_once_and_tells_what_came_of_it(
         async with rabbit.open_session(missing) as session:
             assert await session.publish_once([]) == []
             outcomes = await session.publish_once(publishings)
-    assert outcomes == [Outcome.CONFIRMED, Outcome.REFUSED, Outcome.RETURNED]
+    assert outcomes == [PublishOutcome.CONFIRMED, PublishOutcome.REFUSED, PublishOutcome.RETURNED]
     [message] = await raw.take(queues.output, 1)
     assert message.body == b"x"
     with pytest.raises(Exception, match="no queue"):  # it was not created

@@ -8,7 +8,8 @@ from broker.amqp import Delivery, Refusals, SessionParameters
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.core.registry import AgentRegistry
 from broker.net.endpoints import parse_amqp_urls
-from broker.router.decide import Dispatcher, QueueNames
+from broker.router.decide import Topology
+from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
 from tests.bench.setting import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 
@@ -32,7 +33,7 @@ async def main(url: str, prefetch: int) -> None:
         consumer = await session.consumer(INPUT_QUEUE)
 
         def arrived(deliveries: Sequence[Delivery]) -> None:
-            consumer.settle([dispatcher.settle(delivery) for delivery in deliveries])
+            consumer.publish([dispatcher.dispatch(delivery) for delivery in deliveries])
 
         await consumer.start(arrived)
 
@@ -42,7 +43,7 @@ def _dispatcher() -> Dispatcher:
     for agent_id in AGENTS:
         registry.register(agent_id, agent_id)
     return Dispatcher(
-        queues=QueueNames(
+        topology=Topology(
             inputs=(INPUT_QUEUE,),
             outputs=(OUTPUT_QUEUE,),
             metadata="unused metadata",

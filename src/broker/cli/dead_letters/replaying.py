@@ -12,9 +12,9 @@ import trio
 from broker.amqp import (
     AmqpError,
     Got,
-    Outcome,
     Publishing,
     PublishingRefusedError,
+    PublishOutcome,
     Session,
     replayed,
 )
@@ -135,12 +135,12 @@ async def _replay_window(
             match outcome:
                 case str():
                     tally.failed[f"RabbitMQ does not take them: {outcome}"] += 1
-                case Outcome.CONFIRMED:
+                case PublishOutcome.CONFIRMED:
                     arrived += letter.in_queue
                     tally.replayed += 1
-                case Outcome.REFUSED:
+                case PublishOutcome.REFUSED:
                     tally.failed[f"RabbitMQ refused them, is {publishing.queue!r} full?"] += 1
-                case Outcome.RETURNED:
+                case PublishOutcome.RETURNED:
                     tally.failed[_missing(publishing.queue)] += 1
         await session.acknowledge(settings.broker_dead_letter_queue, arrived)
     if patience.cancelled_caught:
@@ -149,14 +149,14 @@ async def _replay_window(
 
 async def _outcomes(
     letters: Sequence[Letter], publishings: Sequence[Publishing], session: Session
-) -> Sequence[Outcome | str]:
+) -> Sequence[PublishOutcome | str]:
     """Publish, and return what RabbitMQ made of each, or why it closes the channel at it."""
     suspect = [_may_be_refused(letter) for letter in letters]
     trusted = await session.publish_once(
         [one for one, is_suspect in zip(publishings, suspect, strict=True) if not is_suspect]
     )
     others = iter(trusted)
-    outcomes: list[Outcome | str] = []
+    outcomes: list[PublishOutcome | str] = []
     for publishing, is_suspect in zip(publishings, suspect, strict=True):
         if not is_suspect:
             outcomes.append(next(others))

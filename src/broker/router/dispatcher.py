@@ -1,0 +1,119 @@
+"""Dispatch each delivery: decide it, apply what the decision changes, record it."""
+
+from collections.abc import Callable
+from time import time_ns
+
+import structlog
+
+from broker.amqp import DeadLetterAddress, Delivery, Refusals, Settlement
+from broker.core.hops import HopCounter
+from broker.core.messages import Rejected, RejectReason, ServerAvailable
+from broker.core.registry import AgentRegistry
+from broker.router.decide import Decider, Decision, Topology, rejected, settlement
+from broker.router.replication import Replication
+from broker.telemetry.tally import MessageTally
+
+_FAILED = rejected(
+    Rejected(RejectReason.INTERNAL_ERROR, "the broker failed on this message; see its log")
+)
+
+type Trace = Callable[[Delivery, Settlement, int], Settlement]
+"""Records a settlement, given when it began to be decided in nanoseconds since the epoch, and
+returns what is carried out in its place. Never raises."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Turns deliveries into settlements, one after the other: each sees what the last one changed.
+
+    Args:
+        topology: The names of the queues and the exchange.
+        registry: The agent registry.
+        tally: Counts the messages.
+        broker_id: What the broker calls itself until the server names it.
+        max_message_bytes: Larger bodies are dead-lettered.
+        refusals: Tells what RabbitMQ does not take.
+        max_hops: How many messages may answer each other in a row; 0 means any number.
+        agent_registered: Called after a registration by queue.
+        unknown_sender: Called with the id of a sender that the registry lacks.
+        server_available: Called when a server advertises itself.
+        trace: Records each settlement; None records none.
+    """
+
+    def __init__(
+        self,
+        *,
+        topology: Topology,
+        registry: AgentRegistry,
+        tally: MessageTally,
+        broker_id: str,
+        max_message_bytes: int,
+        refusals: Refusals,
+        max_hops: int,
+        agent_registered: Callable[[], None],
+        unknown_sender: Callable[[str], None],
+        server_available: Callable[[ServerAvailable], None],
+        trace: Trace | None = None,
+    ) -> None:
+        self._registry = registry
+        self._tally = tally
+        self._unknown_sender = unknown_sender
+        self._replication = Replication(
+            registry, agent_registered=agent_registered, server_available=server_available
+        )
+        self._hops = HopCounter()
+        self._decider = Decider(
+            topology=topology,
+            registry=registry,
+            hops=self._hops,
+            broker_id=broker_id,
+            max_message_bytes=max_message_bytes,
+            refusals=refusals,
+            max_hops=max_hops,
+        )
+        self._dead_letters = DeadLetterAddress(topology.dead_letter, broker_id)
+        self._trace = trace
+
+    @property
+    def broker_id(self) -> str:
+        """Who publishes and dead-letters: the broker's own id, or the one the server gave it."""
+        return self._decider.broker_id
+
+    @broker_id.setter
+    def broker_id(self, broker_id: str) -> None:
+        self._decider.broker_id = broker_id
+        self._dead_letters = DeadLetterAddress(self._dead_letters.queue, broker_id)
+
+    def dispatch(self, delivery: Delivery) -> Settlement:
+        """Return what is decided about a delivery, once it is applied and recorded.
+
+        Never raises: whatever a message does to the broker, its neighbours are routed.
+        """
+        began_at = 0 if self._trace is None else time_ns()
+        try:
+            decision = self._decider.decide(delivery)
+            self._apply(decision)
+        except Exception:  # noqa: BLE001 - its neighbours must be routed
+            _log.exception("decision_failed", queue=delivery.source)
+            decision = _FAILED
+        return self._record(delivery, decision, began_at)
+
+    def _apply(self, decision: Decision) -> None:
+        if decision.receiver_id is not None:
+            self._registry.count_routed(decision.receiver_id)
+        if decision.hop is not None:
+            self._hops.remember(decision.hop)
+        if decision.unknown_sender is not None:
+            self._unknown_sender(decision.unknown_sender)
+        if decision.event is not None:
+            self._replication.apply(decision.event)
+
+    def _record(self, delivery: Delivery, decision: Decision, began_at: int) -> Settlement:
+        verdict = decision.verdict
+        outcome = None if isinstance(verdict, Rejected) else verdict
+        self._tally.decided(
+            delivery.source, decision.message_type, outcome, redelivered=delivery.redelivered
+        )
+        decided = settlement(delivery, decision, self._dead_letters)
+        return decided if self._trace is None else self._trace(delivery, decided, began_at)
