@@ -135,7 +135,7 @@ async def test_a_refusal_is_reported_with_the_first_line_of_the_answer(
             "401 Unauthorized",
             b"",
             None,
-            "it wants a token: set BROKER_WEBSOCKET_TOKEN",
+            "the server requires a token: set BROKER_WEBSOCKET_TOKEN",
             "correct BROKER_WEBSOCKET_TOKEN",
         ),
         (
@@ -168,7 +168,7 @@ async def test_a_refusal_is_reported_with_the_first_line_of_the_answer(
         ("502 Bad Gateway", b"", None, "the server, or one behind its proxy, is not", "the server"),
         ("503 Away", b"", None, "the server, or one behind its proxy, is not ready", "the server"),
         ("504 Late", b"", None, "the server, or one behind its proxy, is not ready", "the server"),
-        ("200 OK", b"", None, "it is a web server; correct the path", "it is a web server"),
+        ("200 OK", b"", None, "it is a plain web server; correct the path", "it is a"),
         (
             "301 Moved",
             b"",

@@ -388,7 +388,9 @@ async def test_a_server_that_does_not_read(
 ) -> None:
     network.wires[0].is_stuck = True
     await server.send("PING")
-    assert "did not leave within 10 s" in await failure_of(attempt, TERMS.send_timeout + CLOSING)
+    assert "could not be sent within 10 s" in await failure_of(
+        attempt, TERMS.send_timeout + CLOSING
+    )
 
 
 @autojump

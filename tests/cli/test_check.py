@@ -518,7 +518,7 @@ class TestServer:
     @pytest.mark.parametrize(
         ("token", "advice"),
         [
-            (None, "it wants a token: set BROKER_WEBSOCKET_TOKEN"),
+            (None, "the server requires a token: set BROKER_WEBSOCKET_TOKEN"),
             ("wrong", "correct BROKER_WEBSOCKET_TOKEN"),
         ],
     )
@@ -535,7 +535,7 @@ class TestServer:
                 "403 Forbidden",
                 (
                     "set BROKER_WEBSOCKET_TOKEN, or set WEBSOCKET_ORIGIN, or correct the path in "
-                    "WEBSOCKET_URL; the server's log may say what it wants"
+                    "WEBSOCKET_URL; the server's log may say which"
                 ),
             ),
             ("404 Not Found", "correct the path in WEBSOCKET_URL"),
@@ -546,13 +546,13 @@ class TestServer:
                     "before the server must pass on the headers Upgrade and Connection"
                 ),
             ),
-            ("200 OK", "it is a web server; correct the path in WEBSOCKET_URL"),
+            ("200 OK", "it is a plain web server; correct the path in WEBSOCKET_URL"),
             ("301 Moved", "WEBSOCKET_URL must be the address that it redirects to"),
             (
                 "503 Away",
                 (
                     "the server, or one behind its proxy, is not ready or overloaded: see their "
-                    "logs; the broker tries again"
+                    "logs; the broker retries"
                 ),
             ),
             ("500 Oops", "see the log of the server, and of any proxy before it"),

@@ -194,7 +194,7 @@ _WRONG_KEY = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: d3Jvbmc=\r\n\r\n"
 )
-_RULES = "does not follow the WebSocket protocol"
+_RULES = "violates the WebSocket protocol"
 _CLOSED = "closed with code"
 _TOO_BIG = "BROKER_WEBSOCKET_MAX_BYTES"
 _CODES = (*(1000, 1001, 1002, 1003, 1007, 1008), *(1010, 1011, 1012, 1013, 3000, 4000, 4999))

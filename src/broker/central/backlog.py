@@ -1,12 +1,12 @@
-"""What a session has heard and not decoded yet: a memory channel, bounded in bytes.
+"""Status updates that are not decoded yet: a memory channel bounded in bytes.
 
-The listener answers the server's heartbeats, which come among its other frames. So it reads on
-while the router applies a large status update, and cannot leave what follows to TCP: a heartbeat
-behind it would go unanswered. It puts updates in here instead, and the task that decodes them waits
-for the router. Trio counts the items of a channel, but one update is of a hundred bytes and the
-next of a hundred megabytes; hence the sum. Updates that are late are neither dropped nor merged:
-each changes the registry, and none can be merged before it is decoded. A server that keeps sending
-more than the broker can apply loses the session, and tells everything anew in the next one.
+Everything else on the way to the router is bounded by waiting. The listener must not wait: the
+server's heartbeats arrive on the same connection, behind the updates, and need a prompt answer even
+while the router applies a large update. So TCP's flow control cannot bound what arrives, and
+updates collect here. Trio bounds a channel by its number of items, but one update has a hundred
+bytes and the next a hundred megabytes, hence the sum. Dropping or merging late updates would not
+help: each may change other agents, and must be decoded first. If the backlog is full, the session
+ends; in the next one the server sends a full update.
 """
 
 import math
@@ -16,14 +16,14 @@ import trio
 from broker.central.websocket import WebSocketError
 
 _OVERHEAD = 1000
-"""Bytes that an item takes apart from its text."""
+"""Bytes that an item takes in addition to its text."""
 
 
 class Backlog[Item]:
     """Items for one reader, in order.
 
     Args:
-        max_bytes: Of all items that wait. One that comes while none waits may be larger.
+        max_bytes: Limit for all waiting items. If none waits, one may be larger.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -35,8 +35,8 @@ class Backlog[Item]:
         """Append an item. Does not wait.
 
         Args:
-            item: The item.
-            size: The bytes of its text.
+            item: What to append.
+            size: Bytes of its text.
 
         Raises:
             WebSocketError: There is no room.
@@ -48,7 +48,7 @@ class Backlog[Item]:
         self._send.send_nowait((item, size))
 
     async def take(self) -> Item:
-        """Wait for an item, and remove it. Cancelled, it removes nothing."""
+        """Wait for the next item and remove it. If cancelled, removes nothing."""
         item, size = await self._receive.receive()
         self._bytes -= size
         return item

@@ -1,31 +1,31 @@
-"""The server's answer to the handshake, kept in case it opens no WebSocket."""
+"""Keep the server's answer to the handshake, in case it is a refusal."""
 
 import re
 
 import trio
 
 _LONGEST = 1 << 16
-"""Bytes of a refusal; what follows them is not shown anyway."""
+"""Bytes of a refusal; what follows is never shown."""
 _OPENING = re.compile(rb"HTTP/\d\.\d 101\b")
 _STATUS_LINE_BYTES = 13
-"""Up to and with what follows the status."""
+"""Up to and including the character behind the status."""
 
 
 class HandshakeEndedError(Exception):
-    """The connection ended in the handshake; the cause tells how, unless it was closed."""
+    """The connection ended during the handshake; the cause says how, unless it was closed."""
 
 
 class HandshakeAnswer(trio.abc.Stream):
-    """A stream that keeps what is received in the handshake.
+    """A stream that keeps what it receives during the handshake.
 
-    The WebSocket library reports a refusal only once its whole body has come, and an end of the
+    The WebSocket library reports a refusal only when its body is complete, and the end of the
     connection not at all: its caller would wait for the deadline.
 
     Attributes:
-        received: A refusal, as far as it came, or the head of the answer that opens a WebSocket.
+        received: A refusal, as far as it arrived, or the head of the answer that opens a WebSocket.
 
     Args:
-        stream: The stream below. It is closed along with this one.
+        stream: The stream below, closed along with this one.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -37,8 +37,8 @@ class HandshakeAnswer(trio.abc.Stream):
         """Receive.
 
         Raises:
-            HandshakeEndedError: The connection ended before a WebSocket was opened, or a refusal
-                exceeded its longest length.
+            HandshakeEndedError: The connection ended before a WebSocket was opened, or a refusal is
+                too long.
         """
         if self._is_open:
             return await self._stream.receive_some(max_bytes)
@@ -58,8 +58,8 @@ class HandshakeAnswer(trio.abc.Stream):
         """Send on the stream below.
 
         Raises:
-            HandshakeEndedError: The connection ended before a WebSocket was opened. With TLS, who
-                sends may be the first to see the alert that says why.
+            HandshakeEndedError: The connection ended before a WebSocket was opened. With TLS, the
+                sender may be the first to see the alert that says why.
         """
         if self._is_open:
             await self._stream.send_all(data)

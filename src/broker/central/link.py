@@ -23,7 +23,7 @@ from broker.telemetry.connectivity import Connectivity
 from broker.telemetry.tally import ServerTally
 
 _LEAST_INTERVAL = 1.0
-"""Seconds between the beginnings of two sessions, however often a server advertises itself."""
+"""Seconds between the starts of two sessions, however often a server advertises itself."""
 
 _log = structlog.get_logger(__name__)
 
@@ -32,16 +32,16 @@ class CentralLink:
     """Keeps a session with the central server.
 
     Attributes:
-        connectivity: What is known of the connection.
+        connectivity: The state of the connection.
 
     Args:
         address: The server.
         terms: Names and limits of each session.
         broker_id: What the broker calls itself until the server names it.
-        follow_advertised_url: Whether to connect where a server says it is.
+        follow_advertised_url: Whether to connect to the URL that a server advertises.
         backoff: The pauses between sessions.
-        tally: Counts what the server sends in vain.
-        open_websocket: Opens a WebSocket for the length of a context.
+        tally: Counts what the server sends and the broker cannot use.
+        open_websocket: Opens a WebSocket, and closes it at the end of the context.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class CentralLink:
         self._status_wanted.set()
 
     def status_answered(self) -> None:
-        """Take note that a status update told what was wanted: a request that waits is dropped."""
+        """Drop a request that waits: a status update has answered it."""
         self._status_wanted.clear()
 
     def server_available(self, advertisement: ServerAvailable) -> None:
-        """Take note that a server advertised itself: a pause between sessions ends at once."""
+        """End a pause between sessions at once: a server advertised itself."""
         _log.info(
             "server_available",
             server_id=advertisement.server_id,
@@ -93,10 +93,10 @@ class CentralLink:
 
     def _follow(self, url: str | None) -> None:
         if url is None or not _is_websocket_url(url):
-            _log.warning("advertised_url_ignored", reason="it is no WebSocket URL")
+            _log.warning("advertised_url_ignored", reason="not a WebSocket URL")
         elif self._configured.is_tls and not replace(self._configured, url=url).is_tls:
-            # The token must not leave in the clear because somebody says so in a queue.
-            _log.warning("advertised_url_ignored", reason="it is not wss://, as configured")
+            # A message in a queue must not make the broker send the token in the clear.
+            _log.warning("advertised_url_ignored", reason="not wss:// like WEBSOCKET_URL")
         else:
             self._address = replace(self._configured, url=url)
 
@@ -104,7 +104,7 @@ class CentralLink:
         """Keep a session until cancelled. On cancellation it is closed within a second.
 
         Args:
-            send_news: Takes what the router must know, and makes each session wait for the router.
+            send_news: Leads to the router. Each session waits while the router is busy.
         """
         while True:
             started = trio.current_time()
@@ -130,7 +130,7 @@ class CentralLink:
         return self._backoff.after(lifetime)
 
     async def _live(self, send_news: trio.MemorySendChannel[ServerNews]) -> Exception:
-        """Live through one session, and return why it ended."""
+        """Run one session, and return why it ended."""
         address = self._address
         session: CentralSession | None = None
         is_accepted = False
@@ -153,15 +153,15 @@ class CentralLink:
                 self.connectivity.connected()
         except WebSocketError as lost:
             error = lost
-        except Exception as failure:  # noqa: BLE001 - it ends the session, never the service
+        except Exception as failure:  # noqa: BLE001 - it ends the session, not the service
             _log.exception("session_failed")
             error = failure
         if session is not None:
             self._broker_id = session.broker_id
-            # After all that the session said: none of its tasks is left.
+            # After all other news of the session: its tasks have ended.
             await send_news.send(ServerLost())
         if not is_accepted and self._address is address:
-            # No server of ours at an advertised address: back to the one that was configured.
+            # The advertised server does not accept the broker: return to the configured one.
             self._address = self._configured
         return error
 

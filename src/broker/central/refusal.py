@@ -1,4 +1,4 @@
-"""How a server refuses a WebSocket, in its own words, and what to do about it."""
+"""Describe how a server refused the WebSocket, and advise what to do about it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import h11
 
 _SHOWN_CHARACTERS = 200
 _SHORTEST_SECRET = 4
-"""Characters; a shorter value of the query is no secret, and stands in many words."""
+"""Characters; a shorter value in the query is not a secret, and occurs in many words."""
 _HIDDEN = "***"
 _TAG = re.compile(
     r"<(?:(?:style|script)\b.*?</(?:style|script)>|[^<>]*>)", re.DOTALL | re.IGNORECASE
@@ -23,7 +23,7 @@ _REDIRECTIONS = HTTPStatus.MULTIPLE_CHOICES
 _CORRECT_PATH = "correct the path in WEBSOCKET_URL"
 _NOT_READY = (
     "the server, or one behind its proxy, is not ready or overloaded: see their logs; the broker "
-    "tries again"
+    "retries"
 )
 _ADVICE: Mapping[int, str] = {
     404: _CORRECT_PATH,
@@ -31,7 +31,7 @@ _ADVICE: Mapping[int, str] = {
     407: "let the connection through the proxy without a login",
     410: _CORRECT_PATH,
     421: "correct the host in WEBSOCKET_URL",
-    429: "the server limits connections or tries: see its log; the broker tries again",
+    429: "the server limits connections: see its log; the broker retries",
     501: _CORRECT_PATH,
     502: _NOT_READY,
     503: _NOT_READY,
@@ -41,12 +41,12 @@ _ADVICE: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer to the handshake that opens no WebSocket.
+    """An answer to the handshake that does not open a WebSocket.
 
     Attributes:
         status: The HTTP status.
-        location: Where it redirects to, if it does.
-        said: The first line of its body that holds text; empty when there is none.
+        location: Where it redirects to, if anywhere.
+        said: The first line of its body with text; empty if there is none.
     """
 
     status: int
@@ -56,13 +56,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the handshake carried.
+    """What the broker sent in the handshake.
 
     Attributes:
-        url: The URL of the server.
-        token: The bearer token, if any.
-        origin: The origin, if any.
-        subprotocols: The subprotocols offered.
+        url: The server's.
+        token: The bearer token.
+        origin: The `Origin` header.
+        subprotocols: Those offered.
     """
 
     url: str
@@ -72,13 +72,13 @@ class Sent:
 
 
 def read_refusal(answer: bytes) -> Refusal | None:
-    """Read a refusal from what came in answer to the handshake, as far as it came.
+    """Parse a refusal, as far as it arrived.
 
     Args:
-        answer: All bytes, or the first of them.
+        answer: The answer to the handshake, or the first part of it.
 
     Returns:
-        The refusal, or None when the answer is none that HTTP knows, or opens a WebSocket.
+        The refusal, or None if the answer is not HTTP or opens a WebSocket.
     """
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="GET", target="/", headers=[("Host", "server")]))
@@ -96,7 +96,7 @@ def read_refusal(answer: bytes) -> Refusal | None:
             else:
                 break
     except h11.RemoteProtocolError:
-        pass  # it counts as far as it can be read
+        pass  # use what could be parsed
     if head is None or head.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
         return None
     headers = dict(head.headers)
@@ -105,13 +105,13 @@ def read_refusal(answer: bytes) -> Refusal | None:
 
 
 def read_subprotocol(answer: bytes) -> str | None:
-    """Return the subprotocol that a server chose in its answer, if it did."""
+    """Return the subprotocol that the server chose in its answer, if any."""
     chosen = _SUBPROTOCOL.search(answer)
     return None if chosen is None else chosen[1].decode(errors="replace")
 
 
 def describe(refusal: Refusal, sent: Sent) -> str:
-    """Return a refusal as a sentence, without secrets that it echoes."""
+    """Return a refusal as a sentence, with echoed secrets hidden."""
     target = _target(refusal, sent)
     where = f", and redirects to {target}" if target is not None else ""
     said = f": {_without_secrets(refusal.said, sent)}" if refusal.said else ""
@@ -119,7 +119,7 @@ def describe(refusal: Refusal, sent: Sent) -> str:
 
 
 def advise(refusal: Refusal, sent: Sent) -> str:
-    """Return what to do about a refusal, by its status and by what the handshake carried."""
+    """Return what to do about a refusal, given its status and what the broker sent."""
     match refusal.status:
         case 401 | 403:
             return _advise_on_rights(refusal, sent)
@@ -132,8 +132,8 @@ def advise(refusal: Refusal, sent: Sent) -> str:
         case status if _REDIRECTIONS <= status < HTTPStatus.BAD_REQUEST:
             target = _target(refusal, sent) or "the address that it redirects to"
             return f"WEBSOCKET_URL must be {re.sub('^http', 'ws', target)}"
-        case status if status < _REDIRECTIONS:  # what web servers answer to anything
-            return f"it is a web server; {_CORRECT_PATH}"
+        case status if status < _REDIRECTIONS:  # web servers answer so to anything
+            return f"it is a plain web server; {_CORRECT_PATH}"
     return _ADVICE.get(refusal.status, "see the log of the server, and of any proxy before it")
 
 
@@ -141,11 +141,11 @@ def _advise_on_rights(refusal: Refusal, sent: Sent) -> str:
     token = _set_or_correct("BROKER_WEBSOCKET_TOKEN", sent.token)
     origin = _set_or_correct("WEBSOCKET_ORIGIN", sent.origin)
     if refusal.status == HTTPStatus.UNAUTHORIZED:
-        return token if sent.token else f"it wants a token: {token}"
+        return token if sent.token else f"the server requires a token: {token}"
     if "origin" in refusal.said.lower():
         return f"{origin}: it must be one that the server allows"
-    # Some servers answer so to an unknown path, too.
-    return f"{token}, or {origin}, or {_CORRECT_PATH}; the server's log may say what it wants"
+    # Some servers answer this to an unknown path as well.
+    return f"{token}, or {origin}, or {_CORRECT_PATH}; the server's log may say which"
 
 
 def _set_or_correct(variable: str, value: object) -> str:
@@ -159,7 +159,7 @@ def _first_line(body: bytes) -> str:
 
 
 def _target(refusal: Refusal, sent: Sent) -> str | None:
-    """Return where a refusal redirects to: absolute, without login, query and fragment."""
+    """Return where a refusal redirects to: absolute, without credentials, query and fragment."""
     if refusal.location is None:
         return None
     try:
@@ -171,7 +171,7 @@ def _target(refusal: Refusal, sent: Sent) -> str | None:
 
 
 def _without_secrets(text: str, sent: Sent) -> str:
-    # Servers like to repeat what they were asked for.
+    # Servers echo what they were sent.
     text = _QUERY.sub("?" + _HIDDEN, text)
     secrets = [value for _, value in parse_qsl(urlsplit(sent.url).query)]
     for secret in (sent.token or "", *secrets):

@@ -1,7 +1,8 @@
 """One session with the central server: register, listen, answer.
 
-Three tasks pass on what is heard: the listener answers and never waits, the backlog holds what it
-has heard, and the task that decodes waits until the router takes what it decoded.
+A status update passes through two channels. The listener answers heartbeats, so it waits for
+nobody: it puts updates into the backlog. The decoding task takes them from there, and waits until
+the router receives them.
 """
 
 from dataclasses import dataclass
@@ -21,31 +22,31 @@ from broker.core.status_update import decoding_status_update
 from broker.telemetry.tally import ServerTally
 
 _UNSENT_MESSAGES = 100
-"""A server that lets this many answers pile up does not read."""
+"""With this many unsent, the server does not read."""
 _LARGE = 1 << 20
-"""Bytes; what takes one pass over so many holds up everything else for a millisecond."""
+"""Bytes; one pass over that many blocks everything else for a millisecond."""
 _MOST_REPORTED = 100
-"""Kinds of frames that one session reports as ignored."""
+"""Kinds of ignored frames that are logged per session."""
 _SHOWN_CHARACTERS = 100
 _SHOWN_REASON_CHARACTERS = 200
 _PINGS_PER_SILENCE = 3
 _MAX_ID_BYTES = 255
-"""The id goes along with each publishing as `app_id`; with a longer one, none could be sent."""
+"""Each published message carries the id as `app_id`; a longer one could not be sent."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTerms:
-    """What all sessions of a broker have in common. Times are in seconds.
+    """What all sessions of a broker share. Times are in seconds.
 
     Attributes:
-        broker_name: The name it registers with.
+        broker_name: The name to register with.
         silence: Time without any frame after which the session counts as dead.
-        register_timeout: Time that the server has to answer the registration.
-        send_timeout: Time that a message may take to leave.
-        status_interval: Time between two requests for a status update.
-        max_backlog_bytes: Of the updates that wait to be decoded.
+        register_timeout: Time for the server to answer the registration.
+        send_timeout: Time that sending a message may take.
+        status_interval: Shortest time between two requests for a status update.
+        max_backlog_bytes: Limit for all updates that wait to be decoded.
     """
 
     broker_name: str
@@ -60,15 +61,15 @@ class CentralSession:
     """A session on an open WebSocket.
 
     Attributes:
-        broker_id: What the broker calls itself: the id it was given, until the server names it.
+        broker_id: The id that the server assigned, or the initial one until then.
 
     Args:
-        websocket: The open WebSocket.
+        websocket: Open; the caller closes it.
         terms: Names and limits.
-        broker_id: See above.
-        send_news: Takes what the router must know, and makes the session wait for the router.
+        broker_id: The initial one.
+        send_news: Leads to the router. The session stays responsive while the router is busy.
         status_wanted: Set when the registry lacks an agent.
-        tally: Counts what the server sends in vain.
+        tally: Counts what the server sends and the broker cannot use.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class CentralSession:
             task_status: Started once the server has accepted the broker.
 
         Raises:
-            WebSocketError: Lost, refused or silent; possibly inside of an exception group.
+            WebSocketError: Lost, refused or silent; possibly in an exception group.
             trio_websocket.ConnectionClosed: The server closed it; likewise.
         """
         async with trio.open_nursery() as nursery:
@@ -122,16 +123,16 @@ class CentralSession:
         try:
             self._send.send_nowait(text)
         except trio.WouldBlock:
-            raise WebSocketError("the server does not read what it is sent") from None
+            raise WebSocketError("the server does not read what the broker sends") from None
 
     async def _write(self) -> None:
-        # The only writer: a message that is cancelled halfway would garble the next one.
+        # The only writer: a message cancelled halfway would garble the next one.
         async for text in self._unsent:
             timeout = self._terms.send_timeout
             with trio.move_on_after(timeout) as sending:
                 await self._websocket.send_message(text)
             if sending.cancelled_caught:
-                raise WebSocketError(f"a message did not leave within {timeout:g} s")
+                raise WebSocketError(f"a message could not be sent within {timeout:g} s")
 
     async def _listen(self) -> None:
         while True:
@@ -141,7 +142,7 @@ class CentralSession:
             frame = codec.decode_frame(message)
             if isinstance(frame, Rejected):
                 self._tally.ignored[frame.reason.value] += 1
-                if self._is_news(frame.reason):
+                if self._is_first(frame.reason):
                     _log.warning("frame_ignored", reason=frame.reason.value, error=frame.error)
             else:
                 self._handle(*frame, size=len(message))
@@ -157,7 +158,7 @@ class CentralSession:
             case "ERROR" if not self._registered.is_set():
                 raise WebSocketError(f"the server refused the broker: {_text(fields)}")
             case "ERROR":
-                # For one, a server that does not know REQUEST_AGENT_STATUS says so.
+                # A server without REQUEST_AGENT_STATUS answers this, for example.
                 _log.debug("server_error", error=_text(fields))
             case _:
                 self._handle_unknown(message_type)
@@ -190,25 +191,25 @@ class CentralSession:
 
     def _handle_unknown(self, message_type: str) -> None:
         self._tally.ignored["unknown_type"] += 1
-        if self._is_news(message_type[:_SHOWN_CHARACTERS]):
+        if self._is_first(message_type[:_SHOWN_CHARACTERS]):
             _log.info("frame_type_unknown", message_type=message_type[:_SHOWN_CHARACTERS])
 
-    def _is_news(self, what: str) -> bool:
-        # Each once a session: a server that sends nothing but rubbish must not flood the log.
-        if what in self._reported or len(self._reported) >= _MOST_REPORTED:
+    def _is_first(self, kind: str) -> bool:
+        # Each kind once per session: a server that sends garbage must not flood the log.
+        if kind in self._reported or len(self._reported) >= _MOST_REPORTED:
             return False
-        self._reported.add(what)
+        self._reported.add(kind)
         return True
 
     async def _watch_silence(self) -> None:
-        # One wake-up a silence is cheaper than an event for each frame.
+        # One wake-up per silence is cheaper than an event per frame.
         silence = self._terms.silence
         while trio.current_time() < (deadline := self._last_frame + silence):  # noqa: ASYNC110
             await trio.sleep_until(deadline)
         raise WebSocketError(f"no frame for {silence:g} s")
 
     async def _ping(self) -> None:
-        # The pong counts as a frame, so an idle session stays, and a half-open connection shows.
+        # The pong counts as a frame: an idle session stays alive, and a half-open one is detected.
         while True:
             await trio.sleep(self._terms.silence / _PINGS_PER_SILENCE)
             await self._websocket.ping()
@@ -231,13 +232,13 @@ async def _decode_update(fields: Fields) -> StatusUpdate | Rejected:
         except StopIteration as decoded:
             update: StatusUpdate | Rejected = decoded.value
             return update
-        # A hundred thousand agents take a good tenth of a second, in which all else goes on.
+        # A hundred thousand agents take more than 0.1 s; everything else must go on meanwhile.
         await let_others_run()
 
 
 async def _pause_if_large(size: int) -> None:
-    # A large frame is joined, parsed, and split into its agents, each at once and each for about a
-    # millisecond per megabyte. One after the other, they would hold up chat messages for the sum.
+    # A large frame is joined, parsed and split into its agents. Each step blocks for about a
+    # millisecond per megabyte; without a pause, chat messages would wait for the sum.
     if size > _LARGE:
         await let_others_run()
 

@@ -1,9 +1,9 @@
-"""WebSocket connections that open and close within a deadline, whatever the peer does.
+"""WebSocket connections that open and close within a deadline, whatever the server does.
 
-trio-websocket's own context managers may never exit after the peer's close while the TCP
+trio-websocket's own context managers may never exit after the server's close while the TCP
 connection stays open, and may leak a bare `Cancelled` (trio-websocket issue 184); TLS errors and a
-peer that hangs up in the handshake look like a timeout of a minute (issue 199). So the stream and
-the nursery below the WebSocket are opened, and closed by force, here.
+server that hangs up during the handshake look like a timeout of a minute (issue 199). So the stream
+and the nursery below the WebSocket are opened, and closed by force, here.
 """
 
 import re
@@ -35,24 +35,24 @@ _CLOSE_TIMEOUT = 1.0
 _RECEIVE_BYTES = 1 << 18
 _USER_AGENT = f"agent-broker/{__version__}".encode()
 _ROOT_DOT = re.compile(r"\.(?=:\d*$|$)")
-"""The dot at the end of a host name, which no server expects in the name that it is called by."""
+"""The dot at the end of a host name, which no server expects in its own name."""
 _file_readers = trio.CapacityLimiter(8)
-"""Trio's own also limits name resolution, which a file that does not answer must not hold up."""
+"""Trio's default limiter also serves name resolution, which a hanging file must not delay."""
 _SYSTEMS_TRUST = TlsFiles(settings="WEBSOCKET")
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 _MESSAGE_TOO_BIG = 1009
 
 type Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
-"""Opens a TCP connection with a host and port."""
+"""Opens a TCP connection to a host and port."""
 type ReadFiles = Callable[[ServerAddress], Awaitable[tuple[str | None, ssl.SSLContext | None]]]
-"""Reads token and certificates of now."""
+"""Returns the current token and TLS context."""
 
 
 class WebSocketError(Exception):
     """The connection could not be opened, or it is lost.
 
     Attributes:
-        advice: What to do about it, if that is known.
+        advice: What to do about it, if known.
     """
 
     def __init__(self, error: str, advice: str | None = None) -> None:
@@ -61,7 +61,7 @@ class WebSocketError(Exception):
 
 
 class RefusedError(WebSocketError):
-    """The server answered the handshake by an HTTP status that opens no WebSocket.
+    """The server answered the handshake with an HTTP status that does not open a WebSocket.
 
     Attributes:
         status: The HTTP status.
@@ -73,21 +73,21 @@ class RefusedError(WebSocketError):
 
 
 class MessageTooBigError(WebSocketError):
-    """The server sent a message above the limit, and will most likely do so again."""
+    """The server sent a message above the limit, and most likely will again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where the central server is and what it wants to see.
+    """Where the central server is, and what the handshake carries.
 
     Attributes:
         url: A `ws://` or `wss://` URL.
         token: Sent as `Authorization: Bearer`.
-        token_file: Where the token is read again for each connection, if it is in a file.
+        token_file: Read again for each connection, if set; replaces `token`.
         origin: Sent as `Origin`.
-        subprotocols: Offered as `Sec-WebSocket-Protocol`, the preferred one first.
+        subprotocols: Offered as `Sec-WebSocket-Protocol`, preferred first.
         tls: The files for `wss://`, read again for each connection.
-        max_message_bytes: The largest message accepted.
+        max_message_bytes: The largest message that may arrive.
     """
 
     url: str
@@ -104,10 +104,10 @@ class ServerAddress:
         return urlsplit(self.url).scheme == "wss"
 
     def read(self) -> tuple[str | None, ssl.SSLContext | None]:
-        """Return token and TLS context of now. Blocks while files are read.
+        """Return the current token and TLS context. Blocks while it reads files.
 
         Raises:
-            UnusableFileError: A file cannot be used.
+            UnusableFileError: A file is missing or invalid.
         """
         token = self.token if self.token_file is None else self.token_file.read()
         return token, self.tls.context() if self.is_tls else None
@@ -127,19 +127,19 @@ async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContex
 async def open_websocket(
     address: ServerAddress, *, connect: Connect = _connect, read_files: ReadFiles = _read_files
 ) -> AsyncIterator[WebSocketConnection]:
-    """Open a WebSocket, and close it at the end of the block, by force if need be.
+    """Open a WebSocket, and close it at the end of the block, by force if necessary.
 
-    The block is cancelled when the connection breaks in a way that the library does not report to
-    those who use it.
+    The block is cancelled if the connection breaks in a way that the library does not report to
+    its caller.
 
     Args:
-        address: Where to, and what to show there.
+        address: The server.
         connect: Opens the TCP connection.
-        read_files: Reads token and certificates, if the address names any.
+        read_files: Reads token and certificates if the address names any.
 
     Raises:
         WebSocketError: It could not be opened, or it broke.
-        RefusedError: The server answered the handshake by a refusal.
+        RefusedError: The server answered the handshake with a refusal.
         MessageTooBigError: The server sent a message above the limit.
     """
     failure: WebSocketError | None = None
@@ -154,7 +154,7 @@ async def open_websocket(
                     token, tls = await read_files(address)
                 stream = await _open_stream(connect, address, tls)
             answer = HandshakeAnswer(stream)
-            # It does not wait, but cancelled it would wait for a task that is shielded.
+            # It does not wait, but if cancelled it would wait for a shielded task.
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 reader: trio.Nursery = await nursery.start(_host_reader)
             try:
@@ -167,7 +167,7 @@ async def open_websocket(
                         await websocket.aclose()
             finally:
                 reader.cancel_scope.cancel()
-                # It does not wait. Unshielded, a cancellation would take the error's place.
+                # It does not wait. Unshielded, a cancellation would replace the error.
                 with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                     await trio.aclose_forcefully(stream)
     except* WebSocketError as errors:
@@ -195,8 +195,8 @@ _LIBRARY_ERRORS = (
 
 
 async def _host_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    # Shielded: when the session is cancelled, somebody must still read the peer's answer to the
-    # closing handshake. It ends with the block, or with an error that it passes on.
+    # Shielded, because the server's answer to the closing handshake must still be read when the
+    # session is cancelled. The caller cancels it within `_CLOSE_TIMEOUT` of that.
     with trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
             task_status.started(nursery)
@@ -206,18 +206,18 @@ async def _host_reader(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
 def _refusal(
     answer: HandshakeAnswer, address: ServerAddress, token: str | None
 ) -> WebSocketError | None:
-    """Return what was wrong with the answer to the handshake, in the server's own words."""
+    """Return what was wrong with the answer to the handshake, as the server put it."""
     received = bytes(answer.received)
     refusal = read_refusal(received)
     if refusal is not None:
-        # Also when it breaks off or never ends, for which the library has other errors.
+        # Also if it breaks off or never ends, which the library reports otherwise.
         sent = Sent(address.url, token, address.origin, address.subprotocols)
         return RefusedError(refusal, sent)
     subprotocol = read_subprotocol(received)
     if subprotocol is not None and subprotocol not in address.subprotocols:
         return WebSocketError(
             f"the server chose the subprotocol {subprotocol}, which was not offered",
-            f"WEBSOCKET_SUBPROTOCOL must be {subprotocol}, if that is how brokers speak to it",
+            f"WEBSOCKET_SUBPROTOCOL must be {subprotocol} if the server expects that of brokers",
         )
     return None
 
@@ -277,16 +277,16 @@ def _describe(error: BaseException, *, is_tls: bool) -> str:
             return f"no answer within {CONNECT_TIMEOUT:g} s"
         case HandshakeEndedError():
             cause = error.__cause__
-            ended = "the server hung up in the handshake"
+            ended = "the server hung up during the handshake"
             text = ended if cause is None else _describe(cause, is_tls=is_tls)
             if is_tls and not text.startswith("TLS: "):
-                # With TLS 1.3 it looks at certificates only now, and its alert may be lost.
+                # A TLS 1.3 server checks client certificates only now, and its alert may be lost.
                 text += ", perhaps because it wants a client certificate"
             return text
         case trio.BrokenResourceError() if isinstance(error.__cause__, ssl.SSLError):
             return f"TLS: {describe(error.__cause__, 'WEBSOCKET_CA_FILE')}"
         case wsproto.utilities.ProtocolError() | h11.ProtocolError():
-            return f"the peer does not follow the WebSocket protocol: {error}"
+            return f"the server violates the WebSocket protocol: {error}"
         case OSError() if error.strerror:
             return error.strerror
         case _:

@@ -1,1 +1,1 @@
-"""Small pieces of structured concurrency that Trio leaves to its users."""
+"""Small pieces of structured concurrency that Trio does not provide."""

@@ -1,4 +1,4 @@
-"""How a task with much to do lets others do their work."""
+"""Yield to other tasks and threads during long work."""
 
 import trio
 
@@ -6,10 +6,10 @@ _PAUSE = 0.001
 
 
 async def let_others_run() -> None:
-    """Let other tasks run, and other threads.
+    """Let other tasks and other threads run.
 
-    A checkpoint would do for tasks. But a thread that waits for the interpreter's lock takes a
-    moment to wake up when it is let go, and Trio, with nothing to wait for, has it back by then:
-    messages waited for half a second in the AMQP thread while a large status update was applied.
+    A checkpoint would be enough for tasks. But a thread that waits for the interpreter's lock takes
+    a moment to wake up when the lock is released, and Trio, with nothing to wait for, has taken it
+    again by then: messages waited half a second in the AMQP thread during a large status update.
     """
     await trio.sleep(_PAUSE)

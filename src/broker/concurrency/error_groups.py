@@ -1,8 +1,8 @@
-"""What to say of an exception group: one line needs one error."""
+"""Pick the exception of a group to report: a log line has room for one."""
 
 
 def first_error[E: BaseException](group: BaseExceptionGroup[E]) -> E:
-    """Return the first error of a group, however deep: as a rule, the others followed from it."""
+    """Return the first exception of a group, however deep; usually it caused the others."""
     error: E | BaseExceptionGroup[E] = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -1,12 +1,13 @@
-"""The router's mail: three memory channels, one for each of its loops.
+"""The router's mailbox: three memory channels, one for each of its loops.
 
-They differ in what must not wait. Chat messages never do: while a large status update is applied in
-slices, they are decided between two of them. All else changes the registry, so it comes after the
-update that is being applied, and waits in a channel of its own until then.
+They differ in what may wait. Chat messages never do: while a large status update is applied in
+slices, they are decided between slices. Everything else changes the registry, so it waits in its
+own channel until the update is applied.
 
-Deliveries take any room, so that a callback can hand them over without a task: RabbitMQ sends no
-more than the prefetch before some are acknowledged. The server's news have no room at all: who
-sends them waits until the router takes them, which is all the back-pressure there is.
+Channels for deliveries are unbounded, so that a callback can fill them without a task of its own:
+RabbitMQ sends no more than the prefetch before some are acknowledged. The channel for news of the
+server has no buffer: the sender waits until the router receives, which is all the back-pressure
+that is needed.
 """
 
 import math
@@ -19,16 +20,16 @@ from broker.core.messages import ServerNews
 
 
 class Mailbox:
-    """What the router reads.
+    """Where the router receives.
 
     Attributes:
         chat: Deliveries of chat messages, and events to set as a sign of life.
         registrations: All other deliveries.
-        news: What is heard from the central server.
+        news: News of the central server.
         send_news: The other end of `news`.
 
     Args:
-        inputs: The queues of chat messages.
+        inputs: The queues with chat messages.
     """
 
     def __init__(self, inputs: Collection[str]) -> None:
@@ -43,7 +44,7 @@ class Mailbox:
         send.send_nowait(deliveries)
 
     async def answered(self) -> None:
-        """Wait for a sign of life: until the router has decided the chat messages of now."""
+        """Wait for a sign of life: until the router has decided all chat messages that wait now."""
         reached = trio.Event()
         self._send_chat.send_nowait(reached)
         await reached.wait()

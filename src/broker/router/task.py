@@ -1,8 +1,8 @@
-"""The router: it owns the registry, and decides each delivery.
+"""The router: owns the registry and decides each delivery.
 
-Three loops of one thread read its mail. A decision is made in one go, so it sees a consistent
-registry. What changes the registry takes turns, as a large status update is applied in slices:
-chat messages are decided between two of them, and everything else waits for the last.
+It runs three loops in one thread: chat messages, other deliveries, news of the server. A decision
+does not await anything, so it sees a consistent registry. A large status update is applied in
+slices: chat messages are decided between slices, everything else waits until it is applied.
 """
 
 import secrets
@@ -31,10 +31,10 @@ from broker.router.unknown_senders import UnknownSenders
 from broker.telemetry.tally import MessageTally
 
 _AT_ONCE = 1_000
-"""Agents that a status update may concern to be applied in one go, in about a millisecond."""
+"""Updates that concern no more agents are applied in one go, in about a millisecond."""
 
 _NAMED_UNCLEAR = 5
-"""Agents with a status that cannot be understood, to be named in the log; there may be many."""
+"""Agents with an unclear status that are named in the log; there may be many."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,8 +80,8 @@ class Router:
         trace: Trace | None = None,
     ) -> None:
         self._consumption = consumption
-        # Registrations, and the slices of a status update, which must not undo what is newer.
-        self._changing = trio.Lock()
+        # Held while a status update is applied, so that it cannot undo a later registration.
+        self._registry_lock = trio.Lock()
         self._tally = tally
         self.registry = AgentRegistry(max_agents, origin=secrets.token_hex(8))
         self.updated_at: float | None = None
@@ -111,7 +111,7 @@ class Router:
         return self._dispatcher.broker_id
 
     async def run(self, mailbox: Mailbox) -> None:
-        """Read all mail, until cancelled."""
+        """Receive and process everything, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._route, mailbox.chat)
             nursery.start_soon(self._register, mailbox.registrations)
@@ -126,7 +126,7 @@ class Router:
 
     async def _register(self, registrations: trio.MemoryReceiveChannel[Deliveries]) -> None:
         async for deliveries in registrations:
-            async with self._changing:
+            async with self._registry_lock:
                 self._publish(deliveries)
             self._update_consumption()
 
@@ -137,7 +137,7 @@ class Router:
                 news = await server_news.receive()
             match news:
                 case StatusUpdate():
-                    async with self._changing:
+                    async with self._registry_lock:
                         await self._apply(news)
                 case BrokerRegistered():
                     self._dispatcher.broker_id = news.broker_id
@@ -158,7 +158,7 @@ class Router:
         try:
             applying = self.registry.applying(update)
         except RegistryFullError:
-            # Half an update would be wrong about the other half. The registry stays as it is.
+            # Half an update would be wrong about the other half, so nothing of it is applied.
             _log.error(
                 "status_update_refused", named=len(update.agents), allowed=self.registry.max_agents
             )
@@ -169,14 +169,14 @@ class Router:
             no_room = 0
             for turned_away in applying:
                 no_room += turned_away
-                # A large one holds up neither the answer to the server's heartbeat nor the chat
-                # messages. For them, each agent is as before the update or as after it.
+                # Neither chat messages nor the answer to the server's heartbeat may wait. A message
+                # sees each agent as it was before the update or as it is after.
                 await let_others_run()
         self._freshness.status_updated()
         self._unknown_senders.status_updated(is_full=update.is_full)
         self.updated_at = trio.current_time()
         self._tally.statuses_skipped += update.skipped
-        # Agents come and go by the thousand; what an operator wants to see are the full updates.
+        # Agents come and go by the thousand; operators want to see the full updates.
         log = _log.info if update.is_full else _log.debug
         log(
             "registry_updated",

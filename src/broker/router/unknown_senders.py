@@ -1,4 +1,4 @@
-"""When to ask the central server about senders that the registry does not know."""
+"""Decide when to ask the central server about senders that are not in the registry."""
 
 import math
 from collections.abc import Callable
@@ -10,22 +10,22 @@ import trio
 from broker.core.agent_ids import is_agent_id
 
 _ROWS = 1024
-"""Senders are kept apart by a hash, so that any number of them takes this much memory at most.
-Two senders in one row share its pauses, and one of them may be asked about later."""
+"""Senders are hashed to rows, which bounds the memory. Two senders in one row share its pauses, so
+the question about one of them may be late."""
 _FIRST_PAUSE = 5.0
-"""Seconds. It doubles with each question."""
+"""Seconds; doubles with each question."""
 _LONGEST_PAUSE = 600.0
 _FORGOTTEN = 3600.0
-"""Seconds since the last question after which a row starts anew."""
+"""Seconds since the last question after which a row starts over."""
 
 
 class _Asked(NamedTuple):
-    """The last question about the senders of one row.
+    """The last question about a sender of one row.
 
     Attributes:
         at: When it was asked.
-        pause: Seconds until the next one.
-        sender_id: The sender that it was about.
+        pause: Seconds until the next.
+        sender_id: Whom it was about.
     """
 
     at: float
@@ -34,17 +34,17 @@ class _Asked(NamedTuple):
 
 
 class UnknownSenders:
-    """Asks for a status update when an agent sends that the registry lacks, and ever more rarely.
+    """Asks for a status update when an unknown agent sends, at growing intervals.
 
     A sender that the server does not list stays unknown, however often the server is asked. So the
-    pause between two questions grows for each sender, and begins anew with each full update, which
+    pause between two questions grows per sender, and is measured again from each full update, which
     answers for all senders at once.
 
     Args:
         is_known: Returns whether the registry knows an agent.
         status_wanted: Called to ask for a status update.
-        status_answered: Called when what was asked for has come, so that a question that has not
-            left yet need not leave.
+        status_answered: Called when all questions are answered, so that one that was not sent yet
+            need not be.
         now: Returns the time in seconds.
     """
 
@@ -65,7 +65,7 @@ class UnknownSenders:
         self._all_listed_at = -math.inf
 
     def noticed(self, sender_id: str) -> None:
-        """Take note of a message from a sender that the registry does not know. O(1)."""
+        """Ask about the sender of a message, unless it is too early to ask again. O(1)."""
         if not is_agent_id(sender_id):
             return
         now = self._now()
@@ -80,7 +80,7 @@ class UnknownSenders:
         self._status_wanted()
 
     def status_updated(self, *, is_full: bool) -> None:
-        """Take note that a status update was applied to the registry."""
+        """Drop the questions that a status update has answered, now that it is applied."""
         if is_full:
             self._all_listed_at = self._now()
             self._unanswered.clear()
@@ -92,5 +92,5 @@ class UnknownSenders:
             self._status_answered()
 
     def _is_open(self, asked: _Asked) -> bool:
-        # An older question has left already.
+        # An older question was sent already.
         return not self._is_known(asked.sender_id) and self._now() < asked.at + _FIRST_PAUSE
