@@ -55,7 +55,7 @@ class Rig:
         self.ends: list[Exception | None] = []
         self.network = network
         self.nursery = nursery
-        self._send_news, self.news = trio.open_memory_channel[ServerNews](math.inf)
+        self.make_room(math.inf)
         self.link = CentralLink(
             ServerAddress(url, token=TOKEN, max_message_bytes=1000),
             TERMS,
@@ -65,6 +65,10 @@ class Rig:
             tally=ServerTally(),
             open_websocket=self._open_websocket,
         )
+
+    def make_room(self, room: float) -> None:
+        """Let so many news wait for the router."""
+        self._send_news, self.news = trio.open_memory_channel[ServerNews](room)
 
     @asynccontextmanager
     async def _open_websocket(self, address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
@@ -172,6 +176,18 @@ async def test_the_router_hears_all_of_it(rig: Rig) -> None:
             StatusUpdate({}, is_full=True),
             ServerLost(),
         ]
+
+
+@autojump
+async def test_the_loss_of_a_session_waits_for_the_router_like_all_its_news(rig: Rig) -> None:
+    rig.make_room(1)
+    rig.start()
+    await lose(await rig.register("first"))
+    await trio.sleep(60)
+    assert not rig.pauses(), "the next session could not say anything before"
+    assert await rig.heard(2) == [BrokerRegistered("first"), ServerLost()]
+    await rig.register("second")
+    assert await rig.heard(1) == [BrokerRegistered("second")]
 
 
 @autojump

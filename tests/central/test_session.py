@@ -30,32 +30,6 @@ ALICE = {
 ALICE_ONLINE = StatusUpdate({"alice": AgentStatus("alice", "Alice", True, NOON)})
 
 
-@pytest.fixture
-def rig(network: Network) -> Rig:
-    return Rig(network)
-
-
-@pytest.fixture
-def attempt(rig: Rig, nursery: trio.Nursery) -> Attempt:
-    """The session, which has begun."""
-    return start(nursery, rig.run)
-
-
-@pytest.fixture
-async def stranger(attempt: Attempt, network: Network, nursery: trio.Nursery) -> Server:
-    """The server of the session. It has accepted the WebSocket and read nothing."""
-    del attempt
-    return await network.serve(nursery)
-
-
-@pytest.fixture
-async def server(stranger: Server, rig: Rig) -> Server:
-    """The server of the session, with which the broker has registered."""
-    await stranger.register()
-    assert await rig.heard() == [BrokerRegistered("named")]
-    return stranger
-
-
 async def failure_of(attempt: Attempt, within: float = 0.0) -> str:
     error = await attempt.end(within)
     assert isinstance(error, WebSocketError)

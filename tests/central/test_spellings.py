@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import structlog
-import trio
 from trio.testing import wait_all_tasks_blocked
 
 from broker.core.messages import AgentStatus, BrokerRegistered, StatusUpdate
-from tests.central.peers import Network, Server, start
+from tests.central.peers import Attempt, Server
 from tests.central.session_rig import Rig
 from tests.lab.autojump import autojump
 
@@ -18,21 +17,6 @@ HALF = "\ud83d"
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 BOB = {"agent_id": "bob", "agent_name": "Bob", "is_online": True}
 BOB_ONLINE = {"bob": AgentStatus("bob", "Bob", is_online=True)}
-
-
-@pytest.fixture
-def rig(network: Network) -> Rig:
-    return Rig(network)
-
-
-@pytest.fixture
-async def server(rig: Rig, network: Network, nursery: trio.Nursery) -> Server:
-    """A server at which the broker of the rig has registered."""
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.register()
-    await rig.heard()
-    return server
 
 
 async def updates(rig: Rig) -> list[StatusUpdate]:
@@ -58,22 +42,18 @@ async def refused(rig: Rig, server: Server, *agents: Any) -> str:
 
 
 @autojump
-async def test_binary_frames_are_read_like_text(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.receive()
+async def test_binary_frames_are_read_like_text(rig: Rig, stranger: Server) -> None:
+    await stranger.receive()
 
     async def send(message_type: str, **fields: Any) -> None:
         message = {"message_type": message_type, **fields}
-        await server.websocket.send_message(json.dumps(message, ensure_ascii=False).encode())
+        await stranger.websocket.send_message(json.dumps(message, ensure_ascii=False).encode())
 
     await send("REGISTER_BROKER_RESPONSE", status="success", broker_id="näme")
-    assert (await server.receive())["sender_id"] == "näme"
+    assert (await stranger.receive())["sender_id"] == "näme"
     await send("AGENT_STATUS_UPDATE", agents=[BOB], is_full_update=True)
     await send("SERVER_HEARTBEAT")
-    assert await server.receive() == {"message_type": "PONG", "broker_id": "näme"}
+    assert await stranger.receive() == {"message_type": "PONG", "broker_id": "näme"}
     await wait_all_tasks_blocked()
     assert await rig.heard() == [
         BrokerRegistered("näme"),
@@ -218,31 +198,23 @@ async def test_half_an_emoji_in_an_id_costs_the_entry(rig: Rig, server: Server) 
 
 
 @autojump
-async def test_half_an_emoji_outside_of_entries(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.receive()
-    await server.send("PING", payload=HALF)
-    assert (await server.receive())["message_type"] == "PONG"
-    await server.send("WEATHER" + HALF, **{HALF: HALF})
-    await server.send(
+async def test_half_an_emoji_outside_of_entries(rig: Rig, stranger: Server) -> None:
+    await stranger.receive()
+    await stranger.send("PING", payload=HALF)
+    assert (await stranger.receive())["message_type"] == "PONG"
+    await stranger.send("WEATHER" + HALF, **{HALF: HALF})
+    await stranger.send(
         "REGISTER_BROKER_RESPONSE", status="success", broker_id="n" + HALF, message=HALF
     )
-    assert (await server.receive())["sender_id"] == "broker_0001"
-    await server.send("AGENT_STATUS_UPDATE", agents=[BOB], is_full_update=True, note=HALF)
+    assert (await stranger.receive())["sender_id"] == "broker_0001"
+    await stranger.send("AGENT_STATUS_UPDATE", agents=[BOB], is_full_update=True, note=HALF)
     assert await updates(rig) == [StatusUpdate(BOB_ONLINE, is_full=True)]
     assert rig.tally.ignored == {"unknown_type": 1}
 
 
 @autojump
-async def test_half_an_emoji_in_a_refusal(
-    rig: Rig, network: Network, nursery: trio.Nursery
-) -> None:
-    attempt = start(nursery, rig.run)
-    server = await network.serve(nursery)
-    await server.receive()
-    await server.send("ERROR", text_payload=f"too many {HALF}")
+async def test_half_an_emoji_in_a_refusal(attempt: Attempt, stranger: Server) -> None:
+    await stranger.receive()
+    await stranger.send("ERROR", text_payload=f"too many {HALF}")
     error = await attempt.end()
     assert str(error) == f"the server refused the broker: too many {REPLACED}"

@@ -35,12 +35,14 @@ class Mailbox:
     def __init__(self, inputs: Collection[str]) -> None:
         self._inputs = frozenset(inputs)
         self._send_chat, self.chat = trio.open_memory_channel[Deliveries | trio.Event](math.inf)
-        self._register, self.registrations = trio.open_memory_channel[Deliveries](math.inf)
+        self._send_registrations, self.registrations = trio.open_memory_channel[Deliveries](
+            math.inf
+        )
         self.send_news, self.news = trio.open_memory_channel[ServerNews](0)
 
     def deliver(self, deliveries: Deliveries) -> None:
         """Put in deliveries. Does not wait."""
-        send = self._send_chat if deliveries.source in self._inputs else self._register
+        send = self._send_chat if deliveries.source in self._inputs else self._send_registrations
         send.send_nowait(deliveries)
 
     async def answered(self) -> None:
