@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -18,17 +18,18 @@ from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
 from broker import service
-from broker.amqp import SessionParameters
-from broker.amqp.link import AmqpSupervisor
-from broker.central import CentralLink
+from broker.assembly import Parts, StopTimes, assemble
+from broker.concurrency.error_groups import first_error
 from broker.router.task import Router
-from broker.service import EXIT_FAILED, EXIT_STOPPED, Supervised, request_stop, serve
+from broker.service import EXIT_FAILED, EXIT_STOPPED, request_stop, run_parts
 from broker.settings import Settings, load_settings
 from tests.central.peers import Network, Server
 from tests.lab.autojump import autojump
-from tests.lab.fake_amqp import DRAIN_TIMEOUT, Node
+from tests.lab.fake_amqp import Node
 
 GRACE = 7.0
+
+type Part = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
@@ -113,50 +114,6 @@ def test_without_standard_error_it_stops_all_the_same(monkeypatch: pytest.Monkey
     assert stop_requested.is_set()
 
 
-# Supervised tasks
-
-
-@autojump
-async def test_a_supervised_task_that_is_stopped_cleans_up_first(nursery: trio.Nursery) -> None:
-    cleaned_up = False
-
-    async def work() -> None:
-        nonlocal cleaned_up
-        try:
-            await trio.sleep_forever()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(1)
-            cleaned_up = True
-
-    task = Supervised("work", work)
-    nursery.start_soon(task.run)
-    await wait_all_tasks_blocked()
-    await task.stop()
-    assert cleaned_up
-
-
-async def test_a_supervised_task_must_not_return() -> None:
-    task = Supervised("the work", trio.lowlevel.checkpoint)
-    with pytest.raises(RuntimeError, match="the work ended though nobody asked it to"):
-        await task.run()
-
-
-async def test_an_error_of_a_supervised_task_passes() -> None:
-    async def fail() -> None:
-        raise ValueError("odd")
-
-    with pytest.raises(ValueError, match="odd"):
-        await Supervised("work", fail).run()
-
-
-async def test_a_supervised_task_cancelled_from_outside_did_not_return() -> None:
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await Supervised("work", trio.sleep_forever).run()
-    assert scope.cancelled_caught
-
-
 # The order of the stop
 
 
@@ -181,18 +138,29 @@ class Stage:
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Node:
-    node = Node()
-    run = Router.run
+def node() -> Node:
+    return Node()
 
-    async def noted(*arguments: Any) -> None:
-        try:
-            await run(*arguments)
-        finally:
-            node.events.append("router ended")
 
-    monkeypatch.setattr(Router, "run", noted)
-    return node
+async def serve(settings: Settings, node: Node, stop: trio.Event) -> bool:
+    """Run a broker whose RabbitMQ is played by hand."""
+    parts = assemble(settings, cast("Any", node), stop)
+
+    def noting(part: Part, event: str) -> Part:
+        async def noted() -> None:
+            try:
+                await part()
+            finally:
+                node.events.append(event)
+
+        return noted
+
+    noted = replace(
+        parts,
+        router=noting(parts.router, "router ended"),
+        http=noting(parts.http, "HTTP ended"),
+    )
+    return await run_parts(noted, stop, StopTimes.of(settings))
 
 
 @pytest.fixture
@@ -209,7 +177,7 @@ async def stage(settings: Settings, node: Node, network: Network, nursery: trio.
     served: list[bool] = []
 
     async def run() -> None:
-        served.append(await serve(settings, stop, open_rabbit=node.open_rabbit))
+        served.append(await serve(settings, node, stop))
 
     nursery.start_soon(run)
     server = await network.serve(nursery)
@@ -223,7 +191,10 @@ async def stage(settings: Settings, node: Node, network: Network, nursery: trio.
     return stage
 
 
-CLOSING = ["WebSocket closed", "AMQP closed", "router ended"]
+def assert_closed_in_order(events: list[str]) -> None:
+    """The two connections are closed side by side, and what depends on them comes after."""
+    assert {*events[-4:-2]} == {"WebSocket closed", "AMQP closed"}
+    assert events[-2:] == ["router ended", "HTTP ended"]
 
 
 @autojump
@@ -237,7 +208,7 @@ async def test_the_stop_has_an_order(stage: Stage) -> None:
     assert stage.node.session.unsettled == 0
     assert events.count("settled") == 40
     assert sum(event.endswith("not consumed any more") for event in events) == 4
-    assert events[-3:] == CLOSING
+    assert_closed_in_order(events)
     stopped = events.index("broker_input_queue not consumed any more")
     assert "WebSocket closed" not in events[:stopped]
 
@@ -247,7 +218,7 @@ async def test_an_idle_broker_stops_at_once(stage: Stage) -> None:
     stage.stop.set()
     await wait_all_tasks_blocked()
     assert stage.served == [True]
-    assert stage.node.events[-3:] == CLOSING
+    assert_closed_in_order(stage.node.events)
 
 
 @autojump
@@ -258,13 +229,9 @@ async def test_what_is_not_settled_in_time_shows(
     stage.node.session.deliver("broker_input_queue")
     await wait_all_tasks_blocked()
     stage.stop.set()
-    await trio.sleep(DRAIN_TIMEOUT + 3)
+    await trio.sleep(GRACE)
     assert stage.served == [False]
-    assert [event for event in stage.node.events if event in CLOSING] == [
-        "AMQP closed",  # the session ends when the time is up
-        "WebSocket closed",
-        "router ended",
-    ]
+    assert_closed_in_order(stage.node.events)
 
 
 @autojump
@@ -334,7 +301,7 @@ async def test_the_broker_starts_without_anybody(
         stop.set()
 
     nursery.start_soon(stop_later)
-    assert await serve(settings, stop, open_rabbit=node.open_rabbit)
+    assert await serve(settings, node, stop)
     assert set(node.opened) == {"one", "two"}
     events = [line["event"] for line in lines]
     assert events[0] == "broker_starting"
@@ -344,26 +311,18 @@ async def test_the_broker_starts_without_anybody(
 @autojump
 @pytest.mark.parametrize(("grace", "drain"), [(25, 21), (6, 3)])
 async def test_settling_may_take_the_time_that_closing_leaves(
-    *,
-    grace: float,
-    drain: float,
-    node: Node,
-    network: Network,
-    settings: Settings,
+    *, grace: float, drain: float, node: Node, network: Network, settings: Settings
 ) -> None:
     network.failure = OSError("nobody")
-    parameters: list[SessionParameters] = []
     stop = trio.Event()
-
-    def note(given: SessionParameters) -> None:
-        parameters.append(given)
-        stop.set()
-
-    node.opening_session = note
     changed = replace(settings, broker_shutdown_timeout=grace, broker_output_queue=("out", "2nd"))
-    await serve(changed, stop, open_rabbit=node.open_rabbit)
-    assert parameters[0].drain_timeout == drain
-    assert set(parameters[0].queues) == {
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, changed, node, stop)
+        await wait_all_tasks_blocked()
+        stop.set()
+    [parameters, *_] = node.parameters
+    assert parameters.drain_timeout == drain
+    assert set(parameters.queues) == {
         "broker_input_queue",
         "out",
         "2nd",
@@ -371,79 +330,145 @@ async def test_settling_may_take_the_time_that_closing_leaves(
         "server_advertisement_queue",
         "broker_dead_letter_queue",
     }
-    assert parameters[0].name.startswith("Test broker_")
+    assert parameters.name.startswith("Test broker_")
 
 
-# The whole process, but for its peers
+# The nurseries, with parts that do as they are told
 
 
-async def forever(*_: object) -> None:
-    await trio.sleep_forever()
-
-
-async def returns(*_: object) -> None:
+async def returns() -> None:
     await trio.lowlevel.checkpoint()
 
 
-async def fails(*_: object) -> None:
+async def fails() -> None:
     await trio.lowlevel.checkpoint()
     raise ValueError("odd")
 
 
-async def terminates(*_: object) -> None:
-    signal.raise_signal(signal.SIGTERM)
-    await trio.sleep_forever()
-
-
-async def unsettled(*_: object) -> bool:
+async def drains() -> bool:
     await trio.lowlevel.checkpoint()
-    return False
+    return True
 
 
-TASKS = [Router, CentralLink, AmqpSupervisor]
+IDLE = Parts(
+    http=trio.sleep_forever,
+    router=trio.sleep_forever,
+    central=trio.sleep_forever,
+    amqp=trio.sleep_forever,
+    drain=drains,
+    export_traces=returns,
+)
+TIMES = StopTimes(settle_within=20, close_within=24)
+
+
+def with_part(name: str, part: Part) -> Parts:
+    parts: dict[str, Any] = {name: part}
+    return replace(IDLE, **parts)
+
+
+@pytest.mark.parametrize("name", ["http", "router", "central", "amqp"])
+@pytest.mark.parametrize(
+    ("part", "error"), [(returns, RuntimeError("ended though nobody")), (fails, ValueError("odd"))]
+)
+async def test_a_part_that_ends_ends_the_service(name: str, part: Part, error: Exception) -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run_parts(with_part(name, part), trio.Event(), TIMES)
+    first = first_error(caught.value)
+    assert type(first) is type(error)
+    assert str(error) in str(first)
+
+
+@autojump
+async def test_traces_are_exported_whether_all_was_settled_or_not() -> None:
+    stop = trio.Event()
+    stop.set()
+    for drain in (drains, trio.sleep_forever):
+        exported = False
+
+        async def export() -> None:
+            nonlocal exported
+            with trio.move_on_after(2, shield=True):
+                await trio.sleep(1)
+                exported = True
+
+        parts: dict[str, Any] = {"drain": drain}
+        await run_parts(replace(IDLE, export_traces=export, **parts), stop, TIMES)
+        assert exported
+
+
+@autojump
+async def test_settling_has_a_deadline() -> None:
+    async def never() -> bool:
+        await trio.sleep(60)
+        return True
+
+    stop = trio.Event()
+    stop.set()
+    began = trio.current_time()
+    assert not await run_parts(replace(IDLE, drain=never), stop, TIMES)
+    assert trio.current_time() - began == pytest.approx(20)
+
+
+@autojump
+@pytest.mark.parametrize("name", ["http", "router", "central", "amqp"])
+async def test_a_part_that_is_stopped_cleans_up_first(name: str) -> None:
+    cleaned_up = False
+
+    async def cleans_up() -> None:
+        nonlocal cleaned_up
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.move_on_after(2, shield=True):
+                await trio.sleep(1)
+            cleaned_up = True
+
+    stop = trio.Event()
+    stop.set()
+    assert await run_parts(with_part(name, cleans_up), stop, TIMES)
+    assert cleaned_up
+
+
+# The whole process, but for its parts
 
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch, watchdog: Watchdog) -> pytest.MonkeyPatch:
-    """All tasks do nothing, and the logging of this process stays as it is."""
+    """The logging of this process stays as it is."""
     del watchdog
     monkeypatch.setattr(service, "configure_logging", lambda *_: None)
-    for task in TASKS:
-        monkeypatch.setattr(task, "run", forever)
     return monkeypatch
 
 
-def test_a_graceful_stop(
-    process: pytest.MonkeyPatch, settings: Settings, watchdog: Watchdog, lines: list[EventDict]
-) -> None:
-    process.setattr(Router, "run", terminates)
-    assert service.run(settings) == EXIT_STOPPED
-    assert watchdog.events == ["armed for 7 s", "disarmed"]
-    assert lines[-1] == {"event": "broker_stopped", "log_level": "info", "graceful": True}
-
-
-def test_a_stop_that_left_something_unsettled(
-    process: pytest.MonkeyPatch, settings: Settings, lines: list[EventDict]
-) -> None:
-    process.setattr(Router, "run", terminates)
-    process.setattr(AmqpSupervisor, "drain", unsettled)
-    assert service.run(settings) == EXIT_FAILED
-    assert lines[-1]["event"] == "broker_stopped"
-    assert lines[-1]["graceful"] is False
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("way", [returns, fails])
-def test_a_task_that_ends_ends_the_process_with_a_failure(
+@pytest.mark.parametrize(("settled", "code"), [(True, EXIT_STOPPED), (False, EXIT_FAILED)])
+def test_a_stop(
     *,
-    task: type,
-    way: Callable[..., Awaitable[None]],
+    settled: bool,
+    code: int,
     process: pytest.MonkeyPatch,
     settings: Settings,
     watchdog: Watchdog,
     lines: list[EventDict],
 ) -> None:
-    process.setattr(task, "run", way)
+    async def serve(_: Settings, stop: trio.Event) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        await stop.wait()
+        return settled
+
+    process.setattr(service, "serve", serve)
+    assert service.run(settings) == code
+    assert watchdog.events == ["armed for 7 s", "disarmed"]
+    assert lines[-1] == {"event": "broker_stopped", "log_level": "info", "graceful": settled}
+
+
+def test_a_failure_ends_the_process(
+    process: pytest.MonkeyPatch, settings: Settings, watchdog: Watchdog, lines: list[EventDict]
+) -> None:
+    async def serve(_: Settings, __: trio.Event) -> bool:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("odd")
+
+    process.setattr(service, "serve", serve)
     assert service.run(settings) == EXIT_FAILED
     [critical] = [line for line in lines if line["log_level"] == "critical"]
     assert critical["event"] == "broker_failed"

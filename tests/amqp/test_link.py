@@ -27,7 +27,9 @@ from broker.net.backoff import Backoff
 from broker.settings.amqp_nodes import AmqpNodes
 from broker.settings.secret_files import SecretFile
 from tests.lab.autojump import autojump
-from tests.lab.fake_amqp import DRAIN_TIMEOUT, FakeSession, Node
+from tests.lab.fake_amqp import FakeSession, Node
+
+DRAIN_TIMEOUT = 20.0
 
 
 def nowhere(_: Deliveries) -> None:
@@ -74,7 +76,7 @@ class Rig:
 
 def parameters(host: str) -> SessionParameters:
     endpoint = AmqpEndpoint(host, 5672, "me", "s3cr3t", "/", tls=False)
-    return SessionParameters(endpoint=endpoint, name="test")
+    return SessionParameters(endpoint=endpoint, name="test", drain_timeout=DRAIN_TIMEOUT)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker import service
+from broker import assembly, service
 from broker.amqp.link import AmqpSupervisor
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import open_central_server
@@ -186,7 +186,7 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for option in options():
         monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(service, "AmqpSupervisor", Counted)
+    monkeypatch.setattr(assembly, "AmqpSupervisor", Counted)
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ from broker.amqp import (
     Deliveries,
     Delivery,
     QueueUnavailableError,
-    Rabbit,
     Session,
     SessionLostError,
     SessionParameters,
@@ -19,13 +18,11 @@ from broker.amqp import (
 )
 from broker.concurrency.error_groups import first_error
 
-DRAIN_TIMEOUT = 20.0
-
 
 class FakeSession:
     """Consumes like a real session: a consumer that is cancelled waits for its settlements."""
 
-    def __init__(self, events: list[str]) -> None:
+    def __init__(self, events: list[str], drain_timeout: float = 20.0) -> None:
         self.consuming: list[str] = []
         self.consumed: list[str] = []
         self.unsettled = 0
@@ -33,6 +30,7 @@ class FakeSession:
         self._cancelled: dict[str, trio.Event] = {}
         self._was_lost_draining = False
         self._events = events
+        self._drain_timeout = drain_timeout
         self._lost = trio.Event()
         self._news = trio.lowlevel.ParkingLot()
         self._queues: dict[str, Callable[[Deliveries], None]] = {}
@@ -76,7 +74,7 @@ class FakeSession:
         try:
             await cancelled.wait()
         finally:
-            with trio.move_on_after(DRAIN_TIMEOUT, shield=True) as drain:
+            with trio.move_on_after(self._drain_timeout, shield=True) as drain:
                 self.consuming.remove(queue)
                 self._events.append(f"{queue} not consumed any more")
                 while self.unsettled and not self._lost.is_set():
@@ -94,10 +92,11 @@ class FakeSession:
 
 
 class Node:
-    """A RabbitMQ that opens sessions, or does not.
+    """Stands in for `Rabbit`, with a RabbitMQ that opens sessions, or does not.
 
     Attributes:
         opened: The hosts of all attempts.
+        parameters: Those of all attempts.
         refuses: Whether attempts fail.
         down: Hosts of which they fail in any case.
         refused: Why queues cannot be consumed.
@@ -105,11 +104,11 @@ class Node:
         sessions: All that were opened.
         closed: How many of them were closed.
         events: What happened, in order.
-        opening_session: Called with the parameters of each attempt.
     """
 
     def __init__(self) -> None:
         self.opened: list[str] = []
+        self.parameters: list[SessionParameters] = []
         self.refuses = False
         self.down: set[str] = set()
         self.refused: dict[str, str] = {}
@@ -117,11 +116,9 @@ class Node:
         self.sessions: list[FakeSession] = []
         self.closed = 0
         self.events: list[str] = []
-        self.opening_session: Callable[[SessionParameters], None] = lambda _: None
 
-    @asynccontextmanager
-    async def open_rabbit(self) -> AsyncIterator[Rabbit]:
-        yield cast("Rabbit", self)
+    async def answers(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     @property
     def session(self) -> FakeSession:
@@ -129,12 +126,12 @@ class Node:
 
     @asynccontextmanager
     async def open_session(self, parameters: SessionParameters) -> AsyncIterator[Session]:
-        self.opening_session(parameters)
         self.opened.append(parameters.endpoint.host)
+        self.parameters.append(parameters)
         await trio.sleep(self.opening)
         if self.refuses or parameters.endpoint.host in self.down:
             raise SessionLostError("connection refused")
-        session = FakeSession(self.events)
+        session = FakeSession(self.events, parameters.drain_timeout)
         session.refused = self.refused
         lost = None
         try:

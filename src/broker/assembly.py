@@ -1,0 +1,226 @@
+"""The parts of the broker, made from its settings."""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from random import randrange
+
+import structlog
+import trio
+
+from broker.amqp import Rabbit, Refusals, SessionParameters, SettlementObserver
+from broker.amqp.link import AmqpSupervisor
+from broker.central import CentralLink, ServerAddress, SessionTerms
+from broker.concurrency.wakeup import Gate
+from broker.net.backoff import Backoff
+from broker.router.decide import Topology
+from broker.router.mailbox import Mailbox
+from broker.router.task import Router
+from broker.settings import Settings
+from broker.status.http import serve_http
+from broker.status.vitals import Vitals
+from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
+from broker.tracing.traces import open_traces
+from broker.version import __version__
+
+_CLOSING_TIME = 4.0
+"""Seconds of the stop that are kept for closing connections, or half of it when it is short."""
+_LAST_SECOND = 1.0
+"""Seconds at its end that are kept for the end of the process, or an eighth of it."""
+_EXPORT_TIME = 2.0
+"""Seconds, while connections close, that the last spans have to leave, or a quarter of it."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopTimes:
+    """How the seconds of a stop are spent. Both are counted from its beginning.
+
+    Attributes:
+        settle_within: When everything that was taken must be settled.
+        close_within: When all connections must be closed. A second is left for the process to end.
+    """
+
+    settle_within: float
+    close_within: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "StopTimes":
+        """Divide `broker_shutdown_timeout`."""
+        whole = settings.broker_shutdown_timeout
+        return cls(
+            settle_within=whole - min(_CLOSING_TIME, whole / 2),
+            close_within=whole - min(_LAST_SECOND, whole / 8),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What runs. Each of the first four runs until it is cancelled.
+
+    Attributes:
+        http: Serves probes, metrics and status.
+        router: Decides about messages.
+        central: Keeps a session with the central server.
+        amqp: Keeps a session with RabbitMQ.
+        drain: Stops consuming, and returns whether all that was taken is settled.
+        export_traces: Exports the last traces, in a time of its own whatever is cancelled.
+    """
+
+    http: Callable[[], Awaitable[None]]
+    router: Callable[[], Awaitable[None]]
+    central: Callable[[], Awaitable[None]]
+    amqp: Callable[[], Awaitable[None]]
+    drain: Callable[[], Awaitable[bool]]
+    export_traces: Callable[[], Awaitable[None]]
+
+
+def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
+    """Make the parts and connect them. To be called under Trio: the registry ages from then on.
+
+    Args:
+        settings: The settings.
+        rabbit: Opens sessions with RabbitMQ.
+        stop: Set once a stop has begun; for the status.
+    """
+    broker_id = f"broker_{randrange(10_000):04}"
+    _log.info("broker_starting", version=__version__, broker_id=broker_id, pid=os.getpid())
+    consumption = Gate()
+    messages, publishings, from_server = MessageTally(), PublishTally(), ServerTally()
+    topology, refusals = _topology(settings), Refusals()
+    traces = open_traces(os.environ, lambda: amqp.endpoint)
+    mailbox = Mailbox(topology.inputs)
+    central = _central_link(settings, broker_id, from_server)
+    amqp = AmqpSupervisor(
+        rabbit.open_session,
+        sessions=_sessions(
+            settings,
+            topology,
+            broker_id,
+            tally=publishings,
+            refusals=refusals,
+            observer=traces,
+        ),
+        gated_queues=topology.inputs,
+        other_queues=(topology.registry_exchange, topology.metadata, topology.advertisement),
+        consumption=consumption,
+        backoff=Backoff(),
+    )
+    router = Router(
+        topology=topology,
+        broker_id=broker_id,
+        max_message_bytes=settings.broker_max_message_bytes,
+        refusals=refusals,
+        max_hops=settings.broker_max_hops,
+        max_agents=settings.broker_max_agents,
+        tally=messages,
+        registry_ttl=settings.broker_registry_ttl,
+        consumption=consumption,
+        status_wanted=central.want_status,
+        status_answered=central.status_answered,
+        server_available=central.server_available,
+        trace=None if traces is None else traces.record,
+    )
+    vitals = Vitals(
+        broker_name=settings.broker_name,
+        queues=topology,
+        prefetch=settings.broker_prefetch,
+        router=router,
+        mailbox=mailbox,
+        amqp=amqp,
+        rabbit=rabbit,
+        central=central,
+        consumption=consumption,
+        messages=messages,
+        publishings=publishings,
+        server=from_server,
+        stop_requested=stop,
+    )
+    export_time = min(_EXPORT_TIME, settings.broker_shutdown_timeout / 4)
+    return Parts(
+        http=partial(_serve_http, settings, vitals),
+        router=partial(router.run, mailbox),
+        central=partial(central.run, mailbox.send_news),
+        amqp=partial(amqp.run, mailbox.deliver),
+        drain=amqp.drain,
+        export_traces=_nothing if traces is None else partial(traces.close, export_time),
+    )
+
+
+async def _serve_http(settings: Settings, vitals: Vitals) -> None:
+    if settings.broker_http_port is None:
+        await trio.sleep_forever()
+    else:
+        await serve_http(vitals, settings.broker_http_host, settings.broker_http_port)
+
+
+async def _nothing() -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def _topology(settings: Settings) -> Topology:
+    return Topology(
+        inputs=settings.broker_input_queue,
+        outputs=settings.broker_output_queue,
+        metadata=settings.broker_metadata_queue,
+        advertisement=settings.broker_advertisement_queue,
+        dead_letter=settings.broker_dead_letter_queue,
+        registry_exchange=settings.broker_registry_exchange,
+    )
+
+
+def _central_link(settings: Settings, broker_id: str, tally: ServerTally) -> CentralLink:
+    address = ServerAddress(
+        url=settings.websocket_url,
+        token=settings.broker_websocket_token,
+        token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
+        origin=settings.websocket_origin,
+        subprotocols=settings.websocket_subprotocol,
+        tls=settings.websocket_tls,
+        max_message_bytes=settings.broker_websocket_max_bytes,
+    )
+    return CentralLink(
+        address,
+        SessionTerms(settings.broker_name, silence=settings.broker_websocket_silence),
+        broker_id=broker_id,
+        follow_advertised_url=settings.broker_follow_advertised_url,
+        backoff=Backoff(),
+        tally=tally,
+    )
+
+
+def _sessions(
+    settings: Settings,
+    topology: Topology,
+    broker_id: str,
+    *,
+    tally: PublishTally,
+    refusals: Refusals,
+    observer: SettlementObserver | None,
+) -> list[SessionParameters]:
+    drain_timeout = StopTimes.of(settings).settle_within
+    declared = (
+        *topology.inputs,
+        topology.metadata,
+        topology.advertisement,
+        *topology.outputs,
+        topology.dead_letter,
+    )
+    return [
+        SessionParameters(
+            endpoint=endpoint,
+            name=f"{settings.broker_name} {broker_id}",
+            queues=declared,
+            fanouts=(topology.registry_exchange,),
+            prefetch=settings.broker_prefetch,
+            drain_timeout=drain_timeout,
+            tls=settings.amqp_tls,
+            nodes=settings.amqp_nodes,
+            tally=tally,
+            refusals=refusals,
+            observer=observer,
+        )
+        for endpoint in settings.amqp_endpoints
+    ]
