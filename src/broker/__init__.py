@@ -1,5 +1,33 @@
-"""Message broker and agent registry for multi-agent systems."""
+"""Message broker and agent registry for multi-agent systems.
+
+A program that embeds the broker finds here what it needs: `load_settings` makes `Settings`, and
+`serve` runs the broker with them under Trio, or `run` as the whole process.
+"""
+
+from typing import TYPE_CHECKING
 
 from broker.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from broker.service import run, serve
+    from broker.settings import Settings, SettingsError, load_settings
+else:
+    from importlib import import_module
+
+    _HOMES = {
+        "Settings": "broker.settings",
+        "SettingsError": "broker.settings",
+        "load_settings": "broker.settings",
+        "run": "broker.service",
+        "serve": "broker.service",
+    }
+
+    def __getattr__(name):
+        # Loaded on first use: the service takes 300 ms and 40 MiB, which `import broker.core` and
+        # each command of the command line would have to pay.
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+
+__all__ = ["Settings", "SettingsError", "__version__", "load_settings", "run", "serve"]

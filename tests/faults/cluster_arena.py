@@ -11,7 +11,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.free_ports import HOST, free_ports
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults import chat
@@ -21,6 +20,7 @@ from tests.faults.failure import ScenarioFailedError
 from tests.faults.ground import Ground
 from tests.faults.readiness import Watch, watching
 from tests.faults.steady import steady
+from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
 GAP = 15.0
 """Seconds for which routing may stop at most."""

@@ -11,7 +11,6 @@ import msgspec
 import trio
 
 from broker.concurrency.error_groups import first_error
-from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.faults.arena import Arena, open_arena
 from tests.faults.checker import Sent, Verdict
@@ -20,6 +19,7 @@ from tests.faults.failure import ScenarioFailedError
 from tests.faults.ground import Figures, Ground
 from tests.faults.scenario import AnyScenario, ClusterScenario, Scenario
 from tests.faults.trend import Sample
+from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
 
 class Result(msgspec.Struct, frozen=True):

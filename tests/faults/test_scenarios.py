@@ -7,12 +7,12 @@ from random import randrange
 import pytest
 import trio
 
-from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.play import Result, play, play_on_cluster
 from tests.faults.report import complaint
 from tests.faults.scenario import ClusterScenario, Scenario
 from tests.faults.scenarios import CLUSTER_SCENARIOS, SCENARIOS
+from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
 LIMIT = 300.0
 """Seconds; nothing here takes this long."""

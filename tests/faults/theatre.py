@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from broker.sandbox.cluster import RabbitmqCluster, open_rabbitmq_cluster
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.faults.play import Result, play, play_on_cluster
 from tests.faults.scenario import ClusterScenario, Scenario
+from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
 
 
 class Theatre:

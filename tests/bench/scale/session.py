@@ -9,7 +9,6 @@ from rich.progress import Progress
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import open_central_server
-from broker.sandbox.cluster import open_rabbitmq_cluster
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from tests.bench.machine import describe
 from tests.bench.scale.measure import measure
@@ -18,6 +17,7 @@ from tests.bench.scale.registry import registry_costs
 from tests.bench.scale.results import ScaleResults, title
 from tests.bench.scale.site import Site, process_id, without_status
 from tests.bench.setting import AGENTS
+from tests.lab.rabbitmq_cluster import open_rabbitmq_cluster
 
 _AGENTS = 100_000
 """With how many the registry is measured."""

@@ -137,7 +137,7 @@ class RabbitmqCluster:
         """
         with trio.move_on_after(SYNCHRONIZE_TIMEOUT):
             for node in self.nodes:
-                while not await node.answers():  # noqa: ASYNC110 - another process has no event
+                while not await node.answers():
                     await trio.sleep(_POLL_INTERVAL)
             # Any node can tell, as each queue has a member on each.
             await self.nodes[0].ctl(

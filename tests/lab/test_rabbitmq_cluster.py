@@ -9,11 +9,11 @@ import pytest
 import trio
 from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.cluster import RabbitmqCluster
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from tests.faults.queue_client import QueueClient
 from tests.faults.raw_content import Content
+from tests.lab.rabbitmq_cluster import RabbitmqCluster
 from tests.sandbox.processes import (
     listening_addresses,
     needs_proc,
@@ -26,7 +26,7 @@ PATIENCE = 240.0
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 OPENER = """
 import trio
-from broker.sandbox.cluster import open_rabbitmq_cluster
+from tests.lab.rabbitmq_cluster import open_rabbitmq_cluster
 async def main():
     async with open_rabbitmq_cluster() as cluster:
         print(*(node.directory for node in cluster.nodes), flush=True)
