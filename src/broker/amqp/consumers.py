@@ -126,7 +126,8 @@ class Consumers:
         for queue in tuple(self._channels):
             self._drop(queue)
         while self._closing:
-            await asyncio.gather(*self._closing)
+            # Unlike `gather` it lets the event loop go on also when all of them are done already.
+            await asyncio.wait(self._closing)
 
     async def _open(self, queue: str) -> QueueConsumer:
         connection = self._connect(f"consume {queue}")
