@@ -15,7 +15,6 @@ from tests.bench.output import write
 from tests.bench.plan import DEFAULT, FULL, QUICK
 from tests.bench.report import markdown
 from tests.bench.results import checked
-from tests.bench.scale.model.answers import answers
 from tests.bench.scale.output import write_scale
 from tests.bench.scale.plan import SCALE, SCALE_QUICK
 from tests.bench.scale.report import markdown as scale_markdown
@@ -42,9 +41,9 @@ def bench(
         quick: Measure little, in less than two minutes; for a look, not for figures.
         full: Measure much, in twenty minutes, and put the results into docs/performance.md.
         only: Measure one section only. Latency takes the throughput along, for its rates.
-        scale: Measure instead how several brokers, queues and nodes share the work, ask the model
-            what is beyond this machine, and put both into docs/scaling.md; in ten minutes. With
-            --quick only look, in two, and leave the document alone.
+        scale: Measure instead how several brokers, queues and nodes share the work, and put the
+            tables into docs/scaling.md; in ten minutes. With --quick only look, in two, and leave
+            the document alone.
         output: Where tables, plots and raw figures are written.
 
     Returns:
@@ -79,10 +78,8 @@ def bench(
 def _scale(console: Console, progress: Progress, output: Path, *, quick: bool) -> int:
     with progress:
         results = trio.run(measure_scale, SCALE_QUICK if quick else SCALE, progress)
-        progress.add_task("the model", total=None)
-        model = answers(results)
-    write_scale(results, model, output, into_documents=not quick)
-    console.print(Markdown(scale_markdown(results, model)))
+    write_scale(results, output, into_documents=not quick)
+    console.print(Markdown(scale_markdown(results)))
     console.print(f"Written to {output}.")
     return 1 if any(run.problems for run in results.runs) else 0
 

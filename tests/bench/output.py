@@ -21,22 +21,30 @@ def write(results: Results, directory: Path, *, into_documents: bool) -> None:
         directory: Where to; made if need be.
         into_documents: Whether to renew docs/performance.md, too.
     """
-    write_raw(results, directory)
+    _write_and_draw(results, directory)
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:
-        write_raw(results, _DOCUMENT.parent / _DOCUMENT.stem)
+        _write_and_draw(results, _DOCUMENT.parent / _DOCUMENT.stem)
         renew(_DOCUMENT, markdown(results))
 
 
-def write_raw(results: object, directory: Path) -> None:
-    """Write the raw figures, and draw them.
+def _write_and_draw(results: Results, directory: Path) -> None:
+    raw = write_raw(results, directory)
+    plots = Path(__file__).with_name("plots.py")
+    subprocess.run([PEER_PYTHON, plots, raw, directory], check=True)
+
+
+def write_raw(results: object, directory: Path) -> Path:
+    """Write the raw figures.
 
     Args:
-        results: What `bench.plots` draws.
+        results: What msgspec can encode.
         directory: Where to; made if need be.
+
+    Returns:
+        The file.
     """
     directory.mkdir(parents=True, exist_ok=True)
     raw = directory / "results.json"
     raw.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-    plots = Path(__file__).with_name("plots.py")
-    subprocess.run([PEER_PYTHON, plots, raw, directory], check=True)
+    return raw

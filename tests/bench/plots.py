@@ -17,9 +17,6 @@ from matplotlib.axes import Axes  # noqa: E402
 
 type Results = dict[str, Any]
 
-_PREFETCH = 1_000
-"""Of the layouts that are drawn: the broker's default."""
-
 
 def throughput(axes: Axes, results: Results) -> None:
     """Draw the rate of each contender, with the spread of its runs."""
@@ -105,70 +102,6 @@ def growth(axes: Axes, results: Results) -> None:
     axes.legend()
 
 
-def brokers(axes: Axes, results: Results) -> None:
-    """Draw the rate by number of brokers, measured and modelled."""
-    lines = defaultdict(list)
-    for one in results["model"]["predictions"]:
-        layout = one["layout"]
-        if layout["prefetch"] == _PREFETCH and layout["shards"] == 1:
-            lines[_where(layout)].append((layout["brokers"], one["measured"], one["modelled"]))
-    for number, (where, points) in enumerate(lines.items()):
-        count, measured, modelled = zip(*sorted(points), strict=True)
-        axes.plot(count, measured, marker="o", color=f"C{number}", label=where)
-        axes.plot(count, modelled, "--", color=f"C{number}", label=f"{where}, model")
-    axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("brokers, on the same cores")
-    axes.set_ylabel("messages/s")
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def costs(axes: Axes, results: Results) -> None:
-    """Draw CPU per message by party."""
-    runs = defaultdict(list)
-    for run in results["measured"]["runs"]:
-        layout = run["layout"]
-        if not run["problems"] and layout["prefetch"] == _PREFETCH:
-            name = f"{_where(layout)}, {layout['brokers']} x broker, {layout['shards']} x queue"
-            runs[name].append(run)
-    names = list(reversed(runs))
-    ours = [
-        median(run["broker_cpu"] / run["messages"] for run in runs[name]) * 1e6 for name in names
-    ]
-    theirs = [
-        median(sum(run["node_cpu"]) / run["messages"] for run in runs[name]) * 1e6 for name in names
-    ]
-    axes.barh(names, ours, label="brokers")
-    axes.barh(names, theirs, left=ours, label="RabbitMQ nodes")
-    axes.tick_params(axis="y", labelsize="x-small")
-    axes.set_xlabel("us of CPU per message")
-    axes.legend()
-
-
-def clusters(axes: Axes, results: Results) -> None:
-    """Draw what clusters can do, by the model."""
-    model = results["model"]
-    for kind, name, style in (("saturated", "enough", "-"), ("one_queue", "one", ":")):
-        for number, cores in enumerate(sorted({one["system"]["cores"] for one in model[kind]})):
-            points = sorted(
-                (one["system"]["nodes"], one["outcome"]["rate"])
-                for one in model[kind]
-                if one["system"]["cores"] == cores
-            )
-            label = f"{cores} cores each, {name} queue{'s' * (name == 'enough')}"
-            axes.plot(
-                *zip(*points, strict=True), style, marker="o", color=f"C{number}", label=label
-            )
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("nodes")
-    axes.set_ylabel("messages/s (model)")
-    axes.legend()
-
-
-def _where(layout: dict[str, Any]) -> str:
-    return f"{layout['queue_type']}, {layout['nodes']} node{'s' * (layout['nodes'] > 1)}"
-
-
 def _sound(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [run for run in runs if not run["problems"]]
 
@@ -176,17 +109,8 @@ def _sound(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main(source: Path, directory: Path) -> None:
     """Draw what there are results for."""
     results = json.loads(source.read_text(encoding="utf-8"))
-    if "model" in results:
-        plots = {
-            brokers: results["model"]["predictions"],
-            costs: results["measured"]["runs"],
-            clusters: results["model"]["saturated"],
-        }
-    else:
-        plots = {
-            plot: results[plot.__name__] for plot in (throughput, latency, sizes, window, growth)
-        }
-    for plot, points in plots.items():
+    for plot in (throughput, latency, sizes, window, growth):
+        points = results[plot.__name__]
         if points:
             figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
             plot(axes, results)

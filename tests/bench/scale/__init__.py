@@ -1,1 +1,1 @@
-"""How the broker scales: measured on this machine, and modelled beyond it."""
+"""How the broker scales, measured on this machine."""

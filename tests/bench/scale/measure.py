@@ -33,13 +33,13 @@ async def measure(site: Site, layout: Layout, messages: int) -> ScaleRun:
         messages: How many messages.
     """
     run = ScaleRun(layout, messages)
-    await in_thread(_load, site, run)
+    await in_thread(load, site, run)
     is_looked_into = layout == base(layout.nodes, layout.queue_type)
     before = [await processes_of(node) for node in site.nodes] if is_looked_into else []
     try:
         async with site.brokers(layout) as brokers:
             site.server.send(site.server.full_update())
-            await in_thread(_watch, site, run, brokers)
+            await in_thread(watch, site, run, brokers)
             run.work = [
                 work_between(then, await processes_of(node), _queues(layout))
                 for then, node in zip(before, site.nodes, strict=is_looked_into)
@@ -55,7 +55,8 @@ def _queues(layout: Layout) -> tuple[str, ...]:
     return input_queues(layout) + output_queues(layout)
 
 
-def _load(site: Site, run: ScaleRun) -> None:
+def load(site: Site, run: ScaleRun) -> None:
+    """Make a layout's queues and fill the input queues."""
     site.make_queues(run.layout)
     queues = input_queues(run.layout)
     bodies = list(chat_messages(run.messages, _SIZE))
@@ -66,7 +67,12 @@ def _load(site: Site, run: ScaleRun) -> None:
             _wait_for(wire, (queue,), len(share))
 
 
-def _watch(site: Site, run: ScaleRun, brokers: list[BrokerProcess]) -> None:
+def watch(site: Site, run: ScaleRun, brokers: list[BrokerProcess]) -> None:
+    """Measure from the first delivery to the last message in the output queues.
+
+    Raises:
+        TimeoutError: Nothing happened for a quarter of a minute.
+    """
     inputs, outputs = input_queues(run.layout), output_queues(run.layout)
     with site.wire() as wire:
         give_up_at = time.monotonic() + _STALLED_AFTER

@@ -1,31 +1,26 @@
-"""Writes the results: raw figures, tables, plots, and docs/scaling.md."""
+"""Writes the results: raw figures, tables, and docs/scaling.md."""
 
 from pathlib import Path
 
 from tests.bench.document import renew
 from tests.bench.field import ROOT
 from tests.bench.output import write_raw
-from tests.bench.scale.model.answers import Answers
 from tests.bench.scale.report import markdown
 from tests.bench.scale.results import ScaleResults
 
 _DOCUMENT = ROOT / "docs" / "scaling.md"
 
 
-def write_scale(
-    results: ScaleResults, model: Answers, directory: Path, *, into_documents: bool
-) -> None:
+def write_scale(results: ScaleResults, directory: Path, *, into_documents: bool) -> None:
     """Write everything.
 
     Args:
         results: What was measured.
-        model: What the model says.
         directory: Where to; made if need be.
         into_documents: Whether to renew docs/scaling.md, too.
     """
-    raw = {"measured": results, "model": model}
-    write_raw(raw, directory)
-    (directory / "results.md").write_text(markdown(results, model), encoding="utf-8")
+    write_raw(results, directory)
+    (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:
-        write_raw(raw, _DOCUMENT.parent / _DOCUMENT.stem)
-        renew(_DOCUMENT, markdown(results, model))
+        write_raw(results, _DOCUMENT.parent / _DOCUMENT.stem)
+        renew(_DOCUMENT, markdown(results))

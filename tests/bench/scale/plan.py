@@ -34,13 +34,8 @@ class ScalePlan:
 
 
 def base(nodes: int, queue_type: QueueType) -> Layout:
-    """Return the layout whose costs the model takes: a broker for each node, one queue."""
+    """Return the layout whose costs are divided by part: a broker for each node, one queue."""
     return Layout(nodes, queue_type, brokers=nodes)
-
-
-def small_window(nodes: int, queue_type: QueueType) -> Layout:
-    """Return the layout whose round trip the model takes."""
-    return Layout(nodes, queue_type, brokers=1, prefetch=SMALL_WINDOW)
 
 
 def _layouts(brokers: tuple[int, ...], shards: tuple[int, ...]) -> tuple[Layout, ...]:
@@ -50,7 +45,7 @@ def _layouts(brokers: tuple[int, ...], shards: tuple[int, ...]) -> tuple[Layout,
             for nodes in (1, CLUSTER)
             for queue_type in QUEUE_TYPES
             for layout in (
-                small_window(nodes, queue_type),
+                Layout(nodes, queue_type, brokers=1, prefetch=SMALL_WINDOW),
                 base(nodes, queue_type),
                 *(Layout(nodes, queue_type, count) for count in brokers),
                 *(Layout(nodes, queue_type, max(brokers), count) for count in shards),

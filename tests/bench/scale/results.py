@@ -48,7 +48,7 @@ class ScaleRun(msgspec.Struct):
         node_cpu: The same of each RabbitMQ node.
         machine_cpu: The same of everything on the machine.
         work: What the Erlang processes of each node did, in reductions, by what they are for;
-            of the layouts only whose costs the model takes.
+            only of the layouts whose costs are divided by part.
         problems: What was wrong with what came out. A run with problems does not count.
     """
 
@@ -65,11 +65,6 @@ class ScaleRun(msgspec.Struct):
     def rate(self) -> float:
         """Messages per second."""
         return self.messages / self.seconds
-
-    def others_share(self, cores: int) -> float:
-        """Return the share of the cores that others took: the benchmark, and whoever else ran."""
-        others = self.machine_cpu - self.broker_cpu - sum(self.node_cpu)
-        return min(max(others / self.seconds / cores, 0.0), 0.95)
 
     @property
     def broker_microseconds(self) -> float:
@@ -100,6 +95,20 @@ class Registry(msgspec.Struct):
     delta_microseconds: float
 
 
+class Traffic(msgspec.Struct):
+    """Bytes per message on the network.
+
+    Attributes:
+        layout: With which they were counted.
+        brokers: Between brokers and nodes, both ways.
+        nodes: Between the nodes of the cluster.
+    """
+
+    layout: Layout
+    brokers: float
+    nodes: float
+
+
 class ScaleResults(msgspec.Struct):
     """Everything that one call measured.
 
@@ -107,12 +116,14 @@ class ScaleResults(msgspec.Struct):
         machine: Machine, versions and settings, by name.
         cores: Of the machine.
         runs: In the order in which they ran.
+        traffic: What the layouts whose costs are divided by part send.
         registry: What it costs; None when that was not measured.
     """
 
     machine: dict[str, str]
     cores: int
     runs: list[ScaleRun] = []
+    traffic: list[Traffic] = []
     registry: Registry | None = None
 
 

@@ -12,10 +12,11 @@ from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from tests.bench.machine import describe
 from tests.bench.scale.measure import measure
-from tests.bench.scale.plan import CLUSTER, ScalePlan
+from tests.bench.scale.plan import CLUSTER, QUEUE_TYPES, ScalePlan, base
 from tests.bench.scale.registry import registry_costs
 from tests.bench.scale.results import ScaleResults, title
 from tests.bench.scale.site import Site, process_id, without_status
+from tests.bench.scale.traffic import measure_traffic
 from tests.bench.setting import AGENTS
 from tests.lab.rabbitmq_cluster import open_rabbitmq_cluster
 
@@ -51,5 +52,8 @@ async def measure_scale(plan: ScalePlan, progress: Progress) -> ScaleResults:
                 run = await measure(sites[layout.nodes], layout, plan.messages_of(layout))
                 results.runs.append(run)
                 progress.advance(task)
+        for layout in (base(nodes, queue_type) for nodes in sites for queue_type in QUEUE_TYPES):
+            traffic = await measure_traffic(sites[layout.nodes], layout, plan.messages)
+            results.traffic.append(traffic)
         results.registry = await registry_costs(_AGENTS)
     return results
