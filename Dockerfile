@@ -7,7 +7,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 # The pins come first: their layers stay while only the source changes.
 COPY requirements/build.txt requirements/run.txt requirements/
 RUN pip install --require-hashes --requirement requirements/build.txt
-# Built where it will lie, as scripts in a virtual environment name their interpreter by its path.
+# Built at its final path, as scripts in a virtual environment name their interpreter by its path.
 RUN python -m venv --without-pip /opt/broker \
  && pip --python /opt/broker/bin/python install --require-hashes --requirement requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
@@ -34,11 +34,11 @@ ENV PATH=/opt/broker/bin:$PATH \
     BROKER_HTTP_PORT=9780
 # A `.env` may be mounted here.
 WORKDIR /etc/broker
-# A number, so that Kubernetes can tell that it is not root.
+# A number, so that Kubernetes can verify that it is not root.
 USER 65532:65532
 EXPOSE 9780
 STOPSIGNAL SIGTERM
-# A probe takes up to 3 s to tell that something is stuck.
+# A probe takes up to 3 s to detect that something is stuck.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3 \
     CMD ["python", "-c", "import os, sys; from http.client import HTTPConnection; connection = HTTPConnection('127.0.0.1', int(os.environ['BROKER_HTTP_PORT']), timeout=4); connection.request('GET', '/livez'); sys.exit(connection.getresponse().status != 200)"]
 ENTRYPOINT ["broker"]
