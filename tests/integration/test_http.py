@@ -164,7 +164,7 @@ async def test_an_alarm_and_a_stop_show_at_once(fragile_rig: Rig, server: Centra
         try:
             # RabbitMQ blocks who publishes, and the broker does so once it may route.
             server.accepting = True
-            await until_answered(port, "/readyz", 503, "[-]alarm RabbitMQ takes no messages")
+            await until_answered(port, "/readyz", 503, "[-]alarm RabbitMQ blocks publishing")
             metrics = (await get(port, "/metrics"))[1]
             assert "broker_amqp_blocked 1.0\n" in metrics
             assert "broker_in_flight_messages 1.0\n" in metrics

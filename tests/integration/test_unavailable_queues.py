@@ -191,7 +191,7 @@ async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
         await until_answered(port, "/readyz?verbose", 503, "(2 messages wait for it)")
         # The share that may wait is bounded, and it is said before no more is taken.
         await rig.publish(rig.input, POISON, POISON, POISON)
-        await until_answered(port, "/readyz?verbose", 503, "5 of 10 messages that may be held")
+        await until_answered(port, "/readyz?verbose", 503, "5 of the 10 messages that may be held")
         await rig.declare(rig.dead_letter)
         assert [message.body for message in await rig.take(rig.dead_letter, 5)] == [POISON] * 5
         await until_answered(port, "/readyz", 200)

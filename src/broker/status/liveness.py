@@ -1,4 +1,4 @@
-"""Liveness: whether the process makes progress, whatever its peers do."""
+"""Liveness: whether the process makes progress, independent of its peers."""
 
 from collections.abc import Awaitable, Callable
 

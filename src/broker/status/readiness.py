@@ -1,4 +1,4 @@
-"""Readiness: whether the broker does its work now, and if not, why."""
+"""Readiness: whether the broker routes messages now, and if not, why."""
 
 from broker.status.model import Check
 from broker.status.vitals import Vitals
@@ -8,7 +8,7 @@ _ALARMING_SHARE = 0.5
 
 
 def readiness(vitals: Vitals) -> list[Check]:
-    """Return all conditions of readiness, as they are now."""
+    """Return all checks of readiness, as of now."""
     return [
         Check("running", "a stop was requested" if vitals.stop_requested.is_set() else None),
         Check("rabbitmq", _not_connected(vitals)),
@@ -28,7 +28,7 @@ def _not_connected(vitals: Vitals) -> str | None:
 def _blocked(vitals: Vitals) -> str | None:
     if not vitals.amqp.is_blocked:
         return None
-    return "RabbitMQ takes no messages: it is short of memory or disk space"
+    return "RabbitMQ blocks publishing: it is short of memory or disk space"
 
 
 def _not_consuming(vitals: Vitals) -> str | None:
@@ -58,12 +58,12 @@ def _not_publishing(vitals: Vitals) -> str | None:
     ]
     if overdue := vitals.amqp.overdue:
         problems.append(
-            f"RabbitMQ neither takes nor refuses {overdue} messages: a quorum queue that they go to"
-            " may have no majority"
+            f"RabbitMQ neither confirms nor refuses {overdue} messages: a quorum queue that they go"
+            " to may have no majority"
         )
     problems += [
-        f"{count} of {vitals.prefetch} messages that may be held of {queue} wait like this; with"
-        " all of them, no more are taken"
+        f"{count} of the {vitals.prefetch} messages that may be held of {queue} are waiting; at"
+        " the limit, no more are taken"
         for queue, count in vitals.amqp.on_hold.items()
         if count >= vitals.prefetch * _ALARMING_SHARE
     ]

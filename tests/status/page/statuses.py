@@ -104,7 +104,7 @@ WITHOUT_RABBITMQ = replace(
 BLOCKED = replace(
     WORKING,
     ready=False,
-    checks=_checks(alarm="RabbitMQ takes no messages: it is short of memory or disk space"),
+    checks=_checks(alarm="RabbitMQ blocks publishing: it is short of memory or disk space"),
     connections=replace(
         WORKING.connections, rabbitmq=replace(WORKING.connections.rabbitmq, state="blocked")
     ),

@@ -86,7 +86,7 @@ def _shows(page: Page, text: str) -> None:
     [
         (WORKING, "Routing", "good"),
         (WITHOUT_RABBITMQ, "Paused: no connection to RabbitMQ", "bad"),
-        (BLOCKED, "Held up: RabbitMQ takes no messages", "bad"),
+        (BLOCKED, "Paused: RabbitMQ blocks publishing", "bad"),
         (WITHOUT_SERVER, "Routing, but without the central server", "warn"),
         (STALE, "Paused: no connection to the central server", "bad"),
         (NOBODY_ONLINE, "Routing, but no agent is online", "warn"),
@@ -194,9 +194,9 @@ def test_an_outage_of_rabbitmq_and_the_recovery_show(browser: Browser, stand_in:
         (BLOCKED, "Free memory or disk space"),
         (WITHOUT_SERVER, "Check that the central server runs"),
         (STALE, "as soon as the registry is fresh"),
-        (STALE, "It comes back with the connection to the central server"),
-        (WITHOUT_RABBITMQ, "They come back with the connection to RabbitMQ"),
-        (STOPPING, "whatever runs the process"),
+        (STALE, "It recovers with the connection to the central server"),
+        (WITHOUT_RABBITMQ, "They recover with the connection to RabbitMQ"),
+        (STOPPING, "check what manages the process"),
     ],
 )
 def test_each_failing_check_says_what_to_do(
@@ -216,7 +216,7 @@ def test_a_broker_that_is_gone_shows_and_so_does_its_return(
         stand_in.stop()
         expect(_verdict(page)).to_have_text("The broker does not answer")
         expect(page.locator("#lost")).to_contain_text("Check that its process runs")
-        expect(page.locator("#silence")).to_contain_text("The figures below are of")
+        expect(page.locator("#silence")).to_contain_text("The data below is from")
         expect(page.locator("#checks")).to_be_hidden()
 
         stand_in.start()

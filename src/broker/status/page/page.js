@@ -17,42 +17,41 @@ const HISTORY = 60; // seconds
 const LOST = {
   tone: "bad",
   word: "The broker does not answer",
-  why: "Trying again every second. Messages wait in RabbitMQ meanwhile.",
+  why: "Retrying every second. Messages wait in RabbitMQ.",
 };
 
 const ADVICE = {
   running: () =>
-    "If nobody wanted that: whatever runs the process (systemd, Docker, Kubernetes) knows why.",
+    "If this is unexpected, check what manages the process (systemd, Docker, Kubernetes).",
   rabbitmq: () =>
     "Check that RabbitMQ runs, and that AMQP_URL or RABBITMQ_HOST, the user and the password " +
-    "lead to it. The broker keeps trying by itself.",
+    "are right. The broker keeps retrying.",
   alarm: () =>
-    "Free memory or disk space on the RabbitMQ node; rabbitmq-diagnostics alarms names what is " +
-    "short. The broker carries on by itself.",
+    "Free memory or disk space on the RabbitMQ node; rabbitmq-diagnostics alarms shows which. " +
+    "The broker then continues automatically.",
   server: () =>
-    "Check that the central server runs, and that WEBSOCKET_URL and the token lead to it. The " +
-    "broker keeps trying by itself.",
+    "Check that the central server runs, and that WEBSOCKET_URL and the token are right. The " +
+    "broker keeps retrying.",
   registry: ({ connections }) =>
     connections.server.state === "connected"
       ? "Check that the central server sends status updates (AGENT_STATUS_UPDATE)."
-      : "It comes back with the connection to the central server.",
+      : "It recovers with the connection to the central server.",
   consumers: ({ connections, registry }) => {
     if (connections.rabbitmq.state === "connecting") {
-      return "They come back with the connection to RabbitMQ.";
+      return "They recover with the connection to RabbitMQ.";
     }
     return registry.is_fresh
-      ? "If a reason is given, remove it; other queues are consumed meanwhile. The broker keeps " +
-          "trying by itself."
+      ? "If a reason is shown, fix it; other queues are still consumed. The broker keeps retrying."
       : "The input queue is consumed again as soon as the registry is fresh.";
   },
   queues: () =>
-    "Start the node that has it, free it, or make room in it. The messages for it wait, and the " +
-    "broker keeps trying by itself.",
+    "Start the node that has it, release it, or make room in it. Messages for it wait, and the " +
+    "broker keeps retrying.",
 };
 const CONSEQUENCES = new Set(["registry", "consumers"]); // listed after what causes them
 
 const adviceFor = (name, status) =>
-  ADVICE[name]?.(status) ?? "The end of the broker's log has the details.";
+  ADVICE[name]?.(status) ?? "See the end of the broker's log for details.";
 
 /** Say in words and a tone whether the broker works; no figure in it that changes by itself. */
 function verdictOf(status) {
@@ -61,21 +60,21 @@ function verdictOf(status) {
     return {
       tone: "warn",
       word: "Stopping",
-      why: "The broker settles what it has taken, then ends. New messages wait in RabbitMQ.",
+      why: "The broker finishes the messages it holds, then exits. New messages wait in RabbitMQ.",
     };
   }
   if (rabbitmq.state === "connecting") {
     return {
       tone: "bad",
       word: "Paused: no connection to RabbitMQ",
-      why: "Nothing is routed. No message is lost: they wait in their queues.",
+      why: "Nothing is routed. No message is lost: messages wait in their queues.",
     };
   }
   if (rabbitmq.state === "blocked") {
     return {
       tone: "bad",
-      word: "Held up: RabbitMQ takes no messages",
-      why: "It is short of memory or disk space. Messages wait in their queues.",
+      word: "Paused: RabbitMQ blocks publishing",
+      why: "RabbitMQ is short of memory or disk space. Messages wait in their queues.",
     };
   }
   if (status.state === "paused") {
@@ -84,11 +83,11 @@ function verdictOf(status) {
         ? ": no connection to the central server"
         : status.registry.is_fresh
           ? ""
-          : ": not known who is online";
+          : ": the online agents are not known";
     return {
       tone: "bad",
       word: `Paused${reason}`,
-      why: "Nothing is routed. No message is lost: they wait in the input queue.",
+      why: "Nothing is routed. No message is lost: messages wait in the input queue.",
     };
   }
   if (!status.ready) {
@@ -96,22 +95,22 @@ function verdictOf(status) {
       tone: "warn",
       word:
         server.state === "connected"
-          ? "Routing, but not all is well"
+          ? "Routing, but a check fails"
           : "Routing, but without the central server",
       why:
         server.state === "connected"
-          ? "Messages are routed. See below what is missing."
-          : "Messages are routed by what the server said last, and only as long as that is fresh.",
+          ? "Messages are routed. See the failed checks below."
+          : "Messages are routed by the last known status, until it is stale.",
     };
   }
   if (status.registry.online === 0) {
     return {
       tone: "warn",
       word: "Routing, but no agent is online",
-      why: "Whoever sends a message gets an error back. Agents come online by the central server.",
+      why: "Senders get an error back. The central server reports which agents are online.",
     };
   }
-  return { tone: "good", word: "Routing", why: "Messages are routed, and all checks hold." };
+  return { tone: "good", word: "Routing", why: "Messages are routed, and all checks pass." };
 }
 
 const CONNECTION_STATES = {
@@ -124,9 +123,9 @@ const OUTCOMES = {
   routed: "Routed to an agent",
   no_agent_online: "Answered: no agent online",
   only_sender_online: "Answered: only the sender online",
-  forwarded: "Errors passed on",
+  forwarded: "Errors forwarded",
   registered: "Agents registered",
-  disconnected: "Agents signed off",
+  disconnected: "Agents disconnected",
   advertised: "Server advertisements",
   dead_lettered: "Dead-lettered",
 };
@@ -303,7 +302,7 @@ function showMessages(status) {
 function showRegistry({ online, known, is_fresh: isFresh, age_seconds: age }) {
   setText(byId("online"), wholeNumber.format(online));
   setText(byId("known"), wholeNumber.format(known));
-  const stale = age === null ? "Not known yet" : "Stale";
+  const stale = age === null ? "Unknown" : "Stale";
   setState(byId("registry-state"), isFresh ? "good" : "bad", isFresh ? "Fresh" : stale);
   setText(byId("registry-age"), age === null ? "none yet" : agoText(age));
 }
@@ -443,11 +442,11 @@ function watch() {
   if (now - heardAt > POLL_AFTER && !isPolling) poll();
   if (now - heardAt <= LOST_AFTER) return;
   if (!isLost) setLost(true);
-  const silence = `No word for ${durationText((now - heardAt) / 1_000)}. `;
+  const silence = `No response for ${durationText((now - heardAt) / 1_000)}. `;
   const figures =
     lastStatusAt === null
-      ? "There are no figures yet."
-      : `The figures below are of ${moment.format(lastStatusAt)}.`;
+      ? "There is no data yet."
+      : `The data below is from ${moment.format(lastStatusAt)}.`;
   setText(byId("silence"), silence + figures);
 }
 
@@ -492,7 +491,7 @@ async function askForAgents() {
   const list = await readJson(`agents?${query}`, reading.signal).catch(() => null);
   if (reading.signal.aborted) return;
   if (list === null) {
-    setText(byId("agents-note"), "The agents could not be read; trying again.");
+    setText(byId("agents-note"), "The agents could not be loaded; retrying.");
   } else {
     showAgents(list.agents, brokerTime);
     setText(byId("agents-note"), agentsText(list, searched));
