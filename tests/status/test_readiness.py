@@ -116,8 +116,7 @@ async def test_that_messages_wait_for_a_moment_is_no_problem() -> None:
 @autojump
 async def test_a_queue_that_will_be_held_up_is_named() -> None:
     assert problem("queues", on_hold={"in-1": 5, "in-2": 4}) == (
-        "5 of the 10 messages that may be held of in-1 are waiting; at the limit, no more are "
-        "taken"
+        "5 of the 10 messages that may be held of in-1 are waiting; at the limit, no more are taken"
     )
 
 
