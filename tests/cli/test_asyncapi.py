@@ -20,7 +20,7 @@ from broker.amqp.wire.all_properties import decode_all_properties
 from broker.central import session
 from broker.cli.asyncapi import asyncapi
 from broker.cli.asyncapi_document import asyncapi_document
-from broker.cli.asyncapi_messages import EXAMPLES
+from broker.cli.asyncapi_examples import EXAMPLES
 from broker.cli.dead_letters import document
 from broker.core import codec, status_update
 from broker.core.messages import (

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from broker.cli import asyncapi_messages as messages
-from broker.cli.asyncapi_messages import EXAMPLES
+from broker.cli.asyncapi_examples import EXAMPLES
 from broker.core.codec import MAX_DEPTH
 from broker.settings import Settings
 from broker.version import __version__
