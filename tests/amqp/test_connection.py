@@ -8,8 +8,7 @@ import msgspec
 import pytest
 import trio
 
-from broker.amqp import Publishing, Rabbit, SessionParameters, connection
-from broker.amqp.session import SessionLostError
+from broker.amqp import Publishing, Rabbit, SessionLostError, SessionParameters, connection
 from tests.amqp.conftest import Queues
 from tests.amqp.raw_amqp import RawRabbitmq
 from tests.lab.black_hole import black_hole

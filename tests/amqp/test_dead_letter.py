@@ -11,14 +11,10 @@ from pamqp.commands import Basic
 from pamqp.common import FieldArray, FieldTable
 from pamqp.header import ContentHeader
 
-from broker.amqp import (
-    Deliveries,
-    Delivery,
+from broker.amqp import Deliveries, Delivery, Publishing, Settlement, dead_letter
+from broker.amqp.admin import (
+    DeadLetterLabel,
     Got,
-    Parked,
-    Publishing,
-    Settlement,
-    dead_letter,
     read_dead_letter,
     read_part,
     read_rabbitmqs_dead_letter,
@@ -318,7 +314,7 @@ GOOD = {
 
 def test_what_a_dead_letter_must_say() -> None:
     at = datetime(2026, 1, 2, 2, 4, 5, 678_000, UTC)
-    assert read_dead_letter(GOOD) == Parked("too_deep", "", "input", "", at, 0)
+    assert read_dead_letter(GOOD) == DeadLetterLabel("too_deep", "", "input", "", at, 0)
     said = {**GOOD, "x-broker-error": "a\n b" + "x" * 300, "x-broker-id": "b", "x-other": 5}
     parked = read_dead_letter(said)
     assert (parked.error, parked.broker_id) == ("a b" + "x" * 252, "b")
@@ -366,5 +362,5 @@ def test_nothing_that_travels_shows_its_body() -> None:
     deliveries = Deliveries("input", [delivery], print)
     assert "secret" not in repr(Got(1, b"secret", 0))
     assert "secret" not in repr((delivery, parked, Settlement(delivery, parked), deliveries))
-    assert repr(delivery) == "<Delivery 1 of 'input'>"
+    assert repr(delivery) == "<Delivery 1 from 'input'>"
     assert repr(parked) == "<Publishing to 'parked'>"

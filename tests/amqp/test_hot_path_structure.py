@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, cast
 
 import pamqp.frame
 import pytest
@@ -19,11 +19,10 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from broker.amqp import AmqpEndpoint, AmqpError, Deliveries, Rabbit, SessionParameters
-from broker.amqp import session as session_module
-from broker.amqp.asyncio_session import AsyncioSession
+from broker.amqp import AmqpError, Deliveries, Rabbit, Session
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery, Publishing, Settlement
+from broker.amqp.lifetime import Lifetime
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher
 from broker.amqp.wire.frames import FrameReader
@@ -103,11 +102,13 @@ async def no_queue_is_missing(queue: str) -> None:
 async def half_session() -> AsyncIterator[HalfSession]:
     before = asyncio.all_tasks()
     async with asyncio.TaskGroup() as tasks:
-        yield HalfSession(tasks)
-        # Those of the channels are among them.
-        own = asyncio.all_tasks() - before
-        for task in own:
-            task.cancel()
+        try:
+            yield HalfSession(tasks)
+        finally:
+            # Those of the channels are among them.
+            own = asyncio.all_tasks() - before
+            for task in own:
+                task.cancel()
     await asyncio.wait(own)
 
 
@@ -202,15 +203,23 @@ def test_a_message_that_comes_alone_waits_for_no_turn_of_the_event_loop() -> Non
     asyncio.run(settle_one())
 
 
-class UnconnectedSession(AsyncioSession):
+class UnconnectedSession:
     """The asyncio half of a session, without a network."""
 
-    half: HalfSession
+    def __init__(self, half: HalfSession) -> None:
+        self.half = half
 
-    async def run(self, opened: Callable[[], None]) -> None:
-        async with half_session() as self.half:
-            opened()
-            await self._end.wait()
+    @classmethod
+    async def open(cls, lifetime: Lifetime) -> Self:
+        opened: asyncio.Future[HalfSession] = asyncio.get_running_loop().create_future()
+
+        async def keep() -> None:
+            async with half_session() as half:
+                opened.set_result(half)
+                await asyncio.Event().wait()
+
+        lifetime.tasks.create_task(keep())
+        return cls(await opened)
 
     async def consumer(self, _: str) -> QueueConsumer:
         return self.half.consumer
@@ -226,8 +235,11 @@ class UnconnectedSession(AsyncioSession):
     async def stop(self, consumer: QueueConsumer) -> None:
         await consumer.drained()
 
+    def publish_decided(self, consumer: QueueConsumer, settlements: Sequence[Settlement]) -> None:
+        consumer.publish(settlements)
 
-class Border:
+
+class Crossings:
     """Counts what crosses the border between the two threads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,14 +263,6 @@ class Border:
 async def test_a_batch_wakes_each_thread_once(
     portal: BlockingPortal, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions: list[UnconnectedSession] = []
-
-    def unconnected(parameters: SessionParameters) -> UnconnectedSession:
-        sessions.append(UnconnectedSession(parameters))
-        return sessions[-1]
-
-    monkeypatch.setattr(session_module, "AsyncioSession", unconnected)
-    endpoint = AmqpEndpoint("localhost", 5672, "guest", "guest", vhost="/", tls=False)
     batches: list[Sequence[Delivery]] = []
     settled = trio.Event()
 
@@ -269,17 +273,17 @@ async def test_a_batch_wakes_each_thread_once(
 
     with trio.fail_after(PATIENCE):
         async with AsyncExitStack() as stack:
-            parameters = SessionParameters(endpoint, name="test")
-            session = await stack.enter_async_context(rabbit.open_session(parameters))
+            border = await stack.enter_async_context(rabbit.hosted(UnconnectedSession.open))
+            session = Session(cast("Any", border), PATIENCE)
             nursery = await stack.enter_async_context(trio.open_nursery())
             await nursery.start(session.consume, QUEUE, take)
-            half = sessions[0].half
+            half = border.half.half
             loop = await portal.call_async(asyncio.get_running_loop)
-            border = Border(monkeypatch)
+            crossings = Crossings(monkeypatch)
 
             loop.call_soon_threadsafe(half.deliver, MANY)
             await settled.wait()
-            crossed = border.to_trio, border.to_asyncio
+            crossed = crossings.to_trio, crossings.to_asyncio
 
             await portal.call_async(half.written, 2)
             await portal.call_async(half.confirm_each, MANY)

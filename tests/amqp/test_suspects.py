@@ -23,6 +23,7 @@ from broker.amqp import (
     Settlement,
     dead_letter,
 )
+from broker.amqp.admin import open_admin_session
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher
 from broker.amqp.suspects import SuspectPublisher
@@ -195,7 +196,7 @@ async def test_publishing_many_of_them_takes_no_memory(
         gc.collect()
         return sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
 
-    async with rabbit.open_session(parameters) as session:
+    async with open_admin_session(rabbit, parameters) as session:
         counts = []
         for _ in range(2):
             for _ in range(50):

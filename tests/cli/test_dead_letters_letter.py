@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.amqp import Delivery, Got, dead_letter
+from broker.amqp import Delivery, dead_letter
+from broker.amqp.admin import Got
 from broker.cli.dead_letters import document, text
 from broker.cli.dead_letters.letter import read_letter
 from broker.cli.dead_letters.selection import Selection
@@ -103,7 +104,7 @@ def nested(levels: int) -> object:
 def test_whatever_comes_is_written_down(body: bytes, headers: dict[str, object]) -> None:
     properties = {"reply_to": b"\xff", "correlation_id": "\x1b", "timestamp": 2**64 - 1}
     letter = read_letter(7, Got(1, body, 0, headers, properties))
-    assert (letter.parked is None) == (letter.problem is not None)
+    assert (letter.label is None) == (letter.problem is not None)
     for write in (document.summary, document.content):
         written = write(letter, NOW)
         assert written.isascii()
@@ -133,11 +134,11 @@ def test_what_a_broker_parks_is_read(body: bytes, error: str, replays: int, queu
     )
     letter = read_letter(1, Got(1, body, 0, publishing.headers))
     assert letter.problem is None
-    assert letter.parked is not None
-    assert (letter.parked.reason, letter.parked.queue) == ("invalid_json", queue)
-    assert (letter.parked.replays, letter.parked.broker_id) == (replays, "broker-1")
-    assert letter.parked.error == publishing.headers["x-broker-error"]
-    assert timedelta() <= datetime.now(UTC) - letter.parked.at < timedelta(minutes=1)
+    assert letter.label is not None
+    assert (letter.label.reason, letter.label.queue) == ("invalid_json", queue)
+    assert (letter.label.replays, letter.label.broker_id) == (replays, "broker-1")
+    assert letter.label.error == publishing.headers["x-broker-error"]
+    assert timedelta() <= datetime.now(UTC) - letter.label.at < timedelta(minutes=1)
 
 
 def test_no_line_of_a_body_passes_for_ours() -> None:

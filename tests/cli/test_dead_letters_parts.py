@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.amqp import Delivery, Got, Publishing, dead_letter
+from broker.amqp import Delivery, Publishing, dead_letter
+from broker.amqp.admin import Got
 from broker.amqp.parts import in_parts
 from broker.cli.dead_letters.gathering import Gathering
 from broker.cli.dead_letters.window import SIZE
@@ -65,7 +66,7 @@ def test_what_lacks_parts_says_so_and_comes_at_the_end() -> None:
     assert (incomplete.number, incomplete.message.body) == (2, b"ac")
     assert not incomplete.is_complete
     assert incomplete.problem == "only 2 of its 3 parts are in the queue"
-    assert incomplete.parked is not None
+    assert incomplete.label is not None
     assert incomplete.age(datetime.now(UTC)) is not None
 
 

@@ -9,16 +9,8 @@ import pytest
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import (
-    AmqpError,
-    Queues,
-    QueueState,
-    QueueType,
-    Rabbit,
-    SessionLostError,
-    SessionParameters,
-)
-from broker.amqp.admin import mover
+from broker.amqp import AmqpError, Rabbit, SessionLostError, SessionParameters
+from broker.amqp.admin import Queues, QueueState, QueueType, mover, open_admin_session
 from broker.amqp.wire.marshal import marshal_ack
 from broker.cli.queues.migrating import Progress, _migrate_queue
 from broker.cli.queues.migration import Seen, Step, next_step, obstacle
@@ -114,7 +106,7 @@ class Office:
     @asynccontextmanager
     async def queues(self) -> AsyncIterator[Queues]:
         with trio.fail_after(PATIENCE):
-            async with self._rabbit.open_session(self._parameters) as session:
+            async with open_admin_session(self._rabbit, self._parameters) as session:
                 yield await session.queues()
 
     async def migrate(self, kind: QueueType) -> Progress:

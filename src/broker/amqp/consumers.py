@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 
-from broker.amqp.admin.queue_state import refuse_stream
 from broker.amqp.confinement import ConfinedChannel, open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery
 from broker.amqp.errors import AmqpError, QueueUnavailableError, confined, translated
+from broker.amqp.queue_type import refuse_stream
 from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
 
 PREPARE_TIMEOUT = 10.0

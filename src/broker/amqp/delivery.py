@@ -46,31 +46,6 @@ class Delivery(msgspec.Struct, frozen=True):
         return f"<Delivery {self.tag} from {self.source!r}>"
 
 
-class Got(msgspec.Struct, frozen=True):
-    """One message that was asked for. Unless it is acknowledged, it returns to its queue.
-
-    Attributes:
-        tag: The delivery tag; it lives and dies with the session.
-        body: The body, untouched.
-        behind: How many messages were ready behind it.
-        headers: All AMQP headers, with values of any kind; whatever somebody chose to send.
-        properties: All other AMQP properties that are present, by their names; see `AllProperties`.
-        properties_error: Why the AMQP properties could not be read, if so.
-        raw_properties: AMQP flags and properties, byte for byte.
-    """
-
-    tag: int
-    body: bytes
-    behind: int
-    headers: Mapping[str, object] = {}
-    properties: Mapping[str, object] = {}
-    properties_error: str | None = None
-    raw_properties: bytes = NO_PROPERTIES
-
-    def __repr__(self) -> str:
-        return f"<Got {self.tag}>"
-
-
 class Publishing(msgspec.Struct, frozen=True):
     """One message to publish, persistent, to a queue or through a fanout exchange.
 

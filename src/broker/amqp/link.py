@@ -10,14 +10,11 @@ import msgspec
 import structlog
 import trio
 
-from broker.amqp import (
-    AmqpEndpoint,
-    Deliveries,
-    QueueUnavailableError,
-    Session,
-    SessionLostError,
-    SessionParameters,
-)
+from broker.amqp.border import SessionLostError
+from broker.amqp.delivery import Deliveries
+from broker.amqp.errors import QueueUnavailableError
+from broker.amqp.session import Session
+from broker.amqp.session_parameters import SessionParameters
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.net.unusable_file import UnusableFileError
@@ -85,7 +82,7 @@ class AmqpSupervisor:
         self._is_spoiled = False
         self._refused: dict[str, str] = {}
         self._session: Session | None = None
-        self.endpoint: AmqpEndpoint = sessions[0].endpoint
+        self.endpoint = sessions[0].endpoint
         self.connectivity = Connectivity(str(self.endpoint))
 
     @property

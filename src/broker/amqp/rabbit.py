@@ -7,10 +7,12 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from broker.amqp.border import Border, hosted
+from broker.amqp.lifetime import Lifetime
 from broker.amqp.session import Session, open_session
 from broker.amqp.session_parameters import SessionParameters
 
-_LEAVING = 3.0
+_LEAVING = 1.0
 """Seconds for the thread to end. Sessions have closed before, so it has nothing left to do."""
 
 
@@ -18,8 +20,8 @@ _LEAVING = 3.0
 async def open_rabbit() -> AsyncIterator["Rabbit"]:
     """Start the AMQP thread, and end it when the block is left.
 
-    A thread that has not ended after three seconds is abandoned: Python waits for it when the
-    process exits, so whoever must be gone by then needs a watchdog.
+    A thread that has not ended after a second is abandoned. It is a daemon, which does not hold up
+    the end of the process.
     """
     with ExitStack() as running:
         portal = running.enter_context(start_blocking_portal("asyncio", name="amqp"))
@@ -44,6 +46,16 @@ class Rabbit:
             SessionLostError: The session could not be opened, or it was lost.
         """
         return open_session(self._portal, parameters)
+
+    def hosted[Half](
+        self, open_half: Callable[[Lifetime], Awaitable[Half]]
+    ) -> AbstractAsyncContextManager[Border[Half]]:
+        """Host another kind of session in the AMQP thread; see `broker.amqp.border.hosted`.
+
+        Raises:
+            SessionLostError: It could not be opened, or it was lost.
+        """
+        return hosted(self._portal, open_half)
 
     async def answers(self) -> None:
         """Return when the event loop of the AMQP thread has taken a turn.

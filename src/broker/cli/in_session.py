@@ -7,7 +7,8 @@ from functools import partial
 
 import trio
 
-from broker.amqp import Session, SessionLostError, SessionParameters, open_rabbit
+from broker.amqp import SessionLostError, SessionParameters, open_rabbit
+from broker.amqp.admin import AdminSession, open_admin_session
 from broker.concurrency.error_groups import first_error
 from broker.concurrency.signals import Interruption, run_interruptible
 from broker.settings import Settings, SettingsError, load_settings
@@ -18,7 +19,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
-type Command = Callable[[Settings, Session], Awaitable[int]]
+type Command = Callable[[Settings, AdminSession], Awaitable[int]]
 
 
 def run_in_session(given: Mapping[str, str], command: Command, *, name: str) -> int:
@@ -65,7 +66,7 @@ async def _run(settings: Settings, command: Command, name: str, _: Interruption)
 
 
 @asynccontextmanager
-async def _open_any(settings: Settings, name: str) -> AsyncIterator[Session]:
+async def _open_any(settings: Settings, name: str) -> AsyncIterator[AdminSession]:
     """Open a session with the first node that lets it be opened, tried in the order given.
 
     A single session spreads no load, and so a command does the same each time.
@@ -80,7 +81,7 @@ async def _open_any(settings: Settings, name: str) -> AsyncIterator[Session]:
             parameters = SessionParameters(endpoint=endpoint, name=name, tls=tls, nodes=nodes)
             is_open = False
             try:
-                async with rabbit.open_session(parameters) as session:
+                async with open_admin_session(rabbit, parameters) as session:
                     is_open = True
                     yield session
             except SessionLostError as error:

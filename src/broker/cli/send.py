@@ -12,7 +12,8 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
-from broker.amqp import AmqpError, Publishing, PublishOutcome, Session
+from broker.amqp import AmqpError, Publishing, PublishOutcome
+from broker.amqp.admin import AdminSession
 from broker.cli.in_session import EXIT_OK, fail, run_in_session, write
 from broker.cli.output import Format
 from broker.cli.taking_settings import taking_settings
@@ -77,7 +78,7 @@ async def _send(
     count: int,
     format: str,  # noqa: A002 - named like the option
     settings: Settings,
-    session: Session,
+    session: AdminSession,
 ) -> int:
     rejected = decode_input(_encode(_fresh(template)), settings.broker_max_message_bytes)
     if isinstance(rejected, Rejected):
@@ -108,7 +109,7 @@ async def _send(
 
 
 async def _publish(
-    messages: Sequence[ChatMessage], settings: Settings, session: Session
+    messages: Sequence[ChatMessage], settings: Settings, session: AdminSession
 ) -> Sequence[PublishOutcome]:
     publishings = [
         Publishing(_queue(settings), _encode(message), settings.broker_name) for message in messages

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from broker.amqp import Got
-from broker.amqp.admin import getter
+from broker.amqp.admin import Got, getter
 from broker.amqp.admin.getter import QueueGetter
 from tests.faults import raw_content
 

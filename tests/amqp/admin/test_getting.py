@@ -5,6 +5,7 @@ import pytest
 import trio
 
 from broker.amqp import Publishing, PublishOutcome, Rabbit, SessionLostError, SessionParameters
+from broker.amqp.admin import open_admin_session
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID
 from tests.amqp.raw_amqp import RawRabbitmq
@@ -19,7 +20,7 @@ async def test_what_is_not_acknowledged_returns_to_its_place(
     await raw.declare(queues.input)
     await raw.publish(queues.input, *BODIES)
     with trio.fail_after(PATIENCE):
-        async with rabbit.open_session(parameters) as session:
+        async with open_admin_session(rabbit, parameters) as session:
             first = await session.get(queues.input, 2)
             others = await session.get(queues.input, 10)
             assert [one.body for one in (*first, *others)] == BODIES
@@ -42,7 +43,7 @@ async def test_what_is_acknowledged_is_gone_from_a_quorum_queue_on_return(
     await raw.publish(queues.input, *bodies)
     with trio.fail_after(PATIENCE):
         for _ in range(4):
-            async with rabbit.open_session(parameters) as session:
+            async with open_admin_session(rabbit, parameters) as session:
                 got = await session.get(queues.input, 200)
                 await session.acknowledge(queues.input, got)
                 for one in got:
@@ -64,7 +65,7 @@ async def test_publishes_once_and_tells_what_came_of_it(
         Publishing(queue, b"x", APP_ID) for queue in (queues.output, queues.parked, queues.input)
     ]
     with trio.fail_after(PATIENCE):
-        async with rabbit.open_session(missing) as session:
+        async with open_admin_session(rabbit, missing) as session:
             assert await session.publish_once([]) == []
             outcomes = await session.publish_once(publishings)
     assert outcomes == [PublishOutcome.CONFIRMED, PublishOutcome.REFUSED, PublishOutcome.RETURNED]
@@ -79,5 +80,5 @@ async def test_a_queue_that_is_missing(
 ) -> None:
     missing = msgspec.structs.replace(parameters, queues=())
     with trio.fail_after(PATIENCE), pytest.raises(SessionLostError, match="no queue 'input-"):
-        async with rabbit.open_session(missing) as session:
+        async with open_admin_session(rabbit, missing) as session:
             await session.get(queues.input, 5)

@@ -3,6 +3,7 @@
 from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Rabbit, SessionParameters
+from broker.amqp.admin import open_admin_session
 from broker.cli.dead_letters.letter import Letter
 from broker.cli.dead_letters.window import windows
 from broker.net.endpoints import parse_amqp_urls
@@ -19,7 +20,7 @@ MANY = 230
 
 async def look(rabbit: Rabbit, parameters: SessionParameters, queue: str) -> list[Letter]:
     """Look at all letters in a session of its own, as a command does."""
-    async with rabbit.open_session(parameters) as session:
+    async with open_admin_session(rabbit, parameters) as session:
         return [
             letter
             async for window in windows(session, queue, is_wanted=lambda _: True, limit=None)

@@ -11,8 +11,8 @@ from anyio.from_thread import BlockingPortal
 
 import broker.amqp.connection
 from broker.amqp import AmqpError, Publishing, Rabbit, SessionParameters, Settlement
+from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueReport, probe_node
 from broker.amqp.admin import probe as probing
-from broker.amqp.admin.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
 from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
@@ -33,7 +33,7 @@ def endpoint(rabbitmq: RabbitmqNode) -> AmqpEndpoint:
 
 async def probe_queues(rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues) -> NodeReport:
     with trio.fail_after(PATIENCE):
-        return await probe(
+        return await probe_node(
             rabbit,
             endpoint,
             name="a probe",

@@ -3,9 +3,11 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from broker.amqp import Delivery, Refusals, SessionParameters
 from broker.amqp.asyncio_session import AsyncioSession
+from broker.amqp.lifetime import Lifetime
 from broker.core.registry import AgentRegistry
 from broker.net.endpoints import parse_amqp_urls
 from broker.router.decide import Topology
@@ -18,18 +20,17 @@ async def main(url: str, prefetch: int) -> None:
     """Route until ended from outside."""
     dispatcher = _dispatcher()
     (endpoint,) = parse_amqp_urls(url)
-    session = AsyncioSession(
-        SessionParameters(
-            endpoint,
-            name="one loop",
-            queues=(INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE),
-            prefetch=prefetch,
-        )
+    parameters = SessionParameters(
+        endpoint,
+        name="one loop",
+        queues=(INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE),
+        prefetch=prefetch,
     )
-    opened = asyncio.Event()
+    opened: asyncio.Future[AsyncioSession] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(session.run(opened.set))
-        await opened.wait()
+        open_session = partial(AsyncioSession.open, parameters)
+        tasks.create_task(Lifetime().run(open_session, opened.set_result))
+        session = await opened
         consumer = await session.consumer(INPUT_QUEUE)
 
         def arrived(deliveries: Sequence[Delivery]) -> None:

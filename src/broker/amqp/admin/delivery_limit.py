@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from pamqp.common import FieldTable, FieldValue
 
-from broker.amqp.admin.queue_state import QUORUM, drops_by_default, refusal_of
+from broker.amqp.admin.queue_state import QUORUM, drops_by_default
 from broker.amqp.connection import Connection
 from broker.amqp.errors import describe
+from broker.amqp.queue_type import refusal_of
 
 _DEFAULT_LIMIT = 20
 """RabbitMQ's own, from version 4.0 on."""

@@ -7,16 +7,17 @@ decode; so the answers are taken out of the stream before it sees them.
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import msgspec
 from aiormq import Channel
 from pamqp import commands, frame
 from pamqp.constants import FRAME_METHOD
 
-from broker.amqp.delivery import Got
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.all_properties import decode_all_properties
 from broker.amqp.wire.content import Content
+from broker.amqp.wire.raw_properties import NO_PROPERTIES
 from broker.amqp.wire.writer import FrameWriter
 
 _GET_OK, _GET_EMPTY = (
@@ -24,6 +25,31 @@ _GET_OK, _GET_EMPTY = (
 )
 _unpack_tag = struct.Struct(">Q").unpack_from
 _unpack_behind = struct.Struct(">I").unpack
+
+
+class Got(msgspec.Struct, frozen=True):
+    """One message that was asked for. Unless it is acknowledged, it returns to its queue.
+
+    Attributes:
+        tag: The delivery tag; it lives and dies with the session.
+        body: The body, untouched.
+        behind: How many messages were ready behind it.
+        headers: All AMQP headers, with values of any kind; whatever somebody chose to send.
+        properties: All other AMQP properties that are present, by their names; see `AllProperties`.
+        properties_error: Why the AMQP properties could not be read, if so.
+        raw_properties: AMQP flags and properties, byte for byte.
+    """
+
+    tag: int
+    body: bytes
+    behind: int
+    headers: Mapping[str, object] = {}
+    properties: Mapping[str, object] = {}
+    properties_error: str | None = None
+    raw_properties: bytes = NO_PROPERTIES
+
+    def __repr__(self) -> str:
+        return f"<Got {self.tag}>"
 
 
 class QueueGetter:

@@ -24,9 +24,9 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.amqp.admin.delivery_limit import QuorumArguments, quorum_arguments
-from broker.amqp.admin.queue_state import INEQUIVALENT, NO_CONSUMER, tells_stream
 from broker.amqp.connection import Connection
 from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.queue_type import INEQUIVALENT, NO_CONSUMER, tells_stream
 from broker.amqp.rabbit import Rabbit
 from broker.amqp.refusal import RefusedError, Stage
 from broker.amqp.topology import RPC_TIMEOUT
@@ -131,7 +131,7 @@ class NodeReport:
     is_blocked: bool
 
 
-async def probe(
+async def probe_node(
     rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     *,

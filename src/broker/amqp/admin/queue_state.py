@@ -1,40 +1,31 @@
 """Queues as an AMQP client sees and changes them, each request on a channel of its own."""
 
-import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel
 from aiormq.exceptions import (
-    ChannelAccessRefused,
-    ChannelClosed,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
 )
-from pamqp.common import FieldTable
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import QueueUnavailableError, describe, translated
+from broker.amqp.errors import translated
+from broker.amqp.queue_type import (
+    NO_TYPE,
+    channel_for_requests,
+    refusal_of,
+    told_by,
+    type_argument,
+)
 from broker.amqp.topology import RPC_TIMEOUT
 
 type QueueType = Literal["classic", "quorum"]
 
 QUORUM: QueueType = "quorum"
 
-_NO_TYPE = "?"
-"""A type that no queue can have: no queue is created by declaring it."""
 _FIRST_THAT_DROPS = 4
-INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)'")
-"""How RabbitMQ tells the first property in which a declaration differs from what exists."""
-_CURRENT_TYPE = re.compile(
-    r"arg 'x-queue-type' .* but current is (?:(?:the value )?'([a-z]+)'.*|none)$"
-)
-_OF_A_STREAM = "of queue type rabbit_stream_queue"
-NO_CONSUMER: FieldTable = {"x-priority": "none"}
-"""What no consumer can have: none is made by asking for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,93 +60,16 @@ async def look(connection: Connection, queue: str) -> QueueState | None:
     """
     with translated(f"looking for queue {queue!r}"):
         try:
-            async with _channel(connection) as channel:
+            async with channel_for_requests(connection) as channel:
                 answer = await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
         except ChannelNotFoundEntity:
             return None
-        refusal = await refusal_of(connection, queue, _arguments(_NO_TYPE))
-        kind, differs_in = _told(refusal)
+        refusal = await refusal_of(connection, queue, type_argument(NO_TYPE))
+        kind, differs_in = told_by(refusal)
         if kind is not None:
             # RabbitMQ looks at some arguments only after the type.
-            _, differs_in = _told(await refusal_of(connection, queue, _arguments(kind)))
+            _, differs_in = told_by(await refusal_of(connection, queue, type_argument(kind)))
     return QueueState(answer.message_count or 0, answer.consumer_count or 0, kind, differs_in)
-
-
-async def refuse_stream(connection: Connection, queue: str) -> None:
-    """Raise an error when a queue that is there is a stream.
-
-    A stream hands each new consumer what is published from then on, and forgets nothing that is
-    acknowledged: what came while nobody consumed would be skipped.
-
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
-
-    Raises:
-        QueueUnavailableError: It is a stream.
-        AmqpError: RabbitMQ did not answer in time, or it refused for another reason.
-    """
-    with translated(f"looking for the type of queue {queue!r}"):
-        # Nothing happens when it is a queue as the broker would create it. RabbitMQ logs an error
-        # when it is not.
-        refusal = await refusal_of(connection, queue, None)
-        kind, differs_in = _told(refusal)
-        if differs_in is not None:
-            kind, _ = _told(await refusal_of(connection, queue, _arguments(_NO_TYPE)))
-        elif isinstance(refusal, ChannelAccessRefused):
-            kind = await _type_told_to_consumer(connection, queue)
-    if kind == "stream":
-        raise QueueUnavailableError(
-            f"queue {queue!r} is a stream, which would skip messages; it must be a queue"
-        )
-
-
-async def _type_told_to_consumer(connection: Connection, queue: str) -> str | None:
-    """Return `stream` when RabbitMQ says so to a user who may only consume, else None."""
-    try:
-        async with _channel(connection) as channel:
-            await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
-    except ChannelClosed as refusal:
-        # Any other refusal comes back when the queue is really consumed.
-        return "stream" if tells_stream(refusal) else None
-    return None
-
-
-def tells_stream(refusal: ChannelClosed | None) -> bool:
-    """Return whether the refusal of `NO_CONSUMER` says that it was asked of a stream."""
-    return refusal is not None and describe(refusal).endswith(_OF_A_STREAM)
-
-
-async def _ignore(_: DeliveredMessage) -> None:
-    """Take no message: none can come."""
-
-
-def _told(refusal: ChannelClosed | None) -> tuple[str | None, str | None]:
-    """Return the type and the other difference that a refusal tells."""
-    text = describe(refusal) if isinstance(refusal, ChannelPreconditionFailed) else ""
-    current = _CURRENT_TYPE.search(text)
-    if current is not None:
-        return current[1] or "classic", None
-    found = INEQUIVALENT.search(text)
-    return None, found[1] if found is not None and found[1] != "x-queue-type" else None
-
-
-async def refusal_of(
-    connection: Connection, queue: str, arguments: FieldTable | None
-) -> ChannelClosed | None:
-    """Declare a durable queue that exists, and return how RabbitMQ refuses that, if it does."""
-    try:
-        async with _channel(connection) as channel:
-            await channel.queue_declare(
-                queue, durable=True, arguments=arguments, timeout=RPC_TIMEOUT
-            )
-    except (ChannelPreconditionFailed, ChannelAccessRefused) as refusal:
-        return refusal
-    return None
-
-
-def _arguments(kind: str) -> FieldTable:
-    return {"x-queue-type": kind}
 
 
 async def create(connection: Connection, queue: str, kind: QueueType) -> None:
@@ -167,7 +81,7 @@ async def create(connection: Connection, queue: str, kind: QueueType) -> None:
 
     async def declare(channel: AbstractChannel) -> None:
         await channel.queue_declare(
-            queue, durable=True, arguments=_arguments(kind), timeout=RPC_TIMEOUT
+            queue, durable=True, arguments=type_argument(kind), timeout=RPC_TIMEOUT
         )
 
     await _request(connection, f"creating queue {queue!r}", declare)
@@ -205,7 +119,7 @@ async def delete(connection: Connection, queue: str, kind: str) -> int | None:
             return None
     with translated(f"deleting queue {queue!r}"):
         try:
-            async with _channel(connection) as channel:
+            async with channel_for_requests(connection) as channel:
                 answer = await channel.queue_delete(
                     queue, if_unused=is_checked, if_empty=is_checked, timeout=RPC_TIMEOUT
                 )
@@ -222,7 +136,7 @@ async def has_exchange(connection: Connection, exchange: str) -> bool:
     """
     with translated(f"looking for exchange {exchange!r}"):
         try:
-            async with _channel(connection) as channel:
+            async with channel_for_requests(connection) as channel:
                 await channel.exchange_declare(exchange, passive=True, timeout=RPC_TIMEOUT)
         except ChannelNotFoundEntity:
             return False
@@ -262,14 +176,5 @@ async def _request(
     connection: Connection, action: str, request: Callable[[AbstractChannel], Awaitable[None]]
 ) -> None:
     with translated(action):
-        async with _channel(connection) as channel:
+        async with channel_for_requests(connection) as channel:
             await request(channel)
-
-
-@asynccontextmanager
-async def _channel(connection: Connection) -> AsyncIterator[AbstractChannel]:
-    """Open a channel for requests of which one may be refused, which closes the channel."""
-    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
-    yield channel
-    async with asyncio.timeout(RPC_TIMEOUT):
-        await channel.close()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from broker.amqp.admin.delivery_limit import QuorumArguments
+from broker.amqp.admin import QuorumArguments
 from broker.cli.checks.item import Item, failed, held
 from broker.cli.queues.management import ManagementError, get_policy
 from broker.net.endpoints import AmqpEndpoint

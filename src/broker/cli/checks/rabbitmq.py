@@ -5,9 +5,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from broker.amqp import AmqpError, Rabbit
-from broker.amqp.admin.probe import ExchangeReport, NodeReport, ProbeError, QueueReport, probe
-from broker.amqp.refusal import RefusedError
+from broker.amqp import AmqpError, Rabbit, RefusedError
+from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueReport, probe_node
 from broker.cli.checks.delivery_limit import check_limits
 from broker.cli.checks.item import Item, failed, held
 from broker.cli.checks.reach import (
@@ -100,7 +99,7 @@ async def check_rabbitmq(rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted)
     if not reached[-1].ok:
         return reached
     try:
-        report = await probe(
+        report = await probe_node(
             rabbit,
             endpoint,
             name=wanted.name,

@@ -59,16 +59,16 @@ def plain(value: object, depth: int = 0) -> object:
 
 
 def _summary(letter: Letter, now: datetime) -> Mapping[str, object]:
-    parked, age = letter.parked, letter.age(now)
+    label, age = letter.label, letter.age(now)
     return {
         "number": letter.number,
-        "reason": parked and parked.reason,
-        "error": parked and parked.error,
-        "queue": parked and parked.queue,
-        "broker_id": parked and parked.broker_id,
-        "dead_lettered_at": parked and parked.at.isoformat(timespec="milliseconds"),
+        "reason": label and label.reason,
+        "error": label and label.error,
+        "queue": label and label.queue,
+        "broker_id": label and label.broker_id,
+        "dead_lettered_at": label and label.at.isoformat(timespec="milliseconds"),
         "age_seconds": age and round(age.total_seconds(), 3),
-        "replays": parked and parked.replays,
+        "replays": label and label.replays,
         "size": len(letter.message.body),
         "parts": len(letter.in_queue),
         "problem": letter.problem,

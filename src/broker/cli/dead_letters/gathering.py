@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from broker.amqp import Got, Part, joined, read_part
+from broker.amqp.admin import Got, Part, joined, read_part
 from broker.cli.dead_letters.letter import Letter, read_letter
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from broker.amqp import Got, Parked, read_dead_letter, read_rabbitmqs_dead_letter
+from broker.amqp.admin import DeadLetterLabel, Got, read_dead_letter, read_rabbitmqs_dead_letter
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -14,7 +14,7 @@ class Letter(msgspec.Struct, frozen=True):
     Attributes:
         number: Its position, from 1 for the oldest; in parts, that of the last.
         message: The message, put together from its parts.
-        parked: What a broker or RabbitMQ says of it, None when it is no dead letter of either.
+        label: What a broker or RabbitMQ says of it, None when it is no dead letter of either.
         problem: Why it is none, or not whole.
         is_complete: Whether all of its parts are there.
         messages: Its parts, as they are in the queue; empty when it is in one piece.
@@ -22,7 +22,7 @@ class Letter(msgspec.Struct, frozen=True):
 
     number: int
     message: Got
-    parked: Parked | None
+    label: DeadLetterLabel | None
     problem: str | None = None
     is_complete: bool = True
     messages: Sequence[Got] = ()
@@ -33,9 +33,9 @@ class Letter(msgspec.Struct, frozen=True):
         return self.messages or (self.message,)
 
     def age(self, now: datetime) -> timedelta | None:
-        """Return for how long it has been parked; None when nobody knows."""
+        """Return how long ago it was dead-lettered; None when nobody knows."""
         # Clocks of two machines differ.
-        return max(now - self.parked.at, timedelta()) if self.parked is not None else None
+        return max(now - self.label.at, timedelta()) if self.label is not None else None
 
 
 def read_letter(number: int, message: Got) -> Letter:
@@ -50,8 +50,8 @@ def read_letter(number: int, message: Got) -> Letter:
     try:
         return Letter(number, message, read_dead_letter(message.headers))
     except ValueError as error:
-        parked = read_rabbitmqs_dead_letter(message.headers)
-        return Letter(number, message, parked, None if parked is not None else str(error))
+        label = read_rabbitmqs_dead_letter(message.headers)
+        return Letter(number, message, label, None if label is not None else str(error))
 
 
 def now() -> datetime:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
-from broker.amqp import Session
+from broker.amqp.admin import AdminSession
 from broker.cli.dead_letters import document, text
 from broker.cli.dead_letters.letter import Letter, now
 from broker.cli.dead_letters.selection import Selection
@@ -57,7 +57,9 @@ def run(given: Mapping[str, str], selection: Selection, style: Style) -> int:
     return run_in_session(given, partial(_look, selection, style), name="dead-letters")
 
 
-async def _look(selection: Selection, style: Style, settings: Settings, session: Session) -> int:
+async def _look(
+    selection: Selection, style: Style, settings: Settings, session: AdminSession
+) -> int:
     began = now()
     printed = 0
     async for window in windows(

@@ -7,7 +7,8 @@ from typing import Literal
 
 import trio
 
-from broker.amqp import AmqpError, Session
+from broker.amqp import AmqpError
+from broker.amqp.admin import AdminSession
 from broker.cli.dead_letters.letter import now
 from broker.cli.dead_letters.progress import progress
 from broker.cli.dead_letters.selection import Selection
@@ -55,7 +56,7 @@ async def _purge(
     format: str,  # noqa: A002 - named like the option
     dry_run: bool,
     settings: Settings,
-    session: Session,
+    session: AdminSession,
 ) -> int:
     queue = settings.broker_dead_letter_queue
     removed = 0

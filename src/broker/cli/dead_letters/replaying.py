@@ -9,15 +9,8 @@ from typing import Literal
 
 import trio
 
-from broker.amqp import (
-    AmqpError,
-    Got,
-    Publishing,
-    PublishingRefusedError,
-    PublishOutcome,
-    Session,
-    replayed,
-)
+from broker.amqp import AmqpError, Publishing, PublishingRefusedError, PublishOutcome
+from broker.amqp.admin import AdminSession, Got, replayed
 from broker.cli.dead_letters.letter import Letter, now
 from broker.cli.dead_letters.progress import progress
 from broker.cli.dead_letters.selection import Selection
@@ -79,7 +72,7 @@ async def _replay(
     format: str,  # noqa: A002 - named like the option
     dry_run: bool,
     settings: Settings,
-    session: Session,
+    session: AdminSession,
 ) -> int:
     matches = selection.matching(now())
     tally = Tally()
@@ -116,15 +109,15 @@ async def _replay(
 
 
 def _obstacle(letter: Letter, queues: Collection[str]) -> str | None:
-    if letter.parked is None:
+    if letter.label is None:
         return f"no dead letter of a broker, {letter.problem}"
     if not letter.is_complete:
         return "parts of them are missing; the broker dead-lettered the whole again"
-    return None if letter.parked.queue in queues else _STRANGE_QUEUE
+    return None if letter.label.queue in queues else _STRANGE_QUEUE
 
 
 async def _replay_window(
-    letters: Sequence[Letter], tally: Tally, settings: Settings, session: Session
+    letters: Sequence[Letter], tally: Tally, settings: Settings, session: AdminSession
 ) -> None:
     # An interruption waits for what is under way, so that nothing comes twice.
     with trio.move_on_after(_PATIENCE, shield=True) as patience:
@@ -148,7 +141,7 @@ async def _replay_window(
 
 
 async def _outcomes(
-    letters: Sequence[Letter], publishings: Sequence[Publishing], session: Session
+    letters: Sequence[Letter], publishings: Sequence[Publishing], session: AdminSession
 ) -> Sequence[PublishOutcome | str]:
     """Publish, and return what RabbitMQ made of each, or why it closes the channel at it."""
     suspect = [_may_be_refused(letter) for letter in letters]
@@ -175,8 +168,8 @@ def _may_be_refused(letter: Letter) -> bool:
     another when the letter was taken.
     """
     size = len(letter.message.body) + len(letter.message.raw_properties)
-    was_refused = letter.parked is not None and (
-        letter.parked.reason == RejectReason.INTERNAL_ERROR.value
+    was_refused = letter.label is not None and (
+        letter.label.reason == RejectReason.INTERNAL_ERROR.value
     )
     return was_refused or bool(letter.messages) or size > _SURELY_TAKEN
 
@@ -186,8 +179,8 @@ def _missing(queue: str) -> str:
 
 
 def _publishing(letter: Letter, settings: Settings) -> Publishing:
-    assert letter.parked is not None  # noqa: S101 - for the type checker: it is chosen
-    return replayed(letter.message, letter.parked, app_id=settings.broker_name)
+    assert letter.label is not None  # noqa: S101 - for the type checker: it is chosen
+    return replayed(letter.message, letter.label, app_id=settings.broker_name)
 
 
 def _report(tally: Tally, format: str, *, dry_run: bool) -> None:  # noqa: A002 - as above

@@ -20,8 +20,8 @@ class Selection:
     Attributes:
         reason: Only those with this reason; may be repeated.
         queue: Only those that came from this queue; may be repeated.
-        older_than: Only those parked longer ago than this: 90s, 15m, 2h or 3d.
-        newer_than: Only those parked since.
+        older_than: Only those dead-lettered longer ago than this: 90s, 15m, 2h or 3d.
+        newer_than: Only those dead-lettered since.
         limit: How many at most, the oldest first.
     """
 
@@ -46,12 +46,12 @@ class Selection:
         oldest, youngest = _duration(self.newer_than), _duration(self.older_than)
 
         def matches(letter: Letter) -> bool:
-            parked, age = letter.parked, letter.age(now)
-            if parked is None or age is None:
+            label, age = letter.label, letter.age(now)
+            if label is None or age is None:
                 return self.takes_everything
             return (
-                (not self.reason or parked.reason in self.reason)
-                and (not self.queue or parked.queue in self.queue)
+                (not self.reason or label.reason in self.reason)
+                and (not self.queue or label.queue in self.queue)
                 and (youngest is None or age > youngest)
                 and (oldest is None or age < oldest)
             )

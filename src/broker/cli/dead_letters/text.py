@@ -19,18 +19,18 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 def row(letter: Letter, now: datetime) -> str:
     """Return a line of the list."""
-    parked, size = letter.parked, len(letter.message.body)
-    if parked is None:
+    label, size = letter.label, len(letter.message.body)
+    if label is None:
         return _ROW.format(letter.number, "-", "-", "-", "-", size, "-", _stranger(letter))
     return _ROW.format(
         letter.number,
-        one_line(parked.reason),
-        one_line(parked.queue),
-        _time(parked.at),
+        one_line(label.reason),
+        one_line(label.queue),
+        _time(label.at),
         _age(letter.age(now)),
         size,
-        parked.replays,
-        one_line(letter.problem or parked.error),
+        label.replays,
+        one_line(letter.problem or label.error),
     )
 
 
@@ -40,15 +40,15 @@ def page(letter: Letter, now: datetime) -> str:
 
 
 def _page(letter: Letter, now: datetime) -> Iterator[str]:
-    parked, message = letter.parked, letter.message
-    if parked is None:
+    label, message = letter.label, letter.message
+    if label is None:
         yield f"{letter.number}: {_stranger(letter)}"
     else:
-        yield f"{letter.number}: {one_line(parked.reason)}: {one_line(parked.error)}"
-        yield f"  queue    {one_line(parked.queue)}"
-        yield f"  since    {_time(parked.at)} ({_age(letter.age(now))})"
-        yield f"  broker   {one_line(parked.broker_id)}"
-        yield f"  replays  {parked.replays}"
+        yield f"{letter.number}: {one_line(label.reason)}: {one_line(label.error)}"
+        yield f"  queue    {one_line(label.queue)}"
+        yield f"  since    {_time(label.at)} ({_age(letter.age(now))})"
+        yield f"  broker   {one_line(label.broker_id)}"
+        yield f"  replays  {label.replays}"
         if letter.problem is not None:
             yield f"  problem  {letter.problem}"
         if letter.messages:

@@ -5,7 +5,7 @@ from itertools import chain, islice
 
 import msgspec
 
-from broker.amqp import DELIVERY_COUNT_HEADER, Got, Session
+from broker.amqp.admin import DELIVERY_COUNT_HEADER, AdminSession, Got
 from broker.cli.dead_letters.gathering import Gathering
 from broker.cli.dead_letters.letter import Letter
 
@@ -31,7 +31,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 async def windows(
-    session: Session, queue: str, *, is_wanted: Callable[[Letter], bool], limit: int | None
+    session: AdminSession, queue: str, *, is_wanted: Callable[[Letter], bool], limit: int | None
 ) -> AsyncIterator[Window]:
     """Yield what was in the queue at the beginning, oldest first.
 

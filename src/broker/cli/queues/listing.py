@@ -5,7 +5,7 @@ from functools import partial
 
 import msgspec
 
-from broker.amqp import Queues, Session
+from broker.amqp.admin import AdminSession, Queues
 from broker.cli.durable_queues import DurableQueue, durable_queues
 from broker.cli.in_session import EXIT_OK, run_in_session, write
 from broker.cli.output import json_document
@@ -54,7 +54,7 @@ def run(given: Mapping[str, str], format: str) -> int:  # noqa: A002 - named lik
 async def _list(
     format: str,  # noqa: A002 - named like the option
     settings: Settings,
-    session: Session,
+    session: AdminSession,
 ) -> int:
     queues = await session.queues()
     items = [await _item(queues, queue) for queue in durable_queues(settings)]

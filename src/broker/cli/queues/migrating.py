@@ -6,7 +6,8 @@ from functools import partial
 
 import trio
 
-from broker.amqp import AmqpError, Queues, QueueType, Session
+from broker.amqp import AmqpError
+from broker.amqp.admin import AdminSession, Queues, QueueType
 from broker.cli.durable_queues import durable_queues
 from broker.cli.in_session import EXIT_FAILED, EXIT_OK, fail, run_in_session, write
 from broker.cli.output import json_document
@@ -96,7 +97,7 @@ async def _migrate(
     format: str,  # noqa: A002 - named like the option
     dry_run: bool,
     settings: Settings,
-    session: Session,
+    session: AdminSession,
     *,
     url: str | None,
 ) -> int:

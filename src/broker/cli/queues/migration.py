@@ -23,7 +23,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from broker.amqp import QueueState, QueueType
+from broker.amqp.admin import QueueState, QueueType
 
 MAX_NAME_BYTES = 240
 """AMQP's names have 255 bytes; those below need more than the queue's."""

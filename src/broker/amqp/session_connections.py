@@ -1,0 +1,73 @@
+"""The connections of a session, in the AMQP thread."""
+
+from asyncio import Future
+
+from aiormq import Channel
+
+from broker.amqp.confinement import open_channel
+from broker.amqp.connection import Connection
+from broker.amqp.errors import AmqpError, describe
+from broker.amqp.lifetime import Lifetime
+from broker.amqp.session_parameters import SessionParameters
+
+
+class SessionConnections:
+    """Opens connections to the node of a session.
+
+    Args:
+        parameters: Which node, and how to log in.
+        lifetime: Ends when a connection is lost that the session needs.
+    """
+
+    def __init__(self, parameters: SessionParameters, lifetime: Lifetime) -> None:
+        self.parameters = parameters
+        self.lifetime = lifetime
+
+    def new(self, purpose: str) -> Connection:
+        """Make a connection that the caller opens and closes."""
+        parameters = self.parameters
+        return Connection(
+            parameters.endpoint,
+            name=f"{parameters.name} {purpose}",
+            tls=parameters.tls,
+            nodes=parameters.nodes,
+        )
+
+    async def open(self, purpose: str) -> Connection:
+        """Open a connection whose loss ends the session.
+
+        Raises:
+            AmqpError: It could not be opened.
+        """
+        connection = await self.open_apart(purpose)
+        self._end_with(connection.aiormq.closing)
+        return connection
+
+    async def open_apart(self, purpose: str) -> Connection:
+        """Open a connection whose loss ends nothing; it is closed with the session.
+
+        Raises:
+            AmqpError: It could not be opened.
+        """
+        connection = self.new(purpose)
+        self.lifetime.at_end(connection.close)
+        await connection.open()
+        return connection
+
+    async def open_channel(self, connection: Connection, *, publisher_confirms: bool) -> Channel:
+        """Open a channel whose loss ends the session.
+
+        Raises:
+            AmqpError: RabbitMQ refused, or did not answer in time.
+        """
+        channel = await open_channel(connection, publisher_confirms=publisher_confirms)
+        self._end_with(channel.closing)
+        return channel
+
+    def _end_with(self, closing: Future[None]) -> None:
+        def closed(future: Future[None]) -> None:
+            reason = None if future.cancelled() else future.exception()
+            lost = reason or ConnectionError("the connection was lost")
+            self.lifetime.fail(AmqpError(describe(lost)))
+
+        closing.add_done_callback(closed)

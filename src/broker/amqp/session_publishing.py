@@ -1,0 +1,117 @@
+"""What a session publishes with, in the AMQP thread."""
+
+import asyncio
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Self
+
+from aiormq import Channel
+
+from broker.amqp.confirm_watch import ConfirmWatch
+from broker.amqp.connection import Connection
+from broker.amqp.delivery import Publishing
+from broker.amqp.publisher import Publisher, PublishOutcome
+from broker.amqp.renewal import Renewal
+from broker.amqp.session_connections import SessionConnections
+from broker.amqp.suspects import SuspectPublisher
+
+
+class SessionPublishing:
+    """One publisher for nearly everything, and one for what RabbitMQ may refuse.
+
+    Attributes:
+        publisher: The one for nearly everything; the loss of its connection ends the session.
+        suspects: The other one.
+        renewal: Publishes anew what a quorum queue has had back too often.
+        is_blocked: Whether RabbitMQ takes no messages because of an alarm, as of a second ago at
+            most.
+    """
+
+    def __init__(
+        self,
+        connections: SessionConnections,
+        ensure_queue: Callable[[str], Awaitable[None]],
+        connection: Connection,
+        channel: Channel,
+    ) -> None:
+        self._parameters = connections.parameters
+        self._lifetime = connections.lifetime
+        self._ensure_queue = ensure_queue
+        self.is_blocked = False
+        self.publisher = self._add_publisher(connection, channel)
+        self._confirms = self._watch(self.publisher, connection, self._noticed)
+        refusals = self._parameters.refusals
+        self.suspects = SuspectPublisher(
+            partial(connections.open_apart, "suspects"), self.new_publisher, refusals
+        )
+        self.renewal = Renewal(self.publisher, self.suspects, refusals)
+        for closing in (channel.closing, connection.aiormq.closing):
+            closing.add_done_callback(self._learn)
+
+    @classmethod
+    async def open(
+        cls,
+        connections: SessionConnections,
+        ensure_queue: Callable[[str], Awaitable[None]],
+    ) -> Self:
+        """Open the connection of the publisher.
+
+        Args:
+            connections: Opens the connections; their session ends when RabbitMQ does not confirm
+                for too long.
+            ensure_queue: Creates a queue that went missing.
+
+        Raises:
+            AmqpError: There is no RabbitMQ, it refused, or it did not answer in time.
+        """
+        connection = await connections.open("publish")
+        channel = await connections.open_channel(connection, publisher_confirms=True)
+        return cls(connections, ensure_queue, connection, channel)
+
+    @property
+    def overdue(self) -> int:
+        """How many messages RabbitMQ leaves without an answer. Another thread may ask, too."""
+        return self._confirms.overdue
+
+    def new_publisher(self, connection: Connection, channel: Channel) -> Publisher:
+        """Make a publisher for a channel in confirm mode, and watch that it is answered."""
+        publisher = self._add_publisher(connection, channel)
+        self._watch(publisher, connection, lambda _: None)
+        return publisher
+
+    async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
+        """Publish, and return what RabbitMQ made of each, without another try."""
+        loop = asyncio.get_running_loop()
+        outcomes: list[Future[PublishOutcome]] = [loop.create_future() for _ in publishings]
+        self.publisher.submit(
+            (publishing, partial(_set, outcome))
+            for publishing, outcome in zip(publishings, outcomes, strict=True)
+        )
+        return await asyncio.gather(*outcomes)
+
+    def _add_publisher(self, connection: Connection, channel: Channel) -> Publisher:
+        tally = self._parameters.tally
+        publisher = Publisher(channel, connection.writer, self._ensure_queue, tally)
+        connection.add_sink(channel.number, publisher)
+        return publisher
+
+    def _watch(
+        self, publisher: Publisher, connection: Connection, noticed: Callable[[bool], None]
+    ) -> ConfirmWatch:
+        watch = ConfirmWatch(publisher)
+        self._lifetime.tasks.create_task(watch.run(connection, noticed))
+        return watch
+
+    def _noticed(self, is_blocked: bool) -> None:
+        self.is_blocked = is_blocked
+
+    def _learn(self, closing: Future[None]) -> None:
+        reason = None if closing.cancelled() else closing.exception()
+        if reason is not None:
+            self._parameters.refusals.learn(reason)
+
+
+def _set[T](future: Future[T], result: T) -> None:
+    if not future.done():  # whoever waited may have been cancelled
+        future.set_result(result)
