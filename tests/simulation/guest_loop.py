@@ -130,7 +130,10 @@ class GuestPortal:
         self._loop = loop
 
     async def call_async[*Ts, T](
-        self, function: Callable[[*Ts], Awaitable[T] | T], *args: *Ts
+        self,
+        function: Callable[[*Ts], Awaitable[T] | T],
+        *args: *Ts,
+        abandon_on_cancel: bool = False,
     ) -> T:
         """Call a function there. Cancelled, it cancels the call, and waits until that has ended."""
         done = trio.Event()
@@ -150,6 +153,8 @@ class GuestPortal:
             await done.wait()
         except trio.Cancelled:
             self._loop.call_soon_threadsafe(lambda: task and task.cancel())
+            if abandon_on_cancel:
+                raise
             with trio.CancelScope(shield=True):
                 await done.wait()
             assert task is not None
