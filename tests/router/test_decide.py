@@ -9,9 +9,11 @@ import structlog
 from msgspec import structs
 
 from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settlement
+from broker.core.hops import HopCounter
 from broker.core.messages import AgentStatus, RejectReason, ServerAvailable, StatusUpdate
 from broker.core.registry import AgentRegistry
-from broker.router.decide import Topology
+from broker.core.versions import VersionClock
+from broker.router.decide import Decider, Topology
 from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
 
@@ -537,3 +539,38 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
     assert set(tally.outcomes.values()) == {1}, "each of them has happened once"
     assert tally.redelivered == 2
     assert desk.registry["bob"].routed == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [
+        ("in", chat("stranger", in_reply_to="m0")),
+        ("in", b"{"),
+        ("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}'),
+        ("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"bob"}'),
+        ("advert", b'{"message_type":"SERVER_AVAILABLE","server_id":"s"}'),
+        ("events", AGENT_REGISTERED),
+    ],
+)
+def test_a_decision_changes_nothing_and_can_be_replayed(source: str, body: bytes) -> None:
+    registry = AgentRegistry(max_agents=5)
+    registry.clock = VersionClock(ORIGIN, lambda: 7)
+    registry.register("bob", "Bob")
+    decider = Decider(
+        topology=QUEUES,
+        registry=registry,
+        hops=HopCounter(),
+        broker_id="broker_0001",
+        max_message_bytes=MAX_BYTES,
+        refusals=Refusals(),
+        max_hops=2,
+        random=lambda: 0.0,
+        new_id=lambda: "e1",
+    )
+    delivery = Delivery(source, 1, body)
+
+    decision = decider.decide(delivery)
+
+    assert decider.decide(delivery) == decision
+    assert [agent.agent_id for agent in registry if agent.is_online] == ["bob"]
+    assert registry["bob"].routed == 0

@@ -45,10 +45,15 @@ class VersionClock:
         self._now = now
         self._latest = 0
 
+    def upcoming(self) -> Version:
+        """Return a version for what changes now; until it is observed, the next is no later."""
+        return Version(max(self._now(), self._latest + 1), self.origin)
+
     def next(self) -> Version:
-        """Return a version for what changes now."""
-        self._latest = max(self._now(), self._latest + 1)
-        return Version(self._latest, self.origin)
+        """Return a version for what changes now, and observe it."""
+        version = self.upcoming()
+        self._latest = version.at
+        return version
 
     def observe(self, version: Version) -> None:
         """Take note of a version that somebody else gave."""

@@ -235,7 +235,7 @@ class Decider:
         change: RegisterAgent | ClientDisconnected | ServerAvailable,
         publishing: Publishing | None = None,
     ) -> Decision:
-        event = RegistryEvent(change, self._registry.clock.next())
+        event = RegistryEvent(change, self._registry.clock.upcoming())
         announcement = Publishing(
             "",
             codec.encode_registry_event(event),
