@@ -1,0 +1,218 @@
+"""Bytes to messages.
+
+A body is checked once and taken apart only as far as routing needs, so what the broker does not
+know passes through exactly. No function here raises for a bad body; each returns a `Rejected` that
+says why.
+"""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from broker.core.agent_ids import agent_name
+from broker.core.codec.fields import (
+    RejectedError,
+    checked_fields,
+    decode_field,
+    decode_id,
+    decode_string,
+    message_type_of,
+    parsed_fields,
+)
+from broker.core.lone_surrogates import (
+    mark_lone_surrogates,
+    mask_lone_surrogates,
+    show_lone_surrogates,
+)
+from broker.core.messages import (
+    UNKNOWN_SENDER,
+    AgentError,
+    ChatMessage,
+    ClientDisconnected,
+    Fields,
+    RegisterAgent,
+    RegistryEvent,
+    Rejected,
+    RejectReason,
+    ServerAvailable,
+)
+from broker.core.versions import Version
+
+_LARGEST_EXACT = 2**53
+
+_CHAT_TYPES = frozenset({"TEXT", "REPLY", "SYSTEM"})
+_CHAT_STRINGS = (
+    "message_id",
+    "text_payload",
+    "send_timestamp",
+    "timestamp",
+    "receiver_id",
+    "in_reply_to_message_id",
+    "in_reply_to",
+)
+
+
+def decode_input(body: bytes, max_bytes: int) -> ChatMessage | AgentError | Rejected:
+    """Decode what agents send.
+
+    Lone surrogates are no obstacle: what comes of the message has them as they came.
+
+    Args:
+        body: The AMQP body.
+        max_bytes: The largest body accepted, in bytes.
+    """
+    message = _decode(body, max_bytes, _input_message)
+    marked = _marked(body, message)
+    if marked is None:
+        return message
+    message = _decode(marked, len(marked), _input_message)
+    return replace(message, is_marked=True) if isinstance(message, ChatMessage) else message
+
+
+def decode_metadata(body: bytes, max_bytes: int) -> RegisterAgent | ClientDisconnected | Rejected:
+    """Decode what the server says of single agents. Arguments as for `decode_input`.
+
+    A lone surrogate costs at most its own field, as in `decode_frame`.
+    """
+    message = _decode(body, max_bytes, _metadata_message)
+    marked = _marked(body, message)
+    return message if marked is None else _decode(marked, len(marked), _metadata_message)
+
+
+def decode_advertisement(body: bytes, max_bytes: int) -> ServerAvailable | Rejected:
+    """Decode what a server says of itself. Arguments as for `decode_metadata`."""
+    message = _decode(body, max_bytes, _advertisement_message)
+    marked = _marked(body, message)
+    return message if marked is None else _decode(marked, len(marked), _advertisement_message)
+
+
+def decode_registry_event(body: bytes, max_bytes: int) -> RegistryEvent | Rejected:
+    """Decode what another broker learned by queue. Arguments as for `decode_input`."""
+    return _decode(body, max_bytes, _registry_event)
+
+
+def decode_frame(frame: str | bytes) -> tuple[str, Fields] | Rejected:
+    """Decode a WebSocket frame, text or binary, to its `message_type` and fields.
+
+    A lone surrogate in a string becomes a NUL, which no id may contain.
+    """
+    try:
+        fields = _frame_fields(frame)
+        return message_type_of(fields), fields
+    except RejectedError as error:
+        return error.rejected
+
+
+def _decode[T](body: bytes, max_bytes: int, build: Callable[[str, Fields], T]) -> T | Rejected:
+    try:
+        fields = checked_fields(body, max_bytes)
+        return build(message_type_of(fields), fields)
+    except RejectedError as error:
+        return error.rejected
+
+
+def _marked(body: bytes, decoded: object) -> bytes | None:
+    """Return a body to decode in the place of one that may have failed for lone surrogates."""
+    if isinstance(decoded, Rejected) and decoded.reason is RejectReason.INVALID_JSON:
+        marked = mark_lone_surrogates(body)
+        return marked if marked != body else None
+    return None
+
+
+def _frame_fields(frame: str | bytes) -> Fields:
+    if isinstance(frame, bytes):
+        try:
+            frame.decode()
+        except UnicodeDecodeError as error:
+            raise RejectedError(
+                RejectReason.INVALID_UTF8, f"the binary frame is not UTF-8: {error.reason}"
+            ) from error
+    try:
+        return parsed_fields(frame)
+    except RejectedError as error:
+        if error.rejected.reason is not RejectReason.INVALID_JSON:
+            raise
+        text = frame.encode() if isinstance(frame, str) else frame
+        masked = mask_lone_surrogates(text)
+        if masked == text:
+            raise
+    return parsed_fields(masked)
+
+
+def _input_message(message_type: str, fields: Fields) -> ChatMessage | AgentError:
+    if message_type in _CHAT_TYPES:
+        for name in _CHAT_STRINGS:
+            decode_string(fields, name)
+        sender_id = decode_string(fields, "sender_id")
+        return ChatMessage(message_type, fields, UNKNOWN_SENDER if sender_id is None else sender_id)
+    if message_type == "ERROR":
+        return AgentError()
+    raise _unsupported("TEXT, REPLY, SYSTEM and ERROR")
+
+
+def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | ClientDisconnected:
+    if message_type == "REGISTER_AGENT":
+        decode_field(fields, "capabilities", tuple[str, ...])
+        return RegisterAgent(
+            agent_id=decode_id(fields, "agent_id"),
+            agent_name=agent_name(decode_string(fields, "agent_name")),
+            client_id=fields.get("_client_id"),
+        )
+    if message_type == "CLIENT_DISCONNECTED":
+        return ClientDisconnected(decode_id(fields, "agent_id"))
+    raise _unsupported("REGISTER_AGENT and CLIENT_DISCONNECTED")
+
+
+def _advertisement_message(message_type: str, fields: Fields) -> ServerAvailable:
+    if message_type == "SERVER_AVAILABLE":
+        return _server(fields)
+    raise _unsupported("SERVER_AVAILABLE")
+
+
+def _registry_event(message_type: str, fields: Fields) -> RegistryEvent:
+    change = _change(message_type, fields)
+    return RegistryEvent(change, Version(_changed_at(fields), decode_id(fields, "origin")))
+
+
+def _change(
+    message_type: str, fields: Fields
+) -> RegisterAgent | ClientDisconnected | ServerAvailable:
+    match message_type:
+        case "AGENT_REGISTERED":
+            agent_id = decode_id(fields, "agent_id")
+            return RegisterAgent(agent_id, agent_name(decode_string(fields, "agent_name")))
+        case "AGENT_DISCONNECTED":
+            return ClientDisconnected(decode_id(fields, "agent_id"))
+        case "SERVER_ADVERTISED":
+            return _server(fields)
+    raise _unsupported("AGENT_REGISTERED, AGENT_DISCONNECTED and SERVER_ADVERTISED")
+
+
+def _server(fields: Fields) -> ServerAvailable:
+    server_id, websocket_url = (
+        decode_string(fields, "server_id"),
+        decode_string(fields, "websocket_url"),
+    )
+    # Shown to people, and connected to when it is a URL: a mark is none of either.
+    return ServerAvailable(
+        server_id=server_id and show_lone_surrogates(server_id),
+        websocket_url=websocket_url and show_lone_surrogates(websocket_url),
+    )
+
+
+def _changed_at(fields: Fields) -> int:
+    # JSON has one kind of numbers: 1.0 is as whole as 1, and not all who write it have a choice.
+    at = decode_field(fields, "changed_at", float)
+    # Numbers beyond that are not the same for all who read JSON.
+    if at is None or not at.is_integer() or not 0 < at < _LARGEST_EXACT:
+        raise RejectedError(
+            RejectReason.INVALID_FIELD,
+            "`changed_at` must be a whole number of microseconds since 1970",
+        )
+    return int(at)
+
+
+def _unsupported(supported: str) -> RejectedError:
+    return RejectedError(
+        RejectReason.UNSUPPORTED_MESSAGE_TYPE, f"this queue takes {supported}, nothing else"
+    )
