@@ -2,13 +2,12 @@
 
 from typing import NamedTuple
 
-from broker.core import codec
+from broker.core.codec import string_field
 from broker.core.messages import ChatMessage
 
 _REMEMBERED = 50_000
 """Messages kept at least, and twice as many at most: that takes some 15 MB."""
 _MAX_ID_LENGTH = 255
-_REPLY_FIELDS = ("in_reply_to_message_id", "in_reply_to")
 
 
 class Hop(NamedTuple):
@@ -37,10 +36,12 @@ class HopCounter:
 
     def hop(self, message: ChatMessage) -> Hop:
         """Return where a message stands in its row. O(1), and remembers nothing."""
-        names = (codec.string_field(message.fields, field) for field in _REPLY_FIELDS)
-        answered = next((name for name in names if name), None)
-        number = 1 if answered is None else self._number(answered) + 1
-        message_id = codec.string_field(message.fields, "message_id")
+        fields = message.fields
+        answered = string_field(fields, "in_reply_to_message_id") or string_field(
+            fields, "in_reply_to"
+        )
+        number = self._number(answered) + 1 if answered else 1
+        message_id = string_field(fields, "message_id")
         # A self-reply must not be remembered, or every redelivery would add a hop.
         if message_id and message_id != answered and len(message_id) <= _MAX_ID_LENGTH:
             return Hop(number, message_id)
