@@ -14,7 +14,7 @@ from broker.amqp.link import AmqpSupervisor
 from broker.central import CentralLink, ServerAddress, SessionTerms
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
-from broker.router.decide import Topology
+from broker.router.decide import Limits, Topology
 from broker.router.mailbox import Mailbox
 from broker.router.task import Router
 from broker.settings import Settings
@@ -111,16 +111,16 @@ def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
     router = Router(
         topology=topology,
         broker_id=broker_id,
-        max_message_bytes=settings.broker_max_message_bytes,
+        limits=Limits(
+            max_message_bytes=settings.broker_max_message_bytes,
+            max_agents=settings.broker_max_agents,
+            max_hops=settings.broker_max_hops,
+        ),
         refusals=refusals,
-        max_hops=settings.broker_max_hops,
-        max_agents=settings.broker_max_agents,
         tally=messages,
         registry_ttl=settings.broker_registry_ttl,
         consumption=consumption,
-        status_wanted=central.want_status,
-        status_answered=central.status_answered,
-        server_available=central.server_available,
+        central=central,
         trace=None if traces is None else traces.record,
     )
     vitals = Vitals(

@@ -13,7 +13,7 @@ from broker.core.hops import HopCounter
 from broker.core.messages import AgentStatus, RejectReason, ServerAvailable, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.core.versions import VersionClock
-from broker.router.decide import Decider, Topology
+from broker.router.decide import Decider, Limits, Topology
 from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
 
@@ -50,9 +50,8 @@ class Desk:
             registry=self.registry,
             tally=self.tally,
             broker_id="broker_0001",
-            max_message_bytes=MAX_BYTES,
+            limits=Limits(MAX_BYTES, max_agents=5, max_hops=max_hops),
             refusals=self.refusals,
-            max_hops=max_hops,
             agent_registered=self._agent_registered,
             unknown_sender=self.unknown.append,
             server_available=self.advertised.append,
@@ -561,9 +560,8 @@ def test_a_decision_changes_nothing_and_can_be_replayed(source: str, body: bytes
         registry=registry,
         hops=HopCounter(),
         broker_id="broker_0001",
-        max_message_bytes=MAX_BYTES,
+        limits=Limits(MAX_BYTES, max_agents=5, max_hops=2),
         refusals=Refusals(),
-        max_hops=2,
         random=lambda: 0.0,
         new_id=lambda: "e1",
     )

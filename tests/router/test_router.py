@@ -23,7 +23,7 @@ from broker.core.messages import (
     ServerNews,
     StatusUpdate,
 )
-from broker.router.decide import Topology
+from broker.router.decide import Limits, Topology
 from broker.router.mailbox import Mailbox
 from broker.router.task import Router
 from broker.telemetry.tally import MessageTally
@@ -59,6 +59,9 @@ class Rig:
     def status_answered(self) -> None:
         self.answered += 1
 
+    def server_available(self, advertisement: ServerAvailable) -> None:
+        self.advertised.append(advertisement)
+
     async def deliver(self, queue: str, *bodies: bytes) -> Sequence[Settlement]:
         """Deliver bodies in one batch, and return what came of them."""
         before = len(self.batches)
@@ -92,16 +95,12 @@ async def running(registry_ttl: float = TTL, max_agents: int = 100_000) -> Async
     router = Router(
         topology=QUEUES,
         broker_id="broker_0001",
-        max_message_bytes=1000,
+        limits=Limits(max_message_bytes=1000, max_agents=max_agents),
         refusals=Refusals(),
-        max_hops=0,
-        max_agents=max_agents,
         tally=rig.tally,
         registry_ttl=registry_ttl,
         consumption=rig.gate,
-        status_wanted=rig.want_status,
-        status_answered=rig.status_answered,
-        server_available=rig.advertised.append,
+        central=rig,
     )
     rig.router = router
     async with trio.open_nursery() as nursery:

@@ -29,7 +29,7 @@ from broker.amqp import AmqpEndpoint, Delivery, Publishing, Refusals, Settlement
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.router import dispatcher
-from broker.router.decide import Topology
+from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
 from broker.tracing.spans import MessageSpans
@@ -68,9 +68,8 @@ class Desk:
             registry=registry,
             tally=self.tally,
             broker_id="broker_0001",
-            max_message_bytes=1000,
+            limits=Limits(1000, max_agents=5),
             refusals=Refusals(),
-            max_hops=0,
             agent_registered=lambda: None,
             unknown_sender=lambda _: None,
             server_available=lambda _: None,

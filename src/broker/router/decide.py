@@ -61,6 +61,20 @@ class Topology(msgspec.Struct, frozen=True):
     registry_exchange: str
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """What the router does not go beyond.
+
+    Attributes:
+        max_message_bytes: Larger bodies are dead-lettered.
+        max_agents: How many agents may be known.
+        max_hops: How many messages may answer each other in a row; 0 means any number.
+    """
+
+    max_message_bytes: int
+    max_agents: int
+    max_hops: int = 0
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What becomes of one delivery, and what that changes. Nothing of it has happened yet.
 
@@ -92,12 +106,8 @@ class Decider:
         broker_id: Who publishes: the broker's own id, or the one that the server gave it.
 
     Args:
-        topology: The names of the queues and the exchange.
-        registry: The agent registry.
-        hops: How long the rows of answers are that messages belong to.
-        max_message_bytes: Larger bodies are dead-lettered.
-        refusals: Tells what RabbitMQ does not take.
-        max_hops: How many messages may answer each other in a row; 0 means any number.
+        hops: Knows how many answers stand behind a message.
+        refusals: Knows what RabbitMQ does not take.
         random: Returns a float in [0.0, 1.0).
         new_id: Returns an id for a message of the broker.
     """
@@ -109,9 +119,8 @@ class Decider:
         registry: AgentRegistry,
         hops: HopCounter,
         broker_id: str,
-        max_message_bytes: int,
+        limits: Limits,
         refusals: Refusals,
-        max_hops: int,
         random: Callable[[], float] = random,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
@@ -119,9 +128,9 @@ class Decider:
         self._topology = topology
         self._registry = registry
         self._hops = hops
-        self._max_bytes = max_message_bytes
+        self._max_bytes = limits.max_message_bytes
+        self._max_hops = limits.max_hops
         self._refusals = refusals
-        self._max_hops = max_hops
         self._random = random
         self._new_id = new_id
         self._by_source: dict[str, Callable[[Delivery], Decision]] = {

@@ -9,7 +9,7 @@ from broker.amqp import DeadLetterAddress, Delivery, Refusals, Settlement
 from broker.core.hops import HopCounter
 from broker.core.messages import Rejected, RejectReason, ServerAvailable
 from broker.core.registry import AgentRegistry
-from broker.router.decide import Decider, Decision, Topology, rejected, settlement
+from broker.router.decide import Decider, Decision, Limits, Topology, rejected, settlement
 from broker.router.replication import Replication
 from broker.telemetry.tally import MessageTally
 
@@ -28,13 +28,8 @@ class Dispatcher:
     """Turns deliveries into settlements, one after the other: each sees what the last one changed.
 
     Args:
-        topology: The names of the queues and the exchange.
-        registry: The agent registry.
-        tally: Counts the messages.
         broker_id: What the broker calls itself until the server names it.
-        max_message_bytes: Larger bodies are dead-lettered.
-        refusals: Tells what RabbitMQ does not take.
-        max_hops: How many messages may answer each other in a row; 0 means any number.
+        refusals: Knows what RabbitMQ does not take.
         agent_registered: Called after a registration by queue.
         unknown_sender: Called with the id of a sender that the registry lacks.
         server_available: Called when a server advertises itself.
@@ -48,9 +43,8 @@ class Dispatcher:
         registry: AgentRegistry,
         tally: MessageTally,
         broker_id: str,
-        max_message_bytes: int,
+        limits: Limits,
         refusals: Refusals,
-        max_hops: int,
         agent_registered: Callable[[], None],
         unknown_sender: Callable[[str], None],
         server_available: Callable[[ServerAvailable], None],
@@ -68,9 +62,8 @@ class Dispatcher:
             registry=registry,
             hops=self._hops,
             broker_id=broker_id,
-            max_message_bytes=max_message_bytes,
+            limits=limits,
             refusals=refusals,
-            max_hops=max_hops,
         )
         self._dead_letters = DeadLetterAddress(topology.dead_letter, broker_id)
         self._trace = trace

@@ -6,8 +6,8 @@ slices: chat messages are decided between slices, everything else waits until it
 """
 
 import secrets
-from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol
 
 import structlog
 import trio
@@ -24,7 +24,7 @@ from broker.core.messages import (
     StatusUpdate,
 )
 from broker.core.registry import AgentRegistry, RegistryFullError
-from broker.router.decide import Topology
+from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher, Trace
 from broker.router.mailbox import Mailbox
 from broker.router.unknown_senders import UnknownSenders
@@ -39,6 +39,19 @@ _NAMED_UNCLEAR = 5
 _log = structlog.get_logger(__name__)
 
 
+class Central(Protocol):
+    """What the router asks of the link to the central server."""
+
+    def want_status(self) -> None:
+        """Ask for a status update: a message has come from an agent that the registry lacks."""
+
+    def status_answered(self) -> None:
+        """Ask no more: a status update has come that tells what was wanted."""
+
+    def server_available(self, advertisement: ServerAvailable) -> None:
+        """Note where a server has advertised itself."""
+
+
 class Router:
     """Owns the registry. Made inside of `trio.run`: the registry ages from then on.
 
@@ -47,18 +60,11 @@ class Router:
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
-        topology: The names of the queues and the exchange.
         broker_id: What the broker calls itself until the server names it.
-        max_message_bytes: Larger bodies are dead-lettered.
-        refusals: Tells what RabbitMQ does not take.
-        max_hops: How many messages may answer each other in a row; 0 means any number.
-        max_agents: How many agents may be known.
-        tally: Counts what became of the messages.
+        refusals: Knows what RabbitMQ does not take.
         registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
         consumption: Opened while messages may be taken from the input queues.
-        status_wanted: Called when a message shows that the registry lacks an agent.
-        status_answered: Called when a status update has told what was wanted.
-        server_available: Called when a server advertises itself.
+        central: The link to the central server.
         trace: Records each settlement; None records none.
     """
 
@@ -67,41 +73,36 @@ class Router:
         *,
         topology: Topology,
         broker_id: str,
-        max_message_bytes: int,
+        limits: Limits,
         refusals: Refusals,
-        max_hops: int,
-        max_agents: int,
         tally: MessageTally,
         registry_ttl: float,
         consumption: Gate,
-        status_wanted: Callable[[], None],
-        status_answered: Callable[[], None],
-        server_available: Callable[[ServerAvailable], None],
+        central: Central,
         trace: Trace | None = None,
     ) -> None:
         self._consumption = consumption
         # Held while a status update is applied, so that it cannot undo a later registration.
         self._registry_lock = trio.Lock()
         self._tally = tally
-        self.registry = AgentRegistry(max_agents, origin=secrets.token_hex(8))
+        self.registry = AgentRegistry(limits.max_agents, origin=secrets.token_hex(8))
         self.updated_at: float | None = None
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
         self._unknown_senders = UnknownSenders(
             is_known=self.registry.__contains__,
-            status_wanted=status_wanted,
-            status_answered=status_answered,
+            status_wanted=central.want_status,
+            status_answered=central.status_answered,
         )
         self._dispatcher = Dispatcher(
             topology=topology,
             registry=self.registry,
             tally=tally,
             broker_id=broker_id,
-            max_message_bytes=max_message_bytes,
+            limits=limits,
             refusals=refusals,
-            max_hops=max_hops,
             agent_registered=self._freshness.agent_registered,
             unknown_sender=self._unknown_senders.noticed,
-            server_available=server_available,
+            server_available=central.server_available,
             trace=trace,
         )
 

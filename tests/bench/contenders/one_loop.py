@@ -10,7 +10,7 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.lifetime import Lifetime
 from broker.core.registry import AgentRegistry
 from broker.net.endpoints import parse_amqp_urls
-from broker.router.decide import Topology
+from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
 from tests.bench.setting import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
@@ -55,9 +55,8 @@ def _dispatcher() -> Dispatcher:
         registry=registry,
         tally=MessageTally(),
         broker_id="one-loop",
-        max_message_bytes=1 << 20,
+        limits=Limits(1 << 20, max_agents=registry.max_agents),
         refusals=Refusals(),
-        max_hops=0,
         agent_registered=lambda: None,
         unknown_sender=lambda _: None,
         server_available=lambda _: None,
