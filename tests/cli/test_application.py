@@ -76,8 +76,8 @@ COMMANDS = {
     "config": "Show every setting",
     "status": "Show the status of a running broker",
     "send": "Send a chat message",
-    "dead-letters": "Look at dead letters",
-    "queues": "Look at the broker's durable queues",
+    "dead-letters": "Inspect dead letters",
+    "queues": "List the broker's durable queues, convert",
     "asyncapi": "Print the contract",
     "completion": "Print a script",
     "sandbox": "Try the broker",
@@ -380,7 +380,7 @@ class TestHelp:
     def test_check_tells_that_it_is_safe(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert execute(["check", "--help"]) == 0
         text = " ".join(capsys.readouterr().out.split())
-        assert "safe beside a running broker" in text
+        assert "safe alongside a running broker" in text
         assert "registers as 'BROKER_NAME (check)', or not at all with --no-register" in text
 
 

@@ -166,13 +166,13 @@ class TestRabbitmq:
         assert [(item.name, item.found, item.ok) for item in items] == [
             ("connection", f"{HOST}:{endpoint.port} answers", True),
             ("login", "user 'guest' may log in", True),
-            ("virtual host", "'/' is there for that user", True),
+            ("virtual host", "'/' is accessible to that user", True),
             (f"queue {wanted.consumed[0]}", "exists, durable", True),
             (f"queue {wanted.consumed[1]}", "missing; the broker will create it", True),
             (f"queue {wanted.published[0]}", "missing; the broker will create it", True),
             (f"exchange {wanted.exchange}", "missing; the broker will create it", True),
-            ("permissions", "user 'guest' may do all the broker needs", True),
-            ("alarms", "none, messages are taken", True),
+            ("permissions", "user 'guest' has all permissions the broker needs", True),
+            ("alarms", "none, publishing is allowed", True),
         ]
         assert {item.subject for item in items} == {f"RabbitMQ {HOST}:{endpoint.port}"}
         messages = await raw.take(wanted.consumed[0], 2)
@@ -345,7 +345,7 @@ class TestRabbitmq:
     ) -> None:
         secured = replace(endpoint, tls=True)
         item = broken(await check_rabbitmq(rabbit, secured, replace(wanted, tls=TlsFiles())))
-        assert (item.name, item.found) == ("TLS", f"{HOST}:{endpoint.port} speaks no TLS")
+        assert (item.name, item.found) == ("TLS", f"{HOST}:{endpoint.port} does not use TLS")
         assert item.advice == "AMQP_URL must name the port with TLS, or begin with amqp://"
 
     async def test_in_the_clear_on_a_tls_port(
@@ -356,7 +356,7 @@ class TestRabbitmq:
             items = await check_rabbitmq(rabbit, replace(endpoint, port=proxy.port), wanted)
         item = broken(items)
         assert item.name == "TLS"
-        assert "speaks TLS, and the connection is to be in the clear" in item.found
+        assert "speaks TLS, and the connection is not configured for it" in item.found
         assert item.advice == "AMQP_URL must begin with amqps://"
 
     async def test_something_else_listens(
@@ -379,7 +379,7 @@ class TestRabbitmq:
         assert item.advice == "correct RABBITMQ_USER and RABBITMQ_PASSWORD"
         guest = broken(await check_rabbitmq(rabbit, replace(endpoint, password=HIDDEN), wanted))
         assert guest.advice is not None
-        assert guest.advice.endswith("RabbitMQ lets guest in only from its own machine")
+        assert guest.advice.endswith("RabbitMQ accepts guest only from its own machine")
 
     async def test_no_virtual_host(
         self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted
@@ -454,7 +454,7 @@ class TestRabbitmq:
         )
         items = await check_rabbitmq(rabbit, replace(endpoint, user=user, password=user), wanted)
         assert all(item.ok for item in items)
-        assert items[3].found == "exists (only who may configure it sees more)"
+        assert items[3].found == "exists (more is visible only with permission to configure it)"
 
     async def test_an_alarm(
         self, rabbit: Rabbit, wanted: Wanted, fragile_node: RabbitmqNode
@@ -465,7 +465,7 @@ class TestRabbitmq:
             item = broken(await check_rabbitmq(rabbit, endpoint, wanted))
         finally:
             await fragile_node.ctl("set_vm_memory_high_watermark", "0.9")
-        assert item.found == "an alarm is on: RabbitMQ takes no messages"
+        assert item.found == "an alarm is on: RabbitMQ blocks publishing"
         assert item.advice is not None
         assert "rabbitmq-diagnostics alarms" in item.advice
 
@@ -626,7 +626,7 @@ class TestServer:
         async with open_central_server() as server:
             address = ServerAddress(server.url.replace("ws:", "wss:"), tls=TlsFiles())
             item = broken(await check(address))
-        assert item.found.endswith("speaks no TLS")
+        assert item.found.endswith("does not use TLS")
         assert item.advice == "WEBSOCKET_URL must name the port with TLS, or begin with ws://"
 
     async def test_in_the_clear_on_a_tls_port(self, authority: trustme.CA) -> None:
@@ -678,15 +678,14 @@ class TestHttpPort:
         async with open_listener(READY % (len(body), body)) as port:
             item = await check_http_port(host, port)
         assert item.ok
-        assert item.found == "served by a broker that runs and is ready"
+        assert item.found == "used by a running broker that is ready"
 
     async def test_a_broker_that_is_not_ready(self) -> None:
         body = b"[+]rabbitmq ok\n[-]server not registered\n[-]registry none yet\n"
         async with open_listener(UNREADY % (len(body), body)) as port:
             item = await check_http_port(HOST, port)
         assert item.found == (
-            "served by a broker that runs and is not ready (server not registered; registry none "
-            "yet)"
+            "used by a running broker that is not ready (server not registered; registry none yet)"
         )
         assert item.advice == "broker status shows more"
 
@@ -695,12 +694,12 @@ class TestHttpPort:
         monkeypatch.setattr(fetching, "FETCH_TIMEOUT", 1.0)
         async with open_listener(answer) as port:
             item = await check_http_port(HOST, port)
-        assert item.found == "taken by something that is no broker"
-        assert item.advice == "end it, or choose another BROKER_HTTP_PORT"
+        assert item.found == "used by another program"
+        assert item.advice == "stop it, or choose another BROKER_HTTP_PORT"
 
     async def test_an_address_of_another_machine(self) -> None:
         item = await check_http_port("192.0.2.1", 9780)
-        assert item.found == "this machine has no such address"
+        assert item.found == "not an address of this machine"
         assert item.advice == "correct BROKER_HTTP_HOST"
 
     async def test_an_unknown_name(self) -> None:
@@ -715,7 +714,7 @@ class TestHttpPort:
 
         monkeypatch.setattr(trio, "open_tcp_listeners", refuse)
         item = await check_http_port(HOST, 80)
-        assert item.found == "no right to that port"
+        assert item.found == "no permission for this port"
         assert item.advice == "choose a BROKER_HTTP_PORT above 1023"
 
 
@@ -766,7 +765,7 @@ class TestAll:
         assert [item.name for item in failed] == ["AMQP", "WebSocket", "port"]
         assert failed[0].found == "it does not speak AMQP (no answer in time)"
         assert failed[0].advice is not None
-        assert failed[0].advice.startswith("see whether RabbitMQ hangs there; AMQP_URL must lead")
+        assert failed[0].advice.startswith("check whether RabbitMQ hangs; AMQP_URL must lead")
 
     def test_half_a_minute_at_most(self) -> None:
         # Each peer has these one after the other; they are checked at the same time.

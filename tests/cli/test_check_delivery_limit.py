@@ -81,7 +81,7 @@ async def test_a_queue_whose_limit_drops_fails_the_check(checked: Checked) -> No
     limits = await checked.limits()
     is_ok, found, advice = limits[checked.input]
     assert not is_ok
-    assert found == "RabbitMQ drops a message that comes back more than 7 times"
+    assert found == "RabbitMQ drops a message that is returned more than 7 times"
     assert "broker queues policy" in advice
     assert "--management-url" in advice
     is_ok, found, _ = limits[checked.metadata]

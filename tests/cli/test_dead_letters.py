@@ -238,7 +238,7 @@ async def test_what_no_broker_parked_does_not_count_to_the_limit(mailroom: Mailr
     ran = await mailroom.run("dead-letters", "replay", "--limit", "1")
     assert ran.out == (
         "Replayed 1 message.\n"
-        "Left alone: 2 messages, no dead letter of a broker, "
+        "Left alone: 2 messages, not a dead letter of a broker, "
         "its header x-broker-reason is missing.\n"
     )
     assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"?", b"?", b"2"]
@@ -261,7 +261,9 @@ async def test_no_header_makes_a_replay_write_to_any_queue(mailroom: Mailroom) -
     await mailroom.park(b"1", x_original_queue="somebody-elses")
     ran = await mailroom.run("dead-letters", "replay")
     assert ran.code == 0
-    assert ran.out.startswith("Replayed 0 messages.\nLeft alone: 1 message, their queue is none")
+    assert ran.out.startswith(
+        "Replayed 0 messages.\nLeft alone: 1 message, this broker does not read their queue"
+    )
     assert await mailroom.raw.ready("somebody-elses") == 0
     assert await mailroom.raw.ready(mailroom.dead_letter) == 1
 
@@ -303,9 +305,9 @@ async def test_a_queue_that_is_gone_is_not_made(mailroom: Mailroom) -> None:
 async def test_purge_wants_to_know_what(mailroom: Mailroom) -> None:
     await mailroom.park(b"1")
     for options, problem in (
-        ((), "needs to know what"),
-        (("--limit", "1"), "needs to know what"),
-        (("--all", "--reason", "x"), "--all must not be given together"),
+        ((), "needs a selection"),
+        (("--limit", "1"), "needs a selection"),
+        (("--all", "--reason", "x"), "--all must not be combined"),
     ):
         ran = await mailroom.run("dead-letters", "purge", *options)
         assert (ran.code, ran.out) == (2, "")

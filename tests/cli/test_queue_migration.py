@@ -57,7 +57,7 @@ def test_obstacles() -> None:
         (Seen(None, None, False), None),
         (Seen(consumed, None, False), "'q' is read by 2 consumers"),
         (Seen(QUORUM, consumed, False), "'q.migrating' is read by 2 consumers"),
-        (Seen(strange, None, False), "'q' is no durable queue"),
+        (Seen(strange, None, False), "'q' is not a durable queue"),
         (Seen(unknown, None, False), "the type of 'q' is not known"),
     ):
         found = obstacle("q", seen, "quorum")

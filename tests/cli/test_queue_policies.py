@@ -183,7 +183,7 @@ async def test_no_management_api_there(mailroom: Mailroom) -> None:
     with other_server(200, b"<html>") as url:
         ran = await mailroom.run(*apply, url)
     assert (ran.code, ran.out) == (1, "")
-    assert f"what answers at {url} (status 200) is no RabbitMQ management API" in ran.err
+    assert f"what answers at {url} (status 200) is not a RabbitMQ management API" in ran.err
 
 
 async def test_a_refusal_that_neither_tag_nor_permission_helps(mailroom: Mailroom) -> None:
@@ -202,7 +202,7 @@ async def test_a_refusal_that_neither_tag_nor_permission_helps(mailroom: Mailroo
         (("--apply",), "must go together"),
         (("--management-url", "http://localhost:15672"), "must go together"),
         (("--apply", "--management-url", "localhost:15672"), "must start with http:// or https://"),
-        (("--apply", "--management-url", "http://a:b@localhost"), "must not hold a login"),
+        (("--apply", "--management-url", "http://a:b@localhost"), "must not contain a login"),
         (("--delivery-limit", "0"), "--delivery-limit must be at least 1"),
     ],
 )

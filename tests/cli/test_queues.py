@@ -309,7 +309,7 @@ async def test_a_consumer_forbids_it(mailroom: Postroom, kind: str) -> None:
         problem, last = ran.err.splitlines()
         assert problem == (
             f"broker: '{mailroom.dead_letter}' is read by 1 consumer: stop the brokers and the "
-            "central server, and all who publish to it, too"
+            "central server, and all publishers"
         )
         assert last == "broker: no queue was changed"
         planned = await mailroom.migrate(other, "--dry-run")
@@ -362,7 +362,7 @@ async def test_one_migration_at_a_time(mailroom: Postroom) -> None:
     async with mailroom.held(f"{mailroom.second}.migrating.lock", is_lock=True):
         ran = await mailroom.migrate()
     assert (ran.code, ran.out) == (1, "")
-    assert f"another migration of '{mailroom.second}' is under way" in ran.err
+    assert f"another migration of '{mailroom.second}' is running" in ran.err
     assert await mailroom.types() == dict.fromkeys(mailroom.all, "classic")
 
 
@@ -395,7 +395,7 @@ async def test_it_goes_on_where_it_stopped(mailroom: Postroom, number: signal.Si
         if number is signal.SIGINT:
             assert ran.code == 130
             assert ran.err == (
-                "broker: unfinished; nothing is lost: run the same command again to go on\n"
+                "broker: unfinished; nothing is lost: run the same command again to continue\n"
             )
         listed = await mailroom.run("queues", "list")
         assert "a migration is unfinished" in listed.out

@@ -90,7 +90,7 @@ async def test_a_queue_that_is_full(mailroom: Mailroom) -> None:
         (("hello", "world"), "unexpected argument"),
         (("hello", "--count", "0"), "--count must be at least 1"),
         (("hello", "--type", "ERROR"), "--type must be"),
-        (("x" * 2000,), "the broker would not take this message"),
+        (("x" * 2000,), "the broker would not accept this message"),
         ((os.fsdecode(b"\xff"),), "UTF-8"),
         (("hello", "--sender", os.fsdecode(b"\xff")), "UTF-8"),
     ],

@@ -234,9 +234,9 @@ class TestNoBroker:
     @pytest.mark.parametrize(
         ("answer", "said"),
         [
-            (http({"a": 1}), "is no broker (HTTP status 200)"),
-            (http(READY, "404 Not Found"), "is no broker (HTTP status 404)"),
-            (b"SSH-2.0-OpenSSH\r\n", "the answer is no HTTP (BadStatusLine)"),
+            (http({"a": 1}), "is not a broker (HTTP status 200)"),
+            (http(READY, "404 Not Found"), "is not a broker (HTTP status 404)"),
+            (b"SSH-2.0-OpenSSH\r\n", "the answer is not HTTP (BadStatusLine)"),
             (b"", "(Remote end closed connection without response)"),
         ],
     )

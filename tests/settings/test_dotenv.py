@@ -197,8 +197,8 @@ class TestEncoding:
         [
             (b"A=a\nRABBITMQ_PASSWORD=\xff\xfe", "line 2 is not UTF-8 text"),
             (b"A=a\n\nRABBITMQ_PASSWORD=p\xe4ss", "line 3 is not UTF-8 text"),
-            ("A=a\n".encode("utf-16-le"), "line 1 is not UTF-8 text: it holds zero bytes"),
-            (b"A=a\nB=b\0", "line 2 is not UTF-8 text: it holds zero bytes"),
+            ("A=a\n".encode("utf-16-le"), "line 1 is not UTF-8 text: it contains zero bytes"),
+            (b"A=a\nB=b\0", "line 2 is not UTF-8 text: it contains zero bytes"),
             (
                 codecs.BOM_UTF16_LE + "A=a\nB".encode("utf-16-le") + b"=",
                 "line 2 is not UTF-16 text",

@@ -389,8 +389,8 @@ class TestSecretFiles:
             (codecs.BOM_UTF8, "it is empty"),
             (codecs.BOM_UTF16_LE + "\r\n".encode("utf-16-le"), "it is empty"),
             (codecs.BOM_UTF16_LE + b"h\0u", "it is not UTF-16 text"),
-            ("hunter2".encode("utf-16-le"), "it is not UTF-8 text: it holds zero bytes"),
-            (codecs.BOM_UTF32_LE + "hunter2".encode("utf-32-le"), "it holds zero bytes"),
+            ("hunter2".encode("utf-16-le"), "it is not UTF-8 text: it contains zero bytes"),
+            (codecs.BOM_UTF32_LE + "hunter2".encode("utf-32-le"), "it contains zero bytes"),
         ],
     )
     def test_no_secret_in_it(self, content: bytes, reason: str, file: Path) -> None:

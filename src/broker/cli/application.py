@@ -87,12 +87,12 @@ def application() -> App:
     app.command(run, name="run")
     letters = App(
         name="dead-letters",
-        help="Look at dead letters, send them back, or remove them.",
+        help="Inspect dead letters, send them back, or delete them.",
         help_epilogue="",
     )
     queues = App(
         name="queues",
-        help="Look at the broker's durable queues, give them another type, or a policy.",
+        help="List the broker's durable queues, convert them, or set policies.",
         help_epilogue="",
     )
     _add(app, _COMMANDS)
@@ -125,17 +125,17 @@ _COMMANDS = (
         "check",
         "check:check",
         "Check RabbitMQ, the central server and the HTTP port as configured.",
-        "It is safe beside a running broker: it takes no message, creates no queue and publishes "
-        "nothing that could reach one; RabbitMQ logs a refused request for each right it is asked "
-        "about. A server may allow one session for each name, so it registers as "
+        "It is safe alongside a running broker: it takes no message, creates no queue and "
+        "publishes nothing that could reach one; RabbitMQ logs a refused request for each "
+        "permission checked. A server may allow one session per name, so it registers as "
         "'BROKER_NAME (check)', or not at all with --no-register. "
-        "Exit codes: 0 all holds, 1 something failed, 2 wrong usage or configuration.",
+        "Exit codes: 0 all checks passed, 1 a check failed, 2 wrong usage or configuration.",
     ),
     _Command(
         "config",
         "config:config",
         "Show every setting with its value and where it comes from.",
-        "Secrets are masked. Exit codes: 0 sound, 2 wrong usage or configuration.",
+        "Secrets are masked. Exit codes: 0 valid, 2 wrong usage or configuration.",
     ),
     _Command(
         "status",
@@ -153,7 +153,7 @@ _COMMANDS = (
         "asyncapi",
         "asyncapi:asyncapi",
         "Print the contract with the broker's peers as an AsyncAPI document.",
-        "Queues and addresses are those of the environment or .env, or the defaults.",
+        "Queues and addresses come from the environment or .env, or are the defaults.",
     ),
     _Command(
         "completion",
@@ -172,10 +172,10 @@ _DEAD_LETTER_COMMANDS = tuple(
         "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration.",
     )
     for name, text in (
-        ("list", "List what is in the dead-letter queue; changes nothing."),
+        ("list", "List the messages in the dead-letter queue; changes nothing."),
         ("show", "Show dead letters with their bodies and headers; changes nothing."),
-        ("replay", "Send dead letters back to the queues that they came from."),
-        ("purge", "Remove dead letters for good."),
+        ("replay", "Send dead letters back to their original queues."),
+        ("purge", "Delete dead letters permanently."),
     )
 )
 
@@ -185,28 +185,27 @@ _QUEUE_COMMANDS = (
         "list",
         "queues:list_queues",
         "List the broker's durable queues; changes nothing.",
-        "RabbitMQ tells a queue's type only in a refusal, and logs one for each queue. "
+        "RabbitMQ reveals a queue's type only in a refusal, and logs one for each queue. "
         + _QUEUE_EXIT_CODES,
     ),
     _Command(
         "migrate",
         "queues:migrate_queues",
-        "Make the broker's queues quorum queues, or classic ones again, with their messages.",
+        "Convert the broker's queues between classic and quorum, keeping their messages.",
         "RabbitMQ cannot change a queue's type, so each queue is emptied into NAME.migrating, "
-        "deleted, created anew and filled again. Stop the brokers, the central server and all "
-        "others who read or publish first. It refuses while it sees a consumer. It cannot see "
-        "publishers: what they publish without the mandatory flag between deletion and creation "
-        "is dropped by RabbitMQ. Nor can it see who holds messages of a classic queue without "
-        "consuming it, such as 'broker dead-letters': those messages would be lost. "
-        "Bindings to exchanges of your own must be made again. Interrupted at any point, it goes "
-        "on when it is run again: nothing is lost, and some messages may come twice. "
-        + _QUEUE_EXIT_CODES,
+        "deleted, created again and refilled. First stop the brokers, the central server and all "
+        "other clients that read or publish. It refuses while it sees a consumer. It cannot see "
+        "publishers: RabbitMQ drops messages that are published without the mandatory flag between "
+        "deletion and creation. Nor can it see clients that hold messages of a classic queue "
+        "without consuming it, such as 'broker dead-letters': those messages would be lost. "
+        "Recreate bindings to your own exchanges. If interrupted at any point, run it again: it "
+        "continues, nothing is lost, and some messages may be duplicated. " + _QUEUE_EXIT_CODES,
     ),
     _Command(
         "policy",
         "queues:queue_policy",
-        "Print, or apply, policies that park what is returned too often.",
-        "A queue follows one policy at a time, the one of the highest priority; these have 10. "
+        "Print or apply policies that dead-letter messages which are returned too often.",
+        "Only the policy with the highest priority applies to a queue; these have 10. "
         + _QUEUE_EXIT_CODES,
     ),
 )
@@ -247,7 +246,7 @@ def _usage_problem(error: CycloptsError, arguments: Sequence[str], commands: Seq
         case UnknownCommandError(command_chain=chain):
             problem = f"unknown command, try broker {' '.join(chain or ())} --help"
         case UnusedCliTokensError():
-            problem = "unexpected argument behind the options (values with spaces need quotes)"
+            problem = "unexpected argument after the options (values with spaces need quotes)"
         case UnknownOptionError(token=token) if not (token.keyword or "").startswith("--"):
             problem = "unknown option, try --help"
         case _:

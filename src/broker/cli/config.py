@@ -18,7 +18,7 @@ from broker.settings.unknown import UnknownVariable, unknown_variables
 from broker.telemetry.one_line import complain, one_line
 
 _HEAD = """\
-# Settings of the broker, each with its default. Remove the # in front of what you change.
+# Settings of the broker, each with its default. Remove the # before those you change.
 # The broker reads this file when it is named .env, in the directory where it is started.
 # Put a value with spaces, #, $ or quotes in single quotes.
 """

@@ -39,7 +39,7 @@ async def fetch(url: str | urllib.request.Request) -> tuple[int, bytes]:
     except OSError as error:
         raise FetchError(error.strerror or str(error)) from error
     except (http.client.HTTPException, ValueError) as error:
-        raise FetchError(f"the answer is no HTTP ({type(error).__name__})") from error
+        raise FetchError(f"the answer is not HTTP ({type(error).__name__})") from error
 
 
 def _get(url: str | urllib.request.Request) -> tuple[int, bytes]:

@@ -97,11 +97,13 @@ def _advice(settings: Settings, problem: str) -> str:
     if "no queue" in problem:
         return "a broker creates its queues when it starts; start one, or check the queue's name"
     if "ACCESS_REFUSED" in problem:
-        return "give the user that right with rabbitmqctl set_permissions"
+        return "grant the user that permission with rabbitmqctl set_permissions"
     if "max size" in problem:
-        return "RabbitMQ took it when max_message_size was larger: raise that until this is done"
+        return (
+            "RabbitMQ accepted it when max_message_size was larger: raise that until this is done"
+        )
     where = "RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER, RABBITMQ_PASSWORD and RABBITMQ_VHOST"
-    return f"see that RabbitMQ runs, and check {'AMQP_URL' if settings.amqp_url else where}"
+    return f"check that RabbitMQ runs, and check {'AMQP_URL' if settings.amqp_url else where}"
 
 
 def write(text: str) -> bool:

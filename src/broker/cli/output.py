@@ -10,7 +10,7 @@ from rich.console import Console
 
 Format = Annotated[
     Literal["text", "json"],
-    Parameter(name="--format", help="text for people, json for programs."),
+    Parameter(name="--format", help="text for people, or json for programs."),
 ]
 """The option `--format`, the same for every command that has one."""
 

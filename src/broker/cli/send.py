@@ -82,7 +82,7 @@ async def _send(
 ) -> int:
     rejected = decode_input(_encode(_fresh(template)), settings.broker_max_message_bytes)
     if isinstance(rejected, Rejected):
-        return complain(f"the broker would not take this message: {rejected.error}")
+        return complain(f"the broker would not accept this message: {rejected.error}")
     sent: list[str] = []
     problem = None
     try:
@@ -117,7 +117,7 @@ async def _publish(
     # An interruption waits for what is under way, so that what was sent is printed.
     with trio.move_on_after(_PATIENCE, shield=True):
         return await session.publish_once(publishings)
-    raise AmqpError("RabbitMQ takes no messages, as when its memory or disk is full")
+    raise AmqpError("RabbitMQ blocks publishing, as when its memory or disk is full")
 
 
 def _queue(settings: Settings) -> str:
@@ -133,7 +133,7 @@ def _problem(outcomes: Sequence[PublishOutcome], queue: str) -> str | None:
         )
     if PublishOutcome.REFUSED in outcomes:
         refused = outcomes.count(PublishOutcome.REFUSED)
-        return f"RabbitMQ refused {refused} of the messages: see whether {queue!r} is full"
+        return f"RabbitMQ refused {refused} of the messages: check whether {queue!r} is full"
     return None
 
 

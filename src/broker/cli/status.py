@@ -91,7 +91,7 @@ def _configured_url(settings: Settings) -> str:
     """
     port = settings.broker_http_port
     if port is None:
-        raise ValueError("BROKER_HTTP_PORT is off, so a broker tells nobody its status: set a port")
+        raise ValueError("BROKER_HTTP_PORT is off, so the broker serves no status: set a port")
     if port == 0:
         raise ValueError(
             "BROKER_HTTP_PORT is 0, so that the port is any free one: give its address by --url, "
@@ -112,7 +112,7 @@ async def _fetch(url: str) -> Status:
         if http_status == _OK:
             return msgspec.json.decode(body, type=Status)
     raise _UnavailableError(
-        f"what answers at {url} is no broker (HTTP status {http_status}): correct "
+        f"what answers at {url} is not a broker (HTTP status {http_status}): correct "
         "BROKER_HTTP_PORT or --url"
     )
 

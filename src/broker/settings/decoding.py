@@ -35,7 +35,7 @@ def decoded(content: bytes) -> str:
     before, zero, _ = text.partition("\0")
     if zero:
         # UTF-16 without a byte order mark looks like this, and nothing that is wanted does.
-        raise NotTextError(f"is not {name} text: it holds zero bytes", _last_line(before))
+        raise NotTextError(f"is not {name} text: it contains zero bytes", _last_line(before))
     return text
 
 

@@ -65,8 +65,8 @@ class Settings:
     amqp_cert_file: Path | None = setting(
         values.readable_file,
         default=None,
-        description="Client certificate (PEM) for amqps://, its key with it or apart; also the "
-        "login, when AMQP_URL has none.",
+        description="Client certificate (PEM) for amqps://, with its key or separate; also the "
+        "login, if AMQP_URL has none.",
     )
     amqp_key_file: Path | None = setting(
         values.readable_file,
@@ -86,7 +86,7 @@ class Settings:
     websocket_origin: str | None = setting(
         values.origin,
         default=None,
-        description="Sent in the WebSocket handshake as 'Origin', for servers that demand one.",
+        description="Sent in the WebSocket handshake as 'Origin', for servers that require it.",
     )
     websocket_subprotocol: tuple[str, ...] = setting(
         values.subprotocols,
@@ -150,12 +150,12 @@ class Settings:
     broker_dead_letter_queue: str = setting(
         values.queue_name,
         default="broker_dead_letter_queue",
-        description="Queue to publish unacceptable messages to.",
+        description="Queue to publish dead letters to.",
     )
     broker_registry_exchange: str = setting(
         values.exchange_name,
         default="broker_registry_events",
-        description="Fanout exchange through which brokers tell each other of agents.",
+        description="Fanout exchange through which brokers replicate registry changes.",
     )
     broker_prefetch: int = setting(
         values.whole_number("be a whole number from 1 to 65535 (AMQP's 16 bits)", 1, 65_535),
@@ -174,7 +174,7 @@ class Settings:
     broker_max_agents: int = setting(
         values.whole_number("be a whole number of agents, at least 1", 1, math.inf),
         default=1_000_000,
-        description="Agents to know at once; those offline make room for others.",
+        description="Agents to know at once; offline ones make room for new ones.",
     )
     broker_max_hops: int = setting(
         values.whole_number("be a whole number of messages, or 0 for any number", 0, math.inf),

@@ -7,7 +7,7 @@ from broker.cli.checks.item import Item, failed, held
 from broker.cli.queues.management import ManagementError, get_policy
 from broker.net.endpoints import AmqpEndpoint
 
-_ADVICE = "'broker queues policy' prints policies that dead-letter instead, and applies them"
+_ADVICE = "'broker queues policy' prints or applies policies that dead-letter instead"
 _IF_APPLIED = (
     "; if a policy does that already, --management-url http://HOST:15672 lets this check see it"
 )
@@ -46,13 +46,13 @@ async def _check_limit(
         try:
             policy = await get_policy(management_url, endpoint, queue)
         except ManagementError as error:
-            return failed(subject, name, str(error), "correct that, or --management-url")
+            return failed(subject, name, str(error), "correct it, or --management-url")
     limit = arguments.drops_after(policy)
     if limit is None:
-        return held(subject, name, "nothing is dropped, however often it comes back")
+        return held(subject, name, "no message is dropped, however often it is returned")
     return failed(
         subject,
         name,
-        f"RabbitMQ drops a message that comes back more than {limit} times",
+        f"RabbitMQ drops a message that is returned more than {limit} times",
         _ADVICE if management_url is not None else _ADVICE + _IF_APPLIED,
     )

@@ -36,9 +36,9 @@ async def check_http_port(host: str, port: int | None) -> Item:
         case errno.EADDRINUSE:
             return await _served(subject, name, reachable(host), port)
         case errno.EADDRNOTAVAIL:
-            found, advice = "this machine has no such address", "correct BROKER_HTTP_HOST"
+            found, advice = "not an address of this machine", "correct BROKER_HTTP_HOST"
         case errno.EACCES:
-            found, advice = "no right to that port", "choose a BROKER_HTTP_PORT above 1023"
+            found, advice = "no permission for this port", "choose a BROKER_HTTP_PORT above 1023"
         case _:
             found, advice = error.strerror or str(error), "correct BROKER_HTTP_HOST and _PORT"
     return failed(subject, name, found, advice)
@@ -67,10 +67,10 @@ async def _served(subject: str, name: str, host: str, port: int) -> Item:
         status, body = 0, b""
     text = body.decode(errors="replace")
     if status not in {_OK, _UNAVAILABLE} or not _CHECK_LINE.search(text):
-        advice = "end it, or choose another BROKER_HTTP_PORT"
-        return failed(subject, name, "taken by something that is no broker", advice)
+        advice = "stop it, or choose another BROKER_HTTP_PORT"
+        return failed(subject, name, "used by another program", advice)
     if status == _OK:
-        return held(subject, name, "served by a broker that runs and is ready")
-    problems = "; ".join(_FAILED_LINE.findall(text)) or "it does not say why"
-    found = f"served by a broker that runs and is not ready ({problems})"
+        return held(subject, name, "used by a running broker that is ready")
+    problems = "; ".join(_FAILED_LINE.findall(text)) or "without a reason"
+    found = f"used by a running broker that is not ready ({problems})"
     return failed(subject, name, found, "broker status shows more")

@@ -32,11 +32,11 @@ _REFUSED_USER = re.compile(r"refused for user '([^']*)'")
 _FLAWS: Mapping[str | None, tuple[str, str]] = {
     "durable": (
         "it is not durable",
-        "delete it, for the broker to create one that outlives a restart of RabbitMQ",
+        "delete it; the broker creates one that survives a restart of RabbitMQ",
     ),
     "auto_delete": (
         "it deletes itself (auto-delete)",
-        "delete it, for the broker to create one that stays without consumers",
+        "delete it; the broker creates one that stays without consumers",
     ),
 }
 """Properties in which a queue must not differ: what is wrong, and what to do."""
@@ -142,7 +142,7 @@ async def _not_let_in(
         "or 5671"
     )
     if isinstance(cause, TimeoutError):
-        advice = f"see whether RabbitMQ hangs there; {advice}"
+        advice = f"check whether RabbitMQ hangs; {advice}"
     found = cause.found if isinstance(cause, RefusedError) else str(error)
     return [failed(target.subject, "AMQP", f"it does not speak AMQP ({found})", advice)]
 
@@ -159,7 +159,7 @@ def _refused(
                 found = f"RabbitMQ refuses user {user!r} with this password"
                 advice = f"correct {wanted.setting('USER', 'PASSWORD')}"
                 if user == DEFAULT_LOGIN:
-                    advice += "; RabbitMQ lets guest in only from its own machine"
+                    advice += "; RabbitMQ accepts guest only from its own machine"
             return [failed(subject, login.name, found, advice)]
         case "vhost":
             return [login, _no_vhost(subject, endpoint, wanted, refused)]
@@ -185,7 +185,7 @@ def _no_vhost(subject: str, endpoint: AmqpEndpoint, wanted: Wanted, refused: Ref
 def _let_in(subject: str, endpoint: AmqpEndpoint, user: str) -> list[Item]:
     return [
         held(subject, "login", f"{_who(user)} may log in"),
-        held(subject, "virtual host", f"{endpoint.vhost!r} is there for that user"),
+        held(subject, "virtual host", f"{endpoint.vhost!r} is accessible to that user"),
     ]
 
 
@@ -205,16 +205,18 @@ def _found(
         found = f"{_who(report.user)} may not {', nor '.join(lacking)}"
         # It replaces what the user has, so it names all that the broker needs.
         granted = _grant(endpoint.vhost, report.user or _CERTIFICATES_USER, wanted)
-        advice = f"grant what the broker needs: {granted}"
+        advice = f"grant the missing permissions: {granted}"
         yield failed(subject, "permissions", found, advice)
     else:
-        yield held(subject, "permissions", f"{_who(report.user)} may do all the broker needs")
+        yield held(
+            subject, "permissions", f"{_who(report.user)} has all permissions the broker needs"
+        )
     if report.is_blocked:
-        found = "an alarm is on: RabbitMQ takes no messages"
+        found = "an alarm is on: RabbitMQ blocks publishing"
         advice = "free memory or disk space on it; rabbitmq-diagnostics alarms says which"
         yield failed(subject, "alarms", found, advice)
     elif report.may_publish:
-        yield held(subject, "alarms", "none, messages are taken")
+        yield held(subject, "alarms", "none, publishing is allowed")
 
 
 def _queue(subject: str, user: str, queue: str, seen: QueueReport) -> Item:
@@ -225,7 +227,7 @@ def _queue(subject: str, user: str, queue: str, seen: QueueReport) -> Item:
     if not seen.exists:
         return held(subject, name, "missing; the broker will create it")
     if not seen.may_configure:
-        return held(subject, name, "exists (only who may configure it sees more)")
+        return held(subject, name, "exists (more is visible only with permission to configure it)")
     # The broker uses it as it is. Others may not, and declare it.
     difference = (
         f", with an {seen.differs_in} for which RabbitMQ refuses who declares it without"
@@ -238,7 +240,7 @@ def _queue(subject: str, user: str, queue: str, seen: QueueReport) -> Item:
 def _flaw(user: str, queue: str, seen: QueueReport) -> tuple[str, str] | None:
     """Return what is wrong with a queue and what to do about it, if anything is."""
     if not seen.exists and not seen.may_configure:
-        return "missing", "create it, durable, or grant what is below"
+        return "missing", "create it, durable, or grant the permissions below"
     if not seen.is_shown:
         # RabbitMQ 4.2.6 and later. Without that right it can be used, but not be created.
         found = f"RabbitMQ does not show it to {user!r}; the broker assumes that it exists"
@@ -246,8 +248,8 @@ def _flaw(user: str, queue: str, seen: QueueReport) -> tuple[str, str] | None:
     if seen.problem is not None:
         return _unavailable(seen.problem)
     if seen.is_stream:
-        found = "it is a stream; the broker would miss what is published while it does not run"
-        return found, "delete it, for the broker to create a queue, or choose another name"
+        found = "it is a stream; the broker would miss messages published while it is not running"
+        return found, "delete it; the broker creates a queue; or choose another name"
     return _FLAWS.get(seen.differs_in)
 
 
@@ -255,7 +257,7 @@ def _unavailable(problem: str) -> tuple[str, str]:
     if problem.startswith("NOT_FOUND"):
         advice = "start the node that has it; or delete the queue, if its messages may be lost"
         return f"down ({problem})", advice
-    return problem, "end the connection that has it for itself, or choose another queue"
+    return problem, "close the connection that uses it exclusively, or choose another queue"
 
 
 def _exchange(subject: str, exchange: str, seen: ExchangeReport) -> Item:
@@ -264,7 +266,9 @@ def _exchange(subject: str, exchange: str, seen: ExchangeReport) -> Item:
         return held(subject, name, "exists")
     if seen.may_configure:
         return held(subject, name, "missing; the broker will create it")
-    return failed(subject, name, "missing", "create it, fanout and durable, or grant what is below")
+    return failed(
+        subject, name, "missing", "create it, fanout and durable, or grant the permissions below"
+    )
 
 
 def _lacking(report: NodeReport, exchange: str) -> Iterator[str]:

@@ -120,7 +120,7 @@ def tls_wanted(target: Target) -> Item:
     return failed(
         target.subject,
         "TLS",
-        f"{target.address} speaks TLS, and the connection is to be in the clear",
+        f"{target.address} speaks TLS, and the connection is not configured for it",
         f"{target.url_setting} must begin with {target.schemes[1]}",
     )
 
@@ -140,7 +140,7 @@ async def _connect(target: Target, deadline: float) -> trio.SocketStream | Item:
     except trio.TooSlowError:
         return unreachable(
             f"no answer from {target.address} within {REACH_TIMEOUT:g} s",
-            f"let the network and its firewalls through, or correct {target.settings}",
+            f"check the network and its firewalls, or correct {target.settings}",
         )
     except OSError as error:
         return unreachable(
@@ -167,7 +167,7 @@ async def _shake_hands(
         cause = broken.__cause__
         if isinstance(cause, ssl.SSLError) and cause.reason and not speaks_no_tls(cause):
             return refused(*_explained(target, cause))
-        return refused(f"{target.address} speaks no TLS", no_tls)
+        return refused(f"{target.address} does not use TLS", no_tls)
     finally:
         await trio.aclose_forcefully(stream)
     return held(target.subject, "TLS", f"the certificate is valid for {target.host}")

@@ -66,7 +66,7 @@ def replay_letters(
     dry_run: Switch = False,
     format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
-    """Send dead letters back to the queues that they came from.
+    """Send dead letters back to their original queues.
 
     Each leaves the dead-letter queue only when its queue has it. What is no dead letter of a
     broker, or did not come from a queue that this broker reads, stays where it is.
@@ -92,7 +92,7 @@ def purge_letters(
     dry_run: Switch = False,
     format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
-    """Remove dead letters for good.
+    """Delete dead letters permanently.
 
     Args:
         given: The settings that the command line gives.

@@ -43,10 +43,10 @@ def run(
     """
     if selection.takes_everything and not all:
         return complain(
-            "purge needs to know what: --reason, --queue, --older-than or --newer-than, or --all"
+            "purge needs a selection: --reason, --queue, --older-than or --newer-than, or --all"
         )
     if all and not selection.takes_everything:
-        return complain("--all must not be given together with what narrows it")
+        return complain("--all must not be combined with a selection")
     command = partial(_purge, selection, format, dry_run)
     return run_in_session(given, command, name="dead-letters")
 

@@ -25,7 +25,7 @@ _PATIENCE = 30.0
 _SURELY_TAKEN = 16_384
 """Bytes of a message that is within all limits that anybody sets."""
 _STRANGE_QUEUE = (
-    "their queue is none that this broker reads (BROKER_INPUT_QUEUE, BROKER_METADATA_QUEUE, "
+    "this broker does not read their queue (BROKER_INPUT_QUEUE, BROKER_METADATA_QUEUE, "
     "BROKER_ADVERTISEMENT_QUEUE)"
 )
 
@@ -110,7 +110,7 @@ async def _replay(
 
 def _obstacle(letter: Letter, queues: Collection[str]) -> str | None:
     if letter.label is None:
-        return f"no dead letter of a broker, {letter.problem}"
+        return f"not a dead letter of a broker, {letter.problem}"
     if not letter.is_complete:
         return "parts of them are missing; the broker dead-lettered the whole again"
     return None if letter.label.queue in queues else _STRANGE_QUEUE
@@ -127,7 +127,7 @@ async def _replay_window(
         for letter, publishing, outcome in zip(letters, publishings, outcomes, strict=True):
             match outcome:
                 case str():
-                    tally.failed[f"RabbitMQ does not take them: {outcome}"] += 1
+                    tally.failed[f"RabbitMQ does not accept them: {outcome}"] += 1
                 case PublishOutcome.CONFIRMED:
                     arrived += letter.in_queue
                     tally.replayed += 1
@@ -137,7 +137,7 @@ async def _replay_window(
                     tally.failed[_missing(publishing.queue)] += 1
         await session.acknowledge(settings.broker_dead_letter_queue, arrived)
     if patience.cancelled_caught:
-        raise AmqpError("RabbitMQ takes no messages, as when its memory or disk is full")
+        raise AmqpError("RabbitMQ blocks publishing, as when its memory or disk is full")
 
 
 async def _outcomes(

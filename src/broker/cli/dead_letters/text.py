@@ -75,7 +75,7 @@ def _value(value: object) -> str:
 
 
 def _stranger(letter: Letter) -> str:
-    return f"no dead letter of a broker: {letter.problem}"
+    return f"not a dead letter of a broker: {letter.problem}"
 
 
 def _printable(text: str) -> str:

@@ -31,7 +31,7 @@ def address(text: str) -> str:
     """
     if "@" in text:
         # urllib would take a login for a part of the host's name.
-        raise ValueError("must not hold a login: that of AMQP_URL or RABBITMQ_USER is used")
+        raise ValueError("must not contain a login: that of AMQP_URL or RABBITMQ_USER is used")
     split_url(text, ("http", "https"))
     return text.rstrip("/")
 
@@ -82,7 +82,7 @@ async def get_policy(url: str, login: AmqpEndpoint, queue: str) -> Mapping[str, 
     try:
         return msgspec.json.decode(body, type=_Queue).effective_policy_definition or {}
     except ValueError:
-        raise ManagementError(f"what answers at {url} is no RabbitMQ management API") from None
+        raise ManagementError(f"what answers at {url} is not a RabbitMQ management API") from None
 
 
 async def _ask(  # noqa: PLR0917 - as the path of the URL has them
@@ -137,7 +137,7 @@ def _problem(
     url: str, login: AmqpEndpoint, policy: Policy, status: int, refusal: _Refusal | None
 ) -> str:
     if refusal is None:
-        return f"what answers at {url} (status {status}) is no RabbitMQ management API"
+        return f"what answers at {url} (status {status}) is not a RabbitMQ management API"
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return _denial(url, login, policy, refusal)

@@ -28,8 +28,8 @@ from broker.settings import Settings
 from broker.telemetry.one_line import complain, one_line
 
 _ADVICE = (
-    "RabbitMQ 4 drops what comes back to a quorum queue more than 20 times, unless a policy says "
-    "otherwise: run 'broker queues policy', or this command with --management-url.\n"
+    "RabbitMQ 4 drops a message that is returned to a quorum queue more than 20 times, unless a "
+    "policy says otherwise: run 'broker queues policy', or this command with --management-url.\n"
 )
 _PATIENCE = 30.0
 """Seconds in which RabbitMQ must take a window. It takes nothing during an alarm."""
@@ -145,7 +145,7 @@ async def _lock(queues: Queues, name: str) -> str | None:
     if await queues.lock(lock(name)):
         return None
     return (
-        f"another migration of {name!r} is under way, or RabbitMQ has not noticed yet that it "
+        f"another migration of {name!r} is running, or RabbitMQ has not yet noticed that it "
         "ended: try again in half a minute"
     )
 
@@ -171,7 +171,7 @@ async def _migrate_all(
         if format == "json":
             write(json_document({"dry_run": False, "queues": done}))
         if not is_complete:
-            fail("unfinished; nothing is lost: run the same command again to go on")
+            fail("unfinished; nothing is lost: run the same command again to continue")
     return EXIT_OK if is_complete else EXIT_FAILED
 
 
@@ -216,7 +216,7 @@ async def _move(queues: Queues, progress: Progress, queue: str, exchange: str) -
     with trio.move_on_after(_PATIENCE, shield=True) as patience:
         moved = await queues.move(queue, exchange)
     if patience.cancelled_caught:
-        raise AmqpError("RabbitMQ takes no messages, as when its memory or disk is full")
+        raise AmqpError("RabbitMQ blocks publishing, as when its memory or disk is full")
     progress.without_user_id += moved.without_user_id
     return moved.count
 
@@ -234,14 +234,12 @@ async def _delete(queues: Queues, name: str) -> None:
         dropped = await queues.delete(name, state.type or "classic")
         if dropped:
             raise _RefusedError(
-                f"somebody published to {name!r} while it was deleted: {dropped} messages are gone"
+                f"a client published to {name!r} while it was deleted: {dropped} messages are gone"
             )
         if dropped is not None:
             return
         await trio.sleep(_DELETE_INTERVAL)
-    raise _RefusedError(
-        f"{name!r} is read by somebody since a moment ago: stop the brokers and the central server"
-    )
+    raise _RefusedError(f"{name!r} has a new consumer: stop the brokers and the central server")
 
 
 def _print_plan(seen: Mapping[str, Seen], wanted: QueueType, format: str) -> None:  # noqa: A002
@@ -266,7 +264,7 @@ def _plan(name: str, seen: Seen, wanted: QueueType) -> Mapping[str, str]:
             would = f"would change from {before} to {wanted}, with {_counted(ready)}"
         case _:
             would = (
-                f"an unfinished migration would be finished, with {_counted(ready)} in the queue "
+                f"an unfinished migration would be completed, with {_counted(ready)} in the queue "
                 f"and {_counted(aside)} put aside"
             )
     return {"queue": name, "would": would}

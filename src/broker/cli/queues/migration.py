@@ -112,10 +112,10 @@ def _obstacle(name: str, state: QueueState) -> str | None:
         case QueueState(consumers=count) if count:
             return (
                 f"{name!r} is read by {count} consumer{'s' if count > 1 else ''}: stop the brokers "
-                "and the central server, and all who publish to it, too"
+                "and the central server, and all publishers"
             )
         case QueueState(differs_in="durable" | "auto_delete" | "exclusive" as difference):
-            return f"{name!r} is no durable queue ({difference} differs): delete it yourself"
+            return f"{name!r} is not a durable queue ({difference} differs): delete it yourself"
         case QueueState(differs_in=str(argument)):
             return f"{name!r} would lose its argument {argument}: recreate it with a policy instead"
         case QueueState(type=None):
