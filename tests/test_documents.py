@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.faults.scenarios import ALL_SCENARIOS
+from tests.faults.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
 RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
@@ -32,4 +32,4 @@ def test_the_scenarios_that_show_it_exist() -> None:
     lists = re.findall(r"scenarios? ((?:`\w+`(?:, )?)+)", RELIABILITY)
     named = {name for one in lists for name in re.findall(r"`(\w+)`", one)}
     assert len(named) > 15
-    assert named <= ALL_SCENARIOS.keys()
+    assert named <= SCENARIOS.keys()

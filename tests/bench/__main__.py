@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.bench.field import PEER_PYTHON, ROOT
+from tests.bench.environment import PEER_PYTHON, ROOT
 from tests.bench.output import write
 from tests.bench.plan import DEFAULT, FULL, QUICK
 from tests.bench.report import markdown

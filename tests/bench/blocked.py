@@ -4,10 +4,10 @@ import time
 
 import trio
 
-from tests.bench.field import BROKER, Field
+from tests.bench.environment import BROKER, Environment
+from tests.bench.names import OUTPUT_QUEUE
 from tests.bench.process_usage import resident_memory
 from tests.bench.results import Blocked, Run
-from tests.bench.setting import OUTPUT_QUEUE
 from tests.bench.throughput import judge, load, wait_for
 from tests.bench.wire import Wire, in_thread
 
@@ -17,42 +17,42 @@ _INTERVAL = 0.1
 _DEFAULT_WATERMARK = "0.4"
 
 
-async def measure(field: Field, seconds: float) -> Blocked:
+async def measure(env: Environment, seconds: float) -> Blocked:
     """Let RabbitMQ raise a memory alarm while the broker routes, and lift it again.
 
     Args:
-        field: Where the broker runs.
+        env: Where the broker runs.
         seconds: How long the alarm lasts.
     """
     blocked = Blocked(_MESSAGES, seconds)
     run = Run(BROKER.name, _MESSAGES, size=300, prefetch=0)
-    await in_thread(load, field, run)
-    async with field.running(BROKER) as pid:
-        await in_thread(_wait_for, field, _MESSAGES // 10)
+    await in_thread(load, env, run)
+    async with env.running(BROKER) as pid:
+        await in_thread(_wait_for, env, _MESSAGES // 10)
         blocked.before_bytes = resident_memory(pid)
-        await field.node.ctl("set_vm_memory_high_watermark", "0")
+        await env.node.ctl("set_vm_memory_high_watermark", "0")
         alarm_ends_at = trio.current_time() + seconds
         while trio.current_time() < alarm_ends_at:
             blocked.peak_bytes = max(blocked.peak_bytes, resident_memory(pid))
             await trio.sleep(_INTERVAL)
-        blocked.routed = await in_thread(_routed, field)
-        await field.node.ctl("set_vm_memory_high_watermark", _DEFAULT_WATERMARK)
+        blocked.routed = await in_thread(_routed, env)
+        await env.node.ctl("set_vm_memory_high_watermark", _DEFAULT_WATERMARK)
         lifted_at = time.monotonic()
         try:
-            await in_thread(_wait_for, field, blocked.routed + 1)
+            await in_thread(_wait_for, env, blocked.routed + 1)
             blocked.resumed_after = time.monotonic() - lifted_at
-            await in_thread(_wait_for, field, _MESSAGES)
+            await in_thread(_wait_for, env, _MESSAGES)
         except TimeoutError as error:
             blocked.problems.append(f"{blocked.routed} routed before the alarm, then {error}")
-    blocked.problems += await in_thread(judge, field, run, BROKER.keeps_order)
+    blocked.problems += await in_thread(judge, env, run, BROKER.keeps_order)
     return blocked
 
 
-def _wait_for(field: Field, messages: int) -> None:
-    with Wire(field.node.host, field.node.port) as wire:
+def _wait_for(env: Environment, messages: int) -> None:
+    with Wire(env.node.host, env.node.port) as wire:
         wait_for(wire, messages)
 
 
-def _routed(field: Field) -> int:
-    with Wire(field.node.host, field.node.port) as wire:
+def _routed(env: Environment) -> int:
+    with Wire(env.node.host, env.node.port) as wire:
         return wire.ready(OUTPUT_QUEUE)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from tests.bench.setting import AGENTS
+from tests.bench.names import AGENTS
 
 _ONLINE = frozenset(AGENTS)
 _FEW = 1_000

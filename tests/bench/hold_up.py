@@ -7,10 +7,10 @@ import trio
 
 from broker.sandbox.central_server import CentralServer
 from tests.bench import latency
-from tests.bench.field import BROKER, Field
+from tests.bench.environment import BROKER, Environment
 from tests.bench.latency import Drive
+from tests.bench.names import AGENTS
 from tests.bench.results import HoldUp, Latency
-from tests.bench.setting import AGENTS
 
 _RATE = 200.0
 _SECONDS = 4.0
@@ -20,20 +20,20 @@ _PING_PAUSE = 0.005
 _PONG_TIMEOUT = 10.0
 
 
-async def measure(field: Field, agents: int) -> HoldUp:
+async def measure(env: Environment, agents: int) -> HoldUp:
     """Route at a steady rate, and send a full update that names so many agents meanwhile.
 
     Args:
-        field: Where the broker runs.
+        env: Where the broker runs.
         agents: How many.
     """
     update = _full_update(agents)
-    async with latency.driven(field, BROKER) as drive:
+    async with latency.driven(env, BROKER) as drive:
         quiet = await drive("quiet", _RATE, _SECONDS)
         # The first large frame of a process is slower, whatever it says: it finds no memory yet.
-        await _with_frame(field, drive, _ignored(update))
-        busy, pongs = await _with_frame(field, drive, update)
-        _, ignored_pongs = await _with_frame(field, drive, _ignored(update))
+        await _with_frame(env, drive, _ignored(update))
+        busy, pongs = await _with_frame(env, drive, update)
+        _, ignored_pongs = await _with_frame(env, drive, _ignored(update))
     return HoldUp(
         agents,
         quiet=quiet.worst,
@@ -45,7 +45,7 @@ async def measure(field: Field, agents: int) -> HoldUp:
     )
 
 
-async def _with_frame(field: Field, drive: Drive, frame: str) -> tuple[Latency, list[float]]:
+async def _with_frame(env: Environment, drive: Drive, frame: str) -> tuple[Latency, list[float]]:
     """Return how messages fared, and milliseconds from each PING to its PONG.
 
     The first PING stands right behind the frame, the others follow once it was answered, that is,
@@ -55,10 +55,10 @@ async def _with_frame(field: Field, drive: Drive, frame: str) -> tuple[Latency, 
 
     async def send() -> None:
         await trio.sleep(_FRAME_AFTER)
-        field.server.send(frame)
+        env.server.send(frame)
         stop_at = time.monotonic() + _PINGS_FOR
         while time.monotonic() < stop_at:
-            pongs.append(await _pong(field.server))
+            pongs.append(await _pong(env.server))
             await trio.sleep(_PING_PAUSE)
 
     async with trio.open_nursery() as nursery:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from tests.bench.field import ROOT, Contender, Field
+from tests.bench.environment import ROOT, Contender, Environment
+from tests.bench.names import DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 from tests.bench.results import Latency
-from tests.bench.setting import DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 from tests.bench.wire import Wire
 
 type Drive = Callable[[str, float, float], Awaitable[Latency]]
@@ -17,25 +17,25 @@ type Drive = Callable[[str, float, float], Awaitable[Latency]]
 
 
 async def measure(
-    field: Field, contender: Contender, load: str, *, rate: float, seconds: float
+    env: Environment, contender: Contender, load: str, *, rate: float, seconds: float
 ) -> Latency:
     """Run a contender, and send messages through it at a steady rate.
 
     Args:
-        field: Where the contender runs.
+        env: Where the contender runs.
         contender: Which.
         load: What to call the rate.
         rate: Messages per second.
         seconds: How long it is held.
     """
-    async with driven(field, contender) as drive:
+    async with driven(env, contender) as drive:
         return await drive(load, rate, seconds)
 
 
 @asynccontextmanager
-async def driven(field: Field, contender: Contender) -> AsyncIterator[Drive]:
+async def driven(env: Environment, contender: Contender) -> AsyncIterator[Drive]:
     """Run a contender, and yield what sends messages through it at a steady rate."""
-    host, port = field.node.host, field.node.port
+    host, port = env.node.host, env.node.port
 
     async def drive(load: str, rate: float, seconds: float) -> Latency:
         point = Latency(contender.name, load, rate, int(rate * seconds))
@@ -51,7 +51,7 @@ async def driven(field: Field, contender: Contender) -> AsyncIterator[Drive]:
     with Wire(host, port) as wire:
         for queue in (INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE):
             wire.make_anew(queue)
-    async with field.running(contender):
+    async with env.running(contender):
         # The first message shows that the contender is there.
         await drive("start", 10, 0.1)
         yield drive

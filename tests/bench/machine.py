@@ -11,8 +11,8 @@ from pathlib import Path
 
 from broker import __version__
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.bench.field import OUR_PREFETCH, PEER_PYTHON
-from tests.bench.setting import AGENTS, PEER_PREFETCH
+from tests.bench.environment import OUR_PREFETCH, PEER_PYTHON
+from tests.bench.names import AGENTS, PEER_PREFETCH
 
 _OURS = ("aiormq", "anyio", "msgspec", "trio")
 _PEERS = ("aio-pika", "faststream", "pika")

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.document import renew
-from tests.bench.field import PEER_PYTHON, ROOT
+from tests.bench.environment import PEER_PYTHON, ROOT
 from tests.bench.report import markdown
 from tests.bench.results import Results
 

@@ -11,8 +11,8 @@ from statistics import quantiles
 import msgspec
 
 from tests.bench.chat import chat_message, decode_routed
+from tests.bench.names import INPUT_QUEUE, OUTPUT_QUEUE
 from tests.bench.results import Latency
-from tests.bench.setting import INPUT_QUEUE, OUTPUT_QUEUE
 from tests.bench.wire import Wire
 
 _SIZE = 300

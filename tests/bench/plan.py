@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tests.bench import field
+from tests.bench import environment
 
 SECTIONS = ("throughput", "window", "sizes", "latency", "growth", "blocked")
 
@@ -44,12 +44,12 @@ class Plan:
 
 def _messages(ours: int, libraries: int, one_by_one: int, reconnecting: int) -> dict[str, int]:
     return {
-        field.BROKER.name: ours,
-        field.ONE_LOOP.name: ours,
-        field.AIO_PIKA.name: libraries,
-        field.FASTSTREAM.name: libraries,
-        field.PIKA.name: one_by_one,
-        field.RECONNECTING.name: reconnecting,
+        environment.BROKER.name: ours,
+        environment.ONE_LOOP.name: ours,
+        environment.AIO_PIKA.name: libraries,
+        environment.FASTSTREAM.name: libraries,
+        environment.PIKA.name: one_by_one,
+        environment.RECONNECTING.name: reconnecting,
     }
 
 

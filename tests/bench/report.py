@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from tests.bench.field import CONTENDERS
+from tests.bench.environment import CONTENDERS
 from tests.bench.markdown import section, table
 from tests.bench.results import PERCENTILES, HoldUp, Latency, Results, Run, checked, sound, typical
 from tests.bench.targets import Target, targets

@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from tests.bench import blocked, hold_up, latency, throughput
-from tests.bench.field import AIO_PIKA, BROKER, CONTENDERS, ROOT, Contender, Field
+from tests.bench.environment import AIO_PIKA, BROKER, CONTENDERS, ROOT, Contender, Environment
 from tests.bench.machine import describe
 from tests.bench.plan import Plan
 from tests.bench.results import Growth, Results, median_rate
@@ -31,9 +31,9 @@ async def measure_all(plan: Plan, sections: Collection[str], progress: Progress)
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as logs:
         async with open_rabbitmq_node() as node, open_central_server() as server:
-            field = Field(node, server, Path(logs))
-            field.bring_agents_online()
-            session = _Session(plan, field, progress, await describe(node))
+            env = Environment(node, server, Path(logs))
+            env.bring_agents_online()
+            session = _Session(plan, env, progress, await describe(node))
             if not {"throughput", "latency"}.isdisjoint(sections):
                 await session.throughput()
             if "window" in sections:
@@ -54,10 +54,10 @@ class _Session:
     """The sections, and what they found so far."""
 
     def __init__(
-        self, plan: Plan, field: Field, progress: Progress, machine: dict[str, str]
+        self, plan: Plan, env: Environment, progress: Progress, machine: dict[str, str]
     ) -> None:
         self._plan = plan
-        self._field = field
+        self._env = env
         self._progress = progress
         self.results = Results(plan.name, machine)
 
@@ -68,7 +68,7 @@ class _Session:
             for contender in CONTENDERS:
                 self._show(task, f"throughput: {contender.title}")
                 messages = self._plan.messages[contender.name]
-                run = await throughput.measure(self._field, contender, messages=messages)
+                run = await throughput.measure(self._env, contender, messages=messages)
                 self.results.throughput.append(run)
                 self._progress.advance(task)
 
@@ -80,7 +80,7 @@ class _Session:
             for prefetch in self._plan.windows:
                 self._show(task, f"prefetch: {prefetch:,}")
                 run = await throughput.measure(
-                    self._field, BROKER, messages=messages, prefetch=prefetch
+                    self._env, BROKER, messages=messages, prefetch=prefetch
                 )
                 self.results.window.append(run)
                 self._progress.advance(task)
@@ -91,7 +91,7 @@ class _Session:
         for size, messages in self._plan.sizes.items():
             for contender in (BROKER, AIO_PIKA):
                 self._show(task, f"message size: {size:,} B, {contender.title}")
-                run = await throughput.measure(self._field, contender, messages=messages, size=size)
+                run = await throughput.measure(self._env, contender, messages=messages, size=size)
                 self.results.sizes.append(run)
                 self._progress.advance(task)
 
@@ -115,7 +115,7 @@ class _Session:
     async def _latency_of(self, contender: Contender, load: str, rate: float, task: TaskID) -> None:
         self._show(task, f"latency: {contender.title}, {load}")
         seconds = max(self._plan.latency_seconds, self._plan.latency_messages / rate)
-        point = await latency.measure(self._field, contender, load, rate=rate, seconds=seconds)
+        point = await latency.measure(self._env, contender, load, rate=rate, seconds=seconds)
         self.results.latency.append(point)
         self._progress.advance(task)
 
@@ -134,13 +134,13 @@ class _Session:
         """The broker under a large status update."""
         task = self._begin("a large status update", self._plan.hold_up_rounds)
         for _ in range(self._plan.hold_up_rounds):
-            self.results.hold_up.append(await hold_up.measure(self._field, _MANY_AGENTS))
+            self.results.hold_up.append(await hold_up.measure(self._env, _MANY_AGENTS))
             self._progress.advance(task)
 
     async def blocked(self) -> None:
         """The broker while RabbitMQ takes nothing."""
         task = self._begin("RabbitMQ takes nothing", 1)
-        self.results.blocked.append(await blocked.measure(self._field, self._plan.blocked_seconds))
+        self.results.blocked.append(await blocked.measure(self._env, self._plan.blocked_seconds))
         self._progress.advance(task)
 
     def _begin(self, title: str, steps: int) -> TaskID:

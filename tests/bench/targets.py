@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from tests.bench.field import AIO_PIKA, BROKER, FASTSTREAM, ONE_LOOP, RECONNECTING
+from tests.bench.environment import AIO_PIKA, BROKER, FASTSTREAM, ONE_LOOP, RECONNECTING
 from tests.bench.results import (
     Blocked,
     Growth,

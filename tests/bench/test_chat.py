@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.bench.chat import chat_message, chat_messages, problems
-from tests.bench.setting import AGENTS
+from tests.bench.names import AGENTS
 
 COUNT = 2_000
 

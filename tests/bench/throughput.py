@@ -5,10 +5,10 @@ import time
 import trio
 
 from tests.bench.chat import chat_messages, problems
-from tests.bench.field import OUR_PREFETCH, Contender, Field
+from tests.bench.environment import OUR_PREFETCH, Contender, Environment
+from tests.bench.names import DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 from tests.bench.process_usage import cpu_seconds, peak_memory
 from tests.bench.results import Run
-from tests.bench.setting import DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 from tests.bench.wire import Wire, in_thread
 
 _FIRST_DELIVERY_INTERVAL = 0.002
@@ -20,7 +20,7 @@ _LAST_ACKNOWLEDGEMENT = 0.3
 
 
 async def measure(
-    field: Field,
+    env: Environment,
     contender: Contender,
     *,
     messages: int,
@@ -30,30 +30,30 @@ async def measure(
     """Let a contender route messages that wait for it, and judge what comes out.
 
     Args:
-        field: Where it runs.
+        env: Where it runs.
         contender: Which.
         messages: How many messages.
         size: Bytes of each.
         prefetch: Of the broker and its AMQP half.
     """
     run = Run(contender.name, messages, size, prefetch)
-    await in_thread(load, field, run)
-    async with field.running(contender, prefetch=prefetch) as pid:
+    await in_thread(load, env, run)
+    async with env.running(contender, prefetch=prefetch) as pid:
         try:
-            await in_thread(_watch, field, run, pid)
+            await in_thread(_watch, env, run, pid)
         except (TimeoutError, FileNotFoundError) as error:
-            run.problems = [f"did not get through: {error}; {field.last_words(contender)}"]
+            run.problems = [f"did not get through: {error}; {env.last_words(contender)}"]
         await trio.sleep(_LAST_ACKNOWLEDGEMENT)
     run.problems = [
         *run.problems,
-        *await in_thread(judge, field, run, contender.keeps_order),
+        *await in_thread(judge, env, run, contender.keeps_order),
     ]
     return run
 
 
-def load(field: Field, run: Run) -> None:
+def load(env: Environment, run: Run) -> None:
     """Make the queues anew, and fill the input queue."""
-    with Wire(field.node.host, field.node.port) as wire:
+    with Wire(env.node.host, env.node.port) as wire:
         for queue in (INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE):
             wire.make_anew(queue)
         wire.publish(INPUT_QUEUE, chat_messages(run.messages, run.size))
@@ -63,8 +63,8 @@ def load(field: Field, run: Run) -> None:
             time.sleep(_PROGRESS_INTERVAL)
 
 
-def _watch(field: Field, run: Run, pid: int) -> None:
-    with Wire(field.node.host, field.node.port) as wire:
+def _watch(env: Environment, run: Run, pid: int) -> None:
+    with Wire(env.node.host, env.node.port) as wire:
         give_up_at = time.monotonic() + _STALLED_AFTER
         while wire.ready(INPUT_QUEUE) == run.messages:
             _check(give_up_at)
@@ -97,9 +97,9 @@ def _check(give_up_at: float) -> None:
         raise TimeoutError(f"nothing for {_STALLED_AFTER:g} s")
 
 
-def judge(field: Field, run: Run, in_order: bool) -> list[str]:
+def judge(env: Environment, run: Run, in_order: bool) -> list[str]:
     """Look at what came out; with the contender gone, what it did not acknowledge is back."""
-    with Wire(field.node.host, field.node.port) as wire:
+    with Wire(env.node.host, env.node.port) as wire:
         left, parked = wire.ready(INPUT_QUEUE), wire.ready(DEAD_LETTER_QUEUE)
         bodies = wire.take(OUTPUT_QUEUE, wire.ready(OUTPUT_QUEUE))
     complaints = problems(bodies, run.messages, in_order=in_order)

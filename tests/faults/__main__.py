@@ -12,11 +12,10 @@ import trio
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from tests.faults.play import Result
 from tests.faults.report import complaint, draw, line, write
-from tests.faults.scenario import ClusterScenario, Scenario
-from tests.faults.scenarios import ALL_SCENARIOS
-from tests.faults.theatre import open_theatre
+from tests.faults.run_scenario import Result, open_runner
+from tests.faults.scenario import Scenario
+from tests.faults.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 _SEEDS = 1_000_000
@@ -33,24 +32,24 @@ def chaos(
     list_: Annotated[bool, Parameter(negative=())] = False,
     output: Path = ROOT / "tests" / "faults" / "results",
 ) -> int:
-    """Play scenarios, all of them by default, and print what came of them.
+    """Run scenarios, all of them by default, and print their results.
 
     Args:
-        names: The scenarios to play.
-        seed: Replays what is random.
-        long: Play the long forms; all of them renew the table in docs/reliability.md.
-        minutes: Play scenarios at random, again and again, until the time is over.
-        list_: List the scenarios, and play none.
+        names: The scenarios to run.
+        seed: Repeats what is random.
+        long: Run the long forms; all of them renew the table in docs/reliability.md.
+        minutes: Run scenarios at random, again and again, until the time is over.
+        list_: List the scenarios, and run none.
         output: Where the table, raw figures and the logs of those that failed are written.
 
     Returns:
         1 when a scenario failed, else 0; 2 when there is no such scenario.
     """
     console = Console(highlight=False, soft_wrap=True)
-    if unknown := [name for name in names if name not in ALL_SCENARIOS]:
+    if unknown := [name for name in names if name not in SCENARIOS]:
         console.print(f"no such scenario: {', '.join(unknown)}; try --list", style="red")
         return 2
-    chosen = [ALL_SCENARIOS[name] for name in names or ALL_SCENARIOS]
+    chosen = [SCENARIOS[name] for name in names or SCENARIOS]
     if list_:
         for scenario in chosen:
             console.print(f"{scenario.name:23} {scenario.fault}: {scenario.promise}")
@@ -60,7 +59,7 @@ def chaos(
     seed = randrange(_SEEDS) if seed is None else seed
     plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
-    results = trio.run(_play_all, plan, minutes, long, logs, console)
+    results = trio.run(_run_all, plan, minutes, long, logs, console)
     is_complete = long and not names and minutes is None
     write(results, output, into_documents=is_complete)
     watched = any(result.samples for result in results)
@@ -73,16 +72,14 @@ def chaos(
     return 1 if failed else 0
 
 
-def _at_random(
-    scenarios: list[Scenario | ClusterScenario], seed: int
-) -> Iterator[tuple[Scenario | ClusterScenario, int]]:
+def _at_random(scenarios: list[Scenario], seed: int) -> Iterator[tuple[Scenario, int]]:
     random = Random(seed)
     while True:
         yield random.choice(scenarios), random.randrange(_SEEDS)
 
 
-async def _play_all(
-    plan: Iterator[tuple[Scenario | ClusterScenario, int]],
+async def _run_all(
+    plan: Iterator[tuple[Scenario, int]],
     minutes: float | None,
     is_long: bool,
     logs: Path,
@@ -90,13 +87,13 @@ async def _play_all(
 ) -> list[Result]:
     results: list[Result] = []
     deadline = None if minutes is None else trio.current_time() + 60 * minutes
-    async with open_theatre() as theatre:
+    async with open_runner() as runner:
         for number, (scenario, seed) in enumerate(plan, 1):
             if deadline is not None and trio.current_time() >= deadline:
                 break
             directory = logs / f"{number}-{scenario.name}"
             with console.status(f"{scenario.name}, seed {seed}"):
-                result = await theatre.play(scenario, directory, seed=seed, is_long=is_long)
+                result = await runner.run(scenario, directory, seed=seed, is_long=is_long)
             results.append(result)
             console.print(line(result))
     return results

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from tests.faults.arena import Arena
+from tests.faults.environment import Environment
 from tests.faults.raw_content import Content
 
 _ADVERTISEMENT = Content(
@@ -15,20 +15,20 @@ _PAUSE = 0.3
 
 
 @asynccontextmanager
-async def advertising(arena: Arena, at_once: int = 1) -> AsyncIterator[None]:
+async def advertising(env: Environment, at_once: int = 1) -> AsyncIterator[None]:
     """Advertise the server a few times a second while the block runs.
 
     Args:
-        arena: The arena.
+        env: The env.
         at_once: How many advertisements each time.
     """
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_advertise, arena, at_once)
+        nursery.start_soon(_advertise, env, at_once)
         yield
         nursery.cancel_scope.cancel()
 
 
-async def _advertise(arena: Arena, at_once: int) -> None:
+async def _advertise(env: Environment, at_once: int) -> None:
     while True:
-        await arena.client.publish(arena.queues.advertisement, [_ADVERTISEMENT] * at_once)
+        await env.client.publish(env.queues.advertisement, [_ADVERTISEMENT] * at_once)
         await trio.sleep(_PAUSE)

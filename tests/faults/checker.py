@@ -24,12 +24,12 @@ _NEVER_DEAD_LETTERED = frozenset({"user_id", "expiration", "CC", "BCC"})
 _MAX_ERROR_BYTES = 255
 
 
-class Parking(msgspec.Struct, frozen=True):
-    """How poison must be parked.
+class Label(msgspec.Struct, frozen=True):
+    """How poison must be dead-lettered.
 
     Attributes:
         name: What the poison is, for people.
-        reason: The code that says why it was parked.
+        reason: The code that says why it was dead-lettered.
         queue: Where it was sent.
     """
 
@@ -46,7 +46,7 @@ class Sent(msgspec.Struct):
         confirmed: The numbers of those that it confirmed.
         poison_attempted: Bodies that no broker can accept, each sent once.
         poison_confirmed: Those of them that RabbitMQ confirmed.
-        parkings: How they must be parked, as far as that is known.
+        labels: How they must be dead-lettered, as far as that is known.
         registrations: How often each agent was registered by queue.
         odd_fields: What chat messages that are not like `chat.body` must be routed with, as raw
             JSON by field, by number.
@@ -56,7 +56,7 @@ class Sent(msgspec.Struct):
     confirmed: set[int] = msgspec.field(default_factory=set)
     poison_attempted: set[bytes] = msgspec.field(default_factory=set)
     poison_confirmed: set[bytes] = msgspec.field(default_factory=set)
-    parkings: dict[bytes, Parking] = msgspec.field(default_factory=dict)
+    labels: dict[bytes, Label] = msgspec.field(default_factory=dict)
     registrations: dict[str, int] = msgspec.field(default_factory=dict)
     odd_fields: dict[int, Mapping[str, bytes]] = msgspec.field(default_factory=dict)
 
@@ -198,7 +198,7 @@ class _Books:
     def enter_dead_letter(self, taken: Taken) -> None:
         if taken.body in self._sent.poison_attempted:
             self._publishes[taken.body].add(self._publish_id(taken, "poison"))
-            self._check_parking(taken)
+            self._check_label(taken)
             return
         try:
             name = _decode(taken.body).message_id
@@ -210,20 +210,20 @@ class _Books:
             # It is in the wrong place, but it is not lost.
             self._publishes[number].add(self._publish_id(taken, name))
 
-    def _check_parking(self, taken: Taken) -> None:
-        parking = self._sent.parkings.get(taken.body)
-        if parking is None:
+    def _check_label(self, taken: Taken) -> None:
+        label = self._sent.labels.get(taken.body)
+        if label is None:
             return
         headers = taken.headers
         reason = headers.get("x-broker-reason")
-        if reason != parking.reason:
-            self._complain(f"parked as {reason}, which is wrong", parking.name)
-        if headers.get("x-original-queue") != parking.queue:
-            self._complain("parked without the queue that it came from", parking.name)
+        if reason != label.reason:
+            self._complain(f"dead-lettered as {reason}, which is wrong", label.name)
+        if headers.get("x-original-queue") != label.queue:
+            self._complain("dead-lettered without the queue that it came from", label.name)
         if not _is_labelled(headers):
-            self._complain("parked without a sound label", parking.name)
+            self._complain("dead-lettered without a sound label", label.name)
         if _NEVER_DEAD_LETTERED & (taken.properties | taken.headers.keys()):
-            self._complain("dead-lettered with AMQP properties that must not stay", parking.name)
+            self._complain("dead-lettered with AMQP properties that must not stay", label.name)
 
     def verdict(self, *, incomplete: int, unsound: int) -> Verdict:
         lost = sorted(self._sent.confirmed - self._publishes.keys())
@@ -297,7 +297,7 @@ def _is_foreign(taken: Taken) -> bool:
 
 
 def _is_labelled(headers: Mapping[str, object]) -> bool:
-    """Return whether the headers say by whom, when and why a message was parked."""
+    """Return whether the headers say by whom, when and why a message was dead-lettered."""
     error, at = headers.get("x-broker-error"), headers.get("x-dead-lettered-at")
     if not isinstance(error, str) or not isinstance(at, str):
         return False

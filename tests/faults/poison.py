@@ -1,4 +1,4 @@
-"""The catalogue of messages made to hurt: what must be parked, and what only looks like it.
+"""The catalogue of messages made to hurt: what must be dead-lettered, and what only looks like it.
 
 A contract, and not a copy of what the broker does: each reason is the one that it promises.
 """
@@ -36,11 +36,11 @@ _CONTROL_CHARACTERS = (rb"\u0000", rb"\n", rb"\u001b[2J", rb"\u007f", rb"\u2028"
 
 
 class Poison(msgspec.Struct, frozen=True):
-    """A message that must be parked.
+    """A message that must be dead-lettered.
 
     Attributes:
         name: What it is.
-        reason: The code that says why it is parked.
+        reason: The code that says why it is dead-lettered.
         content: The message.
     """
 
@@ -64,7 +64,7 @@ class Oddity(msgspec.Struct, frozen=True):
 
 
 def input_poison(mark: int) -> Iterator[Poison]:
-    """Return what must be parked when it comes to the input queue.
+    """Return what must be dead-lettered when it comes to the input queue.
 
     Args:
         mark: Makes all bodies differ from those with another mark. They grow with it.
@@ -74,13 +74,13 @@ def input_poison(mark: int) -> Iterator[Poison]:
 
 
 def metadata_poison(mark: int) -> Iterator[Poison]:
-    """Return what must be parked when it comes to the metadata queue. As `input_poison`."""
+    """Return what must be dead-lettered when it comes to the metadata queue. As `input_poison`."""
     yield from _marked(_any_body(), mark)
     yield from _marked(_metadata_bodies(), mark)
 
 
 def advertisement_poison(mark: int) -> Iterator[Poison]:
-    """Return what must be parked when it comes to the advertisements. As `input_poison`."""
+    """Return what must be dead-lettered when it comes to the advertisements. As `input_poison`."""
     yield from _marked(_any_body(), mark)
     yield from _marked(_advertisement_bodies(), mark)
 

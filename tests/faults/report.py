@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.document import renew
-from tests.bench.field import PEER_PYTHON, ROOT
+from tests.bench.environment import PEER_PYTHON, ROOT
 from tests.bench.markdown import table
-from tests.faults.play import Result
+from tests.faults.run_scenario import Result
 
 _HEAD = (
     *("scenario", "fault", "messages", "lost", "unexpected", "duplicates"),
@@ -73,13 +73,13 @@ def line(result: Result) -> str:
 
 
 def complaint(result: Result) -> str:
-    """Return what is wrong, where the log is, and how to play it again."""
+    """Return what is wrong, where the log is, and the command that repeats it."""
     return "\n".join(
         (
             f"{result.scenario}: {result.fault}",
             *(f"  {problem}" for problem in result.problems),
             f"  the broker's log is in {result.kept}",
-            f"  again: {result.replay}",
+            f"  to repeat it: {result.replay}",
         )
     )
 

@@ -35,55 +35,55 @@ class Trouble(msgspec.Struct, frozen=True):
 
     Attributes:
         name: What it does.
-        play: Does it.
+        inflict: Does it.
         error: What the broker must say of it in its log.
     """
 
     name: str
-    play: Callable[[Peer], Awaitable[None]]
+    inflict: Callable[[Peer], Awaitable[None]]
     error: str
 
 
 def _after_registration(*frames: bytes, is_open: bool = True) -> Callable[[Peer], Awaitable[None]]:
     """Send frames, and leave the connection open (or close it) without another word."""
 
-    async def play(peer: Peer) -> None:
+    async def inflict(peer: Peer) -> None:
         await peer.register()
         await peer.hear("REQUEST_AGENT_STATUS")
         await peer.stream.send_all(b"".join(frames))
         if is_open:
             await peer.gone()
 
-    return play
+    return inflict
 
 
 def _before_the_handshake(answer: bytes, *, is_open: bool) -> Callable[[Peer], Awaitable[None]]:
-    async def play(peer: Peer) -> None:
+    async def inflict(peer: Peer) -> None:
         await peer.requested()
         await peer.stream.send_all(answer)
         if is_open:
             await peer.gone()
 
-    return play
+    return inflict
 
 
 def _refusal(message: dict[str, str]) -> Callable[[Peer], Awaitable[None]]:
-    async def play(peer: Peer) -> None:
+    async def inflict(peer: Peer) -> None:
         await peer.accept()
         await peer.hear("REGISTER_BROKER")
         await peer.stream.send_all(text(message) + 3 * frame(PING, b"are you there?"))
         await peer.gone()
 
-    return play
+    return inflict
 
 
 def _orderly(code: int | None) -> Callable[[Peer], Awaitable[None]]:
-    async def play(peer: Peer) -> None:
+    async def inflict(peer: Peer) -> None:
         await peer.register()
         await peer.stream.send_all(closing(code))
         await peer.hear_close()
 
-    return play
+    return inflict
 
 
 async def _hang_up_at_once(_: Peer) -> None:

@@ -5,20 +5,22 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from tests.faults.base_environment import BaseEnvironment
 from tests.faults.failure import ScenarioFailedError
-from tests.faults.ground import Ground
 
 _INTERVAL = 0.1
 
 
 @asynccontextmanager
-async def steady(arena: Ground, *, gap: float, interval: float = _INTERVAL) -> AsyncIterator[None]:
+async def steady(
+    env: BaseEnvironment, *, gap: float, interval: float = _INTERVAL
+) -> AsyncIterator[None]:
     """See that messages come out all the time while the block runs. There must be some to route.
 
     The longest gap counts as a time to recover.
 
     Args:
-        arena: The arena.
+        env: The env.
         gap: Seconds without a message that are too many.
         interval: Seconds between two looks.
 
@@ -26,17 +28,17 @@ async def steady(arena: Ground, *, gap: float, interval: float = _INTERVAL) -> A
         ScenarioFailedError: There was such a gap; inside of an exception group.
     """
     async with trio.open_nursery() as nursery:
-        watch = _Watch(arena, gap, interval)
+        watch = _Watch(env, gap, interval)
         nursery.start_soon(watch.run)
         yield
         nursery.cancel_scope.cancel()
-    arena.figures.recoveries.append(watch.longest)
+    env.figures.recoveries.append(watch.longest)
 
 
 class _Watch:
-    def __init__(self, arena: Ground, gap: float, interval: float) -> None:
+    def __init__(self, env: BaseEnvironment, gap: float, interval: float) -> None:
         self.longest = 0.0
-        self._arena = arena
+        self._env = env
         self._gap = gap
         self._interval = interval
 
@@ -44,7 +46,7 @@ class _Watch:
         routed, since = -1, trio.current_time()
         while True:
             asked_at = trio.current_time()
-            now_routed = await self._arena.routed()
+            now_routed = await self._env.routed()
             self.longest = max(self.longest, asked_at - since)
             if self.longest > self._gap:
                 raise ScenarioFailedError(f"no message was routed for {self.longest:.1f} s")

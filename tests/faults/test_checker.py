@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.faults import chat
-from tests.faults.checker import Allowed, Online, Parking, Sent, Verdict, check
+from tests.faults.checker import Allowed, Label, Online, Sent, Verdict, check
 from tests.faults.taken import Taken
 
 COUNT = 60
@@ -145,13 +145,13 @@ def test_poison_belongs_among_the_dead_letters() -> None:
     def sent() -> Sent:
         return Sent(COUNT, set(range(COUNT)), {POISON, b"["}, {POISON})
 
-    parked = Taken(POISON, "p")
-    assert judged(EVERYTHING, [parked], sent=sent()).problems == []
-    assert judged(EVERYTHING, [parked, Taken(b"[", "q")], sent=sent()).problems == []
+    dead_letter = Taken(POISON, "p")
+    assert judged(EVERYTHING, [dead_letter], sent=sent()).problems == []
+    assert judged(EVERYTHING, [dead_letter, Taken(b"[", "q")], sent=sent()).problems == []
     assert judged(EVERYTHING, [], sent=sent()).problems == ["1 poison lost"]
-    assert judged([*EVERYTHING, parked], [], sent=sent()).unexpected == 1
-    assert judged(EVERYTHING, [parked, Taken(POISON, "again")], sent=sent()).duplicates == 1
-    assert judged(EVERYTHING, [parked, Taken(b"]", "q")], sent=sent()).unexpected == 1
+    assert judged([*EVERYTHING, dead_letter], [], sent=sent()).unexpected == 1
+    assert judged(EVERYTHING, [dead_letter, Taken(POISON, "again")], sent=sent()).duplicates == 1
+    assert judged(EVERYTHING, [dead_letter, Taken(b"]", "q")], sent=sent()).unexpected == 1
 
 
 LABEL = {
@@ -165,27 +165,27 @@ NOTHING: Mapping[str, object] = {}
 OWN = frozenset({"content_type", "delivery_mode", "message_id", "timestamp", "app_id", "headers"})
 
 
-def parked(changed: Mapping[str, object] = NOTHING, properties: frozenset[str] = OWN) -> Verdict:
-    """Return what is said of poison that was parked with other headers."""
-    sent = Sent(0, set(), {POISON}, {POISON}, {POISON: Parking("bytes", "invalid_utf8", "input")})
+def labelled(changed: Mapping[str, object] = NOTHING, properties: frozenset[str] = OWN) -> Verdict:
+    """Return what is said of poison that was dead-lettered with other headers."""
+    sent = Sent(0, set(), {POISON}, {POISON}, {POISON: Label("bytes", "invalid_utf8", "input")})
     return judged([], [Taken(POISON, "p", properties, {**LABEL, **changed})], sent=sent)
 
 
 def test_poison_with_its_reason() -> None:
-    assert parked().problems == []
-    assert parked({"traceparent": "00-1-2-01"}, OWN | {"correlation_id"}).problems == []
+    assert labelled().problems == []
+    assert labelled({"traceparent": "00-1-2-01"}, OWN | {"correlation_id"}).problems == []
 
 
 @pytest.mark.parametrize("reason", ["invalid_json", None])
 def test_poison_with_another_reason(reason: str | None) -> None:
-    assert parked({"x-broker-reason": reason}).problems == [
-        f"1 parked as {reason}, which is wrong: bytes"
+    assert labelled({"x-broker-reason": reason}).problems == [
+        f"1 dead-lettered as {reason}, which is wrong: bytes"
     ]
 
 
 def test_poison_with_another_queue() -> None:
-    assert parked({"x-original-queue": "output"}).problems == [
-        "1 parked without the queue that it came from: bytes"
+    assert labelled({"x-original-queue": "output"}).problems == [
+        "1 dead-lettered without the queue that it came from: bytes"
     ]
 
 
@@ -203,16 +203,16 @@ def test_poison_with_another_queue() -> None:
     ],
 )
 def test_poison_with_an_unsound_label(header: str, value: str | None) -> None:
-    assert parked({header: value}).problems == ["1 parked without a sound label: bytes"]
+    assert labelled({header: value}).problems == ["1 dead-lettered without a sound label: bytes"]
 
 
 def test_properties_that_must_not_be_copied() -> None:
     complaint = ["1 dead-lettered with AMQP properties that must not stay: bytes"]
-    assert parked({"CC": ["output"]}).problems == complaint
-    assert parked({"BCC": ["output"]}).problems == complaint
-    assert parked(properties=OWN | {"user_id"}).problems == complaint
-    assert parked(properties=OWN | {"expiration"}).problems == complaint
-    assert parked({"x-tenant": "acme"}, OWN | {"reply_to"}).problems == []
+    assert labelled({"CC": ["output"]}).problems == complaint
+    assert labelled({"BCC": ["output"]}).problems == complaint
+    assert labelled(properties=OWN | {"user_id"}).problems == complaint
+    assert labelled(properties=OWN | {"expiration"}).problems == complaint
+    assert labelled({"x-tenant": "acme"}, OWN | {"reply_to"}).problems == []
     sent = Sent(attempted=1, confirmed={0})
     message = routed(0)
     assert (
@@ -303,8 +303,8 @@ PARTS = [part(1, LARGE[:4]), part(2, LARGE[4:8]), part(3, LARGE[8:])]
 
 
 def in_parts(*dead_letters: Taken, duplicates: int = 0) -> Verdict:
-    parkings = {LARGE: Parking("large", "invalid_utf8", "input")}
-    sent = Sent(0, set(), {LARGE}, {LARGE}, parkings)
+    labels = {LARGE: Label("large", "invalid_utf8", "input")}
+    sent = Sent(0, set(), {LARGE}, {LARGE}, labels)
     return judged([], dead_letters, Allowed(duplicates), sent)
 
 

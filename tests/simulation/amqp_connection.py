@@ -120,7 +120,7 @@ class Connection(asyncio.Transport):
 
     def lose(self) -> None:
         """Cut the connection."""
-        self._hang_up(ConnectionResetError(104, "reset by the storm"))
+        self._hang_up(ConnectionResetError(104, "reset by chance"))
 
     def freeze(self) -> None:
         """Hang: read and write nothing any more."""

@@ -100,7 +100,7 @@ class CentralServer:
                 continue
             match message["message_type"]:
                 case "REGISTER_BROKER" if self.refuses:
-                    self._say("ERROR", message="refused by the storm")
+                    self._say("ERROR", message="refused by chance")
                 case "REGISTER_BROKER":
                     self._has_broker = True
                     self._say("REGISTER_BROKER_RESPONSE", status="success", broker_id="broker_1")

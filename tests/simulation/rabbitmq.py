@@ -115,7 +115,7 @@ class Rabbitmq:
         await asyncio.sleep(_CONNECT_DELAY)
         if self.is_down:
             self._trace.note(f"connection to {host} refused")
-            raise ConnectionRefusedError(111, "refused by the storm")
+            raise ConnectionRefusedError(111, "refused by chance")
         self._connected += 1
         connection = Connection(self, loop, protocol, f"c{self._connected}")
         connection.is_frozen = self.is_silent

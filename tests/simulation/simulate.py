@@ -34,8 +34,8 @@ from tests.simulation.central_server import CentralServer
 from tests.simulation.guest_loop import GuestLoop, GuestPortal
 from tests.simulation.ledger import Ledger
 from tests.simulation.rabbitmq import ADVERTISEMENT, DEAD_LETTERS, INPUT, METADATA, OUTPUT, Rabbitmq
+from tests.simulation.random_faults import RandomFaults
 from tests.simulation.seeding import seeded
-from tests.simulation.storm import Storm
 from tests.simulation.trace import Trace, logged_to
 from tests.simulation.traffic import AGENTS, Traffic
 from tests.simulation.watched_registry import WatchedRegistry
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 
 SHUTDOWN_TIMEOUT = 25.0
 RECOVERY = 200.0
-"""Simulated seconds within which everything must be settled once the sky is clear: a session that
+"""Simulated seconds from the repair of the faults until everything must be settled: a session that
 hangs is given up after 36 s, the longest pause is 10 s, and some of that comes twice."""
 
 _RECOVERS = 0.7
-"""The chance that the sky clears before the broker is stopped."""
+"""The chance that the faults are repaired before the broker is stopped."""
 
 
 def simulate(seed: int) -> Trace:
-    """Run the broker through one storm.
+    """Run the broker through one run.
 
     Args:
         seed: Decides everything that happens.
@@ -83,21 +83,21 @@ async def _live(trace: Trace) -> None:
     loop = GuestLoop(rabbitmq)
     loop.set_exception_handler(lambda _, context: _complain(trace, context))
     broker = _Broker(settings, loop, trace)
-    storm = Storm(rabbitmq, server, traffic, trace)
+    faults = RandomFaults(rabbitmq, server, traffic, trace)
     with patch.object(trio, "open_tcp_stream", network.open_tcp_stream), closing(loop):
         # The broker must have its loop as long as it lives, also if something here fails.
         async with trio.open_nursery() as hosting, trio.open_nursery() as nursery:
             hosting.start_soon(loop.host)
             for task in (server.run, partial(_beat, rabbitmq), broker.run):
                 nursery.start_soon(task)
-            await storm.rage(randint(5, 30))
+            await faults.inject(randint(5, 30))
             if is_to_recover := random() < _RECOVERS:
-                storm.clear_up()
+                faults.repair()
                 await _recover(rabbitmq, trace)
                 await _probe(rabbitmq, server, traffic, trace)
             else:
                 # It goes on while the broker stops.
-                nursery.start_soon(storm.rage, 1000)
+                nursery.start_soon(faults.inject, 1000)
             put_back = ledger.put_back
             graceful = await broker.stop()
             if graceful and ledger.put_back > put_back and not rabbitmq.has_hung:

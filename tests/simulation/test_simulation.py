@@ -1,4 +1,4 @@
-"""The whole broker through thousands of storms; each seed is one, and can be replayed."""
+"""The whole broker through thousands of runs with random faults, each repeatable by its seed."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ SEEDS_PER_CHUNK = 50
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_every_promise_is_kept_in_every_storm(chunk: int) -> None:
+def test_every_promise_is_kept_in_every_run(chunk: int) -> None:
     first = chunk * SEEDS_PER_CHUNK
     for seed in range(first, first + SEEDS_PER_CHUNK):
         violations = simulate(seed).violations
@@ -38,8 +38,8 @@ def test_a_seed_repeats_exactly_here_and_in_another_process() -> None:
     assert found == [line for run in lines for line in run]
 
 
-def test_the_storms_have_seen_everything() -> None:
-    """A storm that never blows shows nothing."""
+def test_the_runs_have_seen_every_fault() -> None:
+    """A fault that never happens shows nothing."""
     seen = "\n".join(line for seed in range(200) for line in simulate(seed).lines)
     for event in (
         "told TAKEN",

@@ -6,7 +6,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
 from tests.bench.contenders.routing import amqp_url, route_body
-from tests.bench.setting import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
+from tests.bench.names import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
 
 
 async def main() -> None:

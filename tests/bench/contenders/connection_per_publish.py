@@ -5,7 +5,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import Basic, BasicProperties
 
 from tests.bench.contenders.routing import amqp_url, route_body
-from tests.bench.setting import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
+from tests.bench.names import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
 
 _PARAMETERS = pika.URLParameters(amqp_url())
 

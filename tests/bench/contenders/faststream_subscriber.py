@@ -7,7 +7,7 @@ from faststream import FastStream
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 
 from tests.bench.contenders import routing
-from tests.bench.setting import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
+from tests.bench.names import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
 
 broker = RabbitBroker(
     routing.amqp_url(), default_channel=Channel(prefetch_count=PEER_PREFETCH), logger=None

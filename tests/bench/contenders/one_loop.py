@@ -13,7 +13,7 @@ from broker.net.endpoints import parse_amqp_urls
 from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
-from tests.bench.setting import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
+from tests.bench.names import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 
 
 async def main(url: str, prefetch: int) -> None:

@@ -5,7 +5,7 @@ import random
 import sys
 from typing import Any
 
-from tests.bench.setting import AGENTS
+from tests.bench.names import AGENTS
 
 
 def route(message: dict[str, Any]) -> dict[str, Any]:

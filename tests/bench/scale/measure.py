@@ -7,12 +7,12 @@ import trio
 
 from broker.sandbox.broker_process import BrokerProcess
 from tests.bench.chat import chat_messages, decode_routed, problems
+from tests.bench.names import DEAD_LETTER_QUEUE
 from tests.bench.process_usage import cpu_seconds, machine_cpu_seconds
 from tests.bench.scale.erlang_work import processes_of, work_between
 from tests.bench.scale.plan import base
 from tests.bench.scale.results import Layout, ScaleRun
 from tests.bench.scale.site import Site, input_queues, output_queues
-from tests.bench.setting import DEAD_LETTER_QUEUE
 from tests.bench.wire import Wire, in_thread
 
 _SIZE = 300

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.bench.document import renew
-from tests.bench.field import ROOT
+from tests.bench.environment import ROOT
 from tests.bench.output import write_raw
 from tests.bench.scale.report import markdown
 from tests.bench.scale.results import ScaleResults

@@ -5,7 +5,7 @@ import sys
 import msgspec
 import trio
 
-from tests.bench.field import ROOT
+from tests.bench.environment import ROOT
 from tests.bench.growth import status_frame
 from tests.bench.results import Growth
 from tests.bench.scale.results import Registry

@@ -11,13 +11,13 @@ from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from tests.bench.machine import describe
+from tests.bench.names import AGENTS
 from tests.bench.scale.measure import measure
 from tests.bench.scale.plan import CLUSTER, QUEUE_TYPES, ScalePlan, base
 from tests.bench.scale.registry import registry_costs
 from tests.bench.scale.results import ScaleResults, title
 from tests.bench.scale.site import Site, process_id, without_status
 from tests.bench.scale.traffic import measure_traffic
-from tests.bench.setting import AGENTS
 from tests.lab.rabbitmq_cluster import open_rabbitmq_cluster
 
 _AGENTS = 100_000

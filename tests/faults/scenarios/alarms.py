@@ -2,8 +2,8 @@
 
 import trio
 
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 
@@ -23,60 +23,60 @@ _RECOVERY = 15.0
 _SAMPLE_INTERVAL = 0.5
 
 
-async def memory_alarm(arena: Arena) -> Allowed:
+async def memory_alarm(env: Environment) -> Allowed:
     """Raise the memory alarm while the broker routes, for a while."""
-    await arena.broker.start()
-    async with arena.load(200):
-        await arena.routing()
-        for _ in range(2 if arena.is_long else 1):
-            await _block(arena, *_MEMORY, seconds=60 if arena.is_long else 4)
-    return _nothing_lost(arena)
+    await env.broker.start()
+    async with env.load(200):
+        await env.routing()
+        for _ in range(2 if env.is_long else 1):
+            await _block(env, *_MEMORY, seconds=60 if env.is_long else 4)
+    return _nothing_lost(env)
 
 
-async def disk_alarm(arena: Arena) -> Allowed:
+async def disk_alarm(env: Environment) -> Allowed:
     """Raise the disk alarm while the broker routes, in the long form for many heartbeats."""
-    await arena.broker.start()
-    async with arena.load(200):
-        await arena.routing()
-        await _block(arena, *_DISK, seconds=100 if arena.is_long else 4)
-    return _nothing_lost(arena)
+    await env.broker.start()
+    async with env.load(200):
+        await env.routing()
+        await _block(env, *_DISK, seconds=100 if env.is_long else 4)
+    return _nothing_lost(env)
 
 
-async def _block(arena: Arena, command: str, alarm: str, end: str, *, seconds: float) -> None:
-    arena.amqp.delay(_DELAY)
-    await arena.fill(_BACKLOG)
-    await arena.node.ctl(command, alarm)
-    arena.amqp.heal()
-    arena.fault()
+async def _block(env: Environment, command: str, alarm: str, end: str, *, seconds: float) -> None:
+    env.amqp.delay(_DELAY)
+    await env.fill(_BACKLOG)
+    await env.node.ctl(command, alarm)
+    env.amqp.heal()
+    env.fault()
     await trio.sleep(_SETTLING)
     ends_at = trio.current_time() + seconds
-    before, routed = arena.usage().resident_bytes, await arena.routed()
-    await _check_held(arena)
+    before, routed = env.usage().resident_bytes, await env.routed()
+    await _check_held(env)
     most_bytes = before
     with trio.move_on_at(ends_at):
         while True:
-            most_bytes = max(most_bytes, arena.usage().resident_bytes)
+            most_bytes = max(most_bytes, env.usage().resident_bytes)
             await trio.sleep(_SAMPLE_INTERVAL)
-    if arena.is_long:
-        await _check_held(arena)
-    if await arena.routed() != routed:
+    if env.is_long:
+        await _check_held(env)
+    if await env.routed() != routed:
         raise ScenarioFailedError("messages were routed during the alarm: there was none")
-    if not (await arena.client.look(arena.queues.input)).ready:
+    if not (await env.client.look(env.queues.input)).ready:
         raise ScenarioFailedError("the backlog did not outlast the alarm: it proves nothing")
     if most_bytes > before + _SLACK:
         raise ScenarioFailedError(f"the broker grew by {most_bytes - before:,} bytes")
-    await arena.node.ctl(command, end)
-    await arena.routing(within=_RECOVERY, since=trio.current_time())
+    await env.node.ctl(command, end)
+    await env.routing(within=_RECOVERY, since=trio.current_time())
 
 
-async def _check_held(arena: Arena) -> None:
-    held = await arena.unacknowledged(arena.queues.input)
-    if not 0 < held <= arena.prefetch:
+async def _check_held(env: Environment) -> None:
+    held = await env.unacknowledged(env.queues.input)
+    if not 0 < held <= env.prefetch:
         raise ScenarioFailedError(f"the broker held {held} messages during the alarm")
 
 
-def _nothing_lost(arena: Arena) -> Allowed:
-    if arena.broker.has_logged("amqp_lost"):
+def _nothing_lost(env: Environment) -> Allowed:
+    if env.broker.has_logged("amqp_lost"):
         raise ScenarioFailedError("the broker has lost its session")
     return Allowed(duplicates=0)
 
@@ -86,12 +86,12 @@ SCENARIOS = (
         memory_alarm,
         fault="memory alarm under load, with a backlog",
         promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
-        has_own_node=True,
+        rabbitmq="own node",
     ),
     Scenario(
         disk_alarm,
         fault="disk alarm under load, in the long form for ten heartbeats",
         promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
-        has_own_node=True,
+        rabbitmq="own node",
     ),
 )

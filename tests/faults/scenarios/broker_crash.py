@@ -2,10 +2,10 @@
 
 import trio
 
-from tests.faults.arena import Arena
 from tests.faults.broker_control import KILLED
 from tests.faults.checker import Allowed
 from tests.faults.crash_at import POINTS, command
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 
@@ -21,70 +21,70 @@ _ACKNOWLEDGEMENTS = 20
 """Each is for many messages."""
 
 
-async def broker_kill(arena: Arena) -> Allowed:
+async def broker_kill(env: Environment) -> Allowed:
     """Kill the broker again and again: while it routes and, one time in five, while it starts."""
-    kills, messages, rate = (30, 50_000, 1_500) if arena.is_long else (5, 5_000, 700)
-    async with arena.load(rate) as load:
+    kills, messages, rate = (30, 50_000, 1_500) if env.is_long else (5, 5_000, 700)
+    async with env.load(rate) as load:
         for kill in range(kills):
             if kill % 5:
-                await _start(arena)
-                await trio.sleep(arena.random.uniform(0, _LIFE))
+                await _start(env)
+                await trio.sleep(env.random.uniform(0, _LIFE))
             else:
-                await arena.broker.start()
-                await trio.sleep(arena.random.uniform(0, _YOUTH))
-            await arena.broker.kill()
-            arena.fault()
-        await _start(arena)
+                await env.broker.start()
+                await trio.sleep(env.random.uniform(0, _YOUTH))
+            await env.broker.kill()
+            env.fault()
+        await _start(env)
         await load.confirmed(messages)
-    return Allowed(duplicates=kills * arena.prefetch)
+    return Allowed(duplicates=kills * env.prefetch)
 
 
-async def crash_points(arena: Arena) -> Allowed:
+async def crash_points(env: Environment) -> Allowed:
     """Let the broker kill itself between any two steps in the life of a message."""
-    rounds = 10 if arena.is_long else 2
+    rounds = 10 if env.is_long else 2
     points = [point for point in POINTS for _ in range(rounds)]
-    arena.random.shuffle(points)
-    async with arena.load(500):
+    env.random.shuffle(points)
+    async with env.load(500):
         for point in points:
-            most = _ACKNOWLEDGEMENTS if point == "acknowledged" else 2 * arena.prefetch
-            number = arena.random.randint(1, most)
-            await arena.broker.start(command(point, number))
-            code = await arena.broker.ended(within=_CRASH_TIMEOUT)
+            most = _ACKNOWLEDGEMENTS if point == "acknowledged" else 2 * env.prefetch
+            number = env.random.randint(1, most)
+            await env.broker.start(command(point, number))
+            code = await env.broker.ended(within=_CRASH_TIMEOUT)
             if code != KILLED:
                 raise ScenarioFailedError(f"at {point!r} it ended with exit code {code}")
-            arena.fault()
-        await _start(arena)
-    return Allowed(duplicates=len(points) * arena.prefetch)
+            env.fault()
+        await _start(env)
+    return Allowed(duplicates=len(points) * env.prefetch)
 
 
-async def twenty_five_crashes(arena: Arena) -> Allowed:
+async def twenty_five_crashes(env: Environment) -> Allowed:
     """Kill the broker 25 times while it holds what the output queue does not take.
 
     Each time RabbitMQ has everything back. From version 4.0 on a quorum queue drops by default what
     it has had back more than 20 times, without a word to anybody.
     """
-    crashes = 60 if arena.is_long else 25
-    await arena.client.delete([arena.queues.input, arena.queues.output])
-    await arena.client.declare([arena.queues.input], **{"x-queue-type": "quorum"})
+    crashes = 60 if env.is_long else 25
+    await env.client.delete([env.queues.input, env.queues.output])
+    await env.client.declare([env.queues.input], **{"x-queue-type": "quorum"})
     full: dict[str, str | int] = {"x-max-length": _MOST_OUTPUT, "x-overflow": "reject-publish"}
-    await arena.client.declare([arena.queues.output], **full)
-    await arena.fill(_MOST_OUTPUT + _HELD)
+    await env.client.declare([env.queues.output], **full)
+    await env.fill(_MOST_OUTPUT + _HELD)
     for _ in range(crashes):
-        await arena.broker.start()
-        await arena.broker.logged("publishing_refused")
-        await arena.broker.kill()
-        arena.fault()
-    await arena.broker.start()
-    async with arena.collecting(arena.queues.output):
-        await arena.routing(since=trio.current_time())
-        await arena.drained()
-    return Allowed(duplicates=crashes * arena.prefetch)
+        await env.broker.start()
+        await env.broker.logged("publishing_refused")
+        await env.broker.kill()
+        env.fault()
+    await env.broker.start()
+    async with env.collecting(env.queues.output):
+        await env.routing(since=trio.current_time())
+        await env.drained()
+    return Allowed(duplicates=crashes * env.prefetch)
 
 
-async def _start(arena: Arena) -> None:
+async def _start(env: Environment) -> None:
     started = trio.current_time()
-    await arena.broker.start()
-    await arena.routing(since=started)
+    await env.broker.start()
+    await env.routing(since=started)
 
 
 SCENARIOS = (

@@ -3,69 +3,69 @@
 import trio
 
 from tests.faults.checker import Allowed
-from tests.faults.cluster_arena import BROKERS, GAP, ClusterArena, stopped
+from tests.faults.cluster_environment import BROKERS, GAP, ClusterEnvironment, stopped
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.readiness import DETECTION, RECOVERY
-from tests.faults.scenario import ClusterScenario
+from tests.faults.scenario import Scenario
 
 _LIFE = (1.0, 3.0)
 _CUT = 2 * DETECTION.total_seconds()
 """Seconds that a node stays cut off: a broker that has not noticed by then never would."""
 
 
-async def cluster_leader_killed(arena: ClusterArena) -> Allowed:
+async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
     """Kill the node that leads the input queue, start it again, and kill the next."""
-    kills = 8 if arena.is_long else 2
-    async with arena.routing_on() as watch:
+    kills = 8 if env.is_long else 2
+    async with env.routing_on() as watch:
         for _ in range(kills):
-            await trio.sleep(arena.random.uniform(*_LIFE))
-            leader = await arena.leader()
-            await arena.kill(leader)
-            await arena.routing(within=GAP, since=trio.current_time())
-            await arena.start(leader)
+            await trio.sleep(env.random.uniform(*_LIFE))
+            leader = await env.leader()
+            await env.kill(leader)
+            await env.routing(within=GAP, since=trio.current_time())
+            await env.start(leader)
             await watch.all_ready()
-    return Allowed(duplicates=kills * arena.duplicates_of_a_fault)
+    return Allowed(duplicates=kills * env.duplicates_of_a_fault)
 
 
-async def cluster_partition(arena: ClusterArena) -> Allowed:
+async def cluster_partition(env: ClusterEnvironment) -> Allowed:
     """Cut the leader of the input queue off, then a node that does not lead."""
-    cuts = 6 if arena.is_long else 2
-    async with arena.routing_on() as watch:
+    cuts = 6 if env.is_long else 2
+    async with env.routing_on() as watch:
         for number in range(cuts):
-            await trio.sleep(arena.random.uniform(*_LIFE))
-            leader = await arena.leader()
-            others = [node for node in arena.cluster.nodes if node is not leader]
-            node = leader if number % 2 == 0 else arena.random.choice(others)
-            await arena.cut_off(node)
+            await trio.sleep(env.random.uniform(*_LIFE))
+            leader = await env.leader()
+            others = [node for node in env.cluster.nodes if node is not leader]
+            node = leader if number % 2 == 0 else env.random.choice(others)
+            await env.cut_off(node)
             cut_at = trio.current_time()
-            await arena.routing(within=GAP, since=cut_at)
-            await arena.closed(node)
+            await env.routing(within=GAP, since=cut_at)
+            await env.closed(node)
             await trio.sleep_until(cut_at + _CUT)
-            await arena.reunite(node)
+            await env.reunite(node)
             await watch.all_ready()
-    return Allowed(duplicates=cuts * arena.duplicates_of_a_fault)
+    return Allowed(duplicates=cuts * env.duplicates_of_a_fault)
 
 
-async def cluster_rolling_restart(arena: ClusterArena) -> Allowed:
+async def cluster_rolling_restart(env: ClusterEnvironment) -> Allowed:
     """Restart all brokers, then all nodes, one after the other."""
-    rounds = 3 if arena.is_long else 1
-    async with arena.routing_on() as watch:
-        for broker in list(arena.brokers.values()) * rounds:
-            arena.fault()
+    rounds = 3 if env.is_long else 1
+    async with env.routing_on() as watch:
+        for broker in list(env.brokers.values()) * rounds:
+            env.fault()
             await stopped(broker)
             await broker.start()
             await watch.all_ready()
-            await arena.routing()
-    verdict = await arena.settled(Allowed(duplicates=0))
+            await env.routing()
+    verdict = await env.settled(Allowed(duplicates=0))
     if verdict.problems:
         raise ScenarioFailedError(f"after the brokers' restarts: {'; '.join(verdict.problems)}")
-    async with arena.routing_on() as watch:
-        for node in list(arena.cluster.nodes) * rounds:
-            await arena.stop(node)
-            await arena.routing(within=GAP, since=trio.current_time())
-            await arena.start(node)
+    async with env.routing_on() as watch:
+        for node in list(env.cluster.nodes) * rounds:
+            await env.stop(node)
+            await env.routing(within=GAP, since=trio.current_time())
+            await env.start(node)
             await watch.all_ready()
-    return Allowed(duplicates=rounds * len(arena.cluster.nodes) * arena.duplicates_of_a_fault)
+    return Allowed(duplicates=rounds * len(env.cluster.nodes) * env.duplicates_of_a_fault)
 
 
 _PROMISE = (
@@ -73,19 +73,22 @@ _PROMISE = (
     f"{RECOVERY.total_seconds():g} s; {BROKERS} prefetches of duplicates a node"
 )
 SCENARIOS = (
-    ClusterScenario(
+    Scenario(
         cluster_leader_killed,
         fault="kill -9 of the node that leads the input queue, of three",
         promise=_PROMISE,
+        rabbitmq="cluster",
     ),
-    ClusterScenario(
+    Scenario(
         cluster_partition,
         fault="a node is cut off from the two others: the leader, or another one",
         promise=_PROMISE,
+        rabbitmq="cluster",
     ),
-    ClusterScenario(
+    Scenario(
         cluster_rolling_restart,
         fault="all three brokers restarted, then all three nodes, one after the other",
         promise=f"{_PROMISE}, none for the brokers",
+        rabbitmq="cluster",
     ),
 )

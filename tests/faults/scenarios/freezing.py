@@ -2,8 +2,8 @@
 
 import trio
 
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 
@@ -21,73 +21,73 @@ _NOTICING = 2.0
 """Seconds that the broker may take to notice that a silence is too long."""
 
 
-async def rabbitmq_freeze(arena: Arena) -> Allowed:
+async def rabbitmq_freeze(env: Environment) -> Allowed:
     """Freeze RabbitMQ briefly; in the long form, then until the broker has given it up, too."""
-    await arena.broker.start()
-    async with arena.load(_RATE):
-        await arena.routing()
-        await trio.sleep(arena.random.random())
-        await arena.node.pause()
+    await env.broker.start()
+    async with env.load(_RATE):
+        await env.routing()
+        await trio.sleep(env.random.random())
+        await env.node.pause()
         await trio.sleep(_BRIEFLY)
-        await arena.node.resume()
-        await _recovered(arena)
-        _must_not_have(arena, "amqp_lost")
-        if not arena.is_long:
+        await env.node.resume()
+        await _recovered(env)
+        _must_not_have(env, "amqp_lost")
+        if not env.is_long:
             return Allowed(duplicates=0)
-        await arena.node.pause()
-        await arena.broker.logged("amqp_lost", within=_MISSING_RABBITMQ)
-        await arena.node.resume()
-        await _recovered(arena)
-    return Allowed(duplicates=arena.prefetch)
+        await env.node.pause()
+        await env.broker.logged("amqp_lost", within=_MISSING_RABBITMQ)
+        await env.node.resume()
+        await _recovered(env)
+    return Allowed(duplicates=env.prefetch)
 
 
-async def server_freeze(arena: Arena) -> Allowed:
+async def server_freeze(env: Environment) -> Allowed:
     """Freeze the server until the broker has given it up. Routing goes on."""
-    silence = _SILENCE if arena.is_long else _SHORT_SILENCE
-    await arena.broker.start(BROKER_WEBSOCKET_SILENCE=str(silence))
-    async with arena.load(_RATE):
-        await arena.routing()
-        await arena.linked()
-        arena.websocket.stall()
-        await arena.broker.logged("server_lost", within=silence + _NOTICING)
-        arena.fault()
-        await arena.routing(within=_NOTICING)
-        arena.websocket.heal()
-        await arena.linked(within=_RECOVERY)
+    silence = _SILENCE if env.is_long else _SHORT_SILENCE
+    await env.broker.start(BROKER_WEBSOCKET_SILENCE=str(silence))
+    async with env.load(_RATE):
+        await env.routing()
+        await env.linked()
+        env.websocket.stall()
+        await env.broker.logged("server_lost", within=silence + _NOTICING)
+        env.fault()
+        await env.routing(within=_NOTICING)
+        env.websocket.heal()
+        await env.linked(within=_RECOVERY)
     return Allowed(duplicates=0)
 
 
-async def broker_freeze(arena: Arena) -> Allowed:
+async def broker_freeze(env: Environment) -> Allowed:
     """Freeze the broker briefly; in the long form, then until RabbitMQ has given it up, too."""
-    await arena.broker.start()
-    async with arena.load(_RATE):
-        await arena.routing()
-        await arena.linked()
-        await _freeze_broker(arena, _BRIEFLY)
-        _must_not_have(arena, "amqp_lost")
-        _must_not_have(arena, "server_lost")
-        if not arena.is_long:
+    await env.broker.start()
+    async with env.load(_RATE):
+        await env.routing()
+        await env.linked()
+        await _freeze_broker(env, _BRIEFLY)
+        _must_not_have(env, "amqp_lost")
+        _must_not_have(env, "server_lost")
+        if not env.is_long:
             return Allowed(duplicates=0)
-        await _freeze_broker(arena, _RABBITMQ_MISSING_BROKER)
-        await arena.broker.logged("amqp_lost", within=0)
-    return Allowed(duplicates=arena.prefetch)
+        await _freeze_broker(env, _RABBITMQ_MISSING_BROKER)
+        await env.broker.logged("amqp_lost", within=0)
+    return Allowed(duplicates=env.prefetch)
 
 
-async def _freeze_broker(arena: Arena, seconds: float) -> None:
-    arena.broker.pause()
+async def _freeze_broker(env: Environment, seconds: float) -> None:
+    env.broker.pause()
     await trio.sleep(seconds)
-    arena.broker.resume()
-    await _recovered(arena)
-    await arena.linked(within=_RECOVERY)
+    env.broker.resume()
+    await _recovered(env)
+    await env.linked(within=_RECOVERY)
 
 
-async def _recovered(arena: Arena) -> None:
-    arena.fault()
-    await arena.routing(within=_RECOVERY, since=trio.current_time())
+async def _recovered(env: Environment) -> None:
+    env.fault()
+    await env.routing(within=_RECOVERY, since=trio.current_time())
 
 
-def _must_not_have(arena: Arena, event: str) -> None:
-    if arena.broker.has_logged(event):
+def _must_not_have(env: Environment, event: str) -> None:
+    if env.broker.has_logged(event):
         raise ScenarioFailedError(f"the broker has logged {event!r}")
 
 
@@ -97,7 +97,7 @@ SCENARIOS = (
         fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
         promise=f"the session survives {_BRIEFLY:g} s; routing {_RECOVERY:g} s after RabbitMQ is "
         "back; no duplicates, or a prefetch when it was given up",
-        has_own_node=True,
+        rabbitmq="own node",
     ),
     Scenario(
         server_freeze,

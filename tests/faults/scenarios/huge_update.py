@@ -4,8 +4,8 @@ import trio
 
 from broker.core.messages import AgentStatus
 from tests.faults import chat
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed, Online
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.steady import steady
@@ -25,27 +25,27 @@ _MORE_BYTES = 64 * 2**20
 """What may be left of the work; allocators keep some."""
 
 
-async def huge_update(arena: Arena) -> Allowed:
+async def huge_update(env: Environment) -> Allowed:
     """Send full updates with a crowd online, one with too many, and one without the crowd."""
-    size = 1_000_000 if arena.is_long else 200_000
+    size = 1_000_000 if env.is_long else 200_000
     most = size + 1_000
     agents = [AgentStatus(name, name, is_online=True) for name in chat.AGENTS]
     crowd = [AgentStatus(f"crowd-{number}", is_online=True) for number in range(size)]
     surplus = [AgentStatus(f"surplus-{number}", is_online=True) for number in range(most + 1)]
-    await arena.broker.start(BROKER_MAX_AGENTS=str(most))
-    async with arena.load(_RATE):
-        await arena.routing()
-        await arena.linked()
-        before = arena.usage().resident_bytes
-        async with steady(arena, gap=_GAP):
+    await env.broker.start(BROKER_MAX_AGENTS=str(most))
+    async with env.load(_RATE):
+        await env.routing()
+        await env.linked()
+        before = env.usage().resident_bytes
+        async with steady(env, gap=_GAP):
             for _ in range(_UPDATES):
                 await trio.sleep(_CALM)  # until nothing else is under way
-                await _update(arena, [*agents, *crowd], "registry_updated")
+                await _update(env, [*agents, *crowd], "registry_updated")
             await trio.sleep(_CALM)
-            after = arena.usage().resident_bytes
-            await _update(arena, surplus, "status_update_refused")
+            after = env.usage().resident_bytes
+            await _update(env, surplus, "status_update_refused")
             await trio.sleep(_CALM)
-            await _update(arena, agents, "registry_updated")
+            await _update(env, agents, "registry_updated")
     allowance = before + size * _BYTES_PER_AGENT + _MORE_BYTES
     if after > allowance:
         raise ScenarioFailedError(
@@ -56,23 +56,23 @@ async def huge_update(arena: Arena) -> Allowed:
     return Allowed(duplicates=0, online=[Online(0, possibly=crowded, certainly=online)])
 
 
-async def _update(arena: Arena, agents: list[AgentStatus], outcome: str) -> None:
-    pongs, outcomes = _pongs(arena), arena.broker.times_logged(outcome)
-    arena.server.send(
+async def _update(env: Environment, agents: list[AgentStatus], outcome: str) -> None:
+    pongs, outcomes = _pongs(env), env.broker.times_logged(outcome)
+    env.server.send(
         {"message_type": "AGENT_STATUS_UPDATE", "agents": agents, "is_full_update": True}
     )
-    arena.server.send({"message_type": "PING"})
-    arena.fault()
+    env.server.send({"message_type": "PING"})
+    env.fault()
     with trio.move_on_after(_PONG) as waiting:
-        while _pongs(arena) == pongs:
+        while _pongs(env) == pongs:
             await trio.sleep(0.05)
     if waiting.cancelled_caught:
         raise ScenarioFailedError(f"a PING behind an update was not answered in {_PONG:g} s")
-    await arena.broker.logged(outcome, times=outcomes + 1, within=_APPLIED)
+    await env.broker.logged(outcome, times=outcomes + 1, within=_APPLIED)
 
 
-def _pongs(arena: Arena) -> int:
-    return sum(message.get("message_type") == "PONG" for message in arena.server.received)
+def _pongs(env: Environment) -> int:
+    return sum(message.get("message_type") == "PONG" for message in env.server.received)
 
 
 SCENARIOS = (

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import trio
 
-from tests.faults.arena import Arena
-from tests.faults.checker import Allowed, Parking
+from tests.faults.checker import Allowed, Label
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.impossible import ORDEALS, Impossible, Maker, Ordeal
 from tests.faults.poison import Poison
@@ -19,47 +19,47 @@ _START_TIMEOUT = 30.0
 _POLL_INTERVAL = 0.2
 
 
-async def impossible_messages(arena: Arena) -> Allowed:
+async def impossible_messages(env: Environment) -> Allowed:
     """Set each limit in turn, with what it makes impossible in the queue and in the load."""
     lost = 0
     for queue_type in _QUEUE_TYPES:
-        await arena.client.delete([arena.queues.input])
-        await arena.client.declare([arena.queues.input], **{"x-queue-type": queue_type})
-        await _restart(arena, "")
+        await env.client.delete([env.queues.input])
+        await env.client.declare([env.queues.input], **{"x-queue-type": queue_type})
+        await _restart(env, "")
         for ordeal in ORDEALS:
-            lost += await _stand(arena, ordeal)
-    return Allowed(duplicates=lost * arena.prefetch)
+            lost += await _stand(env, ordeal)
+    return Allowed(duplicates=lost * env.prefetch)
 
 
-async def _stand(arena: Arena, ordeal: Ordeal) -> int:
+async def _stand(env: Environment, ordeal: Ordeal) -> int:
     """Let a broker meet all of an ordeal, and return how many sessions it lost."""
-    for number, one in _made(arena, ordeal.before):
-        await arena.fill(10)
-        await _publish(arena, number, one)
-    await _restart(arena, f"{ordeal.config}\n")
-    rounds = 5 if arena.is_long else 1
+    for number, one in _made(env, ordeal.before):
+        await env.fill(10)
+        await _publish(env, number, one)
+    await _restart(env, f"{ordeal.config}\n")
+    rounds = 5 if env.is_long else 1
     # Made before the load begins, which takes numbers as well.
-    hostile = [one for _ in range(rounds) for one in _made(arena, ordeal.after)]
-    await arena.broker.start()
-    async with arena.load() as load:
-        await arena.routing(within=_START_TIMEOUT)
+    hostile = [one for _ in range(rounds) for one in _made(env, ordeal.after)]
+    await env.broker.start()
+    async with env.load() as load:
+        await env.routing(within=_START_TIMEOUT)
         for number, one in hostile:
-            await load.confirmed(len(arena.sent.confirmed) + _CROWD)
-            await _publish(arena, number, one)
-        await load.confirmed(len(arena.sent.confirmed) + _CROWD)
-    await arena.drained()
-    lost = arena.broker.times_logged("amqp_lost")
+            await load.confirmed(len(env.sent.confirmed) + _CROWD)
+            await _publish(env, number, one)
+        await load.confirmed(len(env.sent.confirmed) + _CROWD)
+    await env.drained()
+    lost = env.broker.times_logged("amqp_lost")
     if lost > 1:
         raise ScenarioFailedError(f"{ordeal.config}: {lost} sessions were lost in one life")
-    code = await arena.broker.terminate()
+    code = await env.broker.terminate()
     if code != 0:
         raise ScenarioFailedError(f"{ordeal.config}: the broker stopped with exit code {code}")
     return lost
 
 
-def _made(arena: Arena, makers: Sequence[Maker]) -> list[tuple[int, Impossible]]:
+def _made(env: Environment, makers: Sequence[Maker]) -> list[tuple[int, Impossible]]:
     """Make messages, note what must come out, and return them numbered, in a random order."""
-    sent = arena.sent
+    sent = env.sent
     made = []
     for make in makers:
         number = sent.attempted
@@ -68,32 +68,32 @@ def _made(arena: Arena, makers: Sequence[Maker]) -> list[tuple[int, Impossible]]
         body = one.content.body
         if isinstance(one, Poison):
             sent.poison_attempted.add(body)
-            sent.parkings[body] = Parking(one.name, one.reason, arena.queues.input)
+            sent.labels[body] = Label(one.name, one.reason, env.queues.input)
         else:
             sent.odd_fields[number] = one.fields
         made.append((number, one))
-    arena.random.shuffle(made)
+    env.random.shuffle(made)
     return made
 
 
-async def _publish(arena: Arena, number: int, one: Impossible) -> None:
-    await arena.client.publish(arena.queues.input, [one.content])
+async def _publish(env: Environment, number: int, one: Impossible) -> None:
+    await env.client.publish(env.queues.input, [one.content])
     if isinstance(one, Poison):
-        arena.sent.poison_confirmed.add(one.content.body)
+        env.sent.poison_confirmed.add(one.content.body)
     else:
-        arena.sent.confirmed.add(number)
-    arena.fault()
+        env.sent.confirmed.add(number)
+    env.fault()
 
 
-async def _restart(arena: Arena, config: str) -> None:
+async def _restart(env: Environment, config: str) -> None:
     """Restart RabbitMQ with other limits, and wait until it has its queues again."""
-    await arena.node.stop()
-    arena.node.configure(config)
-    await arena.node.start()
+    await env.node.stop()
+    env.node.configure(config)
+    await env.node.start()
     with trio.move_on_after(_START_TIMEOUT):
         while True:
             with suppress(ConnectionError):
-                await arena.client.look(arena.queues.input)
+                await env.client.look(env.queues.input)
                 return
             await trio.sleep(_POLL_INTERVAL)
     raise ScenarioFailedError(f"RabbitMQ had no input queue within {_START_TIMEOUT:g} s")
@@ -104,6 +104,6 @@ SCENARIOS = (
         impossible_messages,
         fault="each kind of message that a limit of RabbitMQ makes impossible, one in a thousand",
         promise="one session lost in a broker's life at most; dead-lettered, if need be in parts",
-        has_own_node=True,
+        rabbitmq="own node",
     ),
 )

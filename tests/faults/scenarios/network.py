@@ -6,8 +6,8 @@ from functools import partial
 
 import trio
 
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.process_usage import Usage
 from tests.faults.proxy import Proxy, Toward
@@ -37,133 +37,133 @@ _MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
 """What the broker may hold more than before; a connection that is left behind is more."""
 
 
-async def network_refusal(arena: Arena) -> Allowed:
+async def network_refusal(env: Environment) -> Allowed:
     """Cut each line, and refuse new connections for a while."""
-    outage = 20.0 if arena.is_long else 1.0
-    async with _unharmed(arena):
-        for proxy in (arena.websocket, arena.amqp):
+    outage = 20.0 if env.is_long else 1.0
+    async with _unharmed(env):
+        for proxy in (env.websocket, env.amqp):
             proxy.refuse()
             proxy.cut()
             await trio.sleep(outage)
-            await _heal(arena, proxy)
-    return Allowed(duplicates=arena.prefetch)
+            await _heal(env, proxy)
+    return Allowed(duplicates=env.prefetch)
 
 
-async def network_reset(arena: Arena) -> Allowed:
+async def network_reset(env: Environment) -> Allowed:
     """Reset each line after some bytes, wherever in a frame that is."""
-    rounds = 10 if arena.is_long else 1
-    async with _unharmed(arena):
+    rounds = 10 if env.is_long else 1
+    async with _unharmed(env):
         for _ in range(rounds):
             for toward in (Toward.CLIENT, Toward.SERVER):
-                arena.amqp.reset_after(arena.random.randint(1, 5_000), toward=toward)
-                await _until(lambda: not arena.amqp.open_connections, "closed what was reset")
-                await _heal(arena, arena.amqp)
-            update = arena.server.full_update()
-            arena.websocket.reset_after(arena.random.randint(1, 1_000), toward=Toward.CLIENT)
-            arena.server.send(update)
-            await _until(lambda: not arena.websocket.open_connections, "closed what was reset")
-            await _heal(arena, arena.websocket)
-    return Allowed(duplicates=2 * rounds * arena.prefetch)
+                env.amqp.reset_after(env.random.randint(1, 5_000), toward=toward)
+                await _until(lambda: not env.amqp.open_connections, "closed what was reset")
+                await _heal(env, env.amqp)
+            update = env.server.full_update()
+            env.websocket.reset_after(env.random.randint(1, 1_000), toward=Toward.CLIENT)
+            env.server.send(update)
+            await _until(lambda: not env.websocket.open_connections, "closed what was reset")
+            await _heal(env, env.websocket)
+    return Allowed(duplicates=2 * rounds * env.prefetch)
 
 
-async def network_black_hole(arena: Arena) -> Allowed:
+async def network_black_hole(env: Environment) -> Allowed:
     """Let the lines swallow everything: briefly; in the long form, then until they are given up."""
-    async with _unharmed(arena):
-        connections = _connections(arena)
-        arena.websocket.stall()
-        arena.amqp.stall()
+    async with _unharmed(env):
+        connections = _connections(env)
+        env.websocket.stall()
+        env.amqp.stall()
         await trio.sleep(_BRIEFLY)
-        await _heal(arena, arena.websocket, arena.amqp)
-        _must_not_have_reconnected(arena, connections)
-        if not arena.is_long:
+        await _heal(env, env.websocket, env.amqp)
+        _must_not_have_reconnected(env, connections)
+        if not env.is_long:
             return Allowed(duplicates=0)
-        arena.websocket.stall()
-        await arena.broker.logged("server_lost", within=_MISSING_SERVER)
-        await _heal(arena, arena.websocket)
-        arena.amqp.stall()
-        await arena.broker.logged("amqp_lost", within=_MISSING_RABBITMQ)
+        env.websocket.stall()
+        await env.broker.logged("server_lost", within=_MISSING_SERVER)
+        await _heal(env, env.websocket)
+        env.amqp.stall()
+        await env.broker.logged("amqp_lost", within=_MISSING_RABBITMQ)
         await trio.sleep(20)  # in which it tries to connect, in vain
-        await _heal(arena, arena.amqp)
-    return Allowed(duplicates=arena.prefetch)
+        await _heal(env, env.amqp)
+    return Allowed(duplicates=env.prefetch)
 
 
-async def network_delay(arena: Arena) -> Allowed:
+async def network_delay(env: Environment) -> Allowed:
     """Let everything arrive later, with jitter, each way and on both lines."""
-    length = 60.0 if arena.is_long else 3.0
-    async with _unharmed(arena, _DELAYED_RATE):
-        connections = _connections(arena)
-        arena.websocket.delay(_DELAY, jitter=_JITTER)
-        arena.amqp.delay(_DELAY, jitter=_JITTER)
-        await arena.routing()
-        before = await arena.routed()
+    length = 60.0 if env.is_long else 3.0
+    async with _unharmed(env, _DELAYED_RATE):
+        connections = _connections(env)
+        env.websocket.delay(_DELAY, jitter=_JITTER)
+        env.amqp.delay(_DELAY, jitter=_JITTER)
+        await env.routing()
+        before = await env.routed()
         await trio.sleep(length)
-        routed = await arena.routed() - before
+        routed = await env.routed() - before
         if routed < length * _DELAYED_RATE / 2:
             raise ScenarioFailedError(f"only {routed} messages were routed in {length:g} s")
-        await _heal(arena, arena.websocket, arena.amqp)
-        _must_not_have_reconnected(arena, connections)
+        await _heal(env, env.websocket, env.amqp)
+        _must_not_have_reconnected(env, connections)
     return Allowed(duplicates=0)
 
 
-async def network_trickle(arena: Arena) -> Allowed:
+async def network_trickle(env: Environment) -> Allowed:
     """Let only one byte at a time through, while the broker routes, and while it connects."""
-    length = 60.0 if arena.is_long else 1.0
-    async with _unharmed(arena):
-        connections = _connections(arena)
-        arena.websocket.trickle(1, _BYTE_PAUSE)
-        arena.amqp.trickle(1, _BYTE_PAUSE)
+    length = 60.0 if env.is_long else 1.0
+    async with _unharmed(env):
+        connections = _connections(env)
+        env.websocket.trickle(1, _BYTE_PAUSE)
+        env.amqp.trickle(1, _BYTE_PAUSE)
         await trio.sleep(length)
-        _must_not_have_reconnected(arena, connections)
-        arena.websocket.cut()
-        arena.amqp.cut()
-        await arena.routing(within=_TRICKLING_TO_LIFE)
-        await arena.linked(within=_TRICKLING_TO_LIFE)
-        await _heal(arena, arena.websocket, arena.amqp)
-    return Allowed(duplicates=arena.prefetch)
+        _must_not_have_reconnected(env, connections)
+        env.websocket.cut()
+        env.amqp.cut()
+        await env.routing(within=_TRICKLING_TO_LIFE)
+        await env.linked(within=_TRICKLING_TO_LIFE)
+        await _heal(env, env.websocket, env.amqp)
+    return Allowed(duplicates=env.prefetch)
 
 
-async def network_cuts(arena: Arena) -> Allowed:
+async def network_cuts(env: Environment) -> Allowed:
     """Cut one line or both, again and again."""
-    cuts = 30 if arena.is_long else 5
-    lines = (arena.websocket,), (arena.amqp,), (arena.websocket, arena.amqp)
-    async with _unharmed(arena):
+    cuts = 30 if env.is_long else 5
+    lines = (env.websocket,), (env.amqp,), (env.websocket, env.amqp)
+    async with _unharmed(env):
         for _ in range(cuts):
             await trio.sleep(_BETWEEN_CUTS)
-            for proxy in arena.random.choice(lines):
+            for proxy in env.random.choice(lines):
                 proxy.cut()
-            arena.fault()
+            env.fault()
         # Not after each: the broker backs off, and misses some of the cuts.
-        await arena.routing(within=_RECOVERY, since=trio.current_time())
-    return Allowed(duplicates=cuts * arena.prefetch)
+        await env.routing(within=_RECOVERY, since=trio.current_time())
+    return Allowed(duplicates=cuts * env.prefetch)
 
 
-async def network_half_open(arena: Arena) -> Allowed:
+async def network_half_open(env: Environment) -> Allowed:
     """End each line in one direction only."""
-    rounds = 5 if arena.is_long else 1
-    async with _unharmed(arena):
+    rounds = 5 if env.is_long else 1
+    async with _unharmed(env):
         for _ in range(rounds):
             for toward in (Toward.CLIENT, Toward.SERVER):
-                for proxy, loss in (arena.websocket, "server_lost"), (arena.amqp, "amqp_lost"):
-                    losses = arena.broker.times_logged(loss)
+                for proxy, loss in (env.websocket, "server_lost"), (env.amqp, "amqp_lost"):
+                    losses = env.broker.times_logged(loss)
                     proxy.half_close(toward)
-                    await _until(partial(_has_logged_more, arena, loss, losses), f"seen {loss!r}")
-                    await _heal(arena, proxy)
-    return Allowed(duplicates=2 * rounds * arena.prefetch)
+                    await _until(partial(_has_logged_more, env, loss, losses), f"seen {loss!r}")
+                    await _heal(env, proxy)
+    return Allowed(duplicates=2 * rounds * env.prefetch)
 
 
 @asynccontextmanager
-async def _unharmed(arena: Arena, rate: float = _RATE) -> AsyncIterator[None]:
+async def _unharmed(env: Environment, rate: float = _RATE) -> AsyncIterator[None]:
     """Start a broker under load; at the end it must route, and hold no more than before."""
-    await arena.broker.start()
-    async with arena.load(rate):
-        await arena.routing()
-        await arena.linked()
-        before = arena.usage()
+    await env.broker.start()
+    async with env.load(rate):
+        await env.routing()
+        await env.linked()
+        before = env.usage()
         yield
-        await arena.routing(within=_RECOVERY)
-        await arena.linked(within=_LINKING)
+        await env.routing(within=_RECOVERY)
+        await env.linked(within=_LINKING)
         await _until(
-            lambda: _is_about(before, arena.usage()), f"come down to {before}, or not much more"
+            lambda: _is_about(before, env.usage()), f"come down to {before}, or not much more"
         )
 
 
@@ -175,12 +175,12 @@ def _is_about(before: Usage, now: Usage) -> bool:
     )
 
 
-async def _heal(arena: Arena, *proxies: Proxy) -> None:
-    arena.fault()
+async def _heal(env: Environment, *proxies: Proxy) -> None:
+    env.fault()
     for proxy in proxies:
         proxy.heal()
-    await arena.routing(within=_RECOVERY, since=trio.current_time())
-    await arena.linked(within=_LINKING)
+    await env.routing(within=_RECOVERY, since=trio.current_time())
+    await env.linked(within=_LINKING)
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:
@@ -191,16 +191,16 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
     raise ScenarioFailedError(f"within {_NOTICING:g} s the broker has not {what}")
 
 
-def _has_logged_more(arena: Arena, event: str, times: int) -> bool:
-    return arena.broker.times_logged(event) > times
+def _has_logged_more(env: Environment, event: str, times: int) -> bool:
+    return env.broker.times_logged(event) > times
 
 
-def _connections(arena: Arena) -> int:
-    return arena.amqp.connections + arena.websocket.connections
+def _connections(env: Environment) -> int:
+    return env.amqp.connections + env.websocket.connections
 
 
-def _must_not_have_reconnected(arena: Arena, connections: int) -> None:
-    more = _connections(arena) - connections
+def _must_not_have_reconnected(env: Environment, connections: int) -> None:
+    more = _connections(env) - connections
     if more:
         raise ScenarioFailedError(f"the broker opened {more} new connections")
 

@@ -9,8 +9,8 @@ import trio
 
 from broker.core.messages import AgentStatus
 from tests.faults import chat
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed, Online
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.raw_content import Content
 from tests.faults.scenario import Scenario
@@ -29,107 +29,107 @@ _SETTLING = 20.0
 _POLL_INTERVAL = 0.05
 
 
-async def agents_flap(arena: Arena) -> Allowed:
+async def agents_flap(env: Environment) -> Allowed:
     """Let agents come and go by WebSocket and by queue at once, and ask who is there at the end."""
-    seconds = 60.0 if arena.is_long else 4.0
+    seconds = 60.0 if env.is_long else 4.0
     online = [Online(0, possibly=frozenset(chat.AGENTS), certainly=_ALWAYS)]
-    await arena.broker.start()
-    _change(arena, _NEVER, is_online=False)
-    await arena.linked()
-    await _settled(arena)
+    await env.broker.start()
+    _change(env, _NEVER, is_online=False)
+    await env.linked()
+    await _settled(env)
     everybody = _ALWAYS | _FLAPPING | frozenset(_BY_QUEUE)
-    online.append(Online(arena.sent.attempted, possibly=everybody, certainly=_ALWAYS))
-    async with arena.load(_RATE), trio.open_nursery() as nursery:
-        nursery.start_soon(_flap_by_queue, arena, seconds)
-        await _flap_by_websocket(arena, seconds)
-    await _metadata_empty(arena)
-    _change(arena, _FLAPPING, is_online=False)
-    await _ask(arena, online, _ALWAYS)
+    online.append(Online(env.sent.attempted, possibly=everybody, certainly=_ALWAYS))
+    async with env.load(_RATE), trio.open_nursery() as nursery:
+        nursery.start_soon(_flap_by_queue, env, seconds)
+        await _flap_by_websocket(env, seconds)
+    await _metadata_empty(env)
+    _change(env, _FLAPPING, is_online=False)
+    await _ask(env, online, _ALWAYS)
     return Allowed(duplicates=0, online=online)
 
 
-async def agents_leave_and_return(arena: Arena) -> Allowed:
+async def agents_leave_and_return(env: Environment) -> Allowed:
     """Let all agents leave, all but one, all come back; and full updates be empty now and then."""
-    rounds = 10 if arena.is_long else 1
+    rounds = 10 if env.is_long else 1
     everybody, nobody = frozenset(chat.AGENTS), frozenset[str]()
     online = [Online(0, possibly=everybody, certainly=everybody)]
-    await arena.broker.start()
-    await arena.linked()
+    await env.broker.start()
+    await env.linked()
     for _ in range(rounds):
-        only = frozenset({arena.random.choice(chat.AGENTS)})
+        only = frozenset({env.random.choice(chat.AGENTS)})
         for those in (nobody, only, everybody):
-            _only(arena, those)
-            await _ask(arena, online, those)
-        online.append(Online(arena.sent.attempted, possibly=everybody, certainly=nobody))
-        async with arena.load(_RATE):
+            _only(env, those)
+            await _ask(env, online, those)
+        online.append(Online(env.sent.attempted, possibly=everybody, certainly=nobody))
+        async with env.load(_RATE):
             for _ in range(_BURST):
-                arena.server.send({**arena.server.full_update(), "agents": []})
-                await trio.sleep(arena.random.uniform(0, 0.02))
-                arena.server.send(arena.server.full_update())
-                await trio.sleep(arena.random.uniform(0, 0.02))
-                arena.fault()
-        await _decided(arena)
+                env.server.send({**env.server.full_update(), "agents": []})
+                await trio.sleep(env.random.uniform(0, 0.02))
+                env.server.send(env.server.full_update())
+                await trio.sleep(env.random.uniform(0, 0.02))
+                env.fault()
+        await _decided(env)
     return Allowed(duplicates=0, online=online)
 
 
-async def _ask(arena: Arena, online: list[Online], those: frozenset[str]) -> None:
+async def _ask(env: Environment, online: list[Online], those: frozenset[str]) -> None:
     """Send messages while exactly these agents are online, and nothing changes."""
-    await _settled(arena)
-    online.append(Online(arena.sent.attempted, possibly=those, certainly=those))
-    async with arena.load(_RATE):
+    await _settled(env)
+    online.append(Online(env.sent.attempted, possibly=those, certainly=those))
+    async with env.load(_RATE):
         await trio.sleep(_CALM_LOAD)
-    await _decided(arena)
-    arena.fault()
+    await _decided(env)
+    env.fault()
 
 
-async def _settled(arena: Arena) -> None:
+async def _settled(env: Environment) -> None:
     """Tell the broker the whole truth, and wait until it has applied it."""
     # More agents each time, that are nowhere else and offline, tell the updates apart.
     for _ in range(_MARKERS):
-        marker = f"marker-{arena.random.getrandbits(64)}"
-        arena.server.agents[marker] = AgentStatus(marker)
-    arena.server.send(arena.server.full_update())
-    applied = b'"full": true, "named": %d,' % len(arena.server.agents)
+        marker = f"marker-{env.random.getrandbits(64)}"
+        env.server.agents[marker] = AgentStatus(marker)
+    env.server.send(env.server.full_update())
+    applied = b'"full": true, "named": %d,' % len(env.server.agents)
     with trio.move_on_after(_SETTLING):
-        while applied not in arena.broker.log.read_bytes():
+        while applied not in env.broker.log.read_bytes():
             await trio.sleep(_POLL_INTERVAL)
         return
     raise ScenarioFailedError(f"an update was not applied within {_SETTLING:g} s")
 
 
-async def _decided(arena: Arena) -> None:
+async def _decided(env: Environment) -> None:
     """Wait until all messages have come out, as answers perhaps."""
     with trio.move_on_after(_SETTLING):
-        while await arena.routed() < arena.sent.attempted:
+        while await env.routed() < env.sent.attempted:
             await trio.sleep(_POLL_INTERVAL)
         return
     raise ScenarioFailedError(f"not all messages came out within {_SETTLING:g} s")
 
 
-def _only(arena: Arena, names: frozenset[str]) -> None:
+def _only(env: Environment, names: frozenset[str]) -> None:
     """Let only these be in the truth: who is in no full update is offline."""
     for name in chat.AGENTS:
-        arena.server.agents.pop(name, None)
-    arena.server.agents.update((name, AgentStatus(name, name, is_online=True)) for name in names)
+        env.server.agents.pop(name, None)
+    env.server.agents.update((name, AgentStatus(name, name, is_online=True)) for name in names)
 
 
-def _change(arena: Arena, names: frozenset[str], *, is_online: bool) -> None:
-    arena.server.update(*(AgentStatus(name, name, is_online) for name in names))
+def _change(env: Environment, names: frozenset[str], *, is_online: bool) -> None:
+    env.server.update(*(AgentStatus(name, name, is_online) for name in names))
 
 
-async def _flap_by_websocket(arena: Arena, seconds: float) -> None:
+async def _flap_by_websocket(env: Environment, seconds: float) -> None:
     flapping = sorted(_FLAPPING)
     with trio.move_on_after(seconds):
         while True:
             for _ in range(_BURST):
-                some = frozenset(arena.random.sample(flapping, 5))
-                _change(arena, some, is_online=True)
-                _change(arena, _FLAPPING - some, is_online=False)
-            arena.fault()
+                some = frozenset(env.random.sample(flapping, 5))
+                _change(env, some, is_online=True)
+                _change(env, _FLAPPING - some, is_online=False)
+            env.fault()
             await trio.sleep(_PAUSE)
 
 
-async def _flap_by_queue(arena: Arena, seconds: float) -> None:
+async def _flap_by_queue(env: Environment, seconds: float) -> None:
     ends_at = trio.current_time() + seconds
     while trio.current_time() < ends_at:
         contents = []
@@ -140,16 +140,16 @@ async def _flap_by_queue(arena: Arena, seconds: float) -> None:
                     Content(b'{"message_type": "REGISTER_AGENT", "agent_id": "%b"}' % quoted),
                     Content(b'{"message_type": "CLIENT_DISCONNECTED", "agent_id": "%b"}' % quoted),
                 ]
-        await arena.client.publish(arena.queues.metadata, contents)
+        await env.client.publish(env.queues.metadata, contents)
         for name in _BY_QUEUE:
-            arena.sent.registrations[name] = arena.sent.registrations.get(name, 0) + _BURST
-        arena.fault()
+            env.sent.registrations[name] = env.sent.registrations.get(name, 0) + _BURST
+        env.fault()
         await trio.sleep(_PAUSE)
 
 
-async def _metadata_empty(arena: Arena) -> None:
+async def _metadata_empty(env: Environment) -> None:
     with trio.move_on_after(_SETTLING):
-        while (await arena.client.look(arena.queues.metadata)).ready:
+        while (await env.client.look(env.queues.metadata)).ready:
             await trio.sleep(_POLL_INTERVAL)
         # What was delivered last is decided within this time; the end of the queue shows no more.
         await trio.sleep(1)

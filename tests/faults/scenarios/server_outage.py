@@ -3,8 +3,8 @@
 import trio
 
 from tests.faults.advertising import advertising
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.steady import steady
@@ -23,41 +23,41 @@ _FLOOD = 1_000
 _MORE_FILES = 4
 
 
-async def server_half_open(arena: Arena) -> Allowed:
+async def server_half_open(env: Environment) -> Allowed:
     """Let nothing pass to the server, or from it, or both, and close nothing."""
-    rounds = 10 if arena.is_long else 1
-    await arena.broker.start(BROKER_WEBSOCKET_SILENCE=str(_SILENCE))
-    async with arena.load(_RATE):
-        await arena.routing()
-        await arena.linked()
-        async with steady(arena, gap=_GAP), advertising(arena):
+    rounds = 10 if env.is_long else 1
+    await env.broker.start(BROKER_WEBSOCKET_SILENCE=str(_SILENCE))
+    async with env.load(_RATE):
+        await env.routing()
+        await env.linked()
+        async with steady(env, gap=_GAP), advertising(env):
             for _ in range(rounds):
-                connections = arena.websocket.connections
-                arena.websocket.stall()
-                arena.fault()
-                await _more_connections(arena, connections)
-                arena.websocket.heal()
-                await arena.linked(within=_LINKING)
+                connections = env.websocket.connections
+                env.websocket.stall()
+                env.fault()
+                await _more_connections(env, connections)
+                env.websocket.heal()
+                await env.linked(within=_LINKING)
     return Allowed(duplicates=0)
 
 
-async def advertisement_flood(arena: Arena) -> Allowed:
+async def advertisement_flood(env: Environment) -> Allowed:
     """Let the server advertise itself thousands of times while it turns the broker away."""
-    seconds = 60.0 if arena.is_long else 4.0
-    await arena.broker.start(BROKER_LOG_LEVEL="warning")
-    async with arena.load(_RATE):
-        await arena.routing()
-        await arena.linked()
-        async with steady(arena, gap=_GAP):
-            arena.server.accepting = False
-            arena.server.drop_sessions()
-            arena.fault()
-            before = arena.websocket.connections
-            async with advertising(arena, _FLOOD):
+    seconds = 60.0 if env.is_long else 4.0
+    await env.broker.start(BROKER_LOG_LEVEL="warning")
+    async with env.load(_RATE):
+        await env.routing()
+        await env.linked()
+        async with steady(env, gap=_GAP):
+            env.server.accepting = False
+            env.server.drop_sessions()
+            env.fault()
+            before = env.websocket.connections
+            async with advertising(env, _FLOOD):
                 await trio.sleep(seconds)
-                tries = arena.websocket.connections - before
-                arena.server.accepting = True
-                await arena.linked(within=_LINKING)
+                tries = env.websocket.connections - before
+                env.server.accepting = True
+                await env.linked(within=_LINKING)
     # An advertisement brings no more than one try a second. Without any there would be a handful in
     # a minute, the first of them sooner than after a second.
     if not seconds / 2 <= tries <= seconds + _HANDFUL:
@@ -65,29 +65,29 @@ async def advertisement_flood(arena: Arena) -> Allowed:
     return Allowed(duplicates=0)
 
 
-async def reconnect_storm(arena: Arena) -> Allowed:
+async def reconnect_storm(env: Environment) -> Allowed:
     """Cut or reset the connection to the server again and again, however young it is."""
-    cuts = 300 if arena.is_long else 15
-    await arena.broker.start()
-    async with arena.load(_RATE):
-        await arena.routing()
-        await arena.linked()
-        before = arena.usage()
-        async with steady(arena, gap=_GAP), advertising(arena):
+    cuts = 300 if env.is_long else 15
+    await env.broker.start()
+    async with env.load(_RATE):
+        await env.routing()
+        await env.linked()
+        before = env.usage()
+        async with steady(env, gap=_GAP), advertising(env):
             for _ in range(cuts):
-                arena.random.choice((arena.websocket.cut, arena.websocket.reset))()
-                arena.fault()
+                env.random.choice((env.websocket.cut, env.websocket.reset))()
+                env.fault()
                 await trio.sleep(_CUT_INTERVAL)
-            await arena.linked(within=_LINKING)
-        after = arena.usage()
+            await env.linked(within=_LINKING)
+        after = env.usage()
     if after.open_files > before.open_files + _MORE_FILES or after.threads > before.threads + 1:
         raise ScenarioFailedError(f"the broker kept what it should have closed: {before} {after}")
     return Allowed(duplicates=0)
 
 
-async def _more_connections(arena: Arena, connections: int) -> None:
+async def _more_connections(env: Environment, connections: int) -> None:
     with trio.move_on_after(_NOTICED):
-        while arena.websocket.connections <= connections:
+        while env.websocket.connections <= connections:
             await trio.sleep(_CUT_INTERVAL)
         return
     raise ScenarioFailedError(f"the broker kept a half-open session for {_NOTICED:g} s")

@@ -7,9 +7,9 @@ import trio
 
 from tests.faults import chat
 from tests.faults.advertising import advertising
-from tests.faults.arena import Arena
 from tests.faults.bad_server import BadServer, open_bad_server
 from tests.faults.checker import Allowed
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.server_troubles import (
@@ -35,73 +35,73 @@ _LEAVING = 12.0
 _POLL_INTERVAL = 0.05
 
 
-async def server_closes(arena: Arena) -> Allowed:
+async def server_closes(env: Environment) -> Allowed:
     """Close the WebSocket in an orderly way, by each code (by some of them in the short form)."""
-    closings = list(CLOSINGS) if arena.is_long else arena.random.sample(CLOSINGS, 4)
-    return await _through(arena, closings)
+    closings = list(CLOSINGS) if env.is_long else env.random.sample(CLOSINGS, 4)
+    return await _through(env, closings)
 
 
-async def server_breaks_the_protocol(arena: Arena) -> Allowed:
+async def server_breaks_the_protocol(env: Environment) -> Allowed:
     """Send garbage, refuse, break each rule (some of them in the short form); and be odd."""
-    breaches = BREACHES * 5 if arena.is_long else arena.random.sample(BREACHES, 7)
+    breaches = BREACHES * 5 if env.is_long else env.random.sample(BREACHES, 7)
     troubles = [*breaches, *PATIENCE]
-    arena.random.shuffle(troubles)
-    return await _through(arena, troubles)
+    env.random.shuffle(troubles)
+    return await _through(env, troubles)
 
 
-async def server_hangs(arena: Arena) -> Allowed:
+async def server_hangs(env: Environment) -> Allowed:
     """Say nothing, read nothing; in the long form also answer nothing."""
-    if arena.is_long:
-        return await _through(arena, [*HANGS, *HANG_UPS, *LONG_HANGS])
-    return await _through(arena, HANGS)
+    if env.is_long:
+        return await _through(env, [*HANGS, *HANG_UPS, *LONG_HANGS])
+    return await _through(env, HANGS)
 
 
-async def _through(arena: Arena, troubles: Sequence[Trouble]) -> Allowed:
+async def _through(env: Environment, troubles: Sequence[Trouble]) -> Allowed:
     async with open_bad_server(chat.AGENTS) as server:
-        await arena.broker.start(
+        await env.broker.start(
             WEBSOCKET_URL=server.url,
             BROKER_WEBSOCKET_MAX_BYTES=str(MAX_BYTES),
             BROKER_WEBSOCKET_SILENCE=str(SILENCE),
         )
-        async with arena.load(_RATE), advertising(arena):
+        async with env.load(_RATE), advertising(env):
             async with server.connection(_COMING_BACK) as peer:
                 await peer.register()
-                await arena.routing()
-            async with steady(arena, gap=_GAP):
+                await env.routing()
+            async with steady(env, gap=_GAP):
                 for trouble in troubles:
-                    await _play(arena, trouble, server)
+                    await _inflict(env, trouble, server)
                 async with server.connection(_COMING_BACK) as peer:
                     await peer.register()
                     await peer.hear("REQUEST_AGENT_STATUS")
-        await arena.broker.terminate()
+        await env.broker.terminate()
     return Allowed(duplicates=0)
 
 
-async def _play(arena: Arena, trouble: Trouble, server: BadServer) -> None:
-    losses = len(_losses(arena))
+async def _inflict(env: Environment, trouble: Trouble, server: BadServer) -> None:
+    losses = len(_losses(env))
     try:
         async with server.connection(_COMING_BACK) as peer:
-            losses = len(_losses(arena))
-            await trouble.play(peer)
-        arena.fault()
-        error = await _loss(arena, losses)
+            losses = len(_losses(env))
+            await trouble.inflict(peer)
+        env.fault()
+        error = await _loss(env, losses)
     except (ScenarioFailedError, trio.BrokenResourceError) as failure:
         raise ScenarioFailedError(f"{trouble.name}: {failure}") from failure
     if trouble.error not in error:
         raise ScenarioFailedError(f"{trouble.name}: the broker says {error!r}")
 
 
-async def _loss(arena: Arena, number: int) -> str:
+async def _loss(env: Environment, number: int) -> str:
     """Return what the broker says of the loss with that number."""
     with trio.move_on_after(_LEAVING):
-        while len(losses := _losses(arena)) <= number:
+        while len(losses := _losses(env)) <= number:
             await trio.sleep(_POLL_INTERVAL)
         return losses[number]
     raise ScenarioFailedError("the broker does not say that it has lost the server")
 
 
-def _losses(arena: Arena) -> Sequence[str]:
-    lines = arena.broker.log.read_bytes().splitlines()
+def _losses(env: Environment) -> Sequence[str]:
+    lines = env.broker.log.read_bytes().splitlines()
     return [_decode(line).error for line in lines if b'"event": "server_lost"' in line]
 
 

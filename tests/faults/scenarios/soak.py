@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from tests.faults import task_counts
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.trend import Sample, Slack, grown
@@ -22,43 +22,43 @@ _SHORT_SLACK = Slack(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_ta
 _LONG_SLACK = Slack(3 * _MIB, open_files=2, threads=1, trio_tasks=2, asyncio_tasks=2)
 
 
-async def soak(arena: Arena) -> Allowed:
+async def soak(env: Environment) -> Allowed:
     """Cut the connections to the server and to RabbitMQ in turn, and watch what grows."""
-    reconnects, pause, interval = (14, 60.0, 5.0) if arena.is_long else (4, 4.0, 0.5)
-    await arena.broker.start(task_counts.command())
-    async with arena.load(_RATE):
-        await arena.routing()
-        async with _sampling(arena, interval):
+    reconnects, pause, interval = (14, 60.0, 5.0) if env.is_long else (4, 4.0, 0.5)
+    await env.broker.start(task_counts.command())
+    async with env.load(_RATE):
+        await env.routing()
+        async with _sampling(env, interval):
             for number in range(reconnects):
                 await trio.sleep(pause)
-                proxy = arena.amqp if number % 2 else arena.websocket
+                proxy = env.amqp if number % 2 else env.websocket
                 proxy.cut()
-                arena.fault()
-                await arena.routing(within=_RECOVERY, since=trio.current_time())
-                await arena.linked(within=_LINKING)
+                env.fault()
+                await env.routing(within=_RECOVERY, since=trio.current_time())
+                await env.linked(within=_LINKING)
             await trio.sleep(pause)
-    problems = grown(arena.figures.samples, _LONG_SLACK if arena.is_long else _SHORT_SLACK)
+    problems = grown(env.figures.samples, _LONG_SLACK if env.is_long else _SHORT_SLACK)
     if problems:
         raise ScenarioFailedError("; ".join(problems))
     cuts_of_amqp = reconnects // 2
-    return Allowed(duplicates=cuts_of_amqp * arena.prefetch)
+    return Allowed(duplicates=cuts_of_amqp * env.prefetch)
 
 
 @asynccontextmanager
-async def _sampling(arena: Arena, interval: float) -> AsyncIterator[None]:
+async def _sampling(env: Environment, interval: float) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_sample, arena, interval)
+        nursery.start_soon(_sample, env, interval)
         yield
         nursery.cancel_scope.cancel()
 
 
-async def _sample(arena: Arena, interval: float) -> None:
+async def _sample(env: Environment, interval: float) -> None:
     started = trio.current_time()
-    file = arena.broker.log.with_name(task_counts.FILE)
+    file = env.broker.log.with_name(task_counts.FILE)
     while True:
         with suppress(FileNotFoundError):  # nothing was counted yet
-            counts, usage = task_counts.read(file), arena.usage()
-            arena.figures.samples.append(
+            counts, usage = task_counts.read(file), env.usage()
+            env.figures.samples.append(
                 Sample(
                     seconds=round(trio.current_time() - started, 1),
                     resident_bytes=usage.resident_bytes,

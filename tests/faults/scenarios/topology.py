@@ -6,8 +6,8 @@ from contextlib import suppress
 import trio
 from yarl import URL
 
-from tests.faults.arena import Arena
-from tests.faults.checker import Allowed, Parking
+from tests.faults.checker import Allowed, Label
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.proxy import Toward
 from tests.faults.scenario import Scenario
@@ -28,223 +28,221 @@ _ALL, _NOTHING = ".*", ""
 _ACKNOWLEDGEMENT_TIMEOUT_MS = 3_000
 
 
-async def output_queue_deleted(arena: Arena) -> Allowed:
+async def output_queue_deleted(env: Environment) -> Allowed:
     """Delete the output queue under load: at first one that the operator made in his own way."""
-    output = arena.queues.output
-    await arena.client.delete([output])
-    await arena.client.declare([output], **{"x-max-length": 1_000_000})
-    await arena.broker.start()
-    async with arena.load(_RATE), arena.collecting(output):
-        for _ in range(20 if arena.is_long else 4):
-            await arena.routing()
-            await _delete_empty(arena, output)
-            await arena.routing(within=_RECOVERY, since=trio.current_time())
-    _check_connection(arena)
+    output = env.queues.output
+    await env.client.delete([output])
+    await env.client.declare([output], **{"x-max-length": 1_000_000})
+    await env.broker.start()
+    async with env.load(_RATE), env.collecting(output):
+        for _ in range(20 if env.is_long else 4):
+            await env.routing()
+            await _delete_empty(env, output)
+            await env.routing(within=_RECOVERY, since=trio.current_time())
+    _check_connection(env)
     return Allowed(duplicates=0)
 
 
-async def dead_letter_queue_deleted(arena: Arena) -> Allowed:
+async def dead_letter_queue_deleted(env: Environment) -> Allowed:
     """Delete the dead-letter queue while poison comes."""
-    dead_letter = arena.queues.dead_letter
-    await arena.broker.start()
-    async with arena.load(_RATE) as load, arena.collecting(dead_letter):
+    dead_letter = env.queues.dead_letter
+    await env.broker.start()
+    async with env.load(_RATE) as load, env.collecting(dead_letter):
 
         async def poison() -> None:
             number = 0
             while True:
                 body = b"poison %d" % number
-                arena.sent.parkings[body] = Parking(
-                    body.decode(), "invalid_json", arena.queues.input
-                )
+                env.sent.labels[body] = Label(body.decode(), "invalid_json", env.queues.input)
                 load.add_poison(body)
                 number += 1
                 await trio.sleep(_POISON_INTERVAL)
 
         async with trio.open_nursery() as poisoning:
             poisoning.start_soon(poison)
-            for _ in range(20 if arena.is_long else 4):
-                await _more_collected(arena, dead_letter)
-                await _delete_empty(arena, dead_letter)
-                await _more_collected(arena, dead_letter)
+            for _ in range(20 if env.is_long else 4):
+                await _more_collected(env, dead_letter)
+                await _delete_empty(env, dead_letter)
+                await _more_collected(env, dead_letter)
             poisoning.cancel_scope.cancel()
-    _check_connection(arena)
+    _check_connection(env)
     return Allowed(duplicates=0)
 
 
-async def consumed_queues_deleted(arena: Arena) -> Allowed:
+async def consumed_queues_deleted(env: Environment) -> Allowed:
     """Delete each queue that is consumed: the input when it is empty, the others under load.
 
     RabbitMQ cancels the consumer then. What was in the input queue would be gone with it.
     """
-    rounds = 3 if arena.is_long else 1
-    await arena.broker.start()
+    rounds = 3 if env.is_long else 1
+    await env.broker.start()
     for _ in range(rounds):
-        async with arena.load(_RATE):
-            await arena.routing()
-            for queue in (arena.queues.metadata, arena.queues.advertisement):
-                await _delete_consumed(arena, queue)
-                await arena.routing()
-        await arena.drained()
-        await _delete_consumed(arena, arena.queues.input)
-    async with arena.load(_RATE):
-        await arena.routing()
-    return Allowed(duplicates=2 * rounds * arena.prefetch)
+        async with env.load(_RATE):
+            await env.routing()
+            for queue in (env.queues.metadata, env.queues.advertisement):
+                await _delete_consumed(env, queue)
+                await env.routing()
+        await env.drained()
+        await _delete_consumed(env, env.queues.input)
+    async with env.load(_RATE):
+        await env.routing()
+    return Allowed(duplicates=2 * rounds * env.prefetch)
 
 
-async def connections_closed(arena: Arena) -> Allowed:
+async def connections_closed(env: Environment) -> Allowed:
     """Let RabbitMQ close all connections under load, again and again."""
-    rounds = 8 if arena.is_long else 3
-    await arena.broker.start()
-    async with arena.load(_RATE):
+    rounds = 8 if env.is_long else 3
+    await env.broker.start()
+    async with env.load(_RATE):
         for _ in range(rounds):
-            await arena.routing()
-            await trio.sleep(arena.random.uniform(*_LIFE))
-            await arena.node.ctl("close_all_connections", "chaos")
-            arena.fault()
-            await arena.routing(within=_recovery(arena), since=trio.current_time())
-    return Allowed(duplicates=rounds * arena.prefetch)
+            await env.routing()
+            await trio.sleep(env.random.uniform(*_LIFE))
+            await env.node.ctl("close_all_connections", "chaos")
+            env.fault()
+            await env.routing(within=_recovery(env), since=trio.current_time())
+    return Allowed(duplicates=rounds * env.prefetch)
 
 
-async def rights_taken(arena: Arena) -> Allowed:
+async def rights_taken(env: Environment) -> Allowed:
     """Take the broker's right to write, then to read, and give it back (403)."""
-    await arena.node.ctl("add_user", _USER, _PASSWORD)
-    await _grant(arena, write=_ALL, read=_ALL)
-    url = URL(arena.node.url).with_port(arena.amqp.port)
-    await arena.broker.start(AMQP_URL=str(url.with_user(_USER).with_password(_PASSWORD)))
-    async with arena.load(_RATE):
+    await env.node.ctl("add_user", _USER, _PASSWORD)
+    await _grant(env, write=_ALL, read=_ALL)
+    url = URL(env.node.url).with_port(env.amqp.port)
+    await env.broker.start(AMQP_URL=str(url.with_user(_USER).with_password(_PASSWORD)))
+    async with env.load(_RATE):
         for write, read in ((_NOTHING, _ALL), (_ALL, _NOTHING)):
-            await arena.routing()
-            await _grant(arena, write=write, read=read)
+            await env.routing()
+            await _grant(env, write=write, read=read)
             # RabbitMQ remembers for each channel what it has checked.
-            arena.amqp.cut()
-            arena.fault()
-            await _lost_again(arena, 2)
-            routed = await arena.routed()
-            await trio.sleep(20 if arena.is_long else 1)
-            if await arena.routed() != routed:
+            env.amqp.cut()
+            env.fault()
+            await _lost_again(env, 2)
+            routed = await env.routed()
+            await trio.sleep(20 if env.is_long else 1)
+            if await env.routed() != routed:
                 raise ScenarioFailedError("messages were routed without the right to do so")
-            await _grant(arena, write=_ALL, read=_ALL)
-            await arena.routing(within=_recovery(arena), since=trio.current_time())
-    lost = _times_lost(arena)
-    return Allowed(duplicates=lost * arena.prefetch)
+            await _grant(env, write=_ALL, read=_ALL)
+            await env.routing(within=_recovery(env), since=trio.current_time())
+    lost = _times_lost(env)
+    return Allowed(duplicates=lost * env.prefetch)
 
 
-async def output_full(arena: Arena) -> Allowed:
+async def output_full(env: Environment) -> Allowed:
     """Let the output queue refuse what is too much for it, and empty it later."""
-    output = arena.queues.output
-    await _limit(arena, _MOST_OUTPUT)
+    output = env.queues.output
+    await _limit(env, _MOST_OUTPUT)
     try:
-        await arena.broker.start()
-        async with arena.load(100):
-            for _ in range(2 if arena.is_long else 1):
-                await arena.fill(1_500)
-                await _full(arena)
-                arena.fault()
-                await trio.sleep(45 if arena.is_long else 2)
-                await _check_nothing_vanished(arena)
-                async with arena.collecting(output):
-                    await arena.routing(within=_LONG_RECOVERY, since=trio.current_time())
-                    await _input_empty(arena)
-        async with arena.collecting(output):
-            await arena.drained()
+        await env.broker.start()
+        async with env.load(100):
+            for _ in range(2 if env.is_long else 1):
+                await env.fill(1_500)
+                await _full(env)
+                env.fault()
+                await trio.sleep(45 if env.is_long else 2)
+                await _check_nothing_vanished(env)
+                async with env.collecting(output):
+                    await env.routing(within=_LONG_RECOVERY, since=trio.current_time())
+                    await _input_empty(env)
+        async with env.collecting(output):
+            await env.drained()
     finally:
-        await arena.node.ctl("clear_policy", output)
-    _check_connection(arena)
+        await env.node.ctl("clear_policy", output)
+    _check_connection(env)
     return Allowed(duplicates=0)
 
 
-async def acknowledgement_timeout(arena: Arena) -> Allowed:
+async def acknowledgement_timeout(env: Environment) -> Allowed:
     """Let RabbitMQ lose its patience with acknowledgements while the output queue is full."""
-    await arena.node.ctl(
+    await env.node.ctl(
         "eval",
         "application:set_env(rabbit, channel_tick_interval, 1000),"
         f"application:set_env(rabbit, consumer_timeout, {_ACKNOWLEDGEMENT_TIMEOUT_MS}).",
     )
-    await _limit(arena, _MOST_OUTPUT)
-    await arena.broker.start()
-    await arena.fill(3_000)
-    await _full(arena)
-    for _ in range(6 if arena.is_long else 2):
-        await _lost_again(arena, 1)
-        arena.fault()
-    await arena.node.ctl("clear_policy", arena.queues.output)
-    await arena.routing(within=_LONG_RECOVERY, since=trio.current_time())
-    await arena.drained()
-    lost = _times_lost(arena)
-    return Allowed(duplicates=lost * arena.prefetch)
+    await _limit(env, _MOST_OUTPUT)
+    await env.broker.start()
+    await env.fill(3_000)
+    await _full(env)
+    for _ in range(6 if env.is_long else 2):
+        await _lost_again(env, 1)
+        env.fault()
+    await env.node.ctl("clear_policy", env.queues.output)
+    await env.routing(within=_LONG_RECOVERY, since=trio.current_time())
+    await env.drained()
+    lost = _times_lost(env)
+    return Allowed(duplicates=lost * env.prefetch)
 
 
-async def _delete_empty(arena: Arena, queue: str) -> None:
+async def _delete_empty(env: Environment, queue: str) -> None:
     """Delete a queue that is being collected from, with nothing in it and nothing on its way.
 
     RabbitMQ confirms what reaches a queue while that is being deleted, and it is gone. That would
     be the operator's doing.
     """
-    arena.amqp.stall(Toward.SERVER)
+    env.amqp.stall(Toward.SERVER)
     await trio.sleep(_QUIET)
-    await _until(lambda: arena.client.delete_if_empty(queue), f"{queue} was never empty")
-    arena.amqp.heal()
-    arena.fault()
+    await _until(lambda: env.client.delete_if_empty(queue), f"{queue} was never empty")
+    env.amqp.heal()
+    env.fault()
 
 
-async def _delete_consumed(arena: Arena, queue: str) -> None:
-    await arena.client.delete([queue])
-    arena.fault()
+async def _delete_consumed(env: Environment, queue: str) -> None:
+    await env.client.delete([queue])
+    env.fault()
     deleted = trio.current_time()
 
     async def is_consumed() -> bool:
         with suppress(ConnectionError):  # it is not there yet
-            return (await arena.client.look(queue)).consumers > 0
+            return (await env.client.look(queue)).consumers > 0
         return False
 
-    await _until(is_consumed, f"nobody consumed {queue} again", within=_recovery(arena))
-    arena.figures.recoveries.append(trio.current_time() - deleted)
+    await _until(is_consumed, f"nobody consumed {queue} again", within=_recovery(env))
+    env.figures.recoveries.append(trio.current_time() - deleted)
 
 
-async def _more_collected(arena: Arena, queue: str) -> None:
-    before = arena.collected(queue)
+async def _more_collected(env: Environment, queue: str) -> None:
+    before = env.collected(queue)
 
     async def is_more() -> bool:
-        return arena.collected(queue) > before
+        return env.collected(queue) > before
 
     await _until(is_more, f"nothing came to {queue}", within=_RECOVERY)
 
 
-async def _lost_again(arena: Arena, times: int) -> None:
-    before = _times_lost(arena)
+async def _lost_again(env: Environment, times: int) -> None:
+    before = _times_lost(env)
 
     async def is_lost() -> bool:
-        return _times_lost(arena) >= before + times
+        return _times_lost(env) >= before + times
 
     await _until(is_lost, "the broker has lost neither its session nor a consumer")
 
 
-def _times_lost(arena: Arena) -> int:
+def _times_lost(env: Environment) -> int:
     """Return how often a session or a consumer was lost; either returns a prefetch."""
-    return sum(arena.broker.times_logged(event) for event in ("amqp_lost", "consumer_lost"))
+    return sum(env.broker.times_logged(event) for event in ("amqp_lost", "consumer_lost"))
 
 
-async def _full(arena: Arena) -> None:
+async def _full(env: Environment) -> None:
     async def is_full() -> bool:
-        return (await arena.client.look(arena.queues.output)).ready >= _MOST_OUTPUT
+        return (await env.client.look(env.queues.output)).ready >= _MOST_OUTPUT
 
     await _until(is_full, "the output queue was never full")
 
 
-async def _input_empty(arena: Arena) -> None:
+async def _input_empty(env: Environment) -> None:
     async def is_empty() -> bool:
-        return (await arena.client.look(arena.queues.input)).ready < arena.prefetch
+        return (await env.client.look(env.queues.input)).ready < env.prefetch
 
     await _until(is_empty, "the input queue was never empty")
 
 
-async def _check_nothing_vanished(arena: Arena) -> None:
+async def _check_nothing_vanished(env: Environment) -> None:
     """Check that nothing is acknowledged that the output queue refused."""
-    confirmed = len(arena.sent.confirmed)
-    routed = await arena.routed()
-    held = await arena.unacknowledged(arena.queues.input)
-    waiting = (await arena.client.look(arena.queues.input)).ready
-    if not 0 < held <= arena.prefetch:
+    confirmed = len(env.sent.confirmed)
+    routed = await env.routed()
+    held = await env.unacknowledged(env.queues.input)
+    waiting = (await env.client.look(env.queues.input)).ready
+    if not 0 < held <= env.prefetch:
         raise ScenarioFailedError(f"the broker held {held} messages")
     if waiting + held + routed < confirmed:
         raise ScenarioFailedError(
@@ -253,23 +251,23 @@ async def _check_nothing_vanished(arena: Arena) -> None:
         )
 
 
-def _recovery(arena: Arena) -> float:
-    return _LONG_RECOVERY if arena.is_long else _RECOVERY
+def _recovery(env: Environment) -> float:
+    return _LONG_RECOVERY if env.is_long else _RECOVERY
 
 
-def _check_connection(arena: Arena) -> None:
-    if arena.broker.has_logged("amqp_lost"):
+def _check_connection(env: Environment) -> None:
+    if env.broker.has_logged("amqp_lost"):
         raise ScenarioFailedError("the broker has lost its session")
 
 
-async def _limit(arena: Arena, most: int) -> None:
-    output = arena.queues.output
+async def _limit(env: Environment, most: int) -> None:
+    output = env.queues.output
     definition = f'{{"max-length": {most}, "overflow": "reject-publish"}}'
-    await arena.node.ctl("set_policy", output, f"^{output}$", definition, "--apply-to", "queues")
+    await env.node.ctl("set_policy", output, f"^{output}$", definition, "--apply-to", "queues")
 
 
-async def _grant(arena: Arena, *, write: str, read: str) -> None:
-    await arena.node.ctl("set_permissions", _USER, _ALL, write, read)
+async def _grant(env: Environment, *, write: str, read: str) -> None:
+    await env.node.ctl("set_permissions", _USER, _ALL, write, read)
 
 
 async def _until(
@@ -307,7 +305,7 @@ SCENARIOS = (
         rights_taken,
         fault="the broker's right to write, then to read, is taken for a while",
         promise=f"routing {_RECOVERY:g} s after it is back; a prefetch of duplicates each time",
-        has_own_node=True,
+        rabbitmq="own node",
     ),
     Scenario(
         output_full,
@@ -318,6 +316,6 @@ SCENARIOS = (
         acknowledgement_timeout,
         fault="RabbitMQ's consumer timeout strikes while the output queue refuses messages",
         promise="the queue is consumed again; a prefetch of duplicates each time",
-        has_own_node=True,
+        rabbitmq="own node",
     ),
 )

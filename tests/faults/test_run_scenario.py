@@ -4,47 +4,48 @@ import pytest
 
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.__main__ import app
-from tests.faults.arena import Arena
 from tests.faults.checker import Allowed
+from tests.faults.environment import Environment
 from tests.faults.failure import ScenarioFailedError
-from tests.faults.play import Result, play
 from tests.faults.report import complaint, line, markdown
+from tests.faults.run_scenario import Result, open_runner
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import ALL_SCENARIOS
+from tests.faults.scenarios import SCENARIOS
 
 CHOSEN: list[float] = []
 
 
-async def breaks_a_promise(arena: Arena) -> Allowed:
-    CHOSEN.append(arena.random.random())
-    arena.fault()
-    await arena.broker.start()
+async def breaks_a_promise(env: Environment) -> Allowed:
+    CHOSEN.append(env.random.random())
+    env.fault()
+    await env.broker.start()
     raise ScenarioFailedError("it took too long")
 
 
-async def has_a_bug(arena: Arena) -> Allowed:
-    CHOSEN.append(arena.random.random())
-    raise ZeroDivisionError(f"with {arena.prefetch}")
+async def has_a_bug(env: Environment) -> Allowed:
+    CHOSEN.append(env.random.random())
+    raise ZeroDivisionError(f"with {env.prefetch}")
 
 
-async def loses_a_message(arena: Arena) -> Allowed:
-    await arena.broker.start()
-    arena.sent.attempted = 1
-    arena.sent.confirmed.add(0)
+async def loses_a_message(env: Environment) -> Allowed:
+    await env.broker.start()
+    env.sent.attempted = 1
+    env.sent.confirmed.add(0)
     return Allowed(duplicates=0)
 
 
-async def played(
+async def run(
     node: RabbitmqNode, directory: Path, function: object, *, seed: int = 7, is_long: bool = False
 ) -> Result:
     assert callable(function)
     scenario = Scenario(function, fault="none", promise="none")
-    return await play(scenario, node, directory, seed=seed, is_long=is_long)
+    async with open_runner(node=node) as runner:
+        return await runner.run(scenario, directory, seed=seed, is_long=is_long)
 
 
 async def test_a_broken_promise(rabbitmq: RabbitmqNode, tmp_path: Path) -> None:
     log = tmp_path / "kept" / "broker.log"
-    result = await played(rabbitmq, log.parent, breaks_a_promise, is_long=True)
+    result = await run(rabbitmq, log.parent, breaks_a_promise, is_long=True)
     assert result.problems == ["it took too long"]
     assert result.faults == 1
     assert result.lost is None
@@ -58,13 +59,13 @@ async def test_a_broken_promise(rabbitmq: RabbitmqNode, tmp_path: Path) -> None:
 
 
 async def test_a_bug_keeps_its_traceback(rabbitmq: RabbitmqNode, tmp_path: Path) -> None:
-    result = await played(rabbitmq, tmp_path / "kept", has_a_bug)
+    result = await run(rabbitmq, tmp_path / "kept", has_a_bug)
     assert result.problems == ["ZeroDivisionError: with 200"]
     assert "has_a_bug" in (tmp_path / "kept" / "traceback.txt").read_text()
 
 
 async def test_the_verdict_becomes_the_result(rabbitmq: RabbitmqNode, tmp_path: Path) -> None:
-    result = await played(rabbitmq, tmp_path / "kept", loses_a_message)
+    result = await run(rabbitmq, tmp_path / "kept", loses_a_message)
     assert result.lost == 1
     assert result.problems == ["1 lost: c-0"]
 
@@ -72,14 +73,14 @@ async def test_the_verdict_becomes_the_result(rabbitmq: RabbitmqNode, tmp_path: 
 async def test_a_seed_repeats_what_is_random(rabbitmq: RabbitmqNode, tmp_path: Path) -> None:
     CHOSEN.clear()
     for number, seed in enumerate((1, 1, 2)):
-        await played(rabbitmq, tmp_path / str(number), has_a_bug, seed=seed)
+        await run(rabbitmq, tmp_path / str(number), has_a_bug, seed=seed)
     assert CHOSEN[0] == CHOSEN[1] != CHOSEN[2]
 
 
 def test_the_list_of_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert app(["--list"], result_action="return_value") == 0
     listed = capsys.readouterr().out
-    for scenario in ALL_SCENARIOS.values():
+    for scenario in SCENARIOS.values():
         assert scenario.name in listed
         assert scenario.fault in listed
 

@@ -14,10 +14,10 @@ from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.free_ports import HOST, free_ports
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults import chat
+from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
 from tests.faults.failure import ScenarioFailedError
-from tests.faults.ground import Ground
 from tests.faults.readiness import Watch, watching
 from tests.faults.steady import steady
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
@@ -33,8 +33,8 @@ _CLOSED_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 30.0
 
 
-class ClusterArena(Ground):
-    """One scenario's surroundings. Made by `open_cluster_arena`.
+class ClusterEnvironment(BaseEnvironment):
+    """One scenario's surroundings. Made by `open_cluster_environment`.
 
     The queues are quorum queues with a member on each node.
 
@@ -227,10 +227,10 @@ async def stopped(broker: BrokerControl) -> None:
 
 
 @asynccontextmanager
-async def open_cluster_arena(
+async def open_cluster_environment(
     cluster: RabbitmqCluster, directory: Path, random: Random, *, is_long: bool
-) -> AsyncIterator[ClusterArena]:
-    """Prepare an arena: quorum queues, a server with agents online, brokers to be started.
+) -> AsyncIterator[ClusterEnvironment]:
+    """Prepare an env: quorum queues, a server with agents online, brokers to be started.
 
     At the end the cluster is whole again.
 
@@ -238,18 +238,18 @@ async def open_cluster_arena(
         cluster: A running cluster, all of it.
         directory: Where the brokers run and have their logs.
         random: The source of all that is random.
-        is_long: Whether the long form is to be played.
+        is_long: Whether the long form is to be run.
     """
     with start_blocking_portal("asyncio", name="chaos") as portal:
         async with open_central_server() as server:
-            arena = ClusterArena(portal, cluster, server, directory, random, is_long=is_long)
+            env = ClusterEnvironment(portal, cluster, server, directory, random, is_long=is_long)
             server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
-            await arena.client.declare(arena.queue_names(), **{"x-queue-type": "quorum"})
+            await env.client.declare(env.queue_names(), **{"x-queue-type": "quorum"})
             try:
-                yield arena
+                yield env
             finally:
                 with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                    for broker in arena.brokers.values():
+                    for broker in env.brokers.values():
                         await broker.close()
-                await arena.restore()
-            await arena.client.delete(arena.queue_names())
+                await env.restore()
+            await env.client.delete(env.queue_names())

@@ -1,4 +1,4 @@
-"""What every arena has: queues, the load that goes in, and the books of what comes out."""
+"""What each scenario runs in: its queues, the load, and the record of what comes out."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class Figures(msgspec.Struct):
     samples: list[Sample] = msgspec.field(default_factory=list)
 
 
-class ArenaQueues(msgspec.Struct, frozen=True):
+class Queues(msgspec.Struct, frozen=True):
     """The queues of a scenario, one of each kind that a broker has a variable for."""
 
     input: str
@@ -55,8 +55,8 @@ class ArenaQueues(msgspec.Struct, frozen=True):
     dead_letter: str
 
 
-class Ground:
-    """What arenas have in common.
+class BaseEnvironment:
+    """What the environments of all scenarios have in common.
 
     Attributes:
         client: Makes, watches and empties queues, past the proxies.
@@ -64,7 +64,7 @@ class Ground:
         sent: What the load has sent.
         figures: What was measured so far.
         random: The source of all that is random here.
-        is_long: Whether the long form is to be played.
+        is_long: Whether the long form is to be run.
         prefetch: How many messages a broker holds at once: with each crash, no more than
             these may come twice.
     """
@@ -79,8 +79,8 @@ class Ground:
         self.sent = Sent()
         self.figures = Figures()
         self.client = QueueClient(portal, *urls)
-        self.queues = ArenaQueues(
-            **{name: f"chaos_{number}_{name}" for name in ArenaQueues.__struct_fields__}
+        self.queues = Queues(
+            **{name: f"chaos_{number}_{name}" for name in Queues.__struct_fields__}
         )
         self._portal = portal
         self._urls = urls

@@ -13,10 +13,10 @@ from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults import chat
+from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
 from tests.faults.failure import ScenarioFailedError
-from tests.faults.ground import Ground
 from tests.faults.process_usage import Usage, usage
 from tests.faults.proxy import Proxy, open_proxy
 
@@ -24,8 +24,8 @@ _POLL_INTERVAL = 0.1
 _CLOSE_TIMEOUT = 30.0
 
 
-class Arena(Ground):
-    """One scenario's surroundings. Made by `open_arena`.
+class Environment(BaseEnvironment):
+    """One scenario's surroundings. Made by `open_environment`.
 
     Attributes:
         node: RabbitMQ. A scenario that stops it, or changes more than its own queues, asks for a
@@ -117,16 +117,16 @@ class Arena(Ground):
 
 
 @asynccontextmanager
-async def open_arena(
+async def open_environment(
     node: RabbitmqNode, directory: Path, random: Random, *, is_long: bool
-) -> AsyncIterator[Arena]:
-    """Prepare an arena: queues, a server with agents online, proxies, a broker to be started.
+) -> AsyncIterator[Environment]:
+    """Prepare an env: queues, a server with agents online, proxies, a broker to be started.
 
     Args:
         node: A running node.
         directory: Where the broker runs and has its log.
         random: The source of all that is random.
-        is_long: Whether the long form is to be played.
+        is_long: Whether the long form is to be run.
     """
     with start_blocking_portal("asyncio", name="chaos") as portal:
         async with (
@@ -134,7 +134,7 @@ async def open_arena(
             open_proxy(node.port, random=random) as amqp,
             open_proxy(URL(server.url).port or 0, random=random) as websocket,
         ):
-            arena = Arena(
+            env = Environment(
                 node=node,
                 server=server,
                 amqp=amqp,
@@ -145,10 +145,10 @@ async def open_arena(
                 is_long=is_long,
             )
             server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
-            await arena.client.declare(arena.queue_names())
+            await env.client.declare(env.queue_names())
             try:
-                yield arena
+                yield env
             finally:
                 with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                    await arena.broker.close()
-            await arena.client.delete(arena.queue_names())
+                    await env.broker.close()
+            await env.client.delete(env.queue_names())

@@ -1,4 +1,4 @@
-"""What goes wrong, by chance: with RabbitMQ, with the server, and how the sky clears again."""
+"""Random faults of RabbitMQ and the server, among ordinary traffic, and their repair."""
 
 from collections.abc import Callable
 from random import choice, choices, randint, random
@@ -20,7 +20,7 @@ _LONG_PAUSES_IN_AN_ALARM = 0.1
 """How many of the pauses are long: operators take their time to make room."""
 
 
-class Storm:
+class RandomFaults:
     """Things happen to the broker, one after the other."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Storm:
         likely = {fault: 3 for fault in faults if random() < 0.4}
         self._events = ordinary | likely
 
-    async def rage(self, events: int) -> None:
+    async def inject(self, events: int) -> None:
         """Let so many things happen."""
         for _ in range(events):
             long_pauses = _LONG_PAUSES_IN_AN_ALARM if self._rabbitmq.has_alarm else _LONG_PAUSES
@@ -67,9 +67,9 @@ class Storm:
             if self._trace.violations:
                 return
 
-    def clear_up(self) -> None:
-        """End all trouble; what is lost already stays so."""
-        self._trace.note("the sky clears")
+    def repair(self) -> None:
+        """End all faults; what is lost already stays so."""
+        self._trace.note("all faults repaired")
         rabbitmq, server = self._rabbitmq, self._server
         rabbitmq.is_down = rabbitmq.is_silent = rabbitmq.refuses_logins = False
         rabbitmq.is_mute = server.refuses = server.is_silent = False

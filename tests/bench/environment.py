@@ -14,7 +14,7 @@ from broker.sandbox import keeper
 from broker.sandbox.broker_process import open_broker
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.bench.setting import AGENTS
+from tests.bench.names import AGENTS
 
 ROOT = Path(__file__).parents[2]
 PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
@@ -55,7 +55,7 @@ CONTENDERS = (BROKER, ONE_LOOP, AIO_PIKA, FASTSTREAM, PIKA, RECONNECTING)
 
 
 @dataclass(frozen=True)
-class Field:
+class Environment:
     """Where the contenders run.
 
     Attributes:

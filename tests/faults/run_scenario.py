@@ -1,0 +1,167 @@
+"""Run scenarios one after the other, each to its result."""
+
+import shutil
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import msgspec
+import trio
+
+from broker.concurrency.error_groups import first_error
+from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
+from tests.faults.base_environment import Figures
+from tests.faults.checker import Sent
+from tests.faults.cluster_environment import ClusterEnvironment, open_cluster_environment
+from tests.faults.environment import Environment, open_environment
+from tests.faults.failure import ScenarioFailedError
+from tests.faults.scenario import Scenario
+from tests.faults.trend import Sample
+from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
+
+
+class Result(msgspec.Struct, frozen=True):
+    """The result of a scenario.
+
+    Attributes:
+        is_long: Whether it was the long form.
+        attempted: How many messages RabbitMQ was given.
+        confirmed: How many of them it confirmed.
+        lost: How many of these came out nowhere; None when it did not get as far.
+        unexpected: How many came out that should not have; None likewise.
+        duplicates: How many were published again; None likewise.
+        faults: How many faults were injected.
+        worst_recovery: The longest time until messages were routed again, in seconds.
+        samples: What the broker held over time, when the scenario watched that.
+        problems: What is wrong, one line each.
+        kept: The directory with the broker's log, when there are problems.
+    """
+
+    scenario: str
+    fault: str
+    promise: str
+    seed: int
+    is_long: bool
+    seconds: float
+    attempted: int
+    confirmed: int
+    lost: int | None
+    unexpected: int | None
+    duplicates: int | None
+    faults: int
+    worst_recovery: float | None
+    samples: list[Sample]
+    problems: list[str]
+    kept: str | None
+
+    @property
+    def replay(self) -> str:
+        """The command that repeats it."""
+        long = " --long" if self.is_long else ""
+        return f"./scripts/chaos {self.scenario} --seed {self.seed}{long}"
+
+
+class Runner:
+    """Starts a RabbitMQ node and a cluster when the first scenario needs them, for all.
+
+    Made by `open_runner`.
+    """
+
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        node: RabbitmqNode | None = None,
+        cluster: RabbitmqCluster | None = None,
+    ) -> None:
+        self._stack = stack
+        self._node = node
+        self._cluster = cluster
+
+    async def run(self, scenario: Scenario, directory: Path, *, seed: int, is_long: bool) -> Result:
+        """Run a scenario.
+
+        Args:
+            scenario: Whatever it raises makes it fail.
+            directory: Made for the brokers' logs; kept when it fails.
+            seed: The source of all that is random, together with the scenario's name.
+            is_long: Whether to run the long form.
+        """
+        started = trio.current_time()
+        await trio.Path(directory).mkdir(parents=True)
+        random = Random(f"{seed} {scenario.name}")
+        figures, sent, verdict = Figures(), Sent(), None
+        try:
+            async with self._environment(scenario, directory, random, is_long) as env:
+                figures, sent = env.figures, env.sent
+                allowed = await scenario.run(env)
+                verdict = await env.finish(allowed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this one failed; others may not
+            problems = [_described(error, directory)]
+        else:
+            problems = verdict.problems
+        if not problems:
+            shutil.rmtree(directory)
+        return Result(
+            scenario=scenario.name,
+            fault=scenario.fault,
+            promise=scenario.promise,
+            seed=seed,
+            is_long=is_long,
+            seconds=trio.current_time() - started,
+            attempted=sent.attempted,
+            confirmed=len(sent.confirmed),
+            lost=None if verdict is None else verdict.lost,
+            unexpected=None if verdict is None else verdict.unexpected,
+            duplicates=None if verdict is None else verdict.duplicates,
+            faults=figures.faults,
+            worst_recovery=max(figures.recoveries, default=None),
+            samples=figures.samples,
+            problems=problems,
+            kept=str(directory) if problems else None,
+        )
+
+    @asynccontextmanager
+    async def _environment(
+        self, scenario: Scenario, directory: Path, random: Random, is_long: bool
+    ) -> AsyncIterator[Environment | ClusterEnvironment]:
+        async with AsyncExitStack() as stack:
+            opened: AbstractAsyncContextManager[Environment | ClusterEnvironment]
+            if scenario.rabbitmq == "cluster":
+                if self._cluster is None:
+                    self._cluster = await self._stack.enter_async_context(open_rabbitmq_cluster())
+                opened = open_cluster_environment(self._cluster, directory, random, is_long=is_long)
+            else:
+                if scenario.rabbitmq == "own node":
+                    node = await stack.enter_async_context(open_rabbitmq_node())
+                else:
+                    if self._node is None:
+                        self._node = await self._stack.enter_async_context(open_rabbitmq_node())
+                    node = self._node
+                opened = open_environment(node, directory, random, is_long=is_long)
+            yield await stack.enter_async_context(opened)
+
+
+@asynccontextmanager
+async def open_runner(
+    *, node: RabbitmqNode | None = None, cluster: RabbitmqCluster | None = None
+) -> AsyncIterator[Runner]:
+    """Prepare to run scenarios; what is started for them ends with the context.
+
+    Args:
+        node: A running node to use; None to start one when needed.
+        cluster: A running cluster to use, all of it; so it is left. None likewise.
+    """
+    async with AsyncExitStack() as stack:
+        yield Runner(stack, node, cluster)
+
+
+def _described(error: Exception, directory: Path) -> str:
+    first = first_error(error) if isinstance(error, ExceptionGroup) else error
+    if isinstance(first, ScenarioFailedError):
+        return str(first)
+    (directory / "traceback.txt").write_text(
+        "".join(traceback.format_exception(error)), encoding="utf-8"
+    )
+    return f"{type(first).__name__}: {first}"
