@@ -11,9 +11,9 @@ import pytest
 
 from broker.amqp import confirm_watch
 from broker.amqp.confirm_watch import CONFIRM_TIMEOUT, ConfirmWatch
-from broker.amqp.delivery import Publishing
-from broker.amqp.errors import AmqpError
 from broker.amqp.publisher import Publisher
+from broker.amqp.wire.errors import AmqpError
+from broker.amqp.wire.publishing import Publishing
 from broker.telemetry.tally import PublishTally
 from tests.amqp.fake_rabbitmq import FakeRabbitmq, SkippingLoop
 

@@ -3,7 +3,7 @@ import threading
 from typing import Any, cast
 
 from broker.amqp.consumers import Consumers
-from broker.amqp.errors import AmqpError
+from broker.amqp.wire.errors import AmqpError
 
 
 class RefusingConnection:

@@ -21,11 +21,12 @@ from pamqp.header import ContentHeader
 
 from broker.amqp import AmqpError, Deliveries, Rabbit, Session
 from broker.amqp.consumer import QueueConsumer
-from broker.amqp.delivery import Delivery, Publishing, Settlement
+from broker.amqp.delivery import Delivery, Settlement
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher
 from broker.amqp.wire.frames import FrameReader
+from broker.amqp.wire.publishing import Publishing
 from broker.telemetry.tally import PublishTally
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, dead_lettering, renewal
 

@@ -16,16 +16,11 @@ from hypothesis.stateful import (
 )
 
 from broker.amqp.consumer import QueueConsumer
-from broker.amqp.delivery import (
-    DeadLetterAddress,
-    Delivery,
-    Publishing,
-    Settlement,
-    SettlementObserver,
-)
+from broker.amqp.delivery import DeadLetterAddress, Delivery, Settlement, SettlementObserver
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
+from broker.amqp.wire.publishing import Publishing
 from broker.telemetry.tally import PublishTally
 from tests.amqp.fake_rabbitmq import (
     QUEUE,

@@ -8,8 +8,8 @@ import pytest
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import AmqpError
 from broker.amqp.topology import create_missing, ensure_fanouts, ensure_queues
+from broker.amqp.wire.errors import AmqpError
 
 
 class Node:

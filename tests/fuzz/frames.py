@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import batched
 from typing import TYPE_CHECKING, cast
 
-from broker.amqp.errors import AmqpError
+from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.frames import FrameReader
 from broker.amqp.wire.properties import Properties
 

@@ -10,11 +10,9 @@ from broker.amqp.delivery import (
     DeadLetterAddress,
     Deliveries,
     Delivery,
-    Publishing,
     Settlement,
     SettlementObserver,
 )
-from broker.amqp.errors import AmqpError, QueueUnavailableError
 from broker.amqp.link import AmqpSupervisor
 from broker.amqp.publisher import PublishOutcome, UnroutableError
 from broker.amqp.rabbit import Rabbit, open_rabbit
@@ -23,6 +21,8 @@ from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import PublishingRefusedError
+from broker.amqp.wire.errors import AmqpError, QueueUnavailableError
+from broker.amqp.wire.publishing import Publishing
 from broker.net.endpoints import AmqpEndpoint
 
 __all__ = [

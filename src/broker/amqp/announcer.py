@@ -13,11 +13,11 @@ from aiormq import Channel
 
 from broker.amqp.confinement import ConfinedChannel, open_channel
 from broker.amqp.connection import Connection
-from broker.amqp.delivery import Publishing
-from broker.amqp.errors import AmqpError, QueueUnavailableError, confined
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
 from broker.amqp.topology import ensure_fanouts
+from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, confined
+from broker.amqp.wire.publishing import Publishing
 from broker.net.backoff import Backoff
 
 LONGEST_PAUSE = 10.0

@@ -20,14 +20,15 @@ from broker.amqp.consumer import QueueConsumer
 from broker.amqp.consumers import Consumers
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.declarations import Declarations
-from broker.amqp.delivery import Delivery, Publishing, Settlement
-from broker.amqp.errors import AmqpError, describe
+from broker.amqp.delivery import Delivery, Settlement
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import PublishOutcome, UnroutableError
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.session_publishing import SessionPublishing
+from broker.amqp.wire.errors import AmqpError, describe
+from broker.amqp.wire.publishing import Publishing
 from broker.concurrency.error_groups import first_error
 
 _WATCH_INTERVAL = 1.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from broker.amqp.errors import QueueUnavailableError
+from broker.amqp.wire.errors import QueueUnavailableError
 from broker.net.backoff import Backoff
 
 LONGEST_PAUSE = 5.0

@@ -11,8 +11,8 @@ import structlog
 import trio
 from anyio.from_thread import BlockingPortal
 
-from broker.amqp.errors import AmqpError
 from broker.amqp.lifetime import Lifetime
+from broker.amqp.wire.errors import AmqpError
 from broker.concurrency.error_groups import first_error
 
 _CLOSING_TIME = 3.0

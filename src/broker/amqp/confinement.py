@@ -12,14 +12,14 @@ from typing import cast
 from aiormq import Channel
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import (
+from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.wire.errors import (
     AmqpError,
     QueueUnavailableError,
     describe,
     is_refusal,
     translated,
 )
-from broker.amqp.topology import RPC_TIMEOUT
 
 
 class ConfinedChannel:

@@ -5,9 +5,9 @@ import secrets
 from collections.abc import Callable
 
 from broker.amqp.connection import Connection
-from broker.amqp.delivery import Publishing
-from broker.amqp.errors import AmqpError
 from broker.amqp.publisher import Publisher, PublishOutcome
+from broker.amqp.wire.errors import AmqpError
+from broker.amqp.wire.publishing import Publishing
 
 CONFIRM_TIMEOUT = 30.0
 """Seconds without any confirm while some are awaited and RabbitMQ could confirm them."""

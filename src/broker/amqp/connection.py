@@ -13,9 +13,9 @@ from aiormq.exceptions import AuthenticationError
 from yarl import URL
 
 from broker.amqp.daemon_thread import in_daemon_thread
-from broker.amqp.errors import translated
 from broker.amqp.look_up import look_up
 from broker.amqp.refusal import RefusedError, refusal
+from broker.amqp.wire.errors import translated
 from broker.amqp.wire.frames import FrameReader, FrameSink, FrameTaker
 from broker.amqp.wire.writer import FrameWriter
 from broker.net.endpoints import AmqpEndpoint

@@ -10,15 +10,16 @@ from aiormq import Channel
 
 from broker.amqp.announcer import Announcer
 from broker.amqp.dead_lettering import DeadLettering
-from broker.amqp.delivery import Delivery, Publishing, Settlement, SettlementObserver
-from broker.amqp.errors import AmqpError, QueueUnavailableError, translated
+from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
 from broker.amqp.notices import Notices
 from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
 from broker.amqp.renewal import RENEWED_AT, Renewal
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, translated
 from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.properties import Properties
+from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.writer import FrameWriter
 
 

@@ -10,9 +10,9 @@ from broker.amqp.confinement import ConfinedChannel, open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery
-from broker.amqp.errors import AmqpError, QueueUnavailableError, confined, translated
 from broker.amqp.queue_type import refuse_stream
 from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
+from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, confined, translated
 
 PREPARE_TIMEOUT = 10.0
 """Seconds in which RabbitMQ must answer all requests that come before a consumer can start."""

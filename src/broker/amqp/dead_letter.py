@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from broker.amqp.delivery import Delivery, Publishing
+from broker.amqp.delivery import Delivery
 from broker.amqp.parts import PART_HEADERS, UNREADABLE_HEADER
 from broker.amqp.wire.field_table import (
     UnreadablePropertiesError,
@@ -17,6 +17,7 @@ from broker.amqp.wire.field_table import (
     text_value,
 )
 from broker.amqp.wire.properties import REPLAYS_HEADER
+from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.raw_properties import (
     Name,
     edit_headers,

@@ -7,13 +7,14 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from broker.amqp.dead_letter import bare, dead_letter
-from broker.amqp.delivery import Delivery, Publishing, Settlement, SettlementObserver
-from broker.amqp.errors import AmqpError
+from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
 from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
+from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.marshal import header_frame_size
+from broker.amqp.wire.publishing import Publishing
 from broker.core.messages import RejectReason
 from broker.net.backoff import Backoff
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import anyio
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import QueueUnavailableError, confined
 from broker.amqp.topology import create_missing, ensure_fanouts, ensure_queues
+from broker.amqp.wire.errors import QueueUnavailableError, confined
 
 
 class Declarations:

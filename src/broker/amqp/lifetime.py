@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from broker.amqp.errors import AmqpError
+from broker.amqp.wire.errors import AmqpError
 from broker.concurrency.error_groups import first_error
 
 

@@ -12,9 +12,9 @@ import trio
 
 from broker.amqp.border import SessionLostError
 from broker.amqp.delivery import Deliveries
-from broker.amqp.errors import QueueUnavailableError
 from broker.amqp.session import Session
 from broker.amqp.session_parameters import SessionParameters
+from broker.amqp.wire.errors import QueueUnavailableError
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.net.unusable_file import UnusableFileError

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from broker.amqp.delivery import Publishing
+from broker.amqp.wire.publishing import Publishing
 
 GROUP_HEADER = "x-broker-part-group"
 NUMBER_HEADER = "x-broker-part"

@@ -9,10 +9,10 @@ from itertools import takewhile
 
 from aiormq import Channel
 
-from broker.amqp.delivery import Publishing
 from broker.amqp.paced_log import PacedLog
 from broker.amqp.wire.marshal import marshal_publishing
 from broker.amqp.wire.properties import Properties, decode_properties
+from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.writer import FrameWriter
 from broker.net.backoff import Backoff
 from broker.telemetry.tally import PublishTally

@@ -10,8 +10,8 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelClosed, ChannelPrecon
 from pamqp.common import FieldTable
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import QueueUnavailableError, describe, translated
 from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.wire.errors import QueueUnavailableError, describe, translated
 
 NO_TYPE = "?"
 """A type that no queue can have: no queue is created by declaring it."""

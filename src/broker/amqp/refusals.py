@@ -16,7 +16,7 @@ from aiormq.exceptions import (
     ConnectionUnexpectedFrame,
 )
 
-from broker.amqp.errors import describe
+from broker.amqp.wire.errors import describe
 from broker.core.messages import MAX_BODY_BYTES
 
 _TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")

@@ -6,13 +6,13 @@ where no dead-letter exchange is set. A new message starts from zero. It goes to
 queue, so this waits until one lost session has followed another.
 """
 
-from broker.amqp.delivery import Publishing
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
 from broker.amqp.wire.field_table import UnreadablePropertiesError
 from broker.amqp.wire.marshal import header_frame_size
 from broker.amqp.wire.properties import DELIVERY_COUNT_HEADER
+from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.raw_properties import edit_headers, join_properties, split_properties
 
 RENEWED_AT = 2

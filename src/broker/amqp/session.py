@@ -10,10 +10,11 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.border import Border, hosted
-from broker.amqp.delivery import Deliveries, Delivery, Publishing, Settlement
-from broker.amqp.errors import AmqpError
+from broker.amqp.delivery import Deliveries, Delivery, Settlement
 from broker.amqp.handoff import Handoff
 from broker.amqp.session_parameters import SessionParameters
+from broker.amqp.wire.errors import AmqpError
+from broker.amqp.wire.publishing import Publishing
 
 
 @asynccontextmanager

@@ -6,9 +6,9 @@ from aiormq import Channel
 
 from broker.amqp.confinement import open_channel
 from broker.amqp.connection import Connection
-from broker.amqp.errors import AmqpError, describe
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.session_parameters import SessionParameters
+from broker.amqp.wire.errors import AmqpError, describe
 
 
 class SessionConnections:

@@ -10,11 +10,11 @@ from aiormq import Channel
 
 from broker.amqp.confirm_watch import ConfirmWatch
 from broker.amqp.connection import Connection
-from broker.amqp.delivery import Publishing
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.renewal import Renewal
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.suspects import SuspectPublisher
+from broker.amqp.wire.publishing import Publishing
 
 
 class SessionPublishing:

@@ -8,10 +8,10 @@ from aiormq import Channel
 
 from broker.amqp.confinement import open_channel
 from broker.amqp.connection import Connection
-from broker.amqp.delivery import Publishing
-from broker.amqp.errors import AmqpError, describe
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
+from broker.amqp.wire.errors import AmqpError, describe
+from broker.amqp.wire.publishing import Publishing
 
 
 class PublishingRefusedError(Exception):

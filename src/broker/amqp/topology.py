@@ -8,7 +8,7 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import translated
+from broker.amqp.wire.errors import translated
 
 RPC_TIMEOUT = 10.0
 """Seconds that RabbitMQ has to answer a request."""

@@ -16,7 +16,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from broker.amqp.errors import AmqpError
+from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.frames import MAX_FRAME_SIZE, FrameReader
 from broker.amqp.wire.properties import Properties
 from tests.amqp.fake_rabbitmq import SkippingLoop

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from broker.amqp.errors import AmqpError
+from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.writer import FrameWriter
 
 MUCH = bytes(1 << 24)

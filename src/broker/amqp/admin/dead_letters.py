@@ -19,13 +19,13 @@ from broker.amqp.dead_letter import (
     one_line,
     replays_header,
 )
-from broker.amqp.delivery import Publishing
 from broker.amqp.wire.properties import (
     DELIVERY_COUNT_HEADER,
     MAX_REPLAYS,
     REPLAYS_HEADER,
     count_replays,
 )
+from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.raw_properties import (
     edit_headers,
     join_properties,

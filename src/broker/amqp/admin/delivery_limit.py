@@ -8,8 +8,8 @@ from pamqp.common import FieldTable, FieldValue
 
 from broker.amqp.admin.queue_state import QUORUM, drops_by_default
 from broker.amqp.connection import Connection
-from broker.amqp.errors import describe
 from broker.amqp.queue_type import refusal_of
+from broker.amqp.wire.errors import describe
 
 _DEFAULT_LIMIT = 20
 """RabbitMQ's own, from version 4.0 on."""

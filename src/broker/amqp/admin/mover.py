@@ -20,9 +20,9 @@ from pamqp.constants import FRAME_METHOD
 
 from broker.amqp.admin.raw_message import RawMessage, marshal_raw
 from broker.amqp.connection import Connection
-from broker.amqp.errors import AmqpError, translated
 from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.content import Content
+from broker.amqp.wire.errors import AmqpError, translated
 from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.properties import Properties
 from broker.amqp.wire.raw_properties import without_foreign_user_id

@@ -25,11 +25,11 @@ from pamqp.common import FieldTable
 
 from broker.amqp.admin.delivery_limit import QuorumArguments, quorum_arguments
 from broker.amqp.connection import Connection
-from broker.amqp.errors import AmqpError, describe, translated
 from broker.amqp.queue_type import INEQUIVALENT, NO_CONSUMER, tells_stream
 from broker.amqp.rabbit import Rabbit
 from broker.amqp.refusal import RefusedError, Stage
 from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.wire.errors import AmqpError, describe, translated
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles
 from broker.settings.amqp_nodes import AmqpNodes

@@ -11,7 +11,6 @@ from aiormq.exceptions import (
 )
 
 from broker.amqp.connection import Connection
-from broker.amqp.errors import translated
 from broker.amqp.queue_type import (
     NO_TYPE,
     channel_for_requests,
@@ -20,6 +19,7 @@ from broker.amqp.queue_type import (
     type_argument,
 )
 from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.wire.errors import translated
 
 type QueueType = Literal["classic", "quorum"]
 

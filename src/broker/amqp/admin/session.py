@@ -11,14 +11,14 @@ from broker.amqp.admin.queues import Queues
 from broker.amqp.border import Border
 from broker.amqp.connection import Connection
 from broker.amqp.declarations import Declarations
-from broker.amqp.delivery import Publishing
-from broker.amqp.errors import translated
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.publisher import PublishOutcome
 from broker.amqp.rabbit import Rabbit
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.session_publishing import SessionPublishing
+from broker.amqp.wire.errors import translated
+from broker.amqp.wire.publishing import Publishing
 
 
 class _AsyncioHalf:

@@ -18,7 +18,7 @@ from pamqp import commands, constants
 from pamqp.base import Frame
 from pamqp.heartbeat import Heartbeat
 
-from broker.amqp.errors import AmqpError
+from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.properties import NO_PROPERTIES, Properties, decode_properties
 from broker.core.messages import MAX_BODY_BYTES
 

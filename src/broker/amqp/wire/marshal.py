@@ -11,7 +11,7 @@ from functools import lru_cache
 from pamqp import commands, encode, frame
 from pamqp.constants import FRAME_BODY, FRAME_END, FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
 
-from broker.amqp.delivery import Publishing
+from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.raw_properties import (
     NO_PROPERTIES,
     edit_headers,

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from broker.amqp.errors import translated
+from broker.amqp.wire.errors import translated
 
 
 class FrameWriter:

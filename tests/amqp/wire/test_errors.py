@@ -15,7 +15,7 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from broker.amqp.errors import AmqpError, describe, translated
+from broker.amqp.wire.errors import AmqpError, describe, translated
 from broker.concurrency.error_groups import first_error
 
 

@@ -1,0 +1,36 @@
+"""What is published, before it is bytes."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Publishing(msgspec.Struct, frozen=True):
+    """One message to publish, persistent, to a queue or through a fanout exchange.
+
+    Attributes:
+        queue: The queue it goes to, and must go to (`mandatory`); empty with an exchange.
+        body: The body.
+        app_id: Who publishes.
+        headers: AMQP headers.
+        correlation_id: The AMQP property.
+        exchange: The fanout exchange it goes through, to whoever listens; empty with a queue.
+        priority: The AMQP property.
+        expiration: The AMQP property: decimal milliseconds, ten years at most.
+        kept: AMQP flags and properties of another message that this one keeps, byte for byte; the
+            headers above replace those of the same names. Nothing is set but the delivery mode,
+            and a `message_id` when there is none.
+    """
+
+    queue: str
+    body: bytes
+    app_id: str
+    headers: Mapping[str, str] = {}
+    correlation_id: str | None = None
+    exchange: str = ""
+    priority: int | None = None
+    expiration: str | None = None
+    kept: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Publishing to {self.exchange or self.queue!r}>"
