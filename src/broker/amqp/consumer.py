@@ -16,6 +16,7 @@ from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
 from broker.amqp.renewal import RENEWED_AT, Renewal
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.trials import Trials
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, translated
 from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.properties import Properties
@@ -34,17 +35,9 @@ class QueueConsumer:
         has_delivered: Whether anything was delivered yet.
 
     Args:
-        queue: See above.
         channel: The channel, without confirms, with its prefetch set.
-        consumed: The queue to consume.
-        writer: The writer of its connection.
-        publisher: Publishes what was decided about the deliveries.
-        dead_lettering: Publishes what cannot go along with everything else.
-        renewal: Publishes anew what a quorum queue has had back too often.
-        notices: Takes note of dead letters and renewals.
         tasks: The tasks of the session; a failure of one ends it.
         cancelled: Called when RabbitMQ cancels the consumer.
-        observer: Follows settlements that carry a trace.
         announcer: Publishes the announcements; None leaves them to the publisher.
     """
 
@@ -74,9 +67,7 @@ class QueueConsumer:
         self._dead_lettering = dead_lettering
         self._renewal = renewal
         self._notices = notices
-        self._tasks = tasks
-        # With the queue or exchange that did not take the message, if it was tried already.
-        self._trials: dict[asyncio.Task[None], str | None] = {}
+        self._trials = Trials(tasks)
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
         self._acknowledging = False
@@ -114,11 +105,8 @@ class QueueConsumer:
 
     @property
     def tried_again(self) -> Counter[str]:
-        """How many messages RabbitMQ did not take at first, by where they go.
-
-        Another thread may ask, too.
-        """
-        return Counter(filter(None, tuple(self._trials.values())))
+        """See `Trials.waiting_for`."""
+        return self._trials.waiting_for
 
     async def start(
         self,
@@ -176,8 +164,7 @@ class QueueConsumer:
         if self._lost is not None:
             return
         self._lost, self._consumer_tag, self._deliver = error, None, None
-        for task in tuple(self._trials):
-            task.cancel()
+        self._trials.cancel()
         if self._announcer is not None:
             self._announcer.forget(self)
         self._drained.set()
@@ -286,14 +273,8 @@ class QueueConsumer:
         if self._lost is not None:
             task.close()
             return
-        try:
-            started = self._tasks.create_task(task)
-        except RuntimeError:
-            # The session has ended, its group takes no tasks, and RabbitMQ delivers again.
-            task.close()
-            return
-        self._trials[started] = waiting_for
-        started.add_done_callback(self._trials.pop)
+        if not self._trials.start(task, waiting_for):
+            return  # the session has ended, and RabbitMQ delivers again
         # How long it will take, nobody knows. Its neighbours are not to wait for it.
         self._window.hold(tag)
         self._acknowledge_later()
