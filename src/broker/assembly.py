@@ -9,8 +9,7 @@ from random import randrange
 import structlog
 import trio
 
-from broker.amqp import Rabbit, Refusals, SessionParameters, SettlementObserver
-from broker.amqp.link import AmqpSupervisor
+from broker.amqp import AmqpLink, Rabbit, Refusals, SessionParameters, SettlementObserver
 from broker.central import CentralLink, ServerAddress, SessionTerms
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
@@ -93,7 +92,7 @@ def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
     traces = open_traces(os.environ, lambda: amqp.endpoint)
     mailbox = Mailbox(topology.inputs)
     central = _central_link(settings, broker_id, from_server)
-    amqp = AmqpSupervisor(
+    amqp = AmqpLink(
         rabbit.open_session,
         sessions=_sessions(
             settings,

@@ -16,12 +16,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from broker.amqp import (
     AmqpEndpoint,
+    AmqpLink,
     Deliveries,
     Session,
     SessionParameters,
     Settlement,
 )
-from broker.amqp.link import AmqpSupervisor
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.settings.amqp_nodes import AmqpNodes
@@ -37,7 +37,7 @@ def nowhere(_: Deliveries) -> None:
 
 
 class Rig:
-    """A running supervisor. The second round of nodes begins with the second node, and so on."""
+    """A running link. The second round of nodes begins with the second node, and so on."""
 
     def __init__(
         self, node: Node, lines: list[EventDict], gated_queues: Sequence[str] = ("in",)
@@ -48,7 +48,7 @@ class Rig:
         self.scope = trio.CancelScope()
         self.rounds = 0
         self._deliver, self.arrived = trio.open_memory_channel[Deliveries](math.inf)
-        self.supervisor = AmqpSupervisor(
+        self.link = AmqpLink(
             node.open_session,
             sessions=[parameters(host) for host in ("one", "two", "three")],
             gated_queues=gated_queues,
@@ -64,7 +64,7 @@ class Rig:
 
     async def run(self) -> None:
         with self.scope:
-            await self.supervisor.run(self._deliver.send_nowait)
+            await self.link.run(self._deliver.send_nowait)
 
     async def settle(self) -> None:
         mail = await self.arrived.receive()
@@ -88,7 +88,7 @@ def rig() -> Iterator[Rig]:
 
 @pytest.fixture
 async def running(rig: Rig, nursery: trio.Nursery) -> Rig:
-    """A supervisor whose first session is open."""
+    """A link whose first session is open."""
     nursery.start_soon(rig.run)
     await settled()
     return rig
@@ -200,7 +200,7 @@ async def test_a_queue_that_is_refused_is_tried_again_alone(
     rig.gate.open()
     await settled()
     assert rig.node.session.consuming == ["meta"]
-    assert rig.supervisor.refused == rig.node.refused
+    assert rig.link.refused == rig.node.refused
     await trio.sleep(40)
     tries = rig.events("consumer_lost")
     assert {line["log_level"] for line in tries[2:]} == {"debug"}, "the same is told once"
@@ -210,7 +210,7 @@ async def test_a_queue_that_is_refused_is_tried_again_alone(
     rig.node.refused.clear()
     await trio.sleep(11)
     assert sorted(rig.node.session.consuming) == ["advert", "in", "meta"]
-    assert rig.supervisor.refused == {}
+    assert rig.link.refused == {}
     assert [line["queue"] for line in rig.events("consumer_resumed")] == ["advert"]
     assert len(rig.node.sessions) == 1
 
@@ -255,7 +255,7 @@ async def test_a_consumer_that_is_lost_while_draining_spoils_it_if_something_was
     drained: list[bool] = []
 
     async def drain() -> None:
-        drained.append(await running.supervisor.drain())
+        drained.append(await running.link.drain())
 
     nursery.start_soon(drain)
     await settled()
@@ -302,7 +302,7 @@ async def test_a_node_that_is_down_costs_no_pause(rig: Rig, nursery: trio.Nurser
     await settled()
     assert rig.node.opened == ["one", "two", "three"]
     assert trio.current_time() == started
-    assert rig.supervisor.connectivity.is_connected
+    assert rig.link.connectivity.is_connected
     assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [0, 0]
 
 
@@ -327,7 +327,7 @@ async def test_many_brokers_spread_over_all_nodes(
     random.seed(0)
     node = Node()
     for _ in range(60):
-        supervisor = AmqpSupervisor(
+        link = AmqpLink(
             node.open_session,
             sessions=[parameters(host) for host in ("one", "two", "three")],
             gated_queues=(),
@@ -335,30 +335,28 @@ async def test_many_brokers_spread_over_all_nodes(
             consumption=Gate(),
             backoff=Backoff(),
         )
-        nursery.start_soon(supervisor.run, nowhere)
+        nursery.start_soon(link.run, nowhere)
     await settled()
     assert len(node.opened) == 60
     assert all(node.opened.count(host) > 10 for host in ("one", "two", "three"))
 
 
-async def test_a_file_that_does_not_answer_holds_up_neither_round_nor_stop(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("broker.amqp.link._READ_TIMEOUT", 0.02)
+async def test_a_file_that_does_not_answer_holds_up_neither_round_nor_stop() -> None:
     answers = threading.Event()
     nodes = AmqpNodes((), url_file=SecretFile("AMQP_URL", __file__, lambda _: answers.wait()))
-    supervisor = AmqpSupervisor(
+    link = AmqpLink(
         Node().open_session,
         sessions=[msgspec.structs.replace(parameters("one"), nodes=nodes)],
         gated_queues=(),
         other_queues=(),
         consumption=Gate(),
         backoff=Backoff(initial=0.01, maximum=0.01),
+        read_timeout=0.02,
     )
     try:
         with structlog.testing.capture_logs() as lines, trio.fail_after(10):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(supervisor.run, nowhere)
+                nursery.start_soon(link.run, nowhere)
                 while len(lines) < 2:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
@@ -373,7 +371,7 @@ async def test_draining_ends_a_round(rig: Rig, nursery: trio.Nursery) -> None:
     rig.node.opening = 5
     nursery.start_soon(rig.run)
     await trio.sleep(6)
-    assert await rig.supervisor.drain()
+    assert await rig.link.drain()
     await trio.sleep(1000)
     assert rig.node.opened == ["one", "two"]
     assert [line.get("retry_in_seconds") for line in rig.events("amqp_lost")] == [0, None]
@@ -418,7 +416,7 @@ async def test_a_session_that_lasted_resets_the_pauses(running: Rig) -> None:
 async def test_draining_with_nothing_held(running: Rig) -> None:
     running.gate.open()
     await settled()
-    assert await running.supervisor.drain()
+    assert await running.link.drain()
     assert running.node.session.consuming == []
     assert running.node.closed == 0, "the session stays open for the last acknowledgements"
     await trio.sleep(1000)
@@ -435,7 +433,7 @@ async def test_draining_without_a_session(
     nursery.start_soon(rig.run)
     await trio.sleep(1)
     started = trio.current_time()
-    assert await rig.supervisor.drain()
+    assert await rig.link.drain()
     assert trio.current_time() == started
     await trio.sleep(1000)
     assert rig.node.opened == ["one"], "no other session is tried"
@@ -449,7 +447,7 @@ async def test_a_session_that_opens_while_draining_takes_nothing(
     rig.node.opening = 5
     nursery.start_soon(rig.run)
     await trio.sleep(1)
-    assert await rig.supervisor.drain()
+    assert await rig.link.drain()
     await trio.sleep(10)
     [session] = rig.node.sessions
     assert session.consumed == []
@@ -459,7 +457,7 @@ async def test_a_session_that_opens_while_draining_takes_nothing(
 async def test_draining_in_a_pause(running: Rig) -> None:
     running.node.session.lose()
     await settled()
-    assert await running.supervisor.drain()
+    assert await running.link.drain()
     await trio.sleep(1000)
     assert running.node.opened == ["one"]
 
@@ -475,7 +473,7 @@ async def test_draining_waits_until_all_that_is_held_is_settled(
     drained: list[bool] = []
 
     async def drain() -> None:
-        drained.append(await running.supervisor.drain())
+        drained.append(await running.link.drain())
 
     nursery.start_soon(drain)
     await settled()
@@ -494,7 +492,7 @@ async def test_draining_that_takes_too_long(running: Rig) -> None:
     await settled()
     running.node.session.deliver("in")
     started = trio.current_time()
-    assert not await running.supervisor.drain()
+    assert not await running.link.drain()
     assert trio.current_time() - started == DRAIN_TIMEOUT
     await trio.sleep(1000)
     assert running.node.opened == ["one"]
@@ -511,7 +509,7 @@ async def test_a_loss_spoils_draining(running: Rig, nursery: trio.Nursery) -> No
         running.node.session.lose()
 
     nursery.start_soon(lose)
-    assert not await running.supervisor.drain()
+    assert not await running.link.drain()
     await trio.sleep(1000)
     assert running.node.opened == ["one"]
 
@@ -526,14 +524,14 @@ async def test_a_loss_of_before_spoils_no_draining(running: Rig) -> None:
     await trio.sleep(1)
     await settled()
     assert len(running.node.sessions) == 2
-    assert await running.supervisor.drain()
+    assert await running.link.drain()
 
 
 @autojump
 @pytest.mark.parametrize("drains", [False, True])
 async def test_cancelled_it_closes_the_session(*, drains: bool, running: Rig) -> None:
     if drains:
-        await running.supervisor.drain()
+        await running.link.drain()
     running.scope.cancel()
     await settled()
     assert running.scope.cancelled_caught

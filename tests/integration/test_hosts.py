@@ -9,8 +9,14 @@ import structlog
 import trio
 from yarl import URL
 
-from broker.amqp import AmqpEndpoint, Deliveries, SessionParameters, connection, open_rabbit
-from broker.amqp.link import AmqpSupervisor
+from broker.amqp import (
+    AmqpEndpoint,
+    AmqpLink,
+    Deliveries,
+    SessionParameters,
+    connection,
+    open_rabbit,
+)
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.net.endpoints import parse_amqp_urls
@@ -59,7 +65,7 @@ async def test_the_next_node_is_tried_at_once(
         ]
         with trio.fail_after(PATIENCE):
             async with open_rabbit() as rabbit, trio.open_nursery() as nursery:
-                supervisor = AmqpSupervisor(
+                link = AmqpLink(
                     rabbit.open_session,
                     sessions=[SessionParameters(one, name="test") for one in (*endpoints, there)],
                     gated_queues=(),
@@ -68,8 +74,8 @@ async def test_the_next_node_is_tried_at_once(
                     backoff=Backoff(random=never),
                     shuffle=as_given,
                 )
-                nursery.start_soon(supervisor.run, nowhere)
-                while not supervisor.connectivity.is_connected:
+                nursery.start_soon(link.run, nowhere)
+                while not link.connectivity.is_connected:
                     await trio.sleep(0.01)
                 nursery.cancel_scope.cancel()
 

@@ -16,7 +16,7 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker import assembly, service
-from broker.amqp.link import AmqpSupervisor
+from broker.amqp import AmqpLink
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
@@ -171,8 +171,8 @@ async def _limit(world: World, config: str) -> None:
     await world.node.start()
 
 
-class Counted(AmqpSupervisor):
-    """A supervisor that a test can ask how many sessions were lost."""
+class Counted(AmqpLink):
+    """A link that a test can ask how many sessions were lost."""
 
     last: "Counted | None" = None
 
@@ -186,7 +186,7 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for option in options():
         monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(assembly, "AmqpSupervisor", Counted)
+    monkeypatch.setattr(assembly, "AmqpLink", Counted)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from broker.amqp.delivery import (
     Settlement,
     SettlementObserver,
 )
-from broker.amqp.link import AmqpSupervisor
+from broker.amqp.link import AmqpLink
 from broker.amqp.publisher import PublishOutcome, UnroutableError
 from broker.amqp.rabbit import Rabbit, open_rabbit
 from broker.amqp.refusal import RefusedError
@@ -28,7 +28,7 @@ from broker.net.endpoints import AmqpEndpoint
 __all__ = [
     "AmqpEndpoint",
     "AmqpError",
-    "AmqpSupervisor",
+    "AmqpLink",
     "DeadLetterAddress",
     "Deliveries",
     "Delivery",

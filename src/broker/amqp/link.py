@@ -1,4 +1,4 @@
-"""The AMQP supervisor: session after session with RabbitMQ, and the consumers within."""
+"""The AMQP link: one session with RabbitMQ after another, and the consumers within."""
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -24,8 +24,6 @@ _LONGEST_QUEUE_PAUSE = 10.0
 """Seconds between two tries to consume a queue that RabbitMQ does not let be consumed."""
 _WITHOUT_INPUT = 60.0
 """Seconds without any queue that is gated, after which another node is tried, if there is one."""
-_READ_TIMEOUT = 10.0
-"""Seconds that reading a file may take: it may lie in a network."""
 
 type Deliver = Callable[[Deliveries], None]
 """Takes deliveries, in Trio's thread. Neither waits nor raises."""
@@ -35,7 +33,7 @@ type OpenSession = Callable[[SessionParameters], AbstractAsyncContextManager[Ses
 _log = structlog.get_logger(__name__)
 
 
-class AmqpSupervisor:
+class AmqpLink:
     """Keeps a session with RabbitMQ and consumes while it lives.
 
     The loss of a connection ends the session, and a new one is built from nothing. A queue that
@@ -56,6 +54,7 @@ class AmqpSupervisor:
         backoff: The pauses between rounds.
         shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
             prefers a node, spread over all of them.
+        read_timeout: Seconds that reading that file may take: it may lie in a network.
     """
 
     def __init__(
@@ -68,6 +67,7 @@ class AmqpSupervisor:
         consumption: Gate,
         backoff: Backoff,
         shuffle: Callable[[list[SessionParameters]], None] = shuffle,
+        read_timeout: float = 10.0,
     ) -> None:
         self._open_session = open_session
         self._sessions = sessions
@@ -76,6 +76,7 @@ class AmqpSupervisor:
         self._consumption = consumption
         self._backoff = backoff
         self._shuffle = shuffle
+        self._read_timeout = read_timeout
         self._draining = trio.Event()
         self._drained = trio.Event()
         self._holds_deliveries = False
@@ -178,10 +179,10 @@ class AmqpSupervisor:
         like, nodes = self._sessions[0], self._sessions[0].nodes
         if nodes is None or nodes.url_file is None:
             return list(self._sessions)
-        with trio.move_on_after(_READ_TIMEOUT):
+        with trio.move_on_after(self._read_timeout):
             endpoints = await trio.to_thread.run_sync(nodes.read, abandon_on_cancel=True)
             return [msgspec.structs.replace(like, endpoint=endpoint) for endpoint in endpoints]
-        raise UnusableFileError(f"AMQP_URL_FILE could not be read within {_READ_TIMEOUT:g} s")
+        raise UnusableFileError(f"AMQP_URL_FILE could not be read within {self._read_timeout:g} s")
 
     def _lost(self, error: str, pause: float) -> None:
         self.connectivity.lost(error)

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from broker.amqp import Rabbit
-from broker.amqp.link import AmqpSupervisor
+from broker.amqp import AmqpLink, Rabbit
 from broker.central import CentralLink
 from broker.concurrency.wakeup import Gate
 from broker.router.decide import Topology
@@ -42,7 +41,7 @@ class Vitals:
     prefetch: int
     router: Router
     mailbox: Mailbox
-    amqp: AmqpSupervisor
+    amqp: AmqpLink
     rabbit: Rabbit
     central: CentralLink
     consumption: Gate
