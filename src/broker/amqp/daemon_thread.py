@@ -1,21 +1,40 @@
-"""Calls that may block for long, out of the event loop's way."""
+"""Calls that may block for long, in threads that nothing waits for.
+
+Threads of asyncio's own executor would hold up both the end of the event loop and that of the
+process: up to minutes when a name service or a file in a network does not answer.
+"""
 
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from concurrent.futures import Future
 
 _AT_ONCE = 32
 """Calls that may hang before others fail at once: nothing else bounds the number of threads."""
 _free = threading.BoundedSemaphore(_AT_ONCE)
 
 
+def in_thread[T](function: Callable[[], T]) -> Future[T]:
+    """Start a daemon thread that calls a function; the future cannot be cancelled."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def call() -> None:
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 - raised by those who wait
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=call, name="blocking call", daemon=True).start()
+    return future
+
+
 async def in_daemon_thread[T](function: Callable[[], T]) -> T:
     """Call a function in a thread of its own, and return what it returns.
 
-    When cancelled, the thread is left to itself. It holds up neither the event loop's end nor that
-    of the process, as a thread of asyncio's own pool would: a file in a network may not answer.
+    When cancelled, the thread is left to itself.
 
     Args:
         function: What may block. What it raises is raised here.
@@ -25,27 +44,6 @@ async def in_daemon_thread[T](function: Callable[[], T]) -> T:
     """
     if not _free.acquire(blocking=False):
         raise TimeoutError
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if outcome.done():  # cancelled
-            return
-        if error is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)  # type: ignore[arg-type]  # None only when T is
-
-    def call() -> None:
-        result, failure = None, None
-        try:
-            result = function()
-        except Exception as error:  # noqa: BLE001 - raised by the one who waits
-            failure = error
-        finally:
-            _free.release()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(partial(settle, result, failure))
-
-    threading.Thread(target=call, name="blocking call", daemon=True).start()
-    return await outcome
+    future = in_thread(function)
+    future.add_done_callback(lambda _: _free.release())
+    return await asyncio.wrap_future(future)
