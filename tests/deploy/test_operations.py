@@ -6,6 +6,7 @@ import pytest
 
 from broker.cli.application import execute
 from broker.core.messages import RejectReason
+from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome
 from tests.deploy.conftest import Get
 from tests.deploy.repository import ROOT, VARIABLES, read
 from tests.deploy.test_monitoring import ALERTS
@@ -63,6 +64,11 @@ def test_each_reason_is_explained() -> None:
 def test_each_metric_is_explained(get: Get) -> None:
     exposed = set(re.findall(r"^# TYPE (broker_\w+)", get("/metrics")[1], flags=re.MULTILINE))
     assert first_column("Metrics") - {"process_*"} == exposed
+
+
+def test_each_outcome_is_named() -> None:
+    [row] = re.findall(r"^\| `broker_messages_routed_total` .*$", RUNBOOK, re.MULTILINE)
+    assert {*MessageOutcome, DEAD_LETTERED} <= set(re.findall(r"`(\w+)`", row))
 
 
 def test_each_path_is_answered(get: Get) -> None:

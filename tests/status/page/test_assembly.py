@@ -1,5 +1,6 @@
 """The document is self-contained, and its policy fits it."""
 
+import re
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -7,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from broker.status.page import assemble, status_page
+from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome
 
 _MARKUP = (
     '<link rel="stylesheet" href="page.css"><p>ä</p><script type="module" src="page.js"></script>'
@@ -113,3 +115,9 @@ def test_a_document_that_does_not_refer_to_both_is_refused(markup: str) -> None:
 def test_what_would_end_too_early_is_refused(style: str, script: str) -> None:
     with pytest.raises(ValueError, match="what HTML takes for its end"):
         assemble(_MARKUP, style, script)
+
+
+def test_each_outcome_has_a_label(document: _Document) -> None:
+    script = "".join(document.inlined["script"])
+    [labels] = re.findall(r"const OUTCOMES = \{(.*?)\}", script, re.DOTALL)
+    assert re.findall(r"^ *(\w+):", labels, re.MULTILINE) == [*MessageOutcome, DEAD_LETTERED]

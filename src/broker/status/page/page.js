@@ -127,6 +127,7 @@ const OUTCOMES = {
   registered: "Agents registered",
   disconnected: "Agents disconnected",
   advertised: "Server advertisements",
+  replicated: "Registry changes replicated",
   dead_lettered: "Dead-lettered",
 };
 
