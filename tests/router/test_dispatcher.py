@@ -1,0 +1,224 @@
+import json
+from operator import attrgetter
+from typing import Any
+
+import pytest
+import structlog
+
+from broker.amqp import DeadLetterAddress, Delivery, Refusals, Settlement
+from broker.core.messages import AgentStatus, ServerAvailable, StatusUpdate
+from broker.core.registry import AgentRegistry
+from broker.router.decide import Limits
+from broker.router.dispatcher import Dispatcher
+from broker.telemetry.tally import MessageTally
+from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
+
+
+class Desk:
+    """A dispatcher, its registry, and a note of everything it called."""
+
+    def __init__(self) -> None:
+        self.registry = AgentRegistry(max_agents=5, origin="here")
+        self.tally = MessageTally()
+        self.registered = 0
+        self.unknown: list[str] = []
+        self.advertised: list[ServerAvailable] = []
+        self.dispatcher = Dispatcher(
+            topology=QUEUES,
+            registry=self.registry,
+            tally=self.tally,
+            broker_id="broker_0001",
+            limits=Limits(1000, max_agents=5, max_hops=2),
+            refusals=Refusals(),
+            agent_registered=self._agent_registered,
+            unknown_sender=self.unknown.append,
+            server_available=self.advertised.append,
+        )
+
+    def _agent_registered(self) -> None:
+        self.registered += 1
+
+    def online(self, *agent_ids: str) -> None:
+        agents = {name: AgentStatus(name, is_online=True) for name in agent_ids}
+        self.registry.apply(StatusUpdate(agents))
+
+    def dispatch(self, queue: str, body: bytes, **properties: Any) -> Settlement:
+        return self.dispatcher.dispatch(Delivery(queue, 1, body, **properties))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def said(settlement: Settlement) -> dict[str, Any]:
+    assert settlement.publishing is not None
+    return dict(json.loads(settlement.publishing.body))
+
+
+def test_each_message_sees_what_the_last_one_changed(desk: Desk) -> None:
+    assert said(desk.dispatch("in", chat("stranger")))["reason"] == "no_agent_online"
+    assert desk.unknown == ["stranger"]
+    desk.dispatch("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"bob","agent_name":"Bob"}')
+    assert (desk.registered, desk.registry["bob"].agent_name) == (1, "Bob")
+    assert said(desk.dispatch("in", chat(message_id="m2", in_reply_to="m1")))["receiver_id"] == (
+        "bob"
+    )
+    assert desk.registry["bob"].routed == 1
+    letter = desk.dispatch("in", chat(message_id="m3", in_reply_to="m2"))
+    assert letter.rejected == "too_many_hops"
+    desk.dispatch("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"bob"}')
+    assert "bob" in desk.registry
+    assert not desk.registry.is_online("bob")
+    desk.dispatch("advert", b'{"message_type":"SERVER_AVAILABLE","server_id":"s"}')
+    assert desk.advertised == [ServerAvailable("s", None)]
+    assert desk.registered == 1
+
+
+def test_each_message_of_the_broker_has_an_id_of_its_own(desk: Desk) -> None:
+    assert len({said(desk.dispatch("in", chat()))["message_id"] for _ in range(3)}) == 3
+
+
+def test_what_another_broker_learned_counts_as_if_learned_here(desk: Desk) -> None:
+    other = Desk()
+    for queue, body in (
+        ("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a","agent_name":"Ada"}'),
+        ("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"b"}'),
+        ("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"b"}'),
+        ("advert", b'{"message_type":"SERVER_AVAILABLE","websocket_url":"ws://s"}'),
+    ):
+        announcement = other.dispatch(queue, body).announcement
+        assert announcement is not None
+        for _ in range(2):  # a repetition does no harm
+            desk.dispatch("events", announcement.body)
+            other.dispatch("events", announcement.body)
+
+    for each in (desk, other):
+        known = {agent.agent_id: agent.is_online for agent in each.registry}
+        assert known == {"a": True, "b": False}
+        assert each.registry["a"].agent_name == "Ada"
+        assert each.advertised == [ServerAvailable(None, "ws://s")]
+    assert desk.registered > 0
+
+
+def test_each_announcement_is_later_than_the_last(desk: Desk) -> None:
+    times = []
+    for queue, body in (
+        ("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}'),
+        ("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"a"}'),
+        ("advert", b'{"message_type":"SERVER_AVAILABLE"}'),
+        ("advert", b'{"message_type":"SERVER_AVAILABLE"}'),
+    ):
+        announcement = desk.dispatch(queue, body).announcement
+        assert announcement is not None
+        times.append(json.loads(announcement.body)["changed_at"])
+    assert times == sorted(set(times))
+
+
+def test_an_advertisement_of_before_does_not_replace_a_later_one(desk: Desk) -> None:
+    event = b'{"message_type":"SERVER_ADVERTISED","server_id":"%d","changed_at":%d,"origin":"x"}'
+    for number in (2, 1, 3):
+        desk.dispatch("events", event % (number, number))
+    assert [server.server_id for server in desk.advertised] == ["2", "3"]
+
+
+def test_an_announced_agent_for_which_there_is_no_room_is_dropped(desk: Desk) -> None:
+    desk.online("a1", "b", "c", "d", "e")
+    with structlog.testing.capture_logs() as lines:
+        assert desk.dispatch("events", AGENT_REGISTERED).publishing is None
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == [
+        "clock_skew",
+        "registry_full",
+    ]
+    assert "a" not in desk.registry
+
+
+def test_a_clock_skew_is_logged_once_in_a_while(desk: Desk) -> None:
+    with structlog.testing.capture_logs() as lines:
+        desk.dispatch("events", AGENT_REGISTERED)
+        desk.dispatch("events", AGENT_REGISTERED)
+    [line] = [line for line in lines if line["event"] == "clock_skew"]
+    assert line["origin"] == "x"
+    assert line["seconds"] > 1e9
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("a bug that says s3cr3t")
+
+
+@pytest.mark.parametrize(
+    ("hook", "queue", "body"),
+    [
+        ("_decider.decide", "in", chat()),
+        ("_unknown_sender", "in", chat("stranger")),
+        ("_replication.apply", "meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}'),
+    ],
+)
+def test_a_message_the_broker_fails_on_is_dead_lettered(
+    *, desk: Desk, monkeypatch: pytest.MonkeyPatch, hook: str, queue: str, body: bytes
+) -> None:
+    owner, _, name = hook.rpartition(".")
+    monkeypatch.setattr(
+        attrgetter(owner)(desk.dispatcher) if owner else desk.dispatcher, name, broken
+    )
+    with structlog.testing.capture_logs() as lines:
+        settlement = desk.dispatch(queue, body)
+    assert settlement.rejected == "internal_error"
+    assert settlement.publishing is not None
+    assert (settlement.publishing.queue, settlement.publishing.body) == ("dead", body)
+    assert "s3cr3t" not in settlement.publishing.headers["x-broker-error"]
+    [line] = [line for line in lines if line["event"] == "decision_failed"]
+    assert (line["log_level"], line["queue"]) == ("error", queue)
+
+
+def test_a_delivery_of_no_known_queue_is_dead_lettered(desk: Desk) -> None:
+    assert desk.dispatch("elsewhere", chat()).rejected == "internal_error"
+
+
+def test_everything_carries_the_id_of_the_moment(desk: Desk) -> None:
+    for broker_id in ("broker_0001", "named"):
+        desk.dispatcher.broker_id = broker_id
+        answer, letter = desk.dispatch("in", chat()), desk.dispatch("in", b"")
+        assert answer.fallback == DeadLetterAddress("dead", broker_id)
+        assert letter.publishing is not None
+        assert letter.publishing.headers["x-broker-id"] == broker_id
+        for settlement in (answer, letter):
+            assert settlement.publishing is not None
+            assert settlement.publishing.app_id == broker_id
+
+
+def test_no_log_line_carries_a_payload(desk: Desk) -> None:
+    with structlog.testing.capture_logs() as lines:
+        desk.dispatch("in", chat(text_payload="s3cr3t"))
+        desk.dispatch("in", b'{"message_type": "TEXT", "sender_id": ["s3cr3t"]}')
+        desk.dispatch("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a","x":"s3cr3t"}')
+        desk.dispatch("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"a","x":"s3cr3t"}')
+    assert [line["event"] for line in lines] == ["agent_registered", "agent_disconnected"]
+    assert "s3cr3t" not in repr(lines)
+
+
+def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) -> None:
+    desk.dispatch("in", chat())
+    desk.online("bob")
+    desk.dispatch("in", chat(sender_id="bob"), redelivered=True)
+    desk.dispatch("in", chat(message_type="REPLY"))
+    desk.dispatch("in", b'{"message_type":"ERROR"}')
+    desk.dispatch("meta", b'{"message_type":"REGISTER_AGENT","agent_id":"a"}')
+    desk.dispatch("meta", b'{"message_type":"CLIENT_DISCONNECTED","agent_id":"a"}')
+    desk.dispatch("advert", b'{"message_type":"SERVER_AVAILABLE"}')
+    desk.dispatch("events", AGENT_REGISTERED)
+    desk.dispatch("in", b"rubbish", redelivered=True)
+    tally = desk.tally
+    assert tally.received == {
+        ("in", "TEXT"): 2,
+        ("in", "REPLY"): 1,
+        ("in", "ERROR"): 1,
+        ("meta", "REGISTER_AGENT"): 1,
+        ("meta", "CLIENT_DISCONNECTED"): 1,
+        ("advert", "SERVER_AVAILABLE"): 1,
+        ("events", "REGISTRY_EVENT"): 1,
+        ("in", "unaccepted"): 1,
+    }
+    assert set(tally.outcomes.values()) == {1}, "each of them has happened once"
+    assert tally.redelivered == 2
+    assert desk.registry["bob"].routed == 1
