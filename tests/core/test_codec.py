@@ -92,6 +92,13 @@ def registration(body: str) -> RegisterAgent:
     return message
 
 
+def assert_rejected(result: object, reason: RejectReason, naming: str = "") -> None:
+    assert isinstance(result, Rejected)
+    assert result.reason is reason
+    assert naming in result.error
+    assert_explains_itself(result)
+
+
 def assert_explains_itself(rejected: Rejected) -> None:
     assert isinstance(rejected.reason, RejectReason)
     assert 0 < len(rejected.error.encode()) <= 255
@@ -367,35 +374,33 @@ def test_errors_from_agents_are_taken_as_they_are(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ('"agent_name": "Ada"', RegisterAgent("a", "Ada")),
-        ('"x": 1', RegisterAgent("a", "Unknown Agent")),
-        ('"agent_name": null, "capabilities": null', RegisterAgent("a", "Unknown Agent")),
-        ('"agent_name": ""', RegisterAgent("a", "Unknown Agent")),
-        (f'"agent_name": "{"x" * 256}"', RegisterAgent("a", "x" * 255)),
-        ('"agent_name": "Ada", "capabilities": []', RegisterAgent("a", "Ada")),
-        (
+        pytest.param('"agent_name": "Ada"', RegisterAgent("a", "Ada"), id="name"),
+        pytest.param('"x": 1', RegisterAgent("a", "Unknown Agent"), id="no-name"),
+        pytest.param(
+            '"agent_name": null, "capabilities": null',
+            RegisterAgent("a", "Unknown Agent"),
+            id="nulls",
+        ),
+        pytest.param('"agent_name": ""', RegisterAgent("a", "Unknown Agent"), id="empty-name"),
+        pytest.param(f'"agent_name": "{"x" * 256}"', RegisterAgent("a", "x" * 255), id="long-name"),
+        pytest.param(
+            '"agent_name": "Ada", "capabilities": []', RegisterAgent("a", "Ada"), id="no-skill"
+        ),
+        pytest.param(
             '"agent_name": "Ada", "capabilities": ["sums", "tables"]',
             RegisterAgent("a", "Ada"),
+            id="skills",
         ),
-        (
+        pytest.param(
             '"agent_name": "Ada", "_client_id": "c"',
             RegisterAgent("a", "Ada", client_id=msgspec.Raw('"c"')),
+            id="client",
         ),
-        (
+        pytest.param(
             '"agent_name": "Ada", "_client_id": null',
             RegisterAgent("a", "Ada", client_id=msgspec.Raw("null")),
+            id="null-client",
         ),
-    ],
-    ids=[
-        "name",
-        "no-name",
-        "nulls",
-        "empty-name",
-        "long-name",
-        "no-skill",
-        "skills",
-        "client",
-        "null-client",
     ],
 )
 def test_agents_register(fields: str, expected: RegisterAgent) -> None:
@@ -407,46 +412,31 @@ def test_agents_register(fields: str, expected: RegisterAgent) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        '"agent_name": "Ada"',
-        '"agent_id": null',
-        '"agent_id": ""',
-        '"agent_id": 5',
-        f'"agent_id": "{"a" * (MAX_AGENT_ID_LENGTH + 1)}"',
-        f'"agent_id": "{MARKER * 2_000}"',
-        f'"agent_id": "{MARKER}\\u0000"',
-        f'"agent_id": "{MARKER}\\n"',
-        f'"agent_id": "\x7f{MARKER}"',
-        f'"agent_id": "{MARKER}\x85"',
-        f'"agent_id": "{MARKER}\u2028"',
-        f'"agent_id": "a", "agent_name": ["{MARKER}"]',
-        f'"agent_id": "a", "capabilities": "{MARKER}"',
-        f'"agent_id": "a", "capabilities": ["{MARKER}", 5]',
-        f'"agent_id": "a", "capabilities": {{"{MARKER}": 5}}',
-    ],
-    ids=[
-        "no-id",
-        "null-id",
-        "empty-id",
-        "number-id",
-        "256-characters",
-        "10-kB",
-        "escaped-null",
-        "escaped-newline",
-        "delete",
-        "c1-control",
-        "line-separator",
-        "name-is-a-list",
-        "capabilities-is-a-string",
-        "capability-is-a-number",
-        "capabilities-is-an-object",
+        pytest.param('"agent_name": "Ada"', id="no-id"),
+        pytest.param('"agent_id": null', id="null-id"),
+        pytest.param('"agent_id": ""', id="empty-id"),
+        pytest.param('"agent_id": 5', id="number-id"),
+        pytest.param(f'"agent_id": "{"a" * (MAX_AGENT_ID_LENGTH + 1)}"', id="256-characters"),
+        pytest.param(f'"agent_id": "{MARKER * 2_000}"', id="10-kB"),
+        pytest.param(f'"agent_id": "{MARKER}\\u0000"', id="escaped-null"),
+        pytest.param(f'"agent_id": "{MARKER}\\n"', id="escaped-newline"),
+        pytest.param(f'"agent_id": "\x7f{MARKER}"', id="delete"),
+        pytest.param(f'"agent_id": "{MARKER}\x85"', id="c1-control"),
+        pytest.param(f'"agent_id": "{MARKER}\u2028"', id="line-separator"),
+        pytest.param(f'"agent_id": "a", "agent_name": ["{MARKER}"]', id="name-is-a-list"),
+        pytest.param(f'"agent_id": "a", "capabilities": "{MARKER}"', id="capabilities-is-a-string"),
+        pytest.param(
+            f'"agent_id": "a", "capabilities": ["{MARKER}", 5]', id="capability-is-a-number"
+        ),
+        pytest.param(
+            f'"agent_id": "a", "capabilities": {{"{MARKER}": 5}}', id="capabilities-is-an-object"
+        ),
     ],
 )
 def test_unusable_registrations_are_refused(fields: str) -> None:
     result = decode_metadata(f'{{"message_type": "REGISTER_AGENT", {fields}}}'.encode(), MAX_BYTES)
 
-    assert isinstance(result, Rejected)
-    assert result.reason is RejectReason.INVALID_FIELD
-    assert_explains_itself(result)
+    assert_rejected(result, RejectReason.INVALID_FIELD)
 
 
 @pytest.mark.parametrize("agent_id", ["a" * MAX_AGENT_ID_LENGTH, "é" * MAX_AGENT_ID_LENGTH, " "])
@@ -459,8 +449,7 @@ def test_long_and_odd_agent_ids_are_fine(agent_id: str) -> None:
 def test_a_disconnection_must_name_an_agent() -> None:
     result = decode_metadata(b'{"message_type": "CLIENT_DISCONNECTED"}', MAX_BYTES)
 
-    assert isinstance(result, Rejected)
-    assert result.reason is RejectReason.INVALID_FIELD
+    assert_rejected(result, RejectReason.INVALID_FIELD)
 
 
 @pytest.mark.parametrize("client_id", ['"c"', "null", "1e999"])
@@ -538,9 +527,7 @@ def test_what_no_broker_tells_is_refused(name: str, value: str) -> None:
     for message_type in ("AGENT_REGISTERED", "AGENT_DISCONNECTED"):
         body = f'{{"message_type": "{message_type}"{members}}}'.encode()
         result = decode_registry_event(body, MAX_BYTES)
-        assert isinstance(result, Rejected)
-        assert result.reason is RejectReason.INVALID_FIELD
-        assert f"`{name}`" in result.error
+        assert_rejected(result, RejectReason.INVALID_FIELD, f"`{name}`")
 
 
 @pytest.mark.parametrize("changed_at", ["1000", "1000.0", "1e3"])
@@ -561,9 +548,7 @@ def test_an_advertisement_of_the_wrong_type_is_refused(name: str) -> None:
         f'{{"message_type": "SERVER_AVAILABLE", "{name}": ["{MARKER}"]}}'.encode(), MAX_BYTES
     )
 
-    assert isinstance(result, Rejected)
-    assert result.reason is RejectReason.INVALID_FIELD
-    assert_explains_itself(result)
+    assert_rejected(result, RejectReason.INVALID_FIELD)
 
 
 def test_frames_of_the_broker() -> None:
@@ -601,36 +586,24 @@ def test_a_frame_is_its_type_and_its_fields() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", RejectReason.INVALID_JSON),
-        (f'{{"message_type": "{MARKER}', RejectReason.INVALID_JSON),
-        (f'"{MARKER}" x', RejectReason.INVALID_JSON),
-        ("\ufeff{}", RejectReason.INVALID_JSON),
-        (f'["{MARKER}"]', RejectReason.NOT_AN_OBJECT),
-        ("{}", RejectReason.MISSING_MESSAGE_TYPE),
-        ('{"message_type": null}', RejectReason.MISSING_MESSAGE_TYPE),
-        (f'{{"message_type": ["{MARKER}"]}}', RejectReason.INVALID_FIELD),
-        ('{"x":' * 1_000_000, RejectReason.TOO_DEEP),
-        ("[" * 1_000_000, RejectReason.TOO_DEEP),
-    ],
-    ids=[
-        "empty",
-        "truncated",
-        "trailing",
-        "bom",
-        "array",
-        "no-type",
-        "null-type",
-        "list-type",
-        "deep-objects",
-        "deep-arrays",
+        pytest.param("", RejectReason.INVALID_JSON, id="empty"),
+        pytest.param(f'{{"message_type": "{MARKER}', RejectReason.INVALID_JSON, id="truncated"),
+        pytest.param(f'"{MARKER}" x', RejectReason.INVALID_JSON, id="trailing"),
+        pytest.param("\ufeff{}", RejectReason.INVALID_JSON, id="bom"),
+        pytest.param(f'["{MARKER}"]', RejectReason.NOT_AN_OBJECT, id="array"),
+        pytest.param("{}", RejectReason.MISSING_MESSAGE_TYPE, id="no-type"),
+        pytest.param('{"message_type": null}', RejectReason.MISSING_MESSAGE_TYPE, id="null-type"),
+        pytest.param(
+            f'{{"message_type": ["{MARKER}"]}}', RejectReason.INVALID_FIELD, id="list-type"
+        ),
+        pytest.param('{"x":' * 1_000_000, RejectReason.TOO_DEEP, id="deep-objects"),
+        pytest.param("[" * 1_000_000, RejectReason.TOO_DEEP, id="deep-arrays"),
     ],
 )
 def test_unusable_frames_are_refused(text: str, reason: RejectReason) -> None:
     result = decode_frame(text)
 
-    assert isinstance(result, Rejected)
-    assert result.reason is reason
-    assert_explains_itself(result)
+    assert_rejected(result, reason)
 
 
 @pytest.mark.parametrize(
@@ -766,8 +739,7 @@ def test_half_an_emoji_in_what_is_not_routed(half: str) -> None:
         (f'{{"a": "{half}"}}', RejectReason.MISSING_MESSAGE_TYPE),
     ):
         rejected = decode_input(body.encode(), MAX_BYTES)
-        assert isinstance(rejected, Rejected)
-        assert rejected.reason is reason
+        assert_rejected(rejected, reason)
 
 
 def test_a_body_that_is_large_by_half_emojis_only() -> None:
@@ -828,8 +800,7 @@ def test_half_an_emoji_costs_its_field_of_what_the_server_says(half: str) -> Non
     for message_type in ("REGISTER_AGENT", "CLIENT_DISCONNECTED"):
         body = f'{{"message_type": "{message_type}", "agent_id": "a{half}"}}'
         rejected = decode_metadata(body.encode(), MAX_BYTES)
-        assert isinstance(rejected, Rejected)
-        assert rejected.reason is RejectReason.INVALID_FIELD
+        assert_rejected(rejected, RejectReason.INVALID_FIELD)
 
 
 @pytest.mark.parametrize(
@@ -869,9 +840,7 @@ def test_masking_lone_surrogates_leaves_only_those_out(body: str) -> None:
 def test_hostile_bodies_are_refused(decode: Decode, body: bytes, reason: RejectReason) -> None:
     result = decode(body, MAX_BYTES)
 
-    assert isinstance(result, Rejected)
-    assert result.reason is reason
-    assert_explains_itself(result)
+    assert_rejected(result, reason)
 
 
 @pytest.mark.parametrize(
@@ -885,8 +854,7 @@ def test_hostile_bodies_are_refused(decode: Decode, body: bytes, reason: RejectR
 def test_types_of_other_queues_are_unsupported(decode: Decode, message_type: str) -> None:
     result = decode(f'{{"message_type": "{message_type}"}}'.encode(), MAX_BYTES)
 
-    assert isinstance(result, Rejected)
-    assert result.reason is RejectReason.UNSUPPORTED_MESSAGE_TYPE
+    assert_rejected(result, RejectReason.UNSUPPORTED_MESSAGE_TYPE)
 
 
 @pytest.mark.parametrize("value", ["5", "true", "[]", '{"m4rk3r": 1}', "1e999", "9" * 5_000])
@@ -906,10 +874,7 @@ def test_types_of_other_queues_are_unsupported(decode: Decode, message_type: str
 def test_chat_fields_must_be_strings(name: str, value: str) -> None:
     result = decode_input(f'{{"message_type": "TEXT", "{name}": {value}}}'.encode(), MAX_BYTES)
 
-    assert isinstance(result, Rejected)
-    assert result.reason is RejectReason.INVALID_FIELD
-    assert f"`{name}`" in result.error
-    assert_explains_itself(result)
+    assert_rejected(result, RejectReason.INVALID_FIELD, f"`{name}`")
 
 
 @pytest.mark.parametrize("decode", DECODERS)
@@ -917,11 +882,8 @@ def test_a_body_may_be_as_large_as_the_limit_and_no_larger(decode: Decode) -> No
     body = b'{"message_type": "m4rk3r"}'
     fits, exceeds = decode(body, len(body)), decode(body, len(body) - 1)
 
-    assert isinstance(fits, Rejected)
-    assert fits.reason is RejectReason.UNSUPPORTED_MESSAGE_TYPE
-    assert isinstance(exceeds, Rejected)
-    assert exceeds.reason is RejectReason.TOO_LARGE
-    assert_explains_itself(exceeds)
+    assert_rejected(fits, RejectReason.UNSUPPORTED_MESSAGE_TYPE)
+    assert_rejected(exceeds, RejectReason.TOO_LARGE)
 
 
 def test_size_is_looked_at_before_anything_else() -> None:
@@ -942,28 +904,16 @@ def nested(levels: int, sibling: str = '"x"') -> bytes:
 @pytest.mark.parametrize(
     "sibling",
     [
-        '"x"',
-        '"[[[{{{"',
-        '"]]]}}}"',
-        r'"\"[[["',
-        r'"\\"',
-        r'"\\\"[[["',
-        r'"\u005b"',
-        '""',
-        "[], {}, []",
-        "5",
-    ],
-    ids=[
-        "plain",
-        "opening-in-string",
-        "closing-in-string",
-        "escaped-quote",
-        "escaped-backslash",
-        "backslash-and-quote",
-        "escaped-bracket",
-        "empty-string",
-        "wide",
-        "number",
+        pytest.param('"x"', id="plain"),
+        pytest.param('"[[[{{{"', id="opening-in-string"),
+        pytest.param('"]]]}}}"', id="closing-in-string"),
+        pytest.param(r'"\"[[["', id="escaped-quote"),
+        pytest.param(r'"\\"', id="escaped-backslash"),
+        pytest.param(r'"\\\"[[["', id="backslash-and-quote"),
+        pytest.param(r'"\u005b"', id="escaped-bracket"),
+        pytest.param('""', id="empty-string"),
+        pytest.param("[], {}, []", id="wide"),
+        pytest.param("5", id="number"),
     ],
 )
 def test_as_many_levels_as_allowed_and_no_more(sibling: str) -> None:
@@ -977,8 +927,7 @@ def test_as_many_levels_as_allowed_and_no_more(sibling: str) -> None:
     chat(deepest)
     result = decode_input(too_deep, MAX_BYTES)
 
-    assert isinstance(result, Rejected)
-    assert result.reason is RejectReason.TOO_DEEP
+    assert_rejected(result, RejectReason.TOO_DEEP)
 
 
 @pytest.mark.parametrize(
@@ -1017,28 +966,18 @@ def patience() -> Iterator[None]:
 @pytest.mark.parametrize(
     "body",
     [
-        b"[" * 129 + b'"' + b'\\"' * 500_000,
-        b"[" * 129 + b'"' * 1_000_000,
-        b"[" * 129 + b"\\" * 1_000_000,
-        b"[" * 1_000_000,
-        b"]" * 1_000_000,
-        b"[]" * 500_000,
-        b"[" + b",".join([b"[" * 127 + b"]" * 127] * 4_000) + b"]",
-        b"[" * 1_000_000 + b"]" * 128,
-        b'{"message_type": ' + b"9" * 1_000_000 + b"}",
-        b'{"message_type": "TEXT", "sender_id": 0.' + b"9" * 1_000_000 + b"}",
-    ],
-    ids=[
-        "unterminated-escapes",
-        "quotes",
-        "backslashes",
-        "opening",
-        "closing",
-        "pairs",
-        "towers",
-        "one-tower",
-        "digits",
-        "fraction",
+        pytest.param(b"[" * 129 + b'"' + b'\\"' * 500_000, id="unterminated-escapes"),
+        pytest.param(b"[" * 129 + b'"' * 1_000_000, id="quotes"),
+        pytest.param(b"[" * 129 + b"\\" * 1_000_000, id="backslashes"),
+        pytest.param(b"[" * 1_000_000, id="opening"),
+        pytest.param(b"]" * 1_000_000, id="closing"),
+        pytest.param(b"[]" * 500_000, id="pairs"),
+        pytest.param(b"[" + b",".join([b"[" * 127 + b"]" * 127] * 4_000) + b"]", id="towers"),
+        pytest.param(b"[" * 1_000_000 + b"]" * 128, id="one-tower"),
+        pytest.param(b'{"message_type": ' + b"9" * 1_000_000 + b"}", id="digits"),
+        pytest.param(
+            b'{"message_type": "TEXT", "sender_id": 0.' + b"9" * 1_000_000 + b"}", id="fraction"
+        ),
     ],
 )
 def test_a_body_of_a_megabyte_is_refused_in_linear_time(body: bytes) -> None:
@@ -1139,5 +1078,4 @@ def test_depth_is_measured_whatever_stands_beside(levels: int, sibling: str) -> 
     if levels <= MAX_DEPTH:
         assert isinstance(result, ChatMessage)
     else:
-        assert isinstance(result, Rejected)
-        assert result.reason is RejectReason.TOO_DEEP
+        assert_rejected(result, RejectReason.TOO_DEEP)
