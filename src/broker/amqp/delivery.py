@@ -79,7 +79,6 @@ class Settlement(msgspec.Struct, frozen=True):
     far as there are any.
 
     Attributes:
-        delivery: The delivery.
         publishing: What is published for it.
         rejected: The reason code when the publishing is a dead letter.
         fallback: Where the delivery goes when there is no queue for the publishing, or when

@@ -10,8 +10,8 @@ class RegistryFreshness:
     until a status update arrives. All times are in seconds of one monotonic clock.
 
     Args:
-        ttl: How long the registry is good without the server; 0 means for ever.
-        now: The current time. Until the server is there it counts as gone since now.
+        ttl: How long the registry is good without the server; 0 means forever.
+        now: The current time. Until the server is connected it counts as gone since now.
     """
 
     def __init__(self, ttl: float, now: float) -> None:
@@ -21,7 +21,7 @@ class RegistryFreshness:
         self._gone_since: float | None = now
 
     def status_updated(self) -> None:
-        """Take note of a status update: it is the server's word of now, so the server is there.
+        """Note a status update, which also proves that the server is connected.
 
         It may come before the server has accepted the broker.
         """
@@ -30,15 +30,15 @@ class RegistryFreshness:
         self._gone_since = None
 
     def agent_registered(self) -> None:
-        """Take note of a registration by queue: now somebody is known."""
+        """Note a registration by queue: now an agent is known."""
         self._is_known = True
 
     def server_connected(self) -> None:
-        """Take note that the server is there."""
+        """Note that the server is connected."""
         self._gone_since = None
 
     def server_lost(self, now: float) -> None:
-        """Take note that the server is gone."""
+        """Note that the server is gone."""
         if self._gone_since is None:
             self._gone_since = now
 

@@ -1,4 +1,4 @@
-"""Who gets a message: the routing rules, without any I/O."""
+"""The routing policy: choose the receiver of a chat message. No I/O."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -31,11 +31,11 @@ class CannotRoute(msgspec.Struct, frozen=True):
 def route(
     message: ChatMessage, registry: AgentRegistry, random: Callable[[], float]
 ) -> RouteTo | CannotRoute:
-    """Decide who receives a chat message.
+    """Return where a chat message goes: to any agent online but its sender.
 
     Args:
-        message: The message; only its sender matters.
-        registry: Who is online now.
+        message: Only its sender matters.
+        registry: Knows who is online.
         random: Returns a float in [0.0, 1.0), such as `random.random`.
     """
     receiver = registry.choose(message.sender_id, random)

@@ -49,8 +49,8 @@ class Topology(msgspec.Struct, frozen=True):
             same, and what is not addressed to an agent goes to the first.
         metadata: Where registrations come from.
         advertisement: Where the advertisements of servers come from.
-        dead_letter: Where messages are parked.
-        registry_exchange: A fanout exchange, consumed like a queue: what all brokers learned.
+        dead_letter: Where dead letters go.
+        registry_exchange: The fanout exchange through which brokers share registry events.
     """
 
     inputs: tuple[str, ...]
@@ -276,10 +276,7 @@ def rejected(why: Rejected) -> Decision:
 def settlement(delivery: Delivery, decision: Decision, address: DeadLetterAddress) -> Settlement:
     """Return what carries a decision out.
 
-    Args:
-        delivery: What was decided.
-        decision: The decision.
-        address: Where the delivery goes if it is rejected, or RabbitMQ refuses the publishing.
+    The delivery goes to the address if it is rejected, or if RabbitMQ refuses the publishing.
     """
     verdict = decision.verdict
     if isinstance(verdict, Rejected):

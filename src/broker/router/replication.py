@@ -26,7 +26,6 @@ class Replication:
     """Applies registry events: those of this broker, and those that the others announce.
 
     Args:
-        registry: The agent registry.
         agent_registered: Called when an agent has registered.
         server_available: Called when a server has advertised itself.
     """
