@@ -171,17 +171,8 @@ def _topology(settings: Settings) -> Topology:
 
 
 def _central_link(settings: Settings, broker_id: str, tally: ServerTally) -> CentralLink:
-    address = ServerAddress(
-        url=settings.websocket_url,
-        token=settings.broker_websocket_token,
-        token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
-        origin=settings.websocket_origin,
-        subprotocols=settings.websocket_subprotocol,
-        tls=settings.websocket_tls,
-        max_message_bytes=settings.broker_websocket_max_bytes,
-    )
     return CentralLink(
-        address,
+        ServerAddress.of(settings),
         SessionTerms(settings.broker_name, silence=settings.broker_websocket_silence),
         broker_id=broker_id,
         follow_advertised_url=settings.broker_follow_advertised_url,

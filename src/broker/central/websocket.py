@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import urlsplit
 
 import h11
@@ -25,6 +26,7 @@ from broker.central.refusal import describe as describe_refusal
 from broker.concurrency.error_groups import first_error
 from broker.net.tls import TlsFiles, describe, server_name
 from broker.net.unusable_file import UnusableFileError
+from broker.settings import Settings
 from broker.settings.secret_files import SecretFile
 from broker.version import __version__
 
@@ -97,6 +99,19 @@ class ServerAddress:
     subprotocols: tuple[str, ...] = ()
     tls: TlsFiles = _SYSTEMS_TRUST
     max_message_bytes: int = 1 << 28
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what the settings say of the server."""
+        return cls(
+            url=settings.websocket_url,
+            token=settings.broker_websocket_token,
+            token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
+            origin=settings.websocket_origin,
+            subprotocols=settings.websocket_subprotocol,
+            tls=settings.websocket_tls,
+            max_message_bytes=settings.broker_websocket_max_bytes,
+        )
 
     @property
     def is_tls(self) -> bool:

@@ -111,15 +111,7 @@ async def run_checks(
         nodes=settings.amqp_nodes,
         management_url=management_url,
     )
-    server = ServerAddress(
-        url=settings.websocket_url,
-        token=settings.broker_websocket_token,
-        token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
-        origin=settings.websocket_origin,
-        subprotocols=settings.websocket_subprotocol,
-        tls=settings.websocket_tls,
-        max_message_bytes=settings.broker_websocket_max_bytes,
-    )
+    server = ServerAddress.of(settings)
     terms = SessionTerms(name, silence=settings.broker_websocket_silence)
 
     async def http_port() -> list[Item]:

@@ -45,8 +45,8 @@ class Topology(msgspec.Struct, frozen=True):
 
     Attributes:
         inputs: Where chat messages come from, at least one.
-        outputs: Where what comes of them goes to, at least one. All messages for an agent go to the
-            same, and what is not addressed to an agent goes to the first.
+        outputs: Where messages for the server go, at least one. All messages for an agent go to the
+            same one, and everything not addressed to an agent goes to the first.
         metadata: Where registrations come from.
         advertisement: Where the advertisements of servers come from.
         dead_letter: Where dead letters go.
