@@ -12,24 +12,37 @@ from tests.faults.report import complaint
 from tests.faults.run_scenario import open_runner
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
+from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
 LIMIT = 300.0
 """Seconds; nothing here takes this long."""
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+@pytest.fixture(params=SCENARIOS.values(), ids=SCENARIOS)
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    return request.param
+
+
+@pytest.fixture
+def needed_cluster(request: pytest.FixtureRequest, scenario: Scenario) -> RabbitmqCluster | None:
+    """A cluster for scenarios that ask for one.
+
+    Not started by the test itself: a portal's thread is waited for, and a running loop must not.
+    """
+    return request.getfixturevalue("cluster") if scenario.rabbitmq == "cluster" else None
+
+
 async def test_scenario(
     scenario: Scenario,
     rabbitmq: RabbitmqNode,
-    request: pytest.FixtureRequest,
+    needed_cluster: RabbitmqCluster | None,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # It reports each connection that it loses, and losing them is the purpose here.
     caplog.set_level(logging.CRITICAL, "aiormq")
-    cluster = request.getfixturevalue("cluster") if scenario.rabbitmq == "cluster" else None
     with trio.fail_after(LIMIT):
-        async with open_runner(node=rabbitmq, cluster=cluster) as runner:
+        async with open_runner(node=rabbitmq, cluster=needed_cluster) as runner:
             directory, seed = tmp_path / scenario.name, randrange(1_000_000)
             result = await runner.run(scenario, directory, seed=seed, is_long=False)
     assert not result.problems, complaint(result)
