@@ -1,6 +1,5 @@
 """`python -m tests.faults`: do harm to the broker, and see whether it keeps its promises."""
 
-import logging
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -54,8 +53,6 @@ def chaos(
         for scenario in chosen:
             console.print(f"{scenario.name:23} {scenario.fault}: {scenario.promise}")
         return 0
-    # aiormq reports each connection that it loses, and losing them is the purpose here.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     seed = randrange(_SEEDS) if seed is None else seed
     plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from tests.faults.environment import Environment
-from tests.faults.raw_content import Content
+from tests.lab.raw_content import Content
 
 _ADVERTISEMENT = Content(
     b'{"message_type": "SERVER_AVAILABLE", "server_id": "s", "websocket_url": "ws://127.0.0.1/ws"}'
@@ -30,5 +30,5 @@ async def advertising(env: Environment, at_once: int = 1) -> AsyncIterator[None]
 
 async def _advertise(env: Environment, at_once: int) -> None:
     while True:
-        await env.client.publish(env.queues.advertisement, [_ADVERTISEMENT] * at_once)
+        await env.client.publish_content(env.queues.advertisement, *[_ADVERTISEMENT] * at_once)
         await trio.sleep(_PAUSE)

@@ -14,7 +14,6 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
 
 from broker.sandbox.central_server import HOST, PATH, Message
-from tests.faults.failure import ScenarioFailedError
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING = 0, 1, 2, 8, 9
 REGISTERED: Message = {
@@ -80,7 +79,7 @@ class Peer:
         """Wait for the request for a WebSocket.
 
         Raises:
-            ScenarioFailedError: There is none.
+            AssertionError: There is none.
         """
         await self._until("the handshake", lambda event: isinstance(event, Request))
 
@@ -88,7 +87,7 @@ class Peer:
         """Wait for the request for a WebSocket, and grant it.
 
         Raises:
-            ScenarioFailedError: There is none.
+            AssertionError: There is none.
         """
         await self.requested()
         await self.stream.send_all(self._websocket.send(AcceptConnection()))
@@ -97,7 +96,7 @@ class Peer:
         """Wait until the broker sends such a message; what comes before it is dropped.
 
         Raises:
-            ScenarioFailedError: It does not.
+            AssertionError: It does not.
         """
         await self._until(message_type, lambda event: _type_of(event) == message_type)
 
@@ -105,7 +104,7 @@ class Peer:
         """Wait for the broker's part of the closing handshake.
 
         Raises:
-            ScenarioFailedError: There is none.
+            AssertionError: There is none.
         """
         await self._until("closing", lambda event: isinstance(event, CloseConnection))
 
@@ -113,7 +112,7 @@ class Peer:
         """Grant the WebSocket, register the broker, and tell it who is online.
 
         Raises:
-            ScenarioFailedError: It does not do its part.
+            AssertionError: It does not do its part.
         """
         await self.accept()
         await self.hear("REGISTER_BROKER")
@@ -128,14 +127,14 @@ class Peer:
         """Read until the broker has closed the connection, and do nothing else.
 
         Raises:
-            ScenarioFailedError: It keeps it open.
+            AssertionError: It keeps it open.
         """
         with trio.move_on_after(within):
             with suppress(trio.BrokenResourceError):  # by RST, when something was unread
                 while await self.stream.receive_some(_RECEIVE_BYTES):
                     pass
             return
-        raise ScenarioFailedError(f"the broker kept a dead connection for {within:g} s")
+        raise AssertionError(f"the broker kept a dead connection for {within:g} s")
 
     async def _until(self, what: str, is_wanted: Callable[[Event], bool]) -> None:
         with trio.move_on_after(_PATIENCE):
@@ -148,7 +147,7 @@ class Peer:
                     break
                 self._websocket.receive_data(received)
                 self._events += self._websocket.events()
-        raise ScenarioFailedError(f"the broker did not do its part: {what}")
+        raise AssertionError(f"the broker did not do its part: {what}")
 
 
 class BadServer:
@@ -171,13 +170,13 @@ class BadServer:
             within: Seconds that a broker has to connect.
 
         Raises:
-            ScenarioFailedError: None does.
+            AssertionError: None does.
         """
         stream: trio.SocketStream | None = None
         with trio.move_on_after(within):
             stream = await self._listener.accept()
         if stream is None:
-            raise ScenarioFailedError(f"the broker did not connect within {within:g} s")
+            raise AssertionError(f"the broker did not connect within {within:g} s")
         async with stream:
             yield Peer(stream, self._agents)
 

@@ -5,23 +5,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from anyio.from_thread import BlockingPortal
 
 from tests.faults import chat
 from tests.faults.checker import Allowed, Sent, Verdict, check
 from tests.faults.collector import Collector
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.load import Load
-from tests.faults.queue_client import QueueClient
-from tests.faults.raw_content import Content
+from tests.faults.taken import Taken, taken
 from tests.faults.trend import Sample
-
-if TYPE_CHECKING:
-    from tests.faults.taken import Taken
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.raw_content import Content
 
 PREFETCH = 200
 """What bounds the duplicates of a crash. A quarter of a second's load, so that there is a crowd."""
@@ -69,20 +64,17 @@ class BaseEnvironment:
             these may come twice.
     """
 
-    def __init__(
-        self, portal: BlockingPortal, urls: Sequence[str], random: Random, *, is_long: bool
-    ) -> None:
+    def __init__(self, urls: Sequence[str], random: Random, *, is_long: bool) -> None:
         number = next(_numbers)
         self.random = random
         self.is_long = is_long
         self.prefetch = PREFETCH
         self.sent = Sent()
         self.figures = Figures()
-        self.client = QueueClient(portal, *urls)
+        self.client = AmqpClient(*urls)
         self.queues = Queues(
             **{name: f"chaos_{number}_{name}" for name in Queues.__struct_fields__}
         )
-        self._portal = portal
         self._urls = urls
         self._collected: defaultdict[str, list[Taken]] = defaultdict(list)
         self._collectors: set[str] = set()
@@ -98,7 +90,7 @@ class BaseEnvironment:
             allowed: What the scenario may lead to.
 
         Raises:
-            ScenarioFailedError: They did not route what was left, or did not stop as asked.
+            AssertionError: They did not route what was left, or did not stop as asked.
         """
         raise NotImplementedError
 
@@ -110,14 +102,7 @@ class BaseEnvironment:
             rate: Messages per second; None for as many as the window allows.
             window: How many may wait for their confirms.
         """
-        load = Load(
-            self._portal,
-            self._urls,
-            self.queues.input,
-            sent=self.sent,
-            rate=rate,
-            window=window,
-        )
+        load = Load(self._urls, self.queues.input, sent=self.sent, rate=rate, window=window)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(load.run)
             try:
@@ -129,8 +114,8 @@ class BaseEnvironment:
         """Publish chat messages at once, much faster than the load does."""
         numbers = range(self.sent.attempted, self.sent.attempted + count)
         self.sent.attempted = numbers.stop
-        contents = [Content(chat.body(number)) for number in numbers]
-        await self.client.publish(self.queues.input, contents)
+        contents = (Content(chat.body(number)) for number in numbers)
+        await self.client.publish_content(self.queues.input, *contents)
         self.sent.confirmed.update(numbers)
 
     @asynccontextmanager
@@ -139,7 +124,7 @@ class BaseEnvironment:
 
         So it is empty almost always. What is taken counts at the end as if it were still in it.
         """
-        collector = Collector(self._portal, self._urls, queue, self._collected[queue])
+        collector = Collector(self._urls, queue, self._collected[queue])
         self._collectors.add(queue)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(collector.run)
@@ -166,7 +151,7 @@ class BaseEnvironment:
         output = self.queues.output
         if output in self._collectors:
             return self.collected(output)
-        return (await self.client.look(output)).ready + self.collected(output)
+        return await self.client.ready(output) + self.collected(output)
 
     async def routing(self, *, within: float = 30.0, since: float | None = None) -> None:
         """Wait until a message comes out. There must be some to route.
@@ -177,7 +162,7 @@ class BaseEnvironment:
                 to recover, and `within` begins then.
 
         Raises:
-            ScenarioFailedError: Nothing came out.
+            AssertionError: Nothing came out.
         """
         begun = trio.current_time() if since is None else since
         with trio.move_on_at(begun + within):
@@ -187,7 +172,7 @@ class BaseEnvironment:
             if since is not None:
                 self.figures.recoveries.append(trio.current_time() - since)
             return
-        raise ScenarioFailedError(f"no message was routed within {within:g} s")
+        raise AssertionError(f"no message was routed within {within:g} s")
 
     async def drained(self, within: float = DRAIN_TIMEOUT) -> None:
         """Wait until the broker consumes and has left no messages, ready or unacknowledged.
@@ -196,18 +181,19 @@ class BaseEnvironment:
             within: Seconds until it is too late.
 
         Raises:
-            ScenarioFailedError: Some are still in the input queue, or nobody consumes it.
+            AssertionError: Some are still in the input queue, or nobody consumes it.
         """
         ready, consumers, unacknowledged = 0, 0, 0
         with trio.move_on_after(within):
             while True:
-                ready, consumers = await self.client.look(self.queues.input)
+                state = await self.client.look(self.queues.input)
+                ready, consumers = state.ready, state.consumers
                 if consumers and not ready:
                     unacknowledged = await self.unacknowledged(self.queues.input)
                     if not unacknowledged:
                         return
                 await trio.sleep(_DRAIN_POLL_INTERVAL)
-        raise ScenarioFailedError(
+        raise AssertionError(
             f"after {within:g} s the input queue has {consumers} consumers, {ready} messages that "
             f"are ready and {unacknowledged} that are unacknowledged"
         )
@@ -225,16 +211,15 @@ class BaseEnvironment:
             allowed: What may have happened so far.
         """
         for queue in (self.queues.output, self.queues.dead_letter):
-            self._collected[queue] += await self.client.take_all(queue)
+            self._collected[queue] += map(taken, await self.client.take_all(queue))
         verdict = check(
             self.sent,
             self._collected[self.queues.output],
             self._collected[self.queues.dead_letter],
             allowed,
         )
-        left = await self.client.look(self.queues.input)
-        if left.ready:
-            verdict.problems.append(f"{left.ready} messages were back in the input queue")
+        if left := await self.client.ready(self.queues.input):
+            verdict.problems.append(f"{left} messages were back in the input queue")
         return verdict
 
     def queue_names(self) -> Sequence[str]:

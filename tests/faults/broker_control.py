@@ -9,7 +9,6 @@ from pathlib import Path
 import trio
 
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
-from tests.faults.failure import ScenarioFailedError
 
 _POLL_INTERVAL = 0.05
 _END_TIMEOUT = 30.0
@@ -73,13 +72,13 @@ class BrokerControl:
             within: Seconds until it is too late.
 
         Raises:
-            ScenarioFailedError: It has not.
+            AssertionError: It has not.
         """
         with trio.move_on_after(within):
             while self.times_logged(event) < times:
                 await trio.sleep(_POLL_INTERVAL)
             return
-        raise ScenarioFailedError(f"the broker has not logged {event!r} within {within:g} s")
+        raise AssertionError(f"the broker has not logged {event!r} within {within:g} s")
 
     def has_logged(self, event: str) -> bool:
         """Return whether this life has logged an event."""
@@ -96,7 +95,7 @@ class BrokerControl:
         self.send(signal.SIGKILL)
         code = await self.ended()
         if code != KILLED:
-            raise ScenarioFailedError(f"the broker had ended by itself, with exit code {code}")
+            raise AssertionError(f"the broker had ended by itself, with exit code {code}")
 
     async def terminate(self) -> int:
         """Ask it to stop (SIGTERM), and return its exit code."""
@@ -118,11 +117,11 @@ class BrokerControl:
             within: Seconds.
 
         Raises:
-            ScenarioFailedError: It is still there.
+            AssertionError: It is still there.
         """
         with trio.move_on_after(within):
             return await self._started.wait()
-        raise ScenarioFailedError(f"the broker has not ended within {within:g} s")
+        raise AssertionError(f"the broker has not ended within {within:g} s")
 
     async def close(self) -> None:
         """End it by force if need be."""
@@ -134,10 +133,10 @@ class BrokerControl:
         """Send it a signal.
 
         Raises:
-            ScenarioFailedError: It has ended by itself.
+            AssertionError: It has ended by itself.
         """
         if not self.is_running:
-            raise ScenarioFailedError("the broker has ended by itself")
+            raise AssertionError("the broker has ended by itself")
         os.kill(self._started.pid, number)
 
     @property

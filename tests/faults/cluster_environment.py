@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
@@ -17,7 +16,6 @@ from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.readiness import Watch, watching
 from tests.faults.steady import steady
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
@@ -46,7 +44,6 @@ class ClusterEnvironment(BaseEnvironment):
 
     def __init__(
         self,
-        portal: BlockingPortal,
         cluster: RabbitmqCluster,
         server: CentralServer,
         directory: Path,
@@ -54,7 +51,7 @@ class ClusterEnvironment(BaseEnvironment):
         *,
         is_long: bool,
     ) -> None:
-        super().__init__(portal, cluster.urls, random, is_long=is_long)
+        super().__init__(cluster.urls, random, is_long=is_long)
         self.cluster = cluster
         self.server = server
         self.brokers: Mapping[str, BrokerControl] = {
@@ -91,7 +88,7 @@ class ClusterEnvironment(BaseEnvironment):
         """Start brokers that do not run, and see that they route under load while the block runs.
 
         Raises:
-            ScenarioFailedError: They stopped for longer than `GAP`, or a broker was wrong about
+            AssertionError: They stopped for longer than `GAP`, or a broker was wrong about
                 being ready; inside of an exception group.
         """
         for broker in self.brokers.values():
@@ -137,13 +134,13 @@ class ClusterEnvironment(BaseEnvironment):
         """Wait until a node that is cut off takes no clients.
 
         Raises:
-            ScenarioFailedError: It goes on taking them.
+            AssertionError: It goes on taking them.
         """
         with trio.move_on_after(_CLOSED_TIMEOUT):
             while await node.answers():
                 await trio.sleep(_POLL_INTERVAL)
             return
-        raise ScenarioFailedError("a node without a majority goes on")
+        raise AssertionError("a node without a majority goes on")
 
     async def reunite(self, node: RabbitmqNode) -> None:
         """Let a node that was cut off find the others, and wait until it has caught up."""
@@ -172,7 +169,7 @@ class ClusterEnvironment(BaseEnvironment):
             allowed: What may have happened so far.
 
         Raises:
-            ScenarioFailedError: Some was not routed.
+            AssertionError: Some was not routed.
         """
         await self.drained()
         return await self.judged(allowed)
@@ -184,7 +181,7 @@ class ClusterEnvironment(BaseEnvironment):
             allowed: What the scenario may lead to.
 
         Raises:
-            ScenarioFailedError: They did not route what was left, or did not stop as asked.
+            AssertionError: They did not route what was left, or did not stop as asked.
         """
         await self.restore()
         await self.drained()
@@ -200,7 +197,7 @@ class ClusterEnvironment(BaseEnvironment):
         """See that RabbitMQ has a consumer for each broker that says that it is ready."""
         consumers = (await self.client.look(self.queues.input)).consumers
         if consumers != len(self.brokers):
-            raise ScenarioFailedError(
+            raise AssertionError(
                 f"{len(self.brokers)} brokers are ready, and RabbitMQ has {consumers} consumers"
             )
 
@@ -219,11 +216,11 @@ async def stopped(broker: BrokerControl) -> None:
     """Stop a broker gracefully.
 
     Raises:
-        ScenarioFailedError: Its exit code is not 0.
+        AssertionError: Its exit code is not 0.
     """
     code = await broker.terminate()
     if code != 0:
-        raise ScenarioFailedError(f"a broker stopped with exit code {code}")
+        raise AssertionError(f"a broker stopped with exit code {code}")
 
 
 @asynccontextmanager
@@ -240,16 +237,15 @@ async def open_cluster_environment(
         random: The source of all that is random.
         is_long: Whether the long form is to be run.
     """
-    with start_blocking_portal("asyncio", name="chaos") as portal:
-        async with open_central_server() as server:
-            env = ClusterEnvironment(portal, cluster, server, directory, random, is_long=is_long)
-            server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
-            await env.client.declare(env.queue_names(), **{"x-queue-type": "quorum"})
-            try:
-                yield env
-            finally:
-                with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                    for broker in env.brokers.values():
-                        await broker.close()
-                await env.restore()
-            await env.client.delete(env.queue_names())
+    async with open_central_server() as server:
+        env = ClusterEnvironment(cluster, server, directory, random, is_long=is_long)
+        server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
+        await env.client.declare(*env.queue_names(), **{"x-queue-type": "quorum"})
+        try:
+            yield env
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                for broker in env.brokers.values():
+                    await broker.close()
+            await env.restore()
+        await env.client.delete(*env.queue_names())

@@ -6,7 +6,6 @@ from pathlib import Path
 from random import Random
 
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 from yarl import URL
 
 from broker.core.messages import AgentStatus
@@ -16,9 +15,8 @@ from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.process_usage import Usage, usage
-from tests.faults.proxy import Proxy, open_proxy
+from tests.lab.proxy import Proxy, open_proxy
 
 _POLL_INTERVAL = 0.1
 _CLOSE_TIMEOUT = 30.0
@@ -43,12 +41,11 @@ class Environment(BaseEnvironment):
         server: CentralServer,
         amqp: Proxy,
         websocket: Proxy,
-        portal: BlockingPortal,
         directory: Path,
         random: Random,
         is_long: bool,
     ) -> None:
-        super().__init__(portal, [node.url], random, is_long=is_long)
+        super().__init__([node.url], random, is_long=is_long)
         self.node = node
         self.server = server
         self.amqp = amqp
@@ -66,7 +63,7 @@ class Environment(BaseEnvironment):
             within: Seconds until it is too late.
 
         Raises:
-            ScenarioFailedError: It does not.
+            AssertionError: It does not.
         """
         answers = self._answers()
         with trio.move_on_after(within):
@@ -74,7 +71,7 @@ class Environment(BaseEnvironment):
                 self.server.send({"message_type": "PING"})
                 await trio.sleep(_POLL_INTERVAL)
             return
-        raise ScenarioFailedError(f"the broker did not answer the server within {within:g} s")
+        raise AssertionError(f"the broker did not answer the server within {within:g} s")
 
     def usage(self) -> Usage:
         """Return what the broker's process holds now."""
@@ -87,7 +84,7 @@ class Environment(BaseEnvironment):
             allowed: What the scenario may lead to.
 
         Raises:
-            ScenarioFailedError: The broker did not route what was left, or did not stop as asked.
+            AssertionError: The broker did not route what was left, or did not stop as asked.
         """
         self.amqp.heal()
         self.websocket.heal()
@@ -100,7 +97,7 @@ class Environment(BaseEnvironment):
         await self.drained()
         code = await self.broker.terminate()
         if code != 0:
-            raise ScenarioFailedError(f"the broker stopped with exit code {code}")
+            raise AssertionError(f"the broker stopped with exit code {code}")
         return await self.judged(allowed)
 
     def _answers(self) -> int:
@@ -128,27 +125,25 @@ async def open_environment(
         random: The source of all that is random.
         is_long: Whether the long form is to be run.
     """
-    with start_blocking_portal("asyncio", name="chaos") as portal:
-        async with (
-            open_central_server() as server,
-            open_proxy(node.port, random=random) as amqp,
-            open_proxy(URL(server.url).port or 0, random=random) as websocket,
-        ):
-            env = Environment(
-                node=node,
-                server=server,
-                amqp=amqp,
-                websocket=websocket,
-                portal=portal,
-                directory=directory,
-                random=random,
-                is_long=is_long,
-            )
-            server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
-            await env.client.declare(env.queue_names())
-            try:
-                yield env
-            finally:
-                with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                    await env.broker.close()
-            await env.client.delete(env.queue_names())
+    async with (
+        open_central_server() as server,
+        open_proxy(node.port, random=random) as amqp,
+        open_proxy(URL(server.url).port or 0, random=random) as websocket,
+    ):
+        env = Environment(
+            node=node,
+            server=server,
+            amqp=amqp,
+            websocket=websocket,
+            directory=directory,
+            random=random,
+            is_long=is_long,
+        )
+        server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
+        await env.client.declare(*env.queue_names())
+        try:
+            yield env
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                await env.broker.close()
+        await env.client.delete(*env.queue_names())

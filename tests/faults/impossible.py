@@ -10,7 +10,7 @@ import msgspec
 
 from tests.faults import chat
 from tests.faults.poison import MAX_BYTES, Oddity, Poison
-from tests.faults.raw_content import (
+from tests.lab.raw_content import (
     FRAME_MAX,
     PERSISTENT,
     Content,

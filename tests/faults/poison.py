@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from tests.faults import chat
-from tests.faults.raw_content import (
+from tests.lab.raw_content import (
     FLAG_DELIVERY_MODE,
     FLAG_HEADERS,
     FLAG_TIMESTAMP,

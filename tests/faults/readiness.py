@@ -15,7 +15,6 @@ from yarl import URL
 
 from broker.cli.fetch import FetchError, fetch
 from tests.faults.broker_control import BrokerControl
-from tests.faults.failure import ScenarioFailedError
 
 DETECTION = timedelta(seconds=5)
 """After that a broker must have noticed that its node has gone away."""
@@ -125,7 +124,7 @@ class Watch:
             within: Seconds until it is too late.
 
         Raises:
-            ScenarioFailedError: Some are not.
+            AssertionError: Some are not.
         """
         # An earlier answer may be that of a broker that was restarted between two looks at it.
         begun = datetime.now(UTC)
@@ -133,7 +132,7 @@ class Watch:
             while self._ready_count(begun) < len(self._records):
                 await trio.sleep(_INTERVAL)
             return
-        raise ScenarioFailedError(
+        raise AssertionError(
             f"after {within:g} s {self._ready_count(begun)} of {len(self._records)} brokers were "
             "ready"
         )
@@ -148,7 +147,7 @@ class Watch:
         """Ask one broker until cancelled.
 
         Raises:
-            ScenarioFailedError: It said something wrong.
+            AssertionError: It said something wrong.
         """
         record = self._records[url]
         while True:
@@ -156,7 +155,7 @@ class Watch:
                 at = datetime.now(UTC)
                 wrong = record.see(at, await _ask(url), self._gone)
                 if wrong is not None and self._brokers[url].is_running:
-                    raise ScenarioFailedError(f"the broker at {url} was {wrong}")
+                    raise AssertionError(f"the broker at {url} was {wrong}")
             else:
                 record.restarted()
             await trio.sleep(_INTERVAL)
@@ -173,7 +172,7 @@ async def watching(
         gone: When nodes went away the last time, by port; looked at all the time.
 
     Raises:
-        ScenarioFailedError: One said something wrong; inside of an exception group.
+        AssertionError: One said something wrong; inside of an exception group.
     """
     async with trio.open_nursery() as nursery:
         watch = Watch(brokers, gone)

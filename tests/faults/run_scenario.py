@@ -16,7 +16,6 @@ from tests.faults.base_environment import Figures
 from tests.faults.checker import Sent
 from tests.faults.cluster_environment import ClusterEnvironment, open_cluster_environment
 from tests.faults.environment import Environment, open_environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.trend import Sample
 from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
@@ -159,7 +158,7 @@ async def open_runner(
 
 def _described(error: Exception, directory: Path) -> str:
     first = first_error(error) if isinstance(error, ExceptionGroup) else error
-    if isinstance(first, ScenarioFailedError):
+    if isinstance(first, AssertionError) and first.args:
         return str(first)
     (directory / "traceback.txt").write_text(
         "".join(traceback.format_exception(error)), encoding="utf-8"

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 import trio
 
 from tests.faults.base_environment import BaseEnvironment
-from tests.faults.failure import ScenarioFailedError
 
 _INTERVAL = 0.1
 
@@ -25,7 +24,7 @@ async def steady(
         interval: Seconds between two looks.
 
     Raises:
-        ScenarioFailedError: There was such a gap; inside of an exception group.
+        AssertionError: There was such a gap; inside of an exception group.
     """
     async with trio.open_nursery() as nursery:
         watch = _Watch(env, gap, interval)
@@ -49,7 +48,7 @@ class _Watch:
             now_routed = await self._env.routed()
             self.longest = max(self.longest, asked_at - since)
             if self.longest > self._gap:
-                raise ScenarioFailedError(f"no message was routed for {self.longest:.1f} s")
+                raise AssertionError(f"no message was routed for {self.longest:.1f} s")
             if now_routed != routed:
                 routed, since = now_routed, asked_at
             await trio.sleep(self._interval)

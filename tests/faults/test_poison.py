@@ -17,7 +17,7 @@ from tests.faults.poison import (
     metadata_poison,
     oddities,
 )
-from tests.faults.raw_content import Content
+from tests.lab.raw_content import Content
 
 type Catalogue = Callable[[int], Iterable[Poison]]
 CATALOGUES: tuple[Catalogue, ...] = (input_poison, metadata_poison, advertisement_poison)

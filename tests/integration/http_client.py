@@ -5,7 +5,8 @@ from http.client import HTTPConnection
 
 import trio
 
-from tests.integration.rig import PATIENCE, Rig
+from tests.integration.rig import Rig
+from tests.lab.eventually import PATIENCE
 
 
 async def listening(rig: Rig, times: int = 1) -> int:

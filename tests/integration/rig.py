@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from aiormq.abc import DeliveredMessage
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pamqp.commands import Basic
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.amqp_connection import Message
+from tests.lab.eventually import PATIENCE, eventually
+from tests.lab.raw_content import Content
 
 _numbers = count(1)
-PATIENCE = 30.0
 
 
 class Rig:
     """One test's surroundings."""
 
-    def __init__(self, node: RabbitmqNode, portal: BlockingPortal, directory: Path) -> None:
+    def __init__(self, node: RabbitmqNode, directory: Path) -> None:
         self.node = node
         self.directory = directory
-        self._raw = RawRabbitmq(portal, node.url)
+        self._raw = AmqpClient(node.url)
         number = next(_numbers)
         self.input = f"input_{number}"
         self.output = f"output_{number}"
@@ -68,16 +68,15 @@ class Rig:
         with trio.fail_after(2 * PATIENCE):
             await self._raw.publish(queue, *bodies, properties=properties)
 
-    async def publish_content(self, queue: str, *contents: tuple[bytes, bytes]) -> None:
-        """Publish pairs of hand-made properties (flags included) and body."""
+    async def publish_content(self, queue: str, *contents: Content) -> None:
         with trio.fail_after(2 * PATIENCE):
             await self._raw.publish_content(queue, *contents)
 
-    async def take(self, queue: str, most: int) -> list[DeliveredMessage]:
+    async def take(self, queue: str, most: int) -> list[Message]:
         with trio.fail_after(2 * PATIENCE):
             return await self._raw.take_until_quiet(queue, most, 20)
 
-    async def take_all(self, queue: str) -> list[DeliveredMessage]:
+    async def take_all(self, queue: str) -> list[Message]:
         """Take what waits in a queue now."""
         return await self.take(queue, await self.ready_count(queue))
 
@@ -92,22 +91,16 @@ class Rig:
 
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
         """Wait until the broker has logged an event so many times."""
-        with trio.fail_after(PATIENCE):
-            while len(found := [line for line in self.log() if line["event"] == event]) < times:
-                await trio.sleep(0.05)
-        return found
+        return await eventually(
+            lambda: [line for line in self.log() if line["event"] == event],
+            f"{event} {times} times in the log",
+            until=lambda found: len(found) >= times,
+        )
 
     def log(self) -> Iterator[dict[str, Any]]:
         for line in (self.directory / "broker.log").read_text().splitlines():
             if line.startswith("{"):
                 yield json.loads(line)
-
-
-@asynccontextmanager
-async def open_rig(node: RabbitmqNode, directory: Path) -> AsyncIterator[Rig]:
-    """Give a rig an asyncio event loop for its client."""
-    with start_blocking_portal("asyncio") as portal:
-        yield Rig(node, portal, directory)
 
 
 def bring_online(server: CentralServer, number: int = 5) -> list[str]:
@@ -132,7 +125,7 @@ def text(number: int, sender_id: str, **fields: object) -> bytes:
     return json.dumps(message).encode()
 
 
-def ids(messages: Sequence[DeliveredMessage]) -> list[str]:
+def ids(messages: Sequence[Message]) -> list[str]:
     """Return the ids of chat messages, in order."""
     return [json.loads(message.body)["message_id"] for message in messages]
 

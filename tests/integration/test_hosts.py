@@ -22,9 +22,10 @@ from broker.net.backoff import Backoff
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.faults.proxy import open_proxy
-from tests.integration.rig import PATIENCE, Rig, bring_online, ids, text
+from tests.integration.rig import Rig, bring_online, ids, text
 from tests.lab.black_hole import black_hole
+from tests.lab.eventually import PATIENCE
+from tests.lab.proxy import open_proxy
 
 CONNECT_TIMEOUT = 3.0
 

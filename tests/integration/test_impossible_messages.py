@@ -5,13 +5,13 @@ import os
 import signal
 
 import pytest
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.sandbox.central_server import CentralServer
-from tests.amqp.limits import limited
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.amqp_connection import Message
+from tests.lab.limits import limited
 
 LIMIT = 1_048_576
 
@@ -24,13 +24,13 @@ def sized(number: int, size: int) -> bytes:
     return body
 
 
-def headers(message: DeliveredMessage) -> FieldTable:
+def headers(message: Message) -> FieldTable:
     found = message.header.properties.headers
     assert found is not None
     return found
 
 
-def joined(parts: list[DeliveredMessage]) -> bytes:
+def joined(parts: list[Message]) -> bytes:
     """Return the body of a dead letter in parts."""
     assert len({headers(part)["x-broker-part-group"] for part in parts}) == 1
     assert {headers(part)["x-broker-parts"] for part in parts} == {str(len(parts))}

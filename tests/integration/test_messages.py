@@ -6,15 +6,15 @@ import struct
 from datetime import datetime
 from typing import Any
 
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from broker.sandbox.central_server import CentralServer
-from tests.faults import raw_content
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab import raw_content
+from tests.lab.amqp_connection import Message
 
 
-def decoded(messages: list[DeliveredMessage]) -> list[dict[str, Any]]:
+def decoded(messages: list[Message]) -> list[dict[str, Any]]:
     return [json.loads(message.body) for message in messages]
 
 
@@ -189,7 +189,10 @@ async def test_properties_that_nobody_uses_are_not_judged(rig: Rig, server: Cent
     ]
     async with rig.broker(server.url):
         await rig.logged("routing_started")
-        contents = [(properties, text(number, "agent_0")) for number, properties in enumerate(odd)]
+        contents = [
+            raw_content.Content(text(number, "agent_0"), properties)
+            for number, properties in enumerate(odd)
+        ]
         await rig.publish_content(rig.input, *contents)
         routed = await rig.take(rig.output, len(odd))
         assert await rig.ready_count(rig.dead_letter) == 0

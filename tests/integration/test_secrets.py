@@ -22,16 +22,15 @@ from broker.sandbox import central_server
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
-from tests.amqp.raw_amqp import RawRabbitmq
-from tests.faults import raw_content
-from tests.faults.proxy import Proxy, Toward, open_proxy
 from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.lab import raw_content
+from tests.lab.eventually import PATIENCE, eventually
+from tests.lab.proxy import Proxy, Toward, open_proxy
 
 CANARY = "c4nary"
 USER = "courier"
 PASSWORD = f"{CANARY}-password"
 TOKEN = f"{CANARY}-token"
-PATIENCE = 30.0
 
 _CANARIES = re.compile(rf".{{0,60}}{CANARY}[\w-]*")
 
@@ -76,9 +75,7 @@ def amqp_urls(rig: Rig, login: str, way_in: Proxy) -> str:
 
 async def every_node_was_tried(way_in: Proxy) -> None:
     """Wait until the only good node, which must refuse, has been tried twice: so all were."""
-    with trio.fail_after(PATIENCE):
-        while way_in.connections < 2:
-            await trio.sleep(0.05)
+    await eventually(lambda: way_in.connections >= 2)
 
 
 POISON = [
@@ -100,9 +97,9 @@ METADATA_POISON = [
     f'{{"message_type": "CLIENT_DISCONNECTED", "x": "{CANARY}"}}'.encode(),
     f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "capabilities": "{CANARY}"}}'.encode(),
 ]
-ODD_PROPERTIES = (
-    struct.pack(">H", raw_content.FLAG_CONTENT_TYPE) + b"\x08\xff\xfe" + CANARY.encode(),
+ODD_MESSAGE = raw_content.Content(
     text(4, "agent_0", text_payload=CANARY),
+    struct.pack(">H", raw_content.FLAG_CONTENT_TYPE) + b"\x08\xff\xfe" + CANARY.encode(),
 )
 WHOLESOME = [
     text(5, "agent_0", text_payload=CANARY, _client_id=f"{CANARY}-client"),
@@ -145,8 +142,7 @@ async def test_a_life_full_of_trouble(
     token_file.write_text(TOKEN)
     await declare_queues(rig)
     await rig.publish(rig.input, *POISON, *WHOLESOME)
-    with start_blocking_portal("asyncio") as portal:
-        await RawRabbitmq(portal, rig.node.url).publish_content(rig.input, ODD_PROPERTIES)
+    await rig.publish_content(rig.input, ODD_MESSAGE)
     await rig.publish(rig.metadata, *METADATA_POISON)
 
     async with (

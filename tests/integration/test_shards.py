@@ -9,7 +9,8 @@ import trio
 
 from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import get, listening, until_answered
-from tests.integration.rig import PATIENCE, Rig, bring_online, terminate, text
+from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.lab.eventually import PATIENCE
 
 EACH = 600
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from broker import assembly, service
 from broker.amqp import AmqpLink
@@ -32,8 +32,9 @@ from tests.faults.poison import (
     metadata_poison,
     oddities,
 )
-from tests.faults.queue_client import QueueClient
-from tests.faults.raw_content import Content
+from tests.faults.taken import taken
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.raw_content import Content
 
 PATIENCE = 60.0
 POLL_INTERVAL = 0.02
@@ -93,18 +94,17 @@ CASES = tuple(catalogue())
 class World:
     """A RabbitMQ with a limit of its own."""
 
-    def __init__(self, node: RabbitmqNode, portal: BlockingPortal) -> None:
+    def __init__(self, node: RabbitmqNode) -> None:
         self.node = node
-        self.portal = portal
-        self.client = QueueClient(portal, node.url)
+        self.client = AmqpClient(node.url)
         self.older: dict[str, str] = {}
         """The queues of messages from before the limit, by the name of their case."""
 
     async def publish(self, case: Case) -> str:
         """Put a message and a good one into a new queue, and return its name."""
         queue = f"{case.kind}_{next(_numbers)}"
-        await self.client.declare([queue])
-        await self.client.publish(queue, [case.message.content, good(case.kind)])
+        await self.client.declare(queue)
+        await self.client.publish_content(queue, case.message.content, good(case.kind))
         return queue
 
 
@@ -152,13 +152,12 @@ def world(worlds: Worlds, case: Case) -> World:
 @contextmanager
 def _open(config: str) -> Iterator[World]:
     with (
-        start_blocking_portal("trio") as trio_portal,
-        start_blocking_portal("asyncio", name="client") as portal,
-        trio_portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
     ):
-        world = World(node, portal)
+        world = World(node)
         if config != DEFAULTS:
-            trio_portal.call(_limit, world, config)
+            portal.call(_limit, world, config)
         yield world
 
 
@@ -219,7 +218,7 @@ async def holds(world: World, queue: str, least: int) -> None:
     """Wait until a queue, which the broker may still have to make, has so many messages."""
     while True:
         try:
-            if (await world.client.look(queue)).ready >= least:
+            if await world.client.ready(queue) >= least:
                 return
         except ConnectionError:
             pass
@@ -241,11 +240,11 @@ async def test_a_message_costs_one_session_at_most(world: World, case: Case) -> 
     assert Counted.last is not None
     assert Counted.last.connectivity.reconnects <= 1, Counted.last.connectivity.error
     # Nothing is lost, nothing is left, and nothing else came of it.
-    assert (await world.client.look(queue)).ready == 0
+    assert await world.client.ready(queue) == 0
     assert len(await world.client.take_all(queues["output"])) == answers
-    letters = joined(await world.client.take_all(queues["dead_letter"]))
+    letters = joined(map(taken, await world.client.take_all(queues["dead_letter"])))
     expected = [case.message.content.body] if is_poison else []
     assert [letter.body for letter in letters.whole] == expected
     assert not letters.incomplete
     assert not letters.unsound
-    await world.client.delete(list(queues.values()))
+    await world.client.delete(*queues.values())

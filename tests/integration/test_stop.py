@@ -10,7 +10,8 @@ import trio
 
 from broker.sandbox.broker_process import COMMAND
 from broker.sandbox.central_server import CentralServer, open_central_server
-from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.eventually import PATIENCE
 
 DEADLINE = 6
 SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}

@@ -2,57 +2,38 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
-import aiormq
 import pytest
-import trio
-from aiormq.abc import AbstractChannel, AbstractConnection
-from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import get, listening, until_answered
-from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.amqp_connection import AmqpConnection
+from tests.lab.eventually import eventually
 
 POISON = b"not JSON"
 FEW = {"BROKER_HTTP_PORT": "0", "BROKER_PREFETCH": "10"}
 REGISTRATION = {"message_type": "REGISTER_AGENT", "agent_id": "new", "agent_name": "New"}
 
 
-@asynccontextmanager
-async def holding(
-    url: str, hold: Callable[[AbstractChannel], Awaitable[object]]
-) -> AsyncIterator[None]:
+@contextmanager
+def holding(rig: Rig, hold: Callable[[AmqpConnection, str], object], queue: str) -> Iterator[None]:
     """Let somebody else have something for the length of the block."""
-
-    async def take() -> AbstractConnection:
-        connection = await aiormq.connect(url)
-        await hold(await connection.channel())
-        return connection
-
-    with start_blocking_portal("asyncio") as portal:
-        connection = await portal.call_async(take)
-        try:
-            yield
-        finally:
-            with trio.CancelScope(shield=True):
-                await portal.call_async(connection.close)
+    with AmqpConnection(rig.node.url) as connection:
+        hold(connection, queue)
+        yield
 
 
-async def exclusive_queue(channel: AbstractChannel, queue: str) -> None:
-    await channel.queue_declare(queue, exclusive=True)
+def exclusive_queue(connection: AmqpConnection, queue: str) -> None:
+    connection.declare(queue, exclusive=True)
 
 
-async def exclusive_consumer(channel: AbstractChannel, queue: str) -> None:
-    await channel.queue_declare(queue, durable=True)
-    await channel.basic_consume(queue, ignore, exclusive=True)
-
-
-async def ignore(_: object) -> None:
-    pass
+def exclusive_consumer(connection: AmqpConnection, queue: str) -> None:
+    connection.declare(queue)
+    connection.start_consumer(queue, exclusive=True)
 
 
 async def chat_goes_on(rig: Rig, count: int = 30) -> None:
@@ -63,13 +44,11 @@ async def chat_goes_on(rig: Rig, count: int = 30) -> None:
 
 async def unacknowledged(rig: Rig, queue: str, count: int) -> None:
     """Wait until so many messages of a queue are held, and none waits in it."""
-    with trio.fail_after(PATIENCE):
-        while True:
-            listed = await rig.node.ctl(
-                "list_queues", "name", "messages_ready", "messages_unacknowledged"
-            )
-            if f"{queue}\t0\t{count}\n" in listed:
-                return
+    columns = ("name", "messages_ready", "messages_unacknowledged")
+    await eventually(
+        lambda: rig.node.ctl("list_queues", *columns),
+        until=lambda listed: f"{queue}\t0\t{count}\n" in listed,
+    )
 
 
 async def waiting_for(port: int, queue: str) -> int:
@@ -93,25 +72,23 @@ async def test_a_queue_that_somebody_else_has_takes_only_itself(
     rig: Rig,
     server: CentralServer,
     which: str,
-    hold: Callable[[AbstractChannel, str], Awaitable[None]],
+    hold: Callable[[AmqpConnection, str], object],
     says: str,
 ) -> None:
     bring_online(server)
     queue: str = getattr(rig, which)
-    async with (
-        holding(rig.node.url, lambda channel: hold(channel, queue)),
-        rig.broker(server.url, **FEW) as broker,
-    ):
-        await rig.logged("routing_started")
-        port = await listening(rig)
-        shown = await until_answered(port, "/readyz?verbose", 503, says)
-        assert f"[-]consumers RabbitMQ has no consumer of {queue}" in shown
-        await chat_goes_on(rig)
-        status = json.loads((await get(port, "/status"))[1])
-        assert says in str(status["checks"])
-        assert status["state"] == "routing"
-        assert says in (await rig.logged("consumer_lost"))[0]["error"]
-        assert await terminate(broker, within=12) == 0
+    with holding(rig, hold, queue):
+        async with rig.broker(server.url, **FEW) as broker:
+            await rig.logged("routing_started")
+            port = await listening(rig)
+            shown = await until_answered(port, "/readyz?verbose", 503, says)
+            assert f"[-]consumers RabbitMQ has no consumer of {queue}" in shown
+            await chat_goes_on(rig)
+            status = json.loads((await get(port, "/status"))[1])
+            assert says in str(status["checks"])
+            assert status["state"] == "routing"
+            assert says in (await rig.logged("consumer_lost"))[0]["error"]
+            assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
 
 
@@ -123,18 +100,17 @@ async def test_one_of_several_input_queues_is_away(
     away = f"{rig.input}-away"
     inputs = [away, rig.input] if is_first else [rig.input, away]
     settings = FEW | {"BROKER_INPUT_QUEUE": ",".join(inputs)}
-    async with AsyncExitStack() as somebody, AsyncExitStack() as broker:
-        hold = partial(exclusive_queue, queue=away)
-        await somebody.enter_async_context(holding(rig.node.url, hold))
-        await broker.enter_async_context(rig.broker(server.url, **settings))
-        await rig.logged("routing_started")
-        port = await listening(rig)
-        await until_answered(port, "/readyz?verbose", 503, f"{away} (")
-        await chat_goes_on(rig)
-        await somebody.aclose()
-        await until_answered(port, "/readyz", 200)
-        await rig.publish(away, text(1, "somebody"))
-        assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+    with ExitStack() as somebody:
+        somebody.enter_context(holding(rig, exclusive_queue, away))
+        async with rig.broker(server.url, **settings):
+            await rig.logged("routing_started")
+            port = await listening(rig)
+            await until_answered(port, "/readyz?verbose", 503, f"{away} (")
+            await chat_goes_on(rig)
+            somebody.close()
+            await until_answered(port, "/readyz", 200)
+            await rig.publish(away, text(1, "somebody"))
+            assert ids(await rig.take(rig.output, 1)) == ["m-1"]
     assert never_lost(rig)
 
 
@@ -215,9 +191,11 @@ async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
         await rig.logged("routing_started")
         await rig.publish(rig.input, *(text(number, agents[0]) for number in range(60)))
         port = await listening(rig)
-        with trio.fail_after(PATIENCE):
-            while await rig.ready_count(rig.output) + await waiting_for(port, away) < 60:
-                await trio.sleep(0.05)
+
+        async def arrived() -> int:
+            return await rig.ready_count(rig.output) + await waiting_for(port, away)
+
+        await eventually(arrived, until=lambda count: count == 60)
         there = ids(await rig.take_all(rig.output))
         assert 0 < len(there) < 60
         await unacknowledged(rig, rig.input, 60 - len(there))
@@ -259,7 +237,7 @@ async def test_a_queue_that_is_taken_away_meanwhile_takes_only_itself(
         port = await listening(rig)
         await until_answered(port, "/readyz", 200)
         await rig.node.ctl("delete_queue", rig.metadata)
-        async with holding(rig.node.url, partial(taken, queue=rig.metadata)):
+        with holding(rig, taken, rig.metadata):
             await chat_goes_on(rig)
             await until_answered(port, "/readyz?verbose", 503, "RESOURCE_LOCKED")
         await until_answered(port, "/readyz", 200)
@@ -268,7 +246,7 @@ async def test_a_queue_that_is_taken_away_meanwhile_takes_only_itself(
     assert never_lost(rig)
 
 
-async def taken(channel: AbstractChannel, queue: str) -> None:
+def taken(connection: AmqpConnection, queue: str) -> None:
     """Take a queue before the broker creates it again, or from it."""
-    await channel.queue_delete(queue)
-    await channel.queue_declare(queue, exclusive=True)
+    connection.delete(queue)
+    connection.declare(queue, exclusive=True)

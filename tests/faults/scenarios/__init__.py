@@ -4,7 +4,7 @@ To add one: write an ``async def`` that takes a `Environment` (or a `ClusterEnvi
 harm, and returns what that may lead to (`Allowed`). Put it into the ``SCENARIOS`` of its module,
 with one line each for the fault and the promise; a new module is named below. Afterwards all peers
 are made sound, the broker routes what is left and stops, and everything that came out is checked.
-So a scenario itself checks only what it promises beside that, and raises `ScenarioFailedError`.
+So a scenario itself checks only what it promises beside that, and raises `AssertionError`.
 """
 
 from tests.faults.scenario import Scenario

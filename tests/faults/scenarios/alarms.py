@@ -4,7 +4,6 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 
 _MEMORY = "set_vm_memory_high_watermark", "0", "0.4"
@@ -60,11 +59,11 @@ async def _block(env: Environment, command: str, alarm: str, end: str, *, second
     if env.is_long:
         await _check_held(env)
     if await env.routed() != routed:
-        raise ScenarioFailedError("messages were routed during the alarm: there was none")
+        raise AssertionError("messages were routed during the alarm: there was none")
     if not (await env.client.look(env.queues.input)).ready:
-        raise ScenarioFailedError("the backlog did not outlast the alarm: it proves nothing")
+        raise AssertionError("the backlog did not outlast the alarm: it proves nothing")
     if most_bytes > before + _SLACK:
-        raise ScenarioFailedError(f"the broker grew by {most_bytes - before:,} bytes")
+        raise AssertionError(f"the broker grew by {most_bytes - before:,} bytes")
     await env.node.ctl(command, end)
     await env.routing(within=_RECOVERY, since=trio.current_time())
 
@@ -72,12 +71,12 @@ async def _block(env: Environment, command: str, alarm: str, end: str, *, second
 async def _check_held(env: Environment) -> None:
     held = await env.unacknowledged(env.queues.input)
     if not 0 < held <= env.prefetch:
-        raise ScenarioFailedError(f"the broker held {held} messages during the alarm")
+        raise AssertionError(f"the broker held {held} messages during the alarm")
 
 
 def _nothing_lost(env: Environment) -> Allowed:
     if env.broker.has_logged("amqp_lost"):
-        raise ScenarioFailedError("the broker has lost its session")
+        raise AssertionError("the broker has lost its session")
     return Allowed(duplicates=0)
 
 

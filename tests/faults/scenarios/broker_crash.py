@@ -6,7 +6,6 @@ from tests.faults.broker_control import KILLED
 from tests.faults.checker import Allowed
 from tests.faults.crash_at import POINTS, command
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 
 _YOUTH = 1.0
@@ -51,7 +50,7 @@ async def crash_points(env: Environment) -> Allowed:
             await env.broker.start(command(point, number))
             code = await env.broker.ended(within=_CRASH_TIMEOUT)
             if code != KILLED:
-                raise ScenarioFailedError(f"at {point!r} it ended with exit code {code}")
+                raise AssertionError(f"at {point!r} it ended with exit code {code}")
             env.fault()
         await _start(env)
     return Allowed(duplicates=len(points) * env.prefetch)
@@ -64,10 +63,10 @@ async def twenty_five_crashes(env: Environment) -> Allowed:
     it has had back more than 20 times, without a word to anybody.
     """
     crashes = 60 if env.is_long else 25
-    await env.client.delete([env.queues.input, env.queues.output])
-    await env.client.declare([env.queues.input], **{"x-queue-type": "quorum"})
+    await env.client.delete(env.queues.input, env.queues.output)
+    await env.client.declare(env.queues.input, **{"x-queue-type": "quorum"})
     full: dict[str, str | int] = {"x-max-length": _MOST_OUTPUT, "x-overflow": "reject-publish"}
-    await env.client.declare([env.queues.output], **full)
+    await env.client.declare(env.queues.output, **full)
     await env.fill(_MOST_OUTPUT + _HELD)
     for _ in range(crashes):
         await env.broker.start()

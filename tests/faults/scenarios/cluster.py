@@ -4,7 +4,6 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.cluster_environment import BROKERS, GAP, ClusterEnvironment, stopped
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.readiness import DETECTION, RECOVERY
 from tests.faults.scenario import Scenario
 
@@ -58,7 +57,7 @@ async def cluster_rolling_restart(env: ClusterEnvironment) -> Allowed:
             await env.routing()
     verdict = await env.settled(Allowed(duplicates=0))
     if verdict.problems:
-        raise ScenarioFailedError(f"after the brokers' restarts: {'; '.join(verdict.problems)}")
+        raise AssertionError(f"after the brokers' restarts: {'; '.join(verdict.problems)}")
     async with env.routing_on() as watch:
         for node in list(env.cluster.nodes) * rounds:
             await env.stop(node)

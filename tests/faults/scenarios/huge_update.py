@@ -6,7 +6,6 @@ from broker.core.messages import AgentStatus
 from tests.faults import chat
 from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.steady import steady
 
@@ -48,7 +47,7 @@ async def huge_update(env: Environment) -> Allowed:
             await _update(env, agents, "registry_updated")
     allowance = before + size * _BYTES_PER_AGENT + _MORE_BYTES
     if after > allowance:
-        raise ScenarioFailedError(
+        raise AssertionError(
             f"with {size} agents the broker has {after >> 20} MiB, more than {allowance >> 20}"
         )
     online = frozenset(chat.AGENTS)
@@ -67,7 +66,7 @@ async def _update(env: Environment, agents: list[AgentStatus], outcome: str) -> 
         while _pongs(env) == pongs:
             await trio.sleep(0.05)
     if waiting.cancelled_caught:
-        raise ScenarioFailedError(f"a PING behind an update was not answered in {_PONG:g} s")
+        raise AssertionError(f"a PING behind an update was not answered in {_PONG:g} s")
     await env.broker.logged(outcome, times=outcomes + 1, within=_APPLIED)
 
 

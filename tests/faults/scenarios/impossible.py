@@ -7,7 +7,6 @@ import trio
 
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.impossible import ORDEALS, Impossible, Maker, Ordeal
 from tests.faults.poison import Poison
 from tests.faults.scenario import Scenario
@@ -23,8 +22,8 @@ async def impossible_messages(env: Environment) -> Allowed:
     """Set each limit in turn, with what it makes impossible in the queue and in the load."""
     lost = 0
     for queue_type in _QUEUE_TYPES:
-        await env.client.delete([env.queues.input])
-        await env.client.declare([env.queues.input], **{"x-queue-type": queue_type})
+        await env.client.delete(env.queues.input)
+        await env.client.declare(env.queues.input, **{"x-queue-type": queue_type})
         await _restart(env, "")
         for ordeal in ORDEALS:
             lost += await _stand(env, ordeal)
@@ -50,10 +49,10 @@ async def _stand(env: Environment, ordeal: Ordeal) -> int:
     await env.drained()
     lost = env.broker.times_logged("amqp_lost")
     if lost > 1:
-        raise ScenarioFailedError(f"{ordeal.config}: {lost} sessions were lost in one life")
+        raise AssertionError(f"{ordeal.config}: {lost} sessions were lost in one life")
     code = await env.broker.terminate()
     if code != 0:
-        raise ScenarioFailedError(f"{ordeal.config}: the broker stopped with exit code {code}")
+        raise AssertionError(f"{ordeal.config}: the broker stopped with exit code {code}")
     return lost
 
 
@@ -77,7 +76,7 @@ def _made(env: Environment, makers: Sequence[Maker]) -> list[tuple[int, Impossib
 
 
 async def _publish(env: Environment, number: int, one: Impossible) -> None:
-    await env.client.publish(env.queues.input, [one.content])
+    await env.client.publish_content(env.queues.input, one.content)
     if isinstance(one, Poison):
         env.sent.poison_confirmed.add(one.content.body)
     else:
@@ -96,7 +95,7 @@ async def _restart(env: Environment, config: str) -> None:
                 await env.client.look(env.queues.input)
                 return
             await trio.sleep(_POLL_INTERVAL)
-    raise ScenarioFailedError(f"RabbitMQ had no input queue within {_START_TIMEOUT:g} s")
+    raise AssertionError(f"RabbitMQ had no input queue within {_START_TIMEOUT:g} s")
 
 
 SCENARIOS = (

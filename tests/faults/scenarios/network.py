@@ -8,10 +8,9 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.process_usage import Usage
-from tests.faults.proxy import Proxy, Toward
 from tests.faults.scenario import Scenario
+from tests.lab.proxy import Proxy, Toward
 
 _RATE = 400.0
 _RECOVERY = 15.0
@@ -99,7 +98,7 @@ async def network_delay(env: Environment) -> Allowed:
         await trio.sleep(length)
         routed = await env.routed() - before
         if routed < length * _DELAYED_RATE / 2:
-            raise ScenarioFailedError(f"only {routed} messages were routed in {length:g} s")
+            raise AssertionError(f"only {routed} messages were routed in {length:g} s")
         await _heal(env, env.websocket, env.amqp)
         _must_not_have_reconnected(env, connections)
     return Allowed(duplicates=0)
@@ -188,7 +187,7 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
         while not condition():
             await trio.sleep(_POLL_INTERVAL)
         return
-    raise ScenarioFailedError(f"within {_NOTICING:g} s the broker has not {what}")
+    raise AssertionError(f"within {_NOTICING:g} s the broker has not {what}")
 
 
 def _has_logged_more(env: Environment, event: str, times: int) -> bool:
@@ -202,7 +201,7 @@ def _connections(env: Environment) -> int:
 def _must_not_have_reconnected(env: Environment, connections: int) -> None:
     more = _connections(env) - connections
     if more:
-        raise ScenarioFailedError(f"the broker opened {more} new connections")
+        raise AssertionError(f"the broker opened {more} new connections")
 
 
 _BACK = f"routing {_RECOVERY:g} s after"

@@ -8,7 +8,6 @@ import trio
 from tests.faults import chat
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.poison import (
     Poison,
     advertisement_poison,
@@ -16,8 +15,8 @@ from tests.faults.poison import (
     metadata_poison,
     oddities,
 )
-from tests.faults.raw_content import Content
 from tests.faults.scenario import Scenario
+from tests.lab.raw_content import Content
 
 _CROWD = 100
 """Ordinary messages for each that is not."""
@@ -30,7 +29,7 @@ _POLL_INTERVAL = 0.1
 async def poisoned_input(env: Environment) -> Allowed:
     """Mix all of the catalogue into the input queue, one in a hundred."""
     victim = f"{env.queues.input}_victim"
-    await env.client.declare([victim])
+    await env.client.declare(victim)
     try:
         await env.broker.start()
         for mark in range(5 if env.is_long else 1):
@@ -41,11 +40,11 @@ async def poisoned_input(env: Environment) -> Allowed:
                 await _publish_among_others(env, some)
             await _publish_oddities(env, victim)
         await env.drained()
-        copied = (await env.client.look(victim)).ready
+        copied = await env.client.ready(victim)
     finally:
-        await env.client.delete([victim])
+        await env.client.delete(victim)
     if copied:
-        raise ScenarioFailedError(f"{copied} messages were copied to where their sender wanted")
+        raise AssertionError(f"{copied} messages were copied to where their sender wanted")
     _check_connection(env)
     return Allowed(duplicates=0, disorder=False)
 
@@ -65,13 +64,13 @@ async def poisoned_server_queues(env: Environment) -> Allowed:
                 shuffled = list(poisons)
                 env.random.shuffle(shuffled)
                 contents = [_poisoned(env, poison, queue) for poison in shuffled]
-                await env.client.publish(queue, contents)
+                await env.client.publish_content(queue, *contents)
                 env.sent.poison_confirmed.update(content.body for content in contents)
             await _dead_lettered(env)
         await env.routing()
     for queue in (metadata, advertisement):
         if left := await env.unacknowledged(queue):
-            raise ScenarioFailedError(f"{left} messages of {queue} are not settled")
+            raise AssertionError(f"{left} messages of {queue} are not settled")
     _check_connection(env)
     return Allowed(duplicates=0, disorder=False)
 
@@ -94,7 +93,7 @@ async def _publish_among_others(env: Environment, hostile: Sequence[Content]) ->
     for index, content in enumerate(hostile):
         crowd = numbers[_CROWD * index : _CROWD * (index + 1)]
         contents += [*(Content(chat.body(number)) for number in crowd), content]
-    await env.client.publish(env.queues.input, contents)
+    await env.client.publish_content(env.queues.input, *contents)
     sent.confirmed.update(numbers)
     sent.poison_confirmed.update(content.body for content in hostile)
 
@@ -105,7 +104,7 @@ async def _publish_oddities(env: Environment, victim: str) -> None:
     numbers = range(sent.attempted, sent.attempted + len(odd))
     sent.attempted = numbers.stop
     sent.odd_fields.update(zip(numbers, (oddity.fields for oddity in odd), strict=True))
-    await env.client.publish(env.queues.input, [oddity.content for oddity in odd])
+    await env.client.publish_content(env.queues.input, *(oddity.content for oddity in odd))
     sent.confirmed.update(numbers)
     env.figures.faults += len(odd)
 
@@ -119,7 +118,7 @@ async def _dead_lettered(env: Environment) -> None:
             dead_letters = (await env.client.look(env.queues.dead_letter)).ready
             await trio.sleep(_POLL_INTERVAL)
         return
-    raise ScenarioFailedError(
+    raise AssertionError(
         f"{dead_letters} of {sent} were dead-lettered within {_ROUTED_TIMEOUT:g} s"
     )
 
@@ -127,7 +126,7 @@ async def _dead_lettered(env: Environment) -> None:
 def _check_connection(env: Environment) -> None:
     for event in ("amqp_lost", "decision_failed"):
         if env.broker.has_logged(event):
-            raise ScenarioFailedError(f"the broker has logged {event!r}")
+            raise AssertionError(f"the broker has logged {event!r}")
 
 
 SCENARIOS = (

@@ -11,9 +11,8 @@ from broker.core.messages import AgentStatus
 from tests.faults import chat
 from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.raw_content import Content
 from tests.faults.scenario import Scenario
+from tests.lab.raw_content import Content
 
 _RATE = 300.0
 _ALWAYS = frozenset(chat.AGENTS[:5])
@@ -94,7 +93,7 @@ async def _settled(env: Environment) -> None:
         while applied not in env.broker.log.read_bytes():
             await trio.sleep(_POLL_INTERVAL)
         return
-    raise ScenarioFailedError(f"an update was not applied within {_SETTLING:g} s")
+    raise AssertionError(f"an update was not applied within {_SETTLING:g} s")
 
 
 async def _decided(env: Environment) -> None:
@@ -103,7 +102,7 @@ async def _decided(env: Environment) -> None:
         while await env.routed() < env.sent.attempted:
             await trio.sleep(_POLL_INTERVAL)
         return
-    raise ScenarioFailedError(f"not all messages came out within {_SETTLING:g} s")
+    raise AssertionError(f"not all messages came out within {_SETTLING:g} s")
 
 
 def _only(env: Environment, names: frozenset[str]) -> None:
@@ -140,7 +139,7 @@ async def _flap_by_queue(env: Environment, seconds: float) -> None:
                     Content(b'{"message_type": "REGISTER_AGENT", "agent_id": "%b"}' % quoted),
                     Content(b'{"message_type": "CLIENT_DISCONNECTED", "agent_id": "%b"}' % quoted),
                 ]
-        await env.client.publish(env.queues.metadata, contents)
+        await env.client.publish_content(env.queues.metadata, *contents)
         for name in _BY_QUEUE:
             env.sent.registrations[name] = env.sent.registrations.get(name, 0) + _BURST
         env.fault()
@@ -154,7 +153,7 @@ async def _metadata_empty(env: Environment) -> None:
         # What was delivered last is decided within this time; the end of the queue shows no more.
         await trio.sleep(1)
         return
-    raise ScenarioFailedError(f"the metadata queue was not empty within {_SETTLING:g} s")
+    raise AssertionError(f"the metadata queue was not empty within {_SETTLING:g} s")
 
 
 SCENARIOS = (

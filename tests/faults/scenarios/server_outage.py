@@ -5,7 +5,6 @@ import trio
 from tests.faults.advertising import advertising
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.steady import steady
 
@@ -61,7 +60,7 @@ async def advertisement_flood(env: Environment) -> Allowed:
     # An advertisement brings no more than one try a second. Without any there would be a handful in
     # a minute, the first of them sooner than after a second.
     if not seconds / 2 <= tries <= seconds + _HANDFUL:
-        raise ScenarioFailedError(f"the broker tried {tries} times in {seconds:g} s")
+        raise AssertionError(f"the broker tried {tries} times in {seconds:g} s")
     return Allowed(duplicates=0)
 
 
@@ -81,7 +80,7 @@ async def reconnect_storm(env: Environment) -> Allowed:
             await env.linked(within=_LINKING)
         after = env.usage()
     if after.open_files > before.open_files + _MORE_FILES or after.threads > before.threads + 1:
-        raise ScenarioFailedError(f"the broker kept what it should have closed: {before} {after}")
+        raise AssertionError(f"the broker kept what it should have closed: {before} {after}")
     return Allowed(duplicates=0)
 
 
@@ -90,7 +89,7 @@ async def _more_connections(env: Environment, connections: int) -> None:
         while env.websocket.connections <= connections:
             await trio.sleep(_CUT_INTERVAL)
         return
-    raise ScenarioFailedError(f"the broker kept a half-open session for {_NOTICED:g} s")
+    raise AssertionError(f"the broker kept a half-open session for {_NOTICED:g} s")
 
 
 SCENARIOS = (

@@ -10,7 +10,6 @@ from tests.faults.advertising import advertising
 from tests.faults.bad_server import BadServer, open_bad_server
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.server_troubles import (
     BREACHES,
@@ -85,10 +84,10 @@ async def _inflict(env: Environment, trouble: Trouble, server: BadServer) -> Non
             await trouble.inflict(peer)
         env.fault()
         error = await _loss(env, losses)
-    except (ScenarioFailedError, trio.BrokenResourceError) as failure:
-        raise ScenarioFailedError(f"{trouble.name}: {failure}") from failure
+    except (AssertionError, trio.BrokenResourceError) as failure:
+        raise AssertionError(f"{trouble.name}: {failure}") from failure
     if trouble.error not in error:
-        raise ScenarioFailedError(f"{trouble.name}: the broker says {error!r}")
+        raise AssertionError(f"{trouble.name}: the broker says {error!r}")
 
 
 async def _loss(env: Environment, number: int) -> str:
@@ -97,7 +96,7 @@ async def _loss(env: Environment, number: int) -> str:
         while len(losses := _losses(env)) <= number:
             await trio.sleep(_POLL_INTERVAL)
         return losses[number]
-    raise ScenarioFailedError("the broker does not say that it has lost the server")
+    raise AssertionError("the broker does not say that it has lost the server")
 
 
 def _losses(env: Environment) -> Sequence[str]:

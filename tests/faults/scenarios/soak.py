@@ -8,7 +8,6 @@ import trio
 from tests.faults import task_counts
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.trend import Sample, Slack, grown
 
@@ -39,7 +38,7 @@ async def soak(env: Environment) -> Allowed:
             await trio.sleep(pause)
     problems = grown(env.figures.samples, _LONG_SLACK if env.is_long else _SHORT_SLACK)
     if problems:
-        raise ScenarioFailedError("; ".join(problems))
+        raise AssertionError("; ".join(problems))
     cuts_of_amqp = reconnects // 2
     return Allowed(duplicates=cuts_of_amqp * env.prefetch)
 

@@ -9,7 +9,6 @@ import trio
 from broker.sandbox.broker_process import COMMAND
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 
 _SHUTDOWN_TIMEOUT = 4.0
@@ -171,7 +170,7 @@ async def _stop(
         os.kill(pid, number)
     code = await env.broker.ended(within=_SHUTDOWN_TIMEOUT + _OWN_END)
     if code != expected:
-        raise ScenarioFailedError(f"it stopped with exit code {code}, not {expected}")
+        raise AssertionError(f"it stopped with exit code {code}, not {expected}")
 
 
 async def _stop_twice(env: Environment) -> None:
@@ -181,7 +180,7 @@ async def _stop_twice(env: Environment) -> None:
     env.broker.send(signal.SIGTERM)
     code = await env.broker.ended(within=_AT_ONCE)
     if code != _UNSETTLED:
-        raise ScenarioFailedError(f"it left with exit code {code}, not {_UNSETTLED}")
+        raise AssertionError(f"it left with exit code {code}, not {_UNSETTLED}")
 
 
 async def _until_connected(env: Environment) -> None:
@@ -189,7 +188,7 @@ async def _until_connected(env: Environment) -> None:
         while not env.amqp.open_connections:
             await trio.sleep(_POLL_INTERVAL)
         return
-    raise ScenarioFailedError("the broker does not connect to RabbitMQ")
+    raise AssertionError("the broker does not connect to RabbitMQ")
 
 
 async def _until_taken(env: Environment, ready: int) -> None:
@@ -198,7 +197,7 @@ async def _until_taken(env: Environment, ready: int) -> None:
         while (await look(env.queues.input)).ready == ready:
             await trio.sleep(_POLL_INTERVAL)
         return
-    raise ScenarioFailedError("the broker has taken no message")
+    raise AssertionError("the broker has taken no message")
 
 
 def _take_server_away(env: Environment) -> None:

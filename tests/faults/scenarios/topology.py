@@ -8,9 +8,8 @@ from yarl import URL
 
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.proxy import Toward
 from tests.faults.scenario import Scenario
+from tests.lab.proxy import Toward
 
 _RATE = 700
 _LIFE = (0.5, 1.5)
@@ -31,8 +30,8 @@ _ACKNOWLEDGEMENT_TIMEOUT_MS = 3_000
 async def output_queue_deleted(env: Environment) -> Allowed:
     """Delete the output queue under load: at first one that the operator made in his own way."""
     output = env.queues.output
-    await env.client.delete([output])
-    await env.client.declare([output], **{"x-max-length": 1_000_000})
+    await env.client.delete(output)
+    await env.client.declare(output, **{"x-max-length": 1_000_000})
     await env.broker.start()
     async with env.load(_RATE), env.collecting(output):
         for _ in range(20 if env.is_long else 4):
@@ -120,7 +119,7 @@ async def rights_taken(env: Environment) -> Allowed:
             routed = await env.routed()
             await trio.sleep(20 if env.is_long else 1)
             if await env.routed() != routed:
-                raise ScenarioFailedError("messages were routed without the right to do so")
+                raise AssertionError("messages were routed without the right to do so")
             await _grant(env, write=_ALL, read=_ALL)
             await env.routing(within=_recovery(env), since=trio.current_time())
     lost = _times_lost(env)
@@ -186,7 +185,7 @@ async def _delete_empty(env: Environment, queue: str) -> None:
 
 
 async def _delete_consumed(env: Environment, queue: str) -> None:
-    await env.client.delete([queue])
+    await env.client.delete(queue)
     env.fault()
     deleted = trio.current_time()
 
@@ -243,9 +242,9 @@ async def _check_nothing_vanished(env: Environment) -> None:
     held = await env.unacknowledged(env.queues.input)
     waiting = (await env.client.look(env.queues.input)).ready
     if not 0 < held <= env.prefetch:
-        raise ScenarioFailedError(f"the broker held {held} messages")
+        raise AssertionError(f"the broker held {held} messages")
     if waiting + held + routed < confirmed:
-        raise ScenarioFailedError(
+        raise AssertionError(
             f"{confirmed} messages were sent, and there are {routed} in the output queue, {held} "
             f"with the broker and {waiting} in the input queue"
         )
@@ -257,7 +256,7 @@ def _recovery(env: Environment) -> float:
 
 def _check_connection(env: Environment) -> None:
     if env.broker.has_logged("amqp_lost"):
-        raise ScenarioFailedError("the broker has lost its session")
+        raise AssertionError("the broker has lost its session")
 
 
 async def _limit(env: Environment, most: int) -> None:
@@ -277,7 +276,7 @@ async def _until(
         while not await condition():
             await trio.sleep(_POLL_INTERVAL)
         return
-    raise ScenarioFailedError(f"{complaint} within {within:g} s")
+    raise AssertionError(f"{complaint} within {within:g} s")
 
 
 SCENARIOS = (

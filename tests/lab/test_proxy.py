@@ -8,7 +8,7 @@ import trio
 import trio.testing
 import trustme
 
-from tests.faults.proxy import HOST, Proxy, Toward, open_proxy
+from tests.lab.proxy import HOST, Proxy, Toward, open_proxy
 
 PATIENCE = 30.0
 """Nothing here takes this long; it turns a hang into a failure."""
