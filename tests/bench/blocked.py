@@ -6,10 +6,11 @@ import trio
 
 from tests.bench.environment import BROKER, Environment
 from tests.bench.names import OUTPUT_QUEUE
-from tests.bench.process_usage import resident_memory
+from tests.bench.queues import in_thread, wait_for
 from tests.bench.results import Blocked, Run
-from tests.bench.throughput import judge, load, wait_for
-from tests.bench.wire import Wire, in_thread
+from tests.bench.throughput import judge, load
+from tests.lab.amqp_connection import AmqpConnection
+from tests.lab.process_meter import resident_memory
 
 _MESSAGES = 60_000
 """So many that most still wait once `rabbitmqctl`, which takes a second, has done its work."""
@@ -49,10 +50,10 @@ async def measure(env: Environment, seconds: float) -> Blocked:
 
 
 def _wait_for(env: Environment, messages: int) -> None:
-    with Wire(env.node.host, env.node.port) as wire:
-        wait_for(wire, messages)
+    with AmqpConnection(env.node.url) as connection:
+        wait_for(connection, [OUTPUT_QUEUE], messages)
 
 
 def _routed(env: Environment) -> int:
-    with Wire(env.node.host, env.node.port) as wire:
-        return wire.ready(OUTPUT_QUEUE)
+    with AmqpConnection(env.node.url) as connection:
+        return connection.ready(OUTPUT_QUEUE)

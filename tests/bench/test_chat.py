@@ -22,7 +22,7 @@ def routed(count: int = COUNT) -> list[dict[str, Any]]:
 
 def judged(messages: list[dict[str, Any]], *, in_order: bool = True) -> list[str]:
     bodies = [json.dumps(message).encode() for message in messages]
-    return problems(bodies, COUNT, in_order=in_order)
+    return problems(bodies, COUNT, in_order=in_order, found={})
 
 
 @pytest.mark.parametrize("size", [300, 4_096, 65_536])

@@ -15,7 +15,7 @@ from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
-from tests.faults.process_usage import Usage, usage
+from tests.lab.process_meter import Usage, usage
 from tests.lab.proxy import Proxy, open_proxy
 
 _POLL_INTERVAL = 0.1

@@ -99,12 +99,7 @@ class AmqpClient:
 
     async def take_all(self, queue: str) -> list[Message]:
         """Take everything out of a queue that nobody writes to any more."""
-
-        def take_all(connection: AmqpConnection) -> list[Message]:
-            ready = connection.ready(queue)
-            return list(islice(connection.consume(queue), ready)) if ready else []
-
-        return await self._call(take_all, _LONG_TIMEOUT)
+        return await self._call(lambda connection: connection.take_all(queue), _LONG_TIMEOUT)
 
     async def _call[T](self, use: Callable[[AmqpConnection], T], within: float = _TIMEOUT) -> T:
         def call() -> T:

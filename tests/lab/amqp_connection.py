@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import batched
+from itertools import batched, islice
 from random import sample
 from types import TracebackType
 from typing import Self
@@ -197,6 +197,11 @@ class AmqpConnection:
         self._send(Basic.Get(queue=queue, no_ack=True), _CHANNEL)
         method = self._method()
         return self._message(method) if method.startswith(_GET_OK) else None
+
+    def take_all(self, queue: str) -> list[Message]:
+        """Take all that is in a queue. Use the connection for nothing else afterwards."""
+        ready = self.ready(queue)
+        return list(islice(self.consume(queue), ready)) if ready else []
 
     def start_consumer(self, queue: str, *, exclusive: bool = False) -> None:
         consume = Basic.Consume(

@@ -8,8 +8,8 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.process_usage import Usage
 from tests.faults.scenario import Scenario
+from tests.lab.process_meter import Usage
 from tests.lab.proxy import Proxy, Toward
 
 _RATE = 400.0
