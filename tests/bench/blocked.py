@@ -19,12 +19,7 @@ _DEFAULT_WATERMARK = "0.4"
 
 
 async def measure(env: Environment, seconds: float) -> Blocked:
-    """Let RabbitMQ raise a memory alarm while the broker routes, and lift it again.
-
-    Args:
-        env: Where the broker runs.
-        seconds: How long the alarm lasts.
-    """
+    """Let RabbitMQ raise a memory alarm while the broker routes, and lift it again."""
     blocked = Blocked(_MESSAGES, seconds)
     run = Run(BROKER.name, _MESSAGES, size=300, prefetch=0)
     await in_thread(load, env, run)

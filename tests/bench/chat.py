@@ -28,8 +28,6 @@ def chat_message(number: int, size: int, text: str = "") -> bytes:
     """Return a TEXT message of exactly so many bytes.
 
     Args:
-        number: Its number; the id is made of it.
-        size: Bytes of the whole body.
         text: What the payload begins with.
     """
     start = (
@@ -49,14 +47,7 @@ def chat_messages(count: int, size: int) -> Iterator[bytes]:
 def problems(
     bodies: Sequence[bytes], count: int, *, in_order: bool, found: Mapping[str, int]
 ) -> list[str]:
-    """Say what is wrong with what came out, one line each.
-
-    Args:
-        bodies: What came out.
-        count: How many `chat_messages` went in.
-        in_order: Whether the order must be the same.
-        found: How many else are wrong, by what is wrong with them.
-    """
+    """Say what is wrong with what came out, one line each."""
     routed = [decode_routed(body) for body in bodies]
     ids = [message.message_id for message in routed]
     expected = [_message_id(number) for number in range(count)]

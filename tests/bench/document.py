@@ -7,11 +7,6 @@ _MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", r
 
 
 def renew(document: Path, results: str) -> None:
-    """Put results in the place of those that stand in a document.
-
-    Args:
-        document: The document, with the marks in it.
-        results: Markdown.
-    """
+    """Put results in the place of those that stand in a document."""
     text = document.read_text(encoding="utf-8")
     document.write_text(_MARKED.sub(lambda _: f"{results}\n", text), encoding="utf-8")

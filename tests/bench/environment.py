@@ -27,11 +27,8 @@ class Contender:
     """One way to route messages.
 
     Attributes:
-        name: Its short name.
-        title: What it is, for people.
         keeps_order: Whether it promises the order of the input in the output.
         module: The program in `bench.contenders`; None for the broker itself.
-        interpreter: What runs it.
     """
 
     name: str
@@ -56,13 +53,7 @@ CONTENDERS = (BROKER, ONE_LOOP, AIO_PIKA, FASTSTREAM, PIKA, RECONNECTING)
 
 @dataclass(frozen=True)
 class Environment:
-    """Where the contenders run.
-
-    Attributes:
-        node: The RabbitMQ node.
-        server: The stand-in for the central server, with `AGENTS` online.
-        log_directory: Where what they say is written.
-    """
+    """Where the contenders run."""
 
     node: RabbitmqNode
     server: CentralServer
@@ -79,11 +70,7 @@ class Environment:
         """Run a contender for the length of the context; it may be ended by force.
 
         Args:
-            contender: Which.
             prefetch: Of the broker and its AMQP half; the others have their own.
-
-        Yields:
-            Its process id.
         """
         if contender.module is None:
             settings = {

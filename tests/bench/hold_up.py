@@ -21,12 +21,7 @@ _PONG_TIMEOUT = 10.0
 
 
 async def measure(env: Environment, agents: int) -> HoldUp:
-    """Route at a steady rate, and send a full update that names so many agents meanwhile.
-
-    Args:
-        env: Where the broker runs.
-        agents: How many.
-    """
+    """Route at a steady rate, and send a full update that names so many agents meanwhile."""
     update = _full_update(agents)
     async with latency.driven(env, BROKER) as drive:
         quiet = await drive("quiet", _RATE, _SECONDS)

@@ -20,15 +20,7 @@ type Drive = Callable[[str, float, float], Awaitable[Latency]]
 async def measure(
     env: Environment, contender: Contender, load: str, *, rate: float, seconds: float
 ) -> Latency:
-    """Run a contender, and send messages through it at a steady rate.
-
-    Args:
-        env: Where the contender runs.
-        contender: Which.
-        load: What to call the rate.
-        rate: Messages per second.
-        seconds: How long it is held.
-    """
+    """Run a contender, and send messages through it at a steady rate."""
     async with driven(env, contender) as drive:
         return await drive(load, rate, seconds)
 

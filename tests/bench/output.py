@@ -14,13 +14,7 @@ _DOCUMENT = ROOT / "docs" / "performance.md"
 
 
 def write(results: Results, directory: Path, *, into_documents: bool) -> None:
-    """Write everything.
-
-    Args:
-        results: The results.
-        directory: Where to; made if need be.
-        into_documents: Whether to renew docs/performance.md, too.
-    """
+    """Write everything."""
     _write_and_draw(results, directory)
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:
@@ -35,15 +29,7 @@ def _write_and_draw(results: Results, directory: Path) -> None:
 
 
 def write_raw(results: object, directory: Path) -> Path:
-    """Write the raw figures.
-
-    Args:
-        results: What msgspec can encode.
-        directory: Where to; made if need be.
-
-    Returns:
-        The file.
-    """
+    """Write the raw figures."""
     directory.mkdir(parents=True, exist_ok=True)
     raw = directory / "results.json"
     raw.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

@@ -12,19 +12,11 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        name: Its name.
-        sections: What is measured unless one is asked for.
-        rounds: How often all contenders take their turn in the main comparison.
         messages: In the main comparison, by contender; slow ones get fewer, or it takes hours.
         windows: Prefetches of the sweep.
-        window_rounds: How often they take their turn, with as many messages as in the comparison.
         sizes: Message sizes in bytes, and how many messages of each.
-        latency_rounds: How often the contenders take their turn at all rates.
         latency_seconds: How long each rate is held at least.
         latency_messages: How many messages each rate gets at least; a percentile of a few is noise.
-        agents: Numbers of agents.
-        hold_up_rounds: How often a large status update comes.
-        blocked_seconds: How long RabbitMQ takes nothing.
     """
 
     name: str

@@ -22,13 +22,7 @@ _LOADS = (0.1, 0.5, 0.8)
 
 
 async def measure_all(plan: Plan, sections: Collection[str], progress: Progress) -> Results:
-    """Measure the sections, one thing at a time.
-
-    Args:
-        plan: How much.
-        sections: Some of `bench.plan.SECTIONS`.
-        progress: Where to show how far it is.
-    """
+    """Measure the sections, one thing at a time."""
     with tempfile.TemporaryDirectory(prefix="bench-") as logs:
         async with open_rabbitmq_node() as node, open_central_server() as server:
             env = Environment(node, server, Path(logs))

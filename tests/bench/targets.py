@@ -22,14 +22,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Target:
-    """One target.
-
-    Attributes:
-        name: What is compared.
-        wanted: The limit, for people.
-        figure: What was measured.
-        met: Whether it is within the limit.
-    """
+    """One target."""
 
     name: str
     wanted: str

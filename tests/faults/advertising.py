@@ -16,12 +16,7 @@ _PAUSE = 0.3
 
 @asynccontextmanager
 async def advertising(env: Environment, at_once: int = 1) -> AsyncIterator[None]:
-    """Advertise the server a few times a second while the block runs.
-
-    Args:
-        env: The env.
-        at_once: How many advertisements each time.
-    """
+    """Advertise the server a few times a second while the block runs."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_advertise, env, at_once)
         yield

@@ -63,11 +63,7 @@ def closing(code: int | None, reason: bytes = b"") -> bytes:
 
 
 class Peer:
-    """A connection that a broker has made.
-
-    Attributes:
-        stream: The bytes.
-    """
+    """A connection that a broker has made."""
 
     def __init__(self, stream: trio.SocketStream, agents: Sequence[str]) -> None:
         self.stream = stream
@@ -76,44 +72,24 @@ class Peer:
         self._events: deque[Event] = deque()
 
     async def requested(self) -> None:
-        """Wait for the request for a WebSocket.
-
-        Raises:
-            AssertionError: There is none.
-        """
+        """Wait for the request for a WebSocket."""
         await self._until("the handshake", lambda event: isinstance(event, Request))
 
     async def accept(self) -> None:
-        """Wait for the request for a WebSocket, and grant it.
-
-        Raises:
-            AssertionError: There is none.
-        """
+        """Wait for the request for a WebSocket, and grant it."""
         await self.requested()
         await self.stream.send_all(self._websocket.send(AcceptConnection()))
 
     async def hear(self, message_type: str) -> None:
-        """Wait until the broker sends such a message; what comes before it is dropped.
-
-        Raises:
-            AssertionError: It does not.
-        """
+        """Wait until the broker sends such a message; what comes before it is dropped."""
         await self._until(message_type, lambda event: _type_of(event) == message_type)
 
     async def hear_close(self) -> None:
-        """Wait for the broker's part of the closing handshake.
-
-        Raises:
-            AssertionError: There is none.
-        """
+        """Wait for the broker's part of the closing handshake."""
         await self._until("closing", lambda event: isinstance(event, CloseConnection))
 
     async def register(self) -> None:
-        """Grant the WebSocket, register the broker, and tell it who is online.
-
-        Raises:
-            AssertionError: It does not do its part.
-        """
+        """Grant the WebSocket, register the broker, and tell it who is online."""
         await self.accept()
         await self.hear("REGISTER_BROKER")
         await self.stream.send_all(text(REGISTERED) + text(self.full_update()))
@@ -124,11 +100,7 @@ class Peer:
         return {"message_type": "AGENT_STATUS_UPDATE", "agents": agents, "is_full_update": True}
 
     async def gone(self, within: float = _LEAVING) -> None:
-        """Read until the broker has closed the connection, and do nothing else.
-
-        Raises:
-            AssertionError: It keeps it open.
-        """
+        """Read until the broker has closed the connection, and do nothing else."""
         with trio.move_on_after(within):
             with suppress(trio.BrokenResourceError):  # by RST, when something was unread
                 while await self.stream.receive_some(_RECEIVE_BYTES):
@@ -151,11 +123,7 @@ class Peer:
 
 
 class BadServer:
-    """A listening server. Made by `open_bad_server`.
-
-    Attributes:
-        url: Where brokers connect.
-    """
+    """A listening server. Made by `open_bad_server`."""
 
     def __init__(self, listener: trio.SocketListener, agents: Sequence[str]) -> None:
         self.url = f"ws://{HOST}:{listener.socket.getsockname()[1]}{PATH}"
@@ -164,14 +132,7 @@ class BadServer:
 
     @asynccontextmanager
     async def connection(self, within: float) -> AsyncIterator[Peer]:
-        """Accept one connection, which is closed at the end of the block.
-
-        Args:
-            within: Seconds that a broker has to connect.
-
-        Raises:
-            AssertionError: None does.
-        """
+        """Accept one connection, which is closed at the end of the block."""
         stream: trio.SocketStream | None = None
         with trio.move_on_after(within):
             stream = await self._listener.accept()
@@ -183,11 +144,7 @@ class BadServer:
 
 @asynccontextmanager
 async def open_bad_server(agents: Sequence[str]) -> AsyncIterator[BadServer]:
-    """Listen on a free loopback port for the length of the context.
-
-    Args:
-        agents: Who is online, as it tells brokers.
-    """
+    """Listen on a free loopback port for the length of the context."""
     [listener] = await trio.open_tcp_listeners(0, host=HOST)
     listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     async with listener:

@@ -30,9 +30,7 @@ class Figures(msgspec.Struct):
     """What a scenario measures on its way.
 
     Attributes:
-        faults: How many faults were injected.
         recoveries: Seconds from the end of each fault until messages were routed again.
-        samples: What the broker held over time, when the scenario watched that.
     """
 
     faults: int = 0
@@ -54,12 +52,6 @@ class BaseEnvironment:
     """What the environments of all scenarios have in common.
 
     Attributes:
-        client: Makes, watches and empties queues, past the proxies.
-        queues: The names of this scenario's queues.
-        sent: What the load has sent.
-        figures: What was measured so far.
-        random: The source of all that is random here.
-        is_long: Whether the long form is to be run.
         prefetch: How many messages a broker holds at once: with each crash, no more than
             these may come twice.
     """
@@ -84,14 +76,7 @@ class BaseEnvironment:
         raise NotImplementedError
 
     async def finish(self, allowed: Allowed) -> Verdict:
-        """Make the peers sound, let the brokers route what is left, stop them, and judge.
-
-        Args:
-            allowed: What the scenario may lead to.
-
-        Raises:
-            AssertionError: They did not route what was left, or did not stop as asked.
-        """
+        """Make the peers sound, let the brokers route what is left, stop them, and judge."""
         raise NotImplementedError
 
     @asynccontextmanager
@@ -100,7 +85,6 @@ class BaseEnvironment:
 
         Args:
             rate: Messages per second; None for as many as the window allows.
-            window: How many may wait for their confirms.
         """
         load = Load(self._urls, self.queues.input, sent=self.sent, rate=rate, window=window)
         async with trio.open_nursery() as nursery:
@@ -143,11 +127,7 @@ class BaseEnvironment:
         self.figures.faults += 1
 
     async def routed(self) -> int:
-        """Return how many messages the broker has published to the output queue so far.
-
-        Raises:
-            ConnectionError: RabbitMQ is away.
-        """
+        """Return how many messages the broker has published to the output queue so far."""
         output = self.queues.output
         if output in self._collectors:
             return self.collected(output)
@@ -157,12 +137,8 @@ class BaseEnvironment:
         """Wait until a message comes out. There must be some to route.
 
         Args:
-            within: Seconds until it is too late.
             since: When the fault ended, by Trio's clock: the time from then on counts as a time
                 to recover, and `within` begins then.
-
-        Raises:
-            AssertionError: Nothing came out.
         """
         begun = trio.current_time() if since is None else since
         with trio.move_on_at(begun + within):
@@ -175,14 +151,7 @@ class BaseEnvironment:
         raise AssertionError(f"no message was routed within {within:g} s")
 
     async def drained(self, within: float = DRAIN_TIMEOUT) -> None:
-        """Wait until the broker consumes and has left no messages, ready or unacknowledged.
-
-        Args:
-            within: Seconds until it is too late.
-
-        Raises:
-            AssertionError: Some are still in the input queue, or nobody consumes it.
-        """
+        """Wait until the broker consumes and has left no messages, ready or unacknowledged."""
         ready, consumers, unacknowledged = 0, 0, 0
         with trio.move_on_after(within):
             while True:
@@ -205,11 +174,7 @@ class BaseEnvironment:
         return int(by_queue[queue])
 
     async def judged(self, allowed: Allowed) -> Verdict:
-        """Take what came out so far, and judge. No broker may publish meanwhile.
-
-        Args:
-            allowed: What may have happened so far.
-        """
+        """Take what came out so far, and judge. No broker may publish meanwhile."""
         for queue in (self.queues.output, self.queues.dead_letter):
             self._collected[queue] += map(taken, await self.client.take_all(queue))
         verdict = check(

@@ -17,15 +17,7 @@ KILLED = 128 + signal.SIGKILL
 
 
 class BrokerControl:
-    """The broker of one scenario: life after life, one log.
-
-    Attributes:
-        log: The log of all lives.
-
-    Args:
-        directory: Where it runs and has its log.
-        settings: Its settings, by variable.
-    """
+    """The broker of one scenario: life after life, one log."""
 
     def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
         self.log = directory / "broker.log"
@@ -46,15 +38,7 @@ class BrokerControl:
         return self._started.pid
 
     async def start(self, command: Sequence[str] = COMMAND, **settings: str) -> None:
-        """Start a broker. Returns before it routes.
-
-        Args:
-            command: What to run in place of the broker's command.
-            settings: Settings for this life, in place of the usual ones.
-
-        Raises:
-            BrokerProcessError: It could not be started.
-        """
+        """Start a broker. Returns before it routes."""
         if self.is_running:
             raise RuntimeError("there is a broker already")
         await self._lives.aclose()
@@ -64,16 +48,7 @@ class BrokerControl:
         )
 
     async def logged(self, event: str, *, times: int = 1, within: float = 30.0) -> None:
-        """Wait until this life has logged an event.
-
-        Args:
-            event: Its name.
-            times: How often.
-            within: Seconds until it is too late.
-
-        Raises:
-            AssertionError: It has not.
-        """
+        """Wait until this life has logged an event."""
         with trio.move_on_after(within):
             while self.times_logged(event) < times:
                 await trio.sleep(_POLL_INTERVAL)
@@ -111,14 +86,7 @@ class BrokerControl:
         self.send(signal.SIGCONT)
 
     async def ended(self, within: float = _END_TIMEOUT) -> int:
-        """Wait until it has ended, and return its exit code.
-
-        Args:
-            within: Seconds.
-
-        Raises:
-            AssertionError: It is still there.
-        """
+        """Wait until it has ended, and return its exit code."""
         with trio.move_on_after(within):
             return await self._started.wait()
         raise AssertionError(f"the broker has not ended within {within:g} s")
@@ -130,11 +98,7 @@ class BrokerControl:
         await self._lives.aclose()
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal.
-
-        Raises:
-            AssertionError: It has ended by itself.
-        """
+        """Send it a signal."""
         if not self.is_running:
             raise AssertionError("the broker has ended by itself")
         os.kill(self._started.pid, number)

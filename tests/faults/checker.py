@@ -25,13 +25,7 @@ _MAX_ERROR_BYTES = 255
 
 
 class Label(msgspec.Struct, frozen=True):
-    """How poison must be dead-lettered.
-
-    Attributes:
-        name: What the poison is, for people.
-        reason: The code that says why it was dead-lettered.
-        queue: Where it was sent.
-    """
+    """How poison must be dead-lettered."""
 
     name: str
     reason: str
@@ -43,11 +37,7 @@ class Sent(msgspec.Struct):
 
     Attributes:
         attempted: How many chat messages RabbitMQ was given, numbered from 0.
-        confirmed: The numbers of those that it confirmed.
         poison_attempted: Bodies that no broker can accept, each sent once.
-        poison_confirmed: Those of them that RabbitMQ confirmed.
-        labels: How they must be dead-lettered, as far as that is known.
-        registrations: How often each agent was registered by queue.
         odd_fields: What chat messages that are not like `chat.body` must be routed with, as raw
             JSON by field, by number.
     """
@@ -65,8 +55,6 @@ class Online(msgspec.Struct, frozen=True):
     """Who is online when some messages are decided.
 
     Attributes:
-        first: The number of the first such message.
-        possibly: Who may be online.
         certainly: Who is online at each moment, whatever is under way.
     """
 
@@ -100,10 +88,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """What the checker found.
 
     Attributes:
-        lost: How many confirmed messages came out nowhere.
         unexpected: How many came out that should not have, or not like that.
-        duplicates: How many were published again.
-        problems: What is wrong, one line each; empty when everything is as promised.
     """
 
     lost: int
@@ -137,14 +122,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def check(
     sent: Sent, output: Iterable[Taken], dead_letters: Iterable[Taken], allowed: Allowed
 ) -> Verdict:
-    """Compare what came out with what went in.
-
-    Args:
-        sent: What went in.
-        output: All of the output queue.
-        dead_letters: All of the dead-letter queue.
-        allowed: What the scenario may lead to.
-    """
+    """Compare what came out with what went in."""
     books = _Books(sent, allowed)
     for taken in output:
         books.enter_output(taken)

@@ -35,11 +35,6 @@ class ClusterEnvironment(BaseEnvironment):
     """One scenario's surroundings. Made by `open_cluster_environment`.
 
     The queues are quorum queues with a member on each node.
-
-    Attributes:
-        cluster: RabbitMQ. Take nodes away and give them back by the methods here.
-        server: The stand-in central server of all brokers; `chat.AGENTS` are online.
-        brokers: The brokers, by the URL where they answer; not started yet.
     """
 
     def __init__(
@@ -85,12 +80,7 @@ class ClusterEnvironment(BaseEnvironment):
 
     @asynccontextmanager
     async def routing_on(self) -> AsyncIterator[Watch]:
-        """Start brokers that do not run, and see that they route under load while the block runs.
-
-        Raises:
-            AssertionError: They stopped for longer than `GAP`, or a broker was wrong about
-                being ready; inside of an exception group.
-        """
+        """Start brokers that do not run, and see that all route under load while the block runs."""
         for broker in self.brokers.values():
             if not broker.is_running:
                 await broker.start()
@@ -131,11 +121,7 @@ class ClusterEnvironment(BaseEnvironment):
         self._gone[node.port] = datetime.now(UTC)
 
     async def closed(self, node: RabbitmqNode) -> None:
-        """Wait until a node that is cut off takes no clients.
-
-        Raises:
-            AssertionError: It goes on taking them.
-        """
+        """Wait until a node that is cut off takes no clients."""
         with trio.move_on_after(_CLOSED_TIMEOUT):
             while await node.answers():
                 await trio.sleep(_POLL_INTERVAL)
@@ -149,11 +135,7 @@ class ClusterEnvironment(BaseEnvironment):
         await self._synchronized()
 
     async def restore(self) -> None:
-        """Make the cluster whole, whatever was done to it.
-
-        Raises:
-            RabbitmqNodeError: It does not become whole.
-        """
+        """Make the cluster whole, whatever was done to it."""
         if self._is_whole:
             return
         for node in self._cut:
@@ -163,26 +145,12 @@ class ClusterEnvironment(BaseEnvironment):
         await self._synchronized()
 
     async def settled(self, allowed: Allowed) -> Verdict:
-        """Wait until all that went in was routed, and judge what came out so far.
-
-        Args:
-            allowed: What may have happened so far.
-
-        Raises:
-            AssertionError: Some was not routed.
-        """
+        """Wait until all that went in was routed, and judge what came out so far."""
         await self.drained()
         return await self.judged(allowed)
 
     async def finish(self, allowed: Allowed) -> Verdict:
-        """Make the cluster whole, let the brokers route what is left, stop them, and judge.
-
-        Args:
-            allowed: What the scenario may lead to.
-
-        Raises:
-            AssertionError: They did not route what was left, or did not stop as asked.
-        """
+        """Make the cluster whole, let the brokers route what is left, stop them, and judge."""
         await self.restore()
         await self.drained()
         for broker in self.brokers.values():
@@ -213,11 +181,7 @@ class ClusterEnvironment(BaseEnvironment):
 
 
 async def stopped(broker: BrokerControl) -> None:
-    """Stop a broker gracefully.
-
-    Raises:
-        AssertionError: Its exit code is not 0.
-    """
+    """Stop a broker gracefully."""
     code = await broker.terminate()
     if code != 0:
         raise AssertionError(f"a broker stopped with exit code {code}")
@@ -230,12 +194,6 @@ async def open_cluster_environment(
     """Prepare an env: quorum queues, a server with agents online, brokers to be started.
 
     At the end the cluster is whole again.
-
-    Args:
-        cluster: A running cluster, all of it.
-        directory: Where the brokers run and have their logs.
-        random: The source of all that is random.
-        is_long: Whether the long form is to be run.
     """
     async with open_central_server() as server:
         env = ClusterEnvironment(cluster, server, directory, random, is_long=is_long)

@@ -17,9 +17,7 @@ class Collector:
     """Collects until it is stopped. A queue that is deleted is waited for.
 
     Args:
-        urls: The node, or all nodes of a cluster; it goes to any that answers.
         queue: The queue. What is on its way when a node dies is lost with it.
-        collected: Where to put what comes.
     """
 
     def __init__(self, urls: Iterable[str], queue: str, collected: list[Taken]) -> None:

@@ -29,9 +29,6 @@ class Environment(BaseEnvironment):
         node: RabbitMQ. A scenario that stops it, or changes more than its own queues, asks for a
             node of its own in the table of scenarios.
         server: The stand-in central server; `chat.AGENTS` are online.
-        amqp: The proxy between the broker and RabbitMQ.
-        websocket: The proxy between the broker and the server.
-        broker: The broker, not started yet.
     """
 
     def __init__(
@@ -57,14 +54,7 @@ class Environment(BaseEnvironment):
         return await self.node.ctl(*arguments)
 
     async def linked(self, *, within: float = 30.0) -> None:
-        """Wait until the broker answers the server.
-
-        Args:
-            within: Seconds until it is too late.
-
-        Raises:
-            AssertionError: It does not.
-        """
+        """Wait until the broker answers the server."""
         answers = self._answers()
         with trio.move_on_after(within):
             while self._answers() == answers:
@@ -78,14 +68,7 @@ class Environment(BaseEnvironment):
         return usage(self.broker.pid)
 
     async def finish(self, allowed: Allowed) -> Verdict:
-        """Make the peers sound, let the broker route what is left, stop it, and judge.
-
-        Args:
-            allowed: What the scenario may lead to.
-
-        Raises:
-            AssertionError: The broker did not route what was left, or did not stop as asked.
-        """
+        """Make the peers sound, let the broker route what is left, stop it, and judge."""
         self.amqp.heal()
         self.websocket.heal()
         self.server.accepting = True
@@ -117,14 +100,7 @@ class Environment(BaseEnvironment):
 async def open_environment(
     node: RabbitmqNode, directory: Path, random: Random, *, is_long: bool
 ) -> AsyncIterator[Environment]:
-    """Prepare an env: queues, a server with agents online, proxies, a broker to be started.
-
-    Args:
-        node: A running node.
-        directory: Where the broker runs and has its log.
-        random: The source of all that is random.
-        is_long: Whether the long form is to be run.
-    """
+    """Prepare an env: queues, a server with agents online, proxies, a broker to be started."""
     async with (
         open_central_server() as server,
         open_proxy(node.port, random=random) as amqp,

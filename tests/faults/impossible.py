@@ -28,13 +28,7 @@ _SMALL_FRAME = 8_192
 
 
 class Ordeal(msgspec.Struct, frozen=True):
-    """A limit of RabbitMQ, and what it makes impossible.
-
-    Attributes:
-        config: The line of rabbitmq.conf.
-        before: What is in the queue when the limit is set.
-        after: What is published under the limit.
-    """
+    """A limit of RabbitMQ, and what it makes impossible."""
 
     config: str
     before: Sequence[Maker]

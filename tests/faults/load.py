@@ -28,11 +28,8 @@ class Load:
     with the next number.
 
     Args:
-        urls: The node, or all nodes of a cluster; it goes to any that answers.
-        queue: The input queue, which must exist.
         sent: Where to note what goes in; a load goes on where the one before ended.
         rate: Messages per second; None for as many as the window allows.
-        window: How many may wait for their confirms.
     """
 
     def __init__(

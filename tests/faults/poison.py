@@ -36,13 +36,7 @@ _CONTROL_CHARACTERS = (rb"\u0000", rb"\n", rb"\u001b[2J", rb"\u007f", rb"\u2028"
 
 
 class Poison(msgspec.Struct, frozen=True):
-    """A message that must be dead-lettered.
-
-    Attributes:
-        name: What it is.
-        reason: The code that says why it is dead-lettered.
-        content: The message.
-    """
+    """A message that must be dead-lettered."""
 
     name: str
     reason: str
@@ -53,8 +47,6 @@ class Oddity(msgspec.Struct, frozen=True):
     """A message that looks dangerous, and must be routed.
 
     Attributes:
-        name: What it is.
-        content: The message.
         fields: What it must be routed with, as raw JSON by field; without its receiver.
     """
 
@@ -86,12 +78,7 @@ def advertisement_poison(mark: int) -> Iterator[Poison]:
 
 
 def oddities(first: int, victim: str) -> Iterator[Oddity]:
-    """Return messages that look dangerous, and must be routed.
-
-    Args:
-        first: The number of the first; each has a number of its own.
-        victim: A queue that some of them want to be copied to.
-    """
+    """Return messages that look dangerous, and must be routed."""
     number = first
     for name, field, value in _odd_values():
         body = chat.body(number)[:-1] + b", " + field + b": " + value + b"}"

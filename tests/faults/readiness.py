@@ -51,13 +51,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """What a broker answered, one after the other.
-
-    Attributes:
-        before: By `/status`.
-        code: By `/readyz`, the HTTP status.
-        after: By `/status`.
-    """
+    """What a broker answered, one after the other."""
 
     before: Said
     code: int
@@ -83,13 +77,7 @@ class Readiness:
     def see(
         self, at: datetime, answers: Answers | None, gone: Mapping[int, datetime]
     ) -> str | None:
-        """Take note of answers, and return what is wrong with them.
-
-        Args:
-            at: When it was asked.
-            answers: The answers; None when there were none.
-            gone: When nodes went away the last time, by port.
-        """
+        """Take note of answers, and return what is wrong with them."""
         is_ready = answers is not None and answers.code == READY
         self.ready_at = at if is_ready else None
         if is_ready:
@@ -118,14 +106,7 @@ class Watch:
         self._records = {url: Readiness() for url in brokers}
 
     async def all_ready(self, *, within: float = RECOVERY.total_seconds()) -> None:
-        """Wait until all brokers have said, asked from now on, that they are ready.
-
-        Args:
-            within: Seconds until it is too late.
-
-        Raises:
-            AssertionError: Some are not.
-        """
+        """Wait until all brokers have said, asked from now on, that they are ready."""
         # An earlier answer may be that of a broker that was restarted between two looks at it.
         begun = datetime.now(UTC)
         with trio.move_on_after(within):
@@ -144,11 +125,7 @@ class Watch:
         )
 
     async def run(self, url: str) -> None:
-        """Ask one broker until cancelled.
-
-        Raises:
-            AssertionError: It said something wrong.
-        """
+        """Ask one broker until cancelled."""
         record = self._records[url]
         while True:
             if self._brokers[url].is_running:
@@ -168,11 +145,7 @@ async def watching(
     """Watch brokers for the length of the block.
 
     Args:
-        brokers: The brokers, by the URL where they answer, without a path.
         gone: When nodes went away the last time, by port; looked at all the time.
-
-    Raises:
-        AssertionError: One said something wrong; inside of an exception group.
     """
     async with trio.open_nursery() as nursery:
         watch = Watch(brokers, gone)

@@ -22,13 +22,7 @@ _PLOTS = ROOT / "docs" / "reliability"
 
 
 def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> None:
-    """Write raw figures and the table.
-
-    Args:
-        results: The results.
-        directory: Where to; made if need be.
-        into_documents: Whether to renew docs/reliability.md, too.
-    """
+    """Write raw figures and the table."""
     if into_documents:
         renew(_DOCUMENT, f"\n{markdown(results)}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -38,15 +32,7 @@ def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -
 
 
 def draw(directory: Path, *, into_documents: bool) -> bool:
-    """Draw what scenarios have watched over time, and return whether there is what it takes.
-
-    Args:
-        directory: Where the results were written, and the plots are to go.
-        into_documents: Whether the plots are to go into docs/reliability instead.
-
-    Raises:
-        subprocess.CalledProcessError: The results cannot be drawn.
-    """
+    """Draw what scenarios have watched over time, and return whether there is what it takes."""
     if not PEER_PYTHON.exists():
         return False
     plots = Path(__file__).with_name("plots.py")

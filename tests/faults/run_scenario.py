@@ -25,17 +25,8 @@ class Result(msgspec.Struct, frozen=True):
     """The result of a scenario.
 
     Attributes:
-        is_long: Whether it was the long form.
-        attempted: How many messages RabbitMQ was given.
-        confirmed: How many of them it confirmed.
         lost: How many of these came out nowhere; None when it did not get as far.
-        unexpected: How many came out that should not have; None likewise.
-        duplicates: How many were published again; None likewise.
-        faults: How many faults were injected.
         worst_recovery: The longest time until messages were routed again, in seconds.
-        samples: What the broker held over time, when the scenario watched that.
-        problems: What is wrong, one line each.
-        kept: The directory with the broker's log, when there are problems.
     """
 
     scenario: str
@@ -79,14 +70,7 @@ class Runner:
         self._cluster = cluster
 
     async def run(self, scenario: Scenario, directory: Path, *, seed: int, is_long: bool) -> Result:
-        """Run a scenario.
-
-        Args:
-            scenario: Whatever it raises makes it fail.
-            directory: Made for the brokers' logs; kept when it fails.
-            seed: The source of all that is random, together with the scenario's name.
-            is_long: Whether to run the long form.
-        """
+        """Run a scenario."""
         started = trio.current_time()
         await trio.Path(directory).mkdir(parents=True)
         random = Random(f"{seed} {scenario.name}")
@@ -149,7 +133,6 @@ async def open_runner(
     """Prepare to run scenarios; what is started for them ends with the context.
 
     Args:
-        node: A running node to use; None to start one when needed.
         cluster: A running cluster to use, all of it; so it is left. None likewise.
     """
     async with AsyncExitStack() as stack:

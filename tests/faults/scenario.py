@@ -14,7 +14,6 @@ class Scenario(msgspec.Struct, frozen=True):
     Attributes:
         run: Runs it in a `BaseEnvironment` or a `ClusterEnvironment`, and returns what it may
             lead to. Whatever it raises makes it fail.
-        fault: What is done, in one line.
         promise: What must hold, beside that no message is lost, in one line.
         rabbitmq: What it needs: a node of its own when it stops or changes RabbitMQ itself, and
             not only its own queues. It leaves a cluster whole.

@@ -34,8 +34,6 @@ class Trouble(msgspec.Struct, frozen=True):
     """One way in which a server can behave.
 
     Attributes:
-        name: What it does.
-        inflict: Does it.
         error: What the broker must say of it in its log.
     """
 

@@ -19,12 +19,7 @@ async def steady(
     The longest gap counts as a time to recover.
 
     Args:
-        env: The env.
         gap: Seconds without a message that are too many.
-        interval: Seconds between two looks.
-
-    Raises:
-        AssertionError: There was such a gap; inside of an exception group.
     """
     async with trio.open_nursery() as nursery:
         watch = _Watch(env, gap, interval)

@@ -12,7 +12,6 @@ class Taken(msgspec.Struct, frozen=True):
 
     Attributes:
         publish_id: The AMQP message id, which the broker makes anew for each publish.
-        properties: The names of the AMQP properties that are set.
     """
 
     body: bytes

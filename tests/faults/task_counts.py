@@ -37,21 +37,13 @@ type _Serve = Callable[..., Awaitable[bool]]
 
 
 def command(file: str = FILE) -> Sequence[str]:
-    """Return the command that runs such a broker.
-
-    Args:
-        file: Where the counts are written, relative to where it runs.
-    """
+    """Return the command that runs such a broker."""
     # By its path: what lies in the directory where it runs is not to be imported.
     return (sys.executable, "-P", str(Path(__file__)), file)
 
 
 def read(file: Path) -> TaskCounts:
-    """Return the counts that were written last.
-
-    Raises:
-        OSError: None were written yet.
-    """
+    """Return the counts that were written last."""
     return msgspec.json.decode(file.read_bytes(), type=TaskCounts)
 
 

@@ -7,16 +7,7 @@ import msgspec
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What the broker held at some moment.
-
-    Attributes:
-        seconds: When, from the first sample on.
-        resident_bytes: Its memory.
-        open_files: Its file descriptors.
-        threads: Its threads.
-        trio_tasks: Trio's tasks that live, its own included.
-        asyncio_tasks: The tasks of the asyncio event loop.
-    """
+    """What the broker held at some moment."""
 
     seconds: float
     resident_bytes: int
@@ -40,9 +31,6 @@ def growth(values: Sequence[float]) -> float:
     """Return by how much the median of the last third is above that of the second third.
 
     The first third is the warm-up. Medians do not see the moments of a reconnect.
-
-    Raises:
-        ValueError: There are fewer than three values.
     """
     third = len(values) // 3
     if not third:
@@ -51,11 +39,7 @@ def growth(values: Sequence[float]) -> float:
 
 
 def grown(samples: Sequence[Sample], slack: Slack) -> list[str]:
-    """Return what grew by more than the slack, one line each.
-
-    Raises:
-        ValueError: There are fewer than three samples.
-    """
+    """Return what grew by more than the slack, one line each."""
     lines = []
     for name in Slack.__struct_fields__:
         allowed: int = getattr(slack, name)

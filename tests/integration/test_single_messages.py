@@ -49,8 +49,6 @@ class Case(msgspec.Struct, frozen=True):
     """One message.
 
     Attributes:
-        message: The message.
-        kind: The kind of queue that it comes from.
         config: The line of rabbitmq.conf under which it is delivered.
         is_older: Whether it was published before RabbitMQ had that line.
     """

@@ -213,7 +213,6 @@ class AmqpConnection:
         """Yield messages as they arrive, without acknowledgements, until the queue is deleted.
 
         Args:
-            queue: The queue.
             is_over: Looked at all the time; ends the consumer, and then what has arrived is
                 yielded. Without it, use the connection for nothing else afterwards.
         """

@@ -37,11 +37,7 @@ async def eventually(
     within: float = PATIENCE,
     interval: float = INTERVAL,
 ) -> Any:
-    """Look again and again until what is seen is right, and return it.
-
-    Raises:
-        AssertionError: It is not right within so many seconds.
-    """
+    """Look again and again until what is seen is right, and return it."""
     seen = None
     with trio.move_on_after(within):
         while True:

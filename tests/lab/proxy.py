@@ -51,12 +51,6 @@ class Proxy:
 
     Attributes:
         port: Where it listens. It stays the same, and nobody else gets it.
-        connections: How many connections it has accepted so far.
-
-    Args:
-        upstream_port: The server's port on loopback.
-        tls: For the side of the clients.
-        random: Chooses the jitter.
     """
 
     def __init__(self, upstream_port: int, *, tls: ssl.SSLContext | None, random: Random) -> None:
@@ -82,9 +76,7 @@ class Proxy:
         """Let bytes arrive later, in order, without making the line narrower.
 
         Args:
-            seconds: How much later.
             jitter: Up to so many seconds are added, at random.
-            toward: The directions.
         """
         for faults in self._of(toward):
             faults.delay, faults.jitter = seconds, jitter
@@ -98,9 +90,7 @@ class Proxy:
         """Forward a few bytes at a time.
 
         Args:
-            size: How many bytes.
             pause: Seconds after each few.
-            toward: The directions.
         """
         for faults in self._of(toward):
             faults.piece, faults.pause = size, pause
@@ -225,9 +215,7 @@ async def open_proxy(
     """Run a proxy for the length of the context.
 
     Args:
-        upstream_port: The server's port on loopback.
         tls: Makes clients speak TLS; the server is spoken to without it.
-        random: Chooses the jitter.
     """
     proxy = Proxy(upstream_port, tls=tls, random=random or Random())
     async with trio.open_nursery() as nursery:

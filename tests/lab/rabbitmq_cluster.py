@@ -34,9 +34,6 @@ class RabbitmqCluster:
     A node that is started again has the data it had, and joins by itself. One that was paused for
     longer than `NET_TICKTIME` does not: Mnesia holds that the cluster was partitioned, until the
     node is started anew.
-
-    Attributes:
-        nodes: All of them, whether they run or not.
     """
 
     def __init__(self, installation: Installation, size: int, *, startup_timeout: float) -> None:
@@ -64,11 +61,7 @@ class RabbitmqCluster:
         return [node.url for node in self.nodes]
 
     async def start(self) -> None:
-        """Start the nodes that do not run, side by side, and wait until they are one cluster.
-
-        Raises:
-            RabbitmqNodeError: One did not start, or they are not one cluster.
-        """
+        """Start the nodes that do not run, side by side, and wait until they are one cluster."""
         await self._each(RabbitmqNode.start)
         running = await self.nodes[0].ctl("eval", "length(rabbit_nodes:all_running()).")
         if int(running) != len(self.nodes):
@@ -83,27 +76,16 @@ class RabbitmqCluster:
         """Cut the connections between a running node and all others, until `reunite`.
 
         All of them notice at once. Takes a second.
-
-        Raises:
-            RabbitmqNodeError: The node did not do it.
         """
         # Each would connect again, were it not for a cookie that the others do not know.
         await self._for_each_other(node, "erlang:set_cookie(N, cut), erlang:disconnect_node(N)")
 
     async def reunite(self, node: RabbitmqNode) -> None:
-        """Let a node that was cut off and the others find each other again, by themselves.
-
-        Raises:
-            RabbitmqNodeError: The node did not do it.
-        """
+        """Let a node that was cut off and the others find each other again, by themselves."""
         await self._for_each_other(node, "erlang:set_cookie(N, erlang:get_cookie())")
 
     async def witness(self) -> RabbitmqNode:
-        """Return a node that takes clients, and so is with the majority.
-
-        Raises:
-            RabbitmqNodeError: There is none.
-        """
+        """Return a node that takes clients, and so is with the majority."""
         for node in self.nodes:
             if await node.answers():
                 return node
@@ -113,12 +95,6 @@ class RabbitmqCluster:
         """Return the node that leads a quorum queue, as a node that takes clients knows it.
 
         After a fault it may for a moment be the one before.
-
-        Args:
-            queue: Its name, in the vhost `/`.
-
-        Raises:
-            RabbitmqNodeError: There is no such queue, or no node that could tell.
         """
         listed = await (await self.witness()).ctl("list_queues", "name", "leader")
         leaders = dict(line.split("\t") for line in listed.splitlines())
@@ -177,9 +153,6 @@ async def open_rabbitmq_cluster(
     Args:
         size: How many nodes; an odd number, so that one side of a cut has the majority.
         startup_timeout: Seconds until a node must speak AMQP, at this and at every later start.
-
-    Yields:
-        The cluster, all nodes ready for connections.
 
     Raises:
         RabbitmqNotInstalledError: RabbitMQ or Erlang is missing; the text says how to install it.

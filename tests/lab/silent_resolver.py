@@ -40,11 +40,7 @@ class SilentResolver:
 
 @contextmanager
 def open_silent_resolver(directory: Path) -> Iterator[SilentResolver]:
-    """Be a resolver that takes questions and says nothing; skips the test where it cannot be.
-
-    Args:
-        directory: Where a file may be written.
-    """
+    """Be a resolver that takes questions and says nothing; skips the test where it cannot be."""
     if not _can_mount():
         pytest.skip("only the superuser, on Linux, can put a process before another resolv.conf")
     file = directory / "resolv.conf"

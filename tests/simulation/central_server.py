@@ -21,9 +21,7 @@ class CentralServer:
     """Serves the broker, one connection after the other.
 
     Attributes:
-        online: Who is online.
         refuses: It answers the registration with an error.
-        is_silent: It answers nothing.
     """
 
     def __init__(self, network: Network, trace: Trace) -> None:

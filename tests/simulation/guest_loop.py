@@ -68,11 +68,7 @@ class _Future(_Numbered, asyncio.Future[Any]):
 
 
 class GuestLoop(asyncio.SelectorEventLoop):
-    """The event loop. Make it, use it and close it inside of one `trio.run`.
-
-    Args:
-        dialer: Answers those who connect.
-    """
+    """The event loop. Make it, use it and close it inside of one `trio.run`."""
 
     def __init__(self, dialer: Dialer) -> None:
         self._waiting = _NoWaiting(self.stop)

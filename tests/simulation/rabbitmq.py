@@ -28,8 +28,6 @@ class Rabbitmq:
     """The node.
 
     Attributes:
-        queues: What waits in the queues that exist.
-        connections: Those that are open.
         is_down: New connections are refused.
         is_silent: New connections are taken, and then nothing is said.
         refuses_logins: They may connect, but not log in.
@@ -189,12 +187,7 @@ class Rabbitmq:
             self._trace.note(f"{stored.message} acknowledged")
 
     def take_back(self, channel: Channel, *, is_lost: bool) -> None:
-        """Put what a channel held back into its queue.
-
-        Args:
-            channel: The channel.
-            is_lost: It was not the broker that closed it.
-        """
+        """Put what a channel held back into its queue."""
         for stored in reversed(channel.unacknowledged.values()):
             stored.is_redelivered = True
             self.queues[stored.queue].appendleft(stored)

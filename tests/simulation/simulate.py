@@ -53,14 +53,7 @@ _RECOVERS = 0.7
 
 
 def simulate(seed: int) -> Trace:
-    """Run the broker through one run.
-
-    Args:
-        seed: Decides everything that happens.
-
-    Returns:
-        What happened. The broker is right when there are no violations.
-    """
+    """Run the broker through one run."""
     trace = Trace()
     with seeded(seed), _substituted(trace):
         trio.run(partial(_live, trace), clock=MockClock(autojump_threshold=0))

@@ -21,13 +21,7 @@ _LAST_ACKNOWLEDGEMENT = 0.3
 
 
 async def measure(site: Site, layout: Layout, messages: int) -> ScaleRun:
-    """Let a layout's brokers route messages that wait for them, and judge what comes out.
-
-    Args:
-        site: Where.
-        layout: Which.
-        messages: How many messages.
-    """
+    """Let a layout's brokers route messages that wait for them, and judge what comes out."""
     run = ScaleRun(layout, messages)
     await in_thread(load, site, run)
     is_looked_into = layout == base(layout.nodes, layout.queue_type)

@@ -12,13 +12,7 @@ _DOCUMENT = ROOT / "docs" / "scaling.md"
 
 
 def write_scale(results: ScaleResults, directory: Path, *, into_documents: bool) -> None:
-    """Write everything.
-
-    Args:
-        results: What was measured.
-        directory: Where to; made if need be.
-        into_documents: Whether to renew docs/scaling.md, too.
-    """
+    """Write everything."""
     write_raw(results, directory)
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:

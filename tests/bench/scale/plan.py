@@ -13,14 +13,7 @@ SMALL_WINDOW = 20
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """How much is measured.
-
-    Attributes:
-        layouts: Every layout takes its turn, round after round.
-        rounds: How many.
-        messages: In each run.
-        messages_in_small_windows: With a prefetch of `SMALL_WINDOW`, which takes longer.
-    """
+    """How much is measured."""
 
     layouts: tuple[Layout, ...]
     rounds: int

@@ -11,9 +11,6 @@ class Layout(msgspec.Struct, frozen=True):
     """One way to arrange brokers and queues.
 
     Attributes:
-        nodes: Of RabbitMQ.
-        queue_type: Of the input and output queues.
-        brokers: How many share the work.
         shards: Input queues; there are as many output queues.
         prefetch: Of each broker, for each input queue.
     """
@@ -41,12 +38,7 @@ class ScaleRun(msgspec.Struct):
     """One layout, once through preloaded queues.
 
     Attributes:
-        layout: Which.
-        messages: How many there were.
         seconds: From the first delivery to the last message in the output queues.
-        broker_cpu: Processor seconds of all brokers in that time.
-        node_cpu: The same of each RabbitMQ node.
-        machine_cpu: The same of everything on the machine.
         work: What the Erlang processes of each node did, in reductions, by what they are for;
             only of the layouts whose costs are divided by part.
         problems: What was wrong with what came out. A run with problems does not count.
@@ -81,11 +73,7 @@ class Registry(msgspec.Struct):
     """What a broker's registry costs.
 
     Attributes:
-        agents: With how many that was measured.
-        bytes_per_agent: Memory that it keeps.
         frame_bytes: What an agent takes in a status update.
-        delta_bytes: A status update that names one agent.
-        delta_microseconds: Processor time to apply that.
     """
 
     agents: int
@@ -99,7 +87,6 @@ class Traffic(msgspec.Struct):
     """Bytes per message on the network.
 
     Attributes:
-        layout: With which they were counted.
         brokers: Between brokers and nodes, both ways.
         nodes: Between the nodes of the cluster.
     """
@@ -110,15 +97,7 @@ class Traffic(msgspec.Struct):
 
 
 class ScaleResults(msgspec.Struct):
-    """Everything that one call measured.
-
-    Attributes:
-        machine: Machine, versions and settings, by name.
-        cores: Of the machine.
-        runs: In the order in which they ran.
-        traffic: What the layouts whose costs are divided by part send.
-        registry: What it costs; None when that was not measured.
-    """
+    """Everything that one call measured."""
 
     machine: dict[str, str]
     cores: int

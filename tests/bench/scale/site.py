@@ -50,10 +50,7 @@ class Site:
     """Where a layout is tried.
 
     Attributes:
-        nodes: One node, or those of a cluster.
-        node_pids: Their process ids.
         server: The stand-in for the central server; answers by `without_status`.
-        directory: Where brokers write their logs.
     """
 
     nodes: Sequence[RabbitmqNode]

@@ -16,13 +16,7 @@ io:format("~b", [lists:sum([Sent || {Node, Port} <- erlang:system_info(dist_ctrl
 
 
 async def measure_traffic(site: Site, layout: Layout, messages: int) -> Traffic:
-    """Count bytes while a layout's brokers route messages that wait for them.
-
-    Args:
-        site: Where.
-        layout: Which.
-        messages: How many messages.
-    """
+    """Count bytes while a layout's brokers route messages that wait for them."""
     await in_thread(load, site, ScaleRun(layout, messages))
     async with site.brokers(layout) as brokers:
         brokers_before, nodes_before = await _brokers(site.nodes[0]), await _nodes(site)
