@@ -136,8 +136,7 @@ class BadServer:
         stream: trio.SocketStream | None = None
         with trio.move_on_after(within):
             stream = await self._listener.accept()
-        if stream is None:
-            raise AssertionError(f"the broker did not connect within {within:g} s")
+        assert stream is not None, f"the broker did not connect within {within:g} s"
         async with stream:
             yield Peer(stream, self._agents)
 

@@ -16,6 +16,8 @@ from tests.faults.load import Load
 from tests.faults.taken import Taken, taken
 from tests.faults.trend import Sample
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.amqp_connection import QueueState
+from tests.lab.eventually import eventually
 from tests.lab.raw_content import Content
 
 PREFETCH = 200
@@ -141,30 +143,29 @@ class BaseEnvironment:
                 to recover, and `within` begins then.
         """
         begun = trio.current_time() if since is None else since
-        with trio.move_on_at(begun + within):
+        with trio.move_on_at(begun + within) as waiting:
             before = await self.routed()
             while await self.routed() <= before:
                 await trio.sleep(_POLL_INTERVAL)
-            if since is not None:
-                self.figures.recoveries.append(trio.current_time() - since)
-            return
-        raise AssertionError(f"no message was routed within {within:g} s")
+        assert not waiting.cancelled_caught, f"no message was routed within {within:g} s"
+        if since is not None:
+            self.figures.recoveries.append(trio.current_time() - since)
 
     async def drained(self, within: float = DRAIN_TIMEOUT) -> None:
         """Wait until the broker consumes and has left no messages, ready or unacknowledged."""
-        ready, consumers, unacknowledged = 0, 0, 0
-        with trio.move_on_after(within):
-            while True:
-                state = await self.client.look(self.queues.input)
-                ready, consumers = state.ready, state.consumers
-                if consumers and not ready:
-                    unacknowledged = await self.unacknowledged(self.queues.input)
-                    if not unacknowledged:
-                        return
-                await trio.sleep(_DRAIN_POLL_INTERVAL)
-        raise AssertionError(
-            f"after {within:g} s the input queue has {consumers} consumers, {ready} messages that "
-            f"are ready and {unacknowledged} that are unacknowledged"
+
+        async def state() -> tuple[QueueState, int | None]:
+            seen = await self.client.look(self.queues.input)
+            if not seen.consumers or seen.ready:
+                return seen, None
+            return seen, await self.unacknowledged(self.queues.input)
+
+        await eventually(
+            state,
+            "input queue consumed, empty, and all of it acknowledged",
+            until=lambda seen: seen[1] == 0,
+            within=within,
+            interval=_DRAIN_POLL_INTERVAL,
         )
 
     async def unacknowledged(self, queue: str) -> int:

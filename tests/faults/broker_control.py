@@ -9,8 +9,8 @@ from pathlib import Path
 import trio
 
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
+from tests.lab.eventually import eventually
 
-_POLL_INTERVAL = 0.05
 _END_TIMEOUT = 30.0
 """Seconds until a broker that was told to end must have ended."""
 KILLED = 128 + signal.SIGKILL
@@ -39,8 +39,7 @@ class BrokerControl:
 
     async def start(self, command: Sequence[str] = COMMAND, **settings: str) -> None:
         """Start a broker. Returns before it routes."""
-        if self.is_running:
-            raise RuntimeError("there is a broker already")
+        assert not self.is_running, "there is a broker already"
         await self._lives.aclose()
         self._log_begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = await self._lives.enter_async_context(
@@ -49,15 +48,13 @@ class BrokerControl:
 
     async def logged(self, event: str, *, times: int = 1, within: float = 30.0) -> None:
         """Wait until this life has logged an event."""
-        with trio.move_on_after(within):
-            while self.times_logged(event) < times:
-                await trio.sleep(_POLL_INTERVAL)
-            return
-        raise AssertionError(f"the broker has not logged {event!r} within {within:g} s")
+        await eventually(
+            lambda: self.times_logged(event) >= times, f"{event!r} in the log", within=within
+        )
 
-    def has_logged(self, event: str) -> bool:
-        """Return whether this life has logged an event."""
-        return self.times_logged(event) > 0
+    def must_not_have_logged(self, *events: str) -> None:
+        for event in events:
+            assert not self.times_logged(event), f"the broker has logged {event!r}"
 
     def times_logged(self, event: str) -> int:
         """Return how often this life has logged an event."""
@@ -69,13 +66,17 @@ class BrokerControl:
         """End it by SIGKILL, and wait until it is gone."""
         self.send(signal.SIGKILL)
         code = await self.ended()
-        if code != KILLED:
-            raise AssertionError(f"the broker had ended by itself, with exit code {code}")
+        assert code == KILLED, f"the broker had ended by itself, with exit code {code}"
 
     async def terminate(self) -> int:
         """Ask it to stop (SIGTERM), and return its exit code."""
         self.send(signal.SIGTERM)
         return await self.ended()
+
+    async def stop(self) -> None:
+        """Ask it to stop, having settled everything."""
+        code = await self.terminate()
+        assert code == 0, f"the broker stopped with exit code {code}"
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP)."""
@@ -87,9 +88,11 @@ class BrokerControl:
 
     async def ended(self, within: float = _END_TIMEOUT) -> int:
         """Wait until it has ended, and return its exit code."""
+        code: int | None = None
         with trio.move_on_after(within):
-            return await self._started.wait()
-        raise AssertionError(f"the broker has not ended within {within:g} s")
+            code = await self._started.wait()
+        assert code is not None, f"the broker has not ended within {within:g} s"
+        return code
 
     async def close(self) -> None:
         """End it by force if need be."""
@@ -99,12 +102,10 @@ class BrokerControl:
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        if not self.is_running:
-            raise AssertionError("the broker has ended by itself")
+        assert self.is_running, "the broker has ended by itself"
         os.kill(self._started.pid, number)
 
     @property
     def _started(self) -> BrokerProcess:
-        if self._process is None:
-            raise RuntimeError("the broker has not been started")
+        assert self._process is not None, "the broker has not been started"
         return self._process

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from operator import not_
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
 from tests.faults.readiness import Watch, watching
 from tests.faults.steady import steady
+from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
 GAP = 15.0
@@ -122,11 +124,9 @@ class ClusterEnvironment(BaseEnvironment):
 
     async def closed(self, node: RabbitmqNode) -> None:
         """Wait until a node that is cut off takes no clients."""
-        with trio.move_on_after(_CLOSED_TIMEOUT):
-            while await node.answers():
-                await trio.sleep(_POLL_INTERVAL)
-            return
-        raise AssertionError("a node without a majority goes on")
+        await eventually(
+            node.answers, "no clients without a majority", until=not_, within=_CLOSED_TIMEOUT
+        )
 
     async def reunite(self, node: RabbitmqNode) -> None:
         """Let a node that was cut off find the others, and wait until it has caught up."""
@@ -154,7 +154,7 @@ class ClusterEnvironment(BaseEnvironment):
         await self.restore()
         await self.drained()
         for broker in self.brokers.values():
-            await stopped(broker)
+            await broker.stop()
         return await self.judged(allowed)
 
     async def _synchronized(self) -> None:
@@ -164,10 +164,9 @@ class ClusterEnvironment(BaseEnvironment):
     async def _all_consume(self) -> None:
         """See that RabbitMQ has a consumer for each broker that says that it is ready."""
         consumers = (await self.client.look(self.queues.input)).consumers
-        if consumers != len(self.brokers):
-            raise AssertionError(
-                f"{len(self.brokers)} brokers are ready, and RabbitMQ has {consumers} consumers"
-            )
+        assert consumers == len(self.brokers), (
+            f"{len(self.brokers)} brokers are ready, and RabbitMQ has {consumers} consumers"
+        )
 
     def _broker(self, directory: Path, port: int) -> BrokerControl:
         directory.mkdir()
@@ -178,13 +177,6 @@ class ClusterEnvironment(BaseEnvironment):
             "BROKER_HTTP_PORT": str(port),
         }
         return BrokerControl(directory, settings)
-
-
-async def stopped(broker: BrokerControl) -> None:
-    """Stop a broker gracefully."""
-    code = await broker.terminate()
-    if code != 0:
-        raise AssertionError(f"a broker stopped with exit code {code}")
 
 
 @asynccontextmanager

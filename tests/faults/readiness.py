@@ -15,6 +15,7 @@ from yarl import URL
 
 from broker.cli.fetch import FetchError, fetch
 from tests.faults.broker_control import BrokerControl
+from tests.lab.eventually import eventually
 
 DETECTION = timedelta(seconds=5)
 """After that a broker must have noticed that its node has gone away."""
@@ -109,19 +110,11 @@ class Watch:
         """Wait until all brokers have said, asked from now on, that they are ready."""
         # An earlier answer may be that of a broker that was restarted between two looks at it.
         begun = datetime.now(UTC)
-        with trio.move_on_after(within):
-            while self._ready_count(begun) < len(self._records):
-                await trio.sleep(_INTERVAL)
-            return
-        raise AssertionError(
-            f"after {within:g} s {self._ready_count(begun)} of {len(self._records)} brokers were "
-            "ready"
-        )
-
-    def _ready_count(self, since: datetime) -> int:
-        return sum(
-            record.ready_at is not None and record.ready_at >= since
-            for record in self._records.values()
+        await eventually(
+            lambda: [record.ready_at for record in self._records.values()],
+            "all brokers ready",
+            until=lambda ready: all(at is not None and at >= begun for at in ready),
+            within=within,
         )
 
     async def run(self, url: str) -> None:

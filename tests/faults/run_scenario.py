@@ -140,10 +140,8 @@ async def open_runner(
 
 
 def _described(error: Exception, directory: Path) -> str:
-    first = first_error(error) if isinstance(error, ExceptionGroup) else error
-    if isinstance(first, AssertionError) and first.args:
-        return str(first)
     (directory / "traceback.txt").write_text(
         "".join(traceback.format_exception(error)), encoding="utf-8"
     )
-    return f"{type(first).__name__}: {first}"
+    first = first_error(error) if isinstance(error, ExceptionGroup) else error
+    return str(first) if isinstance(first, AssertionError) else f"{type(first).__name__}: {first}"

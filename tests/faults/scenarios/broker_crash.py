@@ -49,8 +49,7 @@ async def crash_points(env: Environment) -> Allowed:
             number = env.random.randint(1, most)
             await env.broker.start(command(point, number))
             code = await env.broker.ended(within=_CRASH_TIMEOUT)
-            if code != KILLED:
-                raise AssertionError(f"at {point!r} it ended with exit code {code}")
+            assert code == KILLED, f"at {point!r} it ended with exit code {code}"
             env.fault()
         await _start(env)
     return Allowed(duplicates=len(points) * env.prefetch)

@@ -8,6 +8,7 @@ from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
 from tests.faults.scenario import Scenario
 from tests.faults.steady import steady
+from tests.lab.eventually import eventually
 
 _RATE = 200.0
 _GAP = 3.0
@@ -46,32 +47,23 @@ async def huge_update(env: Environment) -> Allowed:
             await trio.sleep(_CALM)
             await _update(env, agents, "registry_updated")
     allowance = before + size * _BYTES_PER_AGENT + _MORE_BYTES
-    if after > allowance:
-        raise AssertionError(
-            f"with {size} agents the broker has {after >> 20} MiB, more than {allowance >> 20}"
-        )
+    assert after <= allowance, (
+        f"with {size} agents the broker has {after >> 20} MiB, more than {allowance >> 20}"
+    )
     online = frozenset(chat.AGENTS)
     crowded = online.union(agent.agent_id for agent in crowd)
     return Allowed(duplicates=0, online=[Online(0, possibly=crowded, certainly=online)])
 
 
 async def _update(env: Environment, agents: list[AgentStatus], outcome: str) -> None:
-    pongs, outcomes = _pongs(env), env.broker.times_logged(outcome)
+    pongs, outcomes = env.pongs(), env.broker.times_logged(outcome)
     env.server.send(
         {"message_type": "AGENT_STATUS_UPDATE", "agents": agents, "is_full_update": True}
     )
     env.server.send({"message_type": "PING"})
     env.fault()
-    with trio.move_on_after(_PONG) as waiting:
-        while _pongs(env) == pongs:
-            await trio.sleep(0.05)
-    if waiting.cancelled_caught:
-        raise AssertionError(f"a PING behind an update was not answered in {_PONG:g} s")
+    await eventually(lambda: env.pongs() > pongs, "answer to a PING behind an update", within=_PONG)
     await env.broker.logged(outcome, times=outcomes + 1, within=_APPLIED)
-
-
-def _pongs(env: Environment) -> int:
-    return sum(message.get("message_type") == "PONG" for message in env.server.received)
 
 
 SCENARIOS = (

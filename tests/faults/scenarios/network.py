@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 
 import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
 from tests.faults.scenario import Scenario
+from tests.lab.eventually import eventually
 from tests.lab.process_meter import Usage
 from tests.lab.proxy import Proxy, Toward
 
@@ -31,7 +31,6 @@ _BYTE_PAUSE = 0.001
 _TRICKLING_TO_LIFE = 60.0
 """Seconds until a broker routes that receives and sends a byte in a millisecond."""
 _BETWEEN_CUTS = 2.0
-_POLL_INTERVAL = 0.02
 _MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
 """What the broker may hold more than before; a connection that is left behind is more."""
 
@@ -55,12 +54,12 @@ async def network_reset(env: Environment) -> Allowed:
         for _ in range(rounds):
             for toward in (Toward.CLIENT, Toward.SERVER):
                 env.amqp.reset_after(env.random.randint(1, 5_000), toward=toward)
-                await _until(lambda: not env.amqp.open_connections, "closed what was reset")
+                await _noticed(lambda: not env.amqp.open_connections, "closed what was reset")
                 await _heal(env, env.amqp)
             update = env.server.full_update()
             env.websocket.reset_after(env.random.randint(1, 1_000), toward=Toward.CLIENT)
             env.server.send(update)
-            await _until(lambda: not env.websocket.open_connections, "closed what was reset")
+            await _noticed(lambda: not env.websocket.open_connections, "closed what was reset")
             await _heal(env, env.websocket)
     return Allowed(duplicates=2 * rounds * env.prefetch)
 
@@ -97,8 +96,9 @@ async def network_delay(env: Environment) -> Allowed:
         before = await env.routed()
         await trio.sleep(length)
         routed = await env.routed() - before
-        if routed < length * _DELAYED_RATE / 2:
-            raise AssertionError(f"only {routed} messages were routed in {length:g} s")
+        assert routed >= length * _DELAYED_RATE / 2, (
+            f"only {routed} messages were routed in {length:g} s"
+        )
         await _heal(env, env.websocket, env.amqp)
         _must_not_have_reconnected(env, connections)
     return Allowed(duplicates=0)
@@ -145,7 +145,7 @@ async def network_half_open(env: Environment) -> Allowed:
                 for proxy, loss in (env.websocket, "server_lost"), (env.amqp, "amqp_lost"):
                     losses = env.broker.times_logged(loss)
                     proxy.half_close(toward)
-                    await _until(partial(_has_logged_more, env, loss, losses), f"seen {loss!r}")
+                    await env.broker.logged(loss, times=losses + 1, within=_NOTICING)
                     await _heal(env, proxy)
     return Allowed(duplicates=2 * rounds * env.prefetch)
 
@@ -161,17 +161,11 @@ async def _unharmed(env: Environment, rate: float = _RATE) -> AsyncIterator[None
         yield
         await env.routing(within=_RECOVERY)
         await env.linked(within=_LINKING)
-        await _until(
-            lambda: _is_about(before, env.usage()), f"come down to {before}, or not much more"
-        )
+        await _noticed(lambda: _is_about(before, env.usage()), f"come down to about {before}")
 
 
 def _is_about(before: Usage, now: Usage) -> bool:
-    return (
-        now.resident_bytes <= before.resident_bytes + _MORE.resident_bytes
-        and now.open_files <= before.open_files + _MORE.open_files
-        and now.threads <= before.threads + _MORE.threads
-    )
+    return all(a <= b + more for a, b, more in zip(now, before, _MORE, strict=True))
 
 
 async def _heal(env: Environment, *proxies: Proxy) -> None:
@@ -182,16 +176,8 @@ async def _heal(env: Environment, *proxies: Proxy) -> None:
     await env.linked(within=_LINKING)
 
 
-async def _until(condition: Callable[[], bool], what: str) -> None:
-    with trio.move_on_after(_NOTICING):
-        while not condition():
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise AssertionError(f"within {_NOTICING:g} s the broker has not {what}")
-
-
-def _has_logged_more(env: Environment, event: str, times: int) -> bool:
-    return env.broker.times_logged(event) > times
+async def _noticed(condition: Callable[[], bool], what: str) -> None:
+    await eventually(condition, f"the broker has {what}", within=_NOTICING)
 
 
 def _connections(env: Environment) -> int:
@@ -200,8 +186,7 @@ def _connections(env: Environment) -> int:
 
 def _must_not_have_reconnected(env: Environment, connections: int) -> None:
     more = _connections(env) - connections
-    if more:
-        raise AssertionError(f"the broker opened {more} new connections")
+    assert not more, f"the broker opened {more} new connections"
 
 
 _BACK = f"routing {_RECOVERY:g} s after"

@@ -5,6 +5,8 @@ no update as online, or nothing changes. So some agents never come; some never l
 the storms, with nothing under way, everybody's state is known, and the answers must be exact.
 """
 
+from operator import not_
+
 import trio
 
 from broker.core.messages import AgentStatus
@@ -12,6 +14,7 @@ from tests.faults import chat
 from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
 from tests.faults.scenario import Scenario
+from tests.lab.eventually import eventually
 from tests.lab.raw_content import Content
 
 _RATE = 300.0
@@ -25,7 +28,6 @@ _PAUSE = 0.1
 _CALM_LOAD = 0.5
 _MARKERS = 2 * len(chat.AGENTS)
 _SETTLING = 20.0
-_POLL_INTERVAL = 0.05
 
 
 async def agents_flap(env: Environment) -> Allowed:
@@ -89,20 +91,19 @@ async def _settled(env: Environment) -> None:
         env.server.agents[marker] = AgentStatus(marker)
     env.server.send(env.server.full_update())
     applied = b'"full": true, "named": %d,' % len(env.server.agents)
-    with trio.move_on_after(_SETTLING):
-        while applied not in env.broker.log.read_bytes():
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise AssertionError(f"an update was not applied within {_SETTLING:g} s")
+    await eventually(
+        lambda: applied in env.broker.log.read_bytes(), "the update is applied", within=_SETTLING
+    )
 
 
 async def _decided(env: Environment) -> None:
     """Wait until all messages have come out, as answers perhaps."""
-    with trio.move_on_after(_SETTLING):
-        while await env.routed() < env.sent.attempted:
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise AssertionError(f"not all messages came out within {_SETTLING:g} s")
+    await eventually(
+        env.routed,
+        f"{env.sent.attempted} messages came out",
+        until=lambda routed: routed >= env.sent.attempted,
+        within=_SETTLING,
+    )
 
 
 def _only(env: Environment, names: frozenset[str]) -> None:
@@ -147,13 +148,14 @@ async def _flap_by_queue(env: Environment, seconds: float) -> None:
 
 
 async def _metadata_empty(env: Environment) -> None:
-    with trio.move_on_after(_SETTLING):
-        while (await env.client.look(env.queues.metadata)).ready:
-            await trio.sleep(_POLL_INTERVAL)
-        # What was delivered last is decided within this time; the end of the queue shows no more.
-        await trio.sleep(1)
-        return
-    raise AssertionError(f"the metadata queue was not empty within {_SETTLING:g} s")
+    await eventually(
+        lambda: env.client.ready(env.queues.metadata),
+        "empty metadata queue",
+        until=not_,
+        within=_SETTLING,
+    )
+    # What was delivered last is decided within this time; the end of the queue shows no more.
+    await trio.sleep(1)
 
 
 SCENARIOS = (

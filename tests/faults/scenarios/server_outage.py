@@ -1,5 +1,8 @@
 """The central server is away, half away, or comes and goes: messages go on being routed."""
 
+from functools import partial
+from operator import lt
+
 import trio
 
 from tests.faults.advertising import advertising
@@ -7,6 +10,7 @@ from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
 from tests.faults.scenario import Scenario
 from tests.faults.steady import steady
+from tests.lab.eventually import eventually
 
 _RATE = 200.0
 _GAP = 5.0
@@ -34,7 +38,12 @@ async def server_half_open(env: Environment) -> Allowed:
                 connections = env.websocket.connections
                 env.websocket.stall()
                 env.fault()
-                await _more_connections(env, connections)
+                await eventually(
+                    lambda: env.websocket.connections,
+                    "a new connection in place of the half-open one",
+                    until=partial(lt, connections),
+                    within=_NOTICED,
+                )
                 env.websocket.heal()
                 await env.linked(within=_LINKING)
     return Allowed(duplicates=0)
@@ -59,8 +68,9 @@ async def advertisement_flood(env: Environment) -> Allowed:
                 await env.linked(within=_LINKING)
     # An advertisement brings no more than one try a second. Without any there would be a handful in
     # a minute, the first of them sooner than after a second.
-    if not seconds / 2 <= tries <= seconds + _HANDFUL:
-        raise AssertionError(f"the broker tried {tries} times in {seconds:g} s")
+    assert seconds / 2 <= tries <= seconds + _HANDFUL, (
+        f"the broker tried {tries} times in {seconds:g} s"
+    )
     return Allowed(duplicates=0)
 
 
@@ -79,17 +89,10 @@ async def reconnect_storm(env: Environment) -> Allowed:
                 await trio.sleep(_CUT_INTERVAL)
             await env.linked(within=_LINKING)
         after = env.usage()
-    if after.open_files > before.open_files + _MORE_FILES or after.threads > before.threads + 1:
-        raise AssertionError(f"the broker kept what it should have closed: {before} {after}")
+    kept = f"the broker kept what it should have closed: {before} {after}"
+    assert after.open_files <= before.open_files + _MORE_FILES, kept
+    assert after.threads <= before.threads + 1, kept
     return Allowed(duplicates=0)
-
-
-async def _more_connections(env: Environment, connections: int) -> None:
-    with trio.move_on_after(_NOTICED):
-        while env.websocket.connections <= connections:
-            await trio.sleep(_CUT_INTERVAL)
-        return
-    raise AssertionError(f"the broker kept a half-open session for {_NOTICED:g} s")
 
 
 SCENARIOS = (

@@ -23,6 +23,7 @@ from tests.faults.server_troubles import (
     Trouble,
 )
 from tests.faults.steady import steady
+from tests.lab.eventually import eventually
 
 _RATE = 200.0
 _GAP = 5.0
@@ -31,7 +32,6 @@ _COMING_BACK = 8.0
 """Seconds; a server that advertises itself is tried about once a second."""
 _LEAVING = 12.0
 """Seconds until the broker has left a session that is over; the handshake has 10."""
-_POLL_INTERVAL = 0.05
 
 
 async def server_closes(env: Environment) -> Allowed:
@@ -86,17 +86,18 @@ async def _inflict(env: Environment, trouble: Trouble, server: BadServer) -> Non
         error = await _loss(env, losses)
     except (AssertionError, trio.BrokenResourceError) as failure:
         raise AssertionError(f"{trouble.name}: {failure}") from failure
-    if trouble.error not in error:
-        raise AssertionError(f"{trouble.name}: the broker says {error!r}")
+    assert trouble.error in error, f"{trouble.name}: the broker says {error!r}"
 
 
 async def _loss(env: Environment, number: int) -> str:
     """Return what the broker says of the loss with that number."""
-    with trio.move_on_after(_LEAVING):
-        while len(losses := _losses(env)) <= number:
-            await trio.sleep(_POLL_INTERVAL)
-        return losses[number]
-    raise AssertionError("the broker does not say that it has lost the server")
+    losses = await eventually(
+        lambda: _losses(env),
+        "the broker says that it has lost the server",
+        until=lambda losses: len(losses) > number,
+        within=_LEAVING,
+    )
+    return losses[number]
 
 
 def _losses(env: Environment) -> Sequence[str]:

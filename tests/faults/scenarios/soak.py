@@ -37,8 +37,7 @@ async def soak(env: Environment) -> Allowed:
                 await env.linked(within=_LINKING)
             await trio.sleep(pause)
     problems = grown(env.figures.samples, _LONG_SLACK if env.is_long else _SHORT_SLACK)
-    if problems:
-        raise AssertionError("; ".join(problems))
+    assert not problems, "; ".join(problems)
     cuts_of_amqp = reconnects // 2
     return Allowed(duplicates=cuts_of_amqp * env.prefetch)
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from functools import partial
+from operator import gt
 from pathlib import Path
 
 import trio
@@ -10,13 +12,13 @@ from broker.sandbox.broker_process import COMMAND
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
 from tests.faults.scenario import Scenario
+from tests.lab.eventually import eventually
 
 _SHUTDOWN_TIMEOUT = 4.0
 _OWN_END = 1.0
 """Seconds for the process's own end: the interpreter's, and that of its keeper."""
 _AT_ONCE = 1.0
 _START_TIMEOUT = 10.0
-_POLL_INTERVAL = 0.05
 _STALE_AFTER = 1.0
 _RATE = 500.0
 _DELAY = 0.1
@@ -108,7 +110,9 @@ async def stop_without_rabbitmq(env: Environment) -> Allowed:
 
             env.amqp.stall()
             await _start(env)
-            await _until_connected(env)
+            await eventually(
+                lambda: env.amqp.open_connections, "a connection", within=_START_TIMEOUT
+            )
             await _stop(env, _SETTLED)
 
             await _start_routing(env)
@@ -132,10 +136,15 @@ async def stop_under_alarm(env: Environment) -> Allowed:
             await _stop(env, _SETTLED)
         async with env.load() as load:
             await load.confirmed(len(env.sent.confirmed) + 5 * env.prefetch)
-        before = (await env.client.look(env.queues.input)).ready
+        before = await env.client.ready(env.queues.input)
         await env.node.ctl("set_vm_memory_high_watermark", "0")
         await _start(env)
-        await _until_taken(env, before)
+        await eventually(
+            lambda: env.client.ready(env.queues.input),
+            "the broker takes messages",
+            until=partial(gt, before),
+            within=_START_TIMEOUT,
+        )
         await trio.sleep(env.random.uniform(*_LIFE))
         await _stop(env, _UNSETTLED)
         await env.node.ctl("set_vm_memory_high_watermark", "0.4")
@@ -169,8 +178,7 @@ async def _stop(
     else:
         os.kill(pid, number)
     code = await env.broker.ended(within=_SHUTDOWN_TIMEOUT + _OWN_END)
-    if code != expected:
-        raise AssertionError(f"it stopped with exit code {code}, not {expected}")
+    assert code == expected, f"it stopped with exit code {code}, not {expected}"
 
 
 async def _stop_twice(env: Environment) -> None:
@@ -179,25 +187,7 @@ async def _stop_twice(env: Environment) -> None:
     await trio.sleep(1)
     env.broker.send(signal.SIGTERM)
     code = await env.broker.ended(within=_AT_ONCE)
-    if code != _UNSETTLED:
-        raise AssertionError(f"it left with exit code {code}, not {_UNSETTLED}")
-
-
-async def _until_connected(env: Environment) -> None:
-    with trio.move_on_after(_START_TIMEOUT):
-        while not env.amqp.open_connections:
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise AssertionError("the broker does not connect to RabbitMQ")
-
-
-async def _until_taken(env: Environment, ready: int) -> None:
-    look = env.client.look
-    with trio.move_on_after(_START_TIMEOUT):
-        while (await look(env.queues.input)).ready == ready:
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise AssertionError("the broker has taken no message")
+    assert code == _UNSETTLED, f"it left with exit code {code}, not {_UNSETTLED}"
 
 
 def _take_server_away(env: Environment) -> None:

@@ -1,6 +1,5 @@
 """An operator's hand: queues deleted, rights taken, connections closed, limits set."""
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import trio
@@ -9,6 +8,7 @@ from yarl import URL
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
 from tests.faults.scenario import Scenario
+from tests.lab.eventually import eventually
 from tests.lab.proxy import Toward
 
 _RATE = 700
@@ -17,7 +17,6 @@ _RECOVERY = 15.0
 _LONG_RECOVERY = 30.0
 """After a long outage, or many in a row, the broker tries only every 10 s or so."""
 _TIMEOUT = 60.0
-_POLL_INTERVAL = 0.1
 _QUIET = 0.5
 """Seconds within which all that is past the proxy has come through RabbitMQ."""
 _POISON_INTERVAL = 0.02
@@ -38,7 +37,7 @@ async def output_queue_deleted(env: Environment) -> Allowed:
             await env.routing()
             await _delete_empty(env, output)
             await env.routing(within=_RECOVERY, since=trio.current_time())
-    _check_connection(env)
+    env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
 
@@ -64,7 +63,7 @@ async def dead_letter_queue_deleted(env: Environment) -> Allowed:
                 await _delete_empty(env, dead_letter)
                 await _more_collected(env, dead_letter)
             poisoning.cancel_scope.cancel()
-    _check_connection(env)
+    env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
 
@@ -118,8 +117,7 @@ async def rights_taken(env: Environment) -> Allowed:
             await _lost_again(env, 2)
             routed = await env.routed()
             await trio.sleep(20 if env.is_long else 1)
-            if await env.routed() != routed:
-                raise AssertionError("messages were routed without the right to do so")
+            assert await env.routed() == routed, "messages were routed without the right to do so"
             await _grant(env, write=_ALL, read=_ALL)
             await env.routing(within=_recovery(env), since=trio.current_time())
     lost = _times_lost(env)
@@ -141,12 +139,17 @@ async def output_full(env: Environment) -> Allowed:
                 await _check_nothing_vanished(env)
                 async with env.collecting(output):
                     await env.routing(within=_LONG_RECOVERY, since=trio.current_time())
-                    await _input_empty(env)
+                    await eventually(
+                        lambda: env.client.ready(env.queues.input),
+                        "the input queue is nearly empty",
+                        until=lambda ready: ready < env.prefetch,
+                        within=_TIMEOUT,
+                    )
         async with env.collecting(output):
             await env.drained()
     finally:
         await env.node.ctl("clear_policy", output)
-    _check_connection(env)
+    env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
 
@@ -179,7 +182,9 @@ async def _delete_empty(env: Environment, queue: str) -> None:
     """
     env.amqp.stall(Toward.SERVER)
     await trio.sleep(_QUIET)
-    await _until(lambda: env.client.delete_if_empty(queue), f"{queue} was never empty")
+    await eventually(
+        lambda: env.client.delete_if_empty(queue), f"{queue} is empty", within=_TIMEOUT
+    )
     env.amqp.heal()
     env.fault()
 
@@ -194,26 +199,24 @@ async def _delete_consumed(env: Environment, queue: str) -> None:
             return (await env.client.look(queue)).consumers > 0
         return False
 
-    await _until(is_consumed, f"nobody consumed {queue} again", within=_recovery(env))
+    await eventually(is_consumed, f"{queue} is consumed again", within=_recovery(env))
     env.figures.recoveries.append(trio.current_time() - deleted)
 
 
 async def _more_collected(env: Environment, queue: str) -> None:
     before = env.collected(queue)
-
-    async def is_more() -> bool:
-        return env.collected(queue) > before
-
-    await _until(is_more, f"nothing came to {queue}", within=_RECOVERY)
+    await eventually(
+        lambda: env.collected(queue) > before, f"messages come to {queue}", within=_RECOVERY
+    )
 
 
 async def _lost_again(env: Environment, times: int) -> None:
     before = _times_lost(env)
-
-    async def is_lost() -> bool:
-        return _times_lost(env) >= before + times
-
-    await _until(is_lost, "the broker has lost neither its session nor a consumer")
+    await eventually(
+        lambda: _times_lost(env) >= before + times,
+        "the broker loses its session or a consumer",
+        within=_TIMEOUT,
+    )
 
 
 def _times_lost(env: Environment) -> int:
@@ -222,17 +225,12 @@ def _times_lost(env: Environment) -> int:
 
 
 async def _full(env: Environment) -> None:
-    async def is_full() -> bool:
-        return (await env.client.look(env.queues.output)).ready >= _MOST_OUTPUT
-
-    await _until(is_full, "the output queue was never full")
-
-
-async def _input_empty(env: Environment) -> None:
-    async def is_empty() -> bool:
-        return (await env.client.look(env.queues.input)).ready < env.prefetch
-
-    await _until(is_empty, "the input queue was never empty")
+    await eventually(
+        lambda: env.client.ready(env.queues.output),
+        "the output queue is full",
+        until=lambda ready: ready >= _MOST_OUTPUT,
+        within=_TIMEOUT,
+    )
 
 
 async def _check_nothing_vanished(env: Environment) -> None:
@@ -240,23 +238,16 @@ async def _check_nothing_vanished(env: Environment) -> None:
     confirmed = len(env.sent.confirmed)
     routed = await env.routed()
     held = await env.unacknowledged(env.queues.input)
-    waiting = (await env.client.look(env.queues.input)).ready
-    if not 0 < held <= env.prefetch:
-        raise AssertionError(f"the broker held {held} messages")
-    if waiting + held + routed < confirmed:
-        raise AssertionError(
-            f"{confirmed} messages were sent, and there are {routed} in the output queue, {held} "
-            f"with the broker and {waiting} in the input queue"
-        )
+    waiting = await env.client.ready(env.queues.input)
+    assert 0 < held <= env.prefetch, f"the broker held {held} messages"
+    assert waiting + held + routed >= confirmed, (
+        f"{confirmed} messages were sent, and there are {routed} in the output queue, {held} "
+        f"with the broker and {waiting} in the input queue"
+    )
 
 
 def _recovery(env: Environment) -> float:
     return _LONG_RECOVERY if env.is_long else _RECOVERY
-
-
-def _check_connection(env: Environment) -> None:
-    if env.broker.has_logged("amqp_lost"):
-        raise AssertionError("the broker has lost its session")
 
 
 async def _limit(env: Environment, most: int) -> None:
@@ -267,16 +258,6 @@ async def _limit(env: Environment, most: int) -> None:
 
 async def _grant(env: Environment, *, write: str, read: str) -> None:
     await env.node.ctl("set_permissions", _USER, _ALL, write, read)
-
-
-async def _until(
-    condition: Callable[[], Awaitable[bool]], complaint: str, *, within: float = _TIMEOUT
-) -> None:
-    with trio.move_on_after(within):
-        while not await condition():
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise AssertionError(f"{complaint} within {within:g} s")
 
 
 SCENARIOS = (
