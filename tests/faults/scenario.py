@@ -7,6 +7,8 @@ import msgspec
 
 from tests.faults.checker import Allowed
 
+type RabbitmqNeeded = Literal["shared node", "own node", "cluster"]
+
 
 class Scenario(msgspec.Struct, frozen=True):
     """One scenario, as it stands in the table.
@@ -22,9 +24,16 @@ class Scenario(msgspec.Struct, frozen=True):
     run: Callable[[Any], Awaitable[Allowed]]
     fault: str
     promise: str
-    rabbitmq: Literal["shared node", "own node", "cluster"] = "shared node"
+    rabbitmq: RabbitmqNeeded
 
     @property
     def name(self) -> str:
         """Its name: that of the function."""
         return self.run.__name__
+
+
+def scenario(
+    *, fault: str, promise: str, rabbitmq: RabbitmqNeeded = "shared node"
+) -> Callable[[Callable[[Any], Awaitable[Allowed]]], Scenario]:
+    """Make a scenario of the function below it."""
+    return lambda run: Scenario(run, fault, promise, rabbitmq)

@@ -8,7 +8,7 @@ from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
 from tests.faults.report import complaint, line, markdown
 from tests.faults.run_scenario import Result, open_runner
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.faults.scenarios import SCENARIOS
 
 CHOSEN: list[float] = []
@@ -37,9 +37,9 @@ async def run(
     node: RabbitmqNode, directory: Path, function: object, *, seed: int = 7, is_long: bool = False
 ) -> Result:
     assert callable(function)
-    scenario = Scenario(function, fault="none", promise="none")
+    tried = scenario(fault="none", promise="none")(function)
     async with open_runner(node=node) as runner:
-        return await runner.run(scenario, directory, seed=seed, is_long=is_long)
+        return await runner.run(tried, directory, seed=seed, is_long=is_long)
 
 
 async def test_a_broken_promise(rabbitmq: RabbitmqNode, tmp_path: Path) -> None:

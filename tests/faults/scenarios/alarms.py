@@ -4,7 +4,7 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 
 _MEMORY = "set_vm_memory_high_watermark", "0", "0.4"
 """A command, what raises the alarm, and what ends it."""
@@ -22,8 +22,12 @@ _RECOVERY = 15.0
 _SAMPLE_INTERVAL = 0.5
 
 
+@scenario(
+    fault="memory alarm under load, with a backlog",
+    promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
+    rabbitmq="own node",
+)
 async def memory_alarm(env: Environment) -> Allowed:
-    """Raise the memory alarm while the broker routes, for a while."""
     await env.broker.start()
     async with env.load(200):
         await env.routing()
@@ -33,8 +37,12 @@ async def memory_alarm(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="disk alarm under load, in the long form for ten heartbeats",
+    promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
+    rabbitmq="own node",
+)
 async def disk_alarm(env: Environment) -> Allowed:
-    """Raise the disk alarm while the broker routes, in the long form for many heartbeats."""
     await env.broker.start()
     async with env.load(200):
         await env.routing()
@@ -70,19 +78,3 @@ async def _block(env: Environment, command: str, alarm: str, end: str, *, second
 async def _check_held(env: Environment) -> None:
     held = await env.unacknowledged(env.queues.input)
     assert 0 < held <= env.prefetch, f"the broker held {held} messages during the alarm"
-
-
-SCENARIOS = (
-    Scenario(
-        memory_alarm,
-        fault="memory alarm under load, with a backlog",
-        promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
-        rabbitmq="own node",
-    ),
-    Scenario(
-        disk_alarm,
-        fault="disk alarm under load, in the long form for ten heartbeats",
-        promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
-        rabbitmq="own node",
-    ),
-)

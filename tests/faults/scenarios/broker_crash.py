@@ -6,7 +6,7 @@ from tests.faults.broker_control import KILLED
 from tests.faults.checker import Allowed
 from tests.faults.crash_at import POINTS, command
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 
 _YOUTH = 1.0
 """Seconds within which a broker that is killed while it starts is killed."""
@@ -20,8 +20,11 @@ _ACKNOWLEDGEMENTS = 20
 """Each is for many messages."""
 
 
+@scenario(
+    fault="kill -9 of the broker every 1 to 3 s under load",
+    promise="at most a prefetch of duplicates for each kill",
+)
 async def broker_kill(env: Environment) -> Allowed:
-    """Kill the broker again and again: while it routes and, one time in five, while it starts."""
     kills, messages, rate = (30, 50_000, 1_500) if env.is_long else (5, 5_000, 700)
     async with env.load(rate) as load:
         for kill in range(kills):
@@ -38,8 +41,11 @@ async def broker_kill(env: Environment) -> Allowed:
     return Allowed(duplicates=kills * env.prefetch)
 
 
+@scenario(
+    fault="the broker dies at each step of a message: received ... acknowledged",
+    promise="at most a prefetch of duplicates for each crash",
+)
 async def crash_points(env: Environment) -> Allowed:
-    """Let the broker kill itself between any two steps in the life of a message."""
     rounds = 10 if env.is_long else 2
     points = [point for point in POINTS for _ in range(rounds)]
     env.random.shuffle(points)
@@ -55,6 +61,10 @@ async def crash_points(env: Environment) -> Allowed:
     return Allowed(duplicates=len(points) * env.prefetch)
 
 
+@scenario(
+    fault="kill -9 of the broker 25 times, with a quorum input queue and a full output queue",
+    promise="whatever was held is routed when there is room, however often it was returned",
+)
 async def twenty_five_crashes(env: Environment) -> Allowed:
     """Kill the broker 25 times while it holds what the output queue does not take.
 
@@ -83,22 +93,3 @@ async def _start(env: Environment) -> None:
     started = trio.current_time()
     await env.broker.start()
     await env.routing(since=started)
-
-
-SCENARIOS = (
-    Scenario(
-        broker_kill,
-        fault="kill -9 of the broker every 1 to 3 s under load",
-        promise="at most a prefetch of duplicates for each kill",
-    ),
-    Scenario(
-        crash_points,
-        fault="the broker dies at each step of a message: received ... acknowledged",
-        promise="at most a prefetch of duplicates for each crash",
-    ),
-    Scenario(
-        twenty_five_crashes,
-        fault="kill -9 of the broker 25 times, with a quorum input queue and a full output queue",
-        promise="whatever was held is routed when there is room, however often it was returned",
-    ),
-)

@@ -4,7 +4,7 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 
 _RATE = 500.0
 _RECOVERY = 15.0
@@ -20,8 +20,13 @@ _NOTICING = 2.0
 """Seconds that the broker may take to notice that a silence is too long."""
 
 
+@scenario(
+    fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
+    promise=f"the session survives {_BRIEFLY:g} s; routing {_RECOVERY:g} s after RabbitMQ is "
+    "back; no duplicates, or a prefetch when it was given up",
+    rabbitmq="own node",
+)
 async def rabbitmq_freeze(env: Environment) -> Allowed:
-    """Freeze RabbitMQ briefly; in the long form, then until the broker has given it up, too."""
     await env.broker.start()
     async with env.load(_RATE):
         await env.routing()
@@ -40,8 +45,11 @@ async def rabbitmq_freeze(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault="the server goes silent until it is given up",
+    promise=f"routing goes on; the session is back {_RECOVERY:g} s after the server; no duplicates",
+)
 async def server_freeze(env: Environment) -> Allowed:
-    """Freeze the server until the broker has given it up. Routing goes on."""
     silence = _SILENCE if env.is_long else _SHORT_SILENCE
     await env.broker.start(BROKER_WEBSOCKET_SILENCE=str(silence))
     async with env.load(_RATE):
@@ -56,8 +64,12 @@ async def server_freeze(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="SIGSTOP of the broker, briefly and (long) until RabbitMQ gives it up",
+    promise=f"the sessions survive {_BRIEFLY:g} s; routing {_RECOVERY:g} s after; no "
+    "duplicates, or a prefetch when it was given up",
+)
 async def broker_freeze(env: Environment) -> Allowed:
-    """Freeze the broker briefly; in the long form, then until RabbitMQ has given it up, too."""
     await env.broker.start()
     async with env.load(_RATE):
         await env.routing()
@@ -82,26 +94,3 @@ async def _freeze_broker(env: Environment, seconds: float) -> None:
 async def _recovered(env: Environment) -> None:
     env.fault()
     await env.routing(within=_RECOVERY, since=trio.current_time())
-
-
-SCENARIOS = (
-    Scenario(
-        rabbitmq_freeze,
-        fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
-        promise=f"the session survives {_BRIEFLY:g} s; routing {_RECOVERY:g} s after RabbitMQ is "
-        "back; no duplicates, or a prefetch when it was given up",
-        rabbitmq="own node",
-    ),
-    Scenario(
-        server_freeze,
-        fault="the server goes silent until it is given up",
-        promise=f"routing goes on; the session is back {_RECOVERY:g} s after the server; no "
-        "duplicates",
-    ),
-    Scenario(
-        broker_freeze,
-        fault="SIGSTOP of the broker, briefly and (long) until RabbitMQ gives it up",
-        promise=f"the sessions survive {_BRIEFLY:g} s; routing {_RECOVERY:g} s after; no "
-        "duplicates, or a prefetch when it was given up",
-    ),
-)

@@ -6,7 +6,7 @@ from broker.core.messages import AgentStatus
 from tests.faults import chat
 from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
@@ -25,8 +25,11 @@ _MORE_BYTES = 64 * 2**20
 """What may be left of the work; allocators keep some."""
 
 
+@scenario(
+    fault="status updates with a million agents, and one with too many",
+    promise="messages flow, PING is answered, memory comes down; the old registry stays",
+)
 async def huge_update(env: Environment) -> Allowed:
-    """Send full updates with a crowd online, one with too many, and one without the crowd."""
     size = 1_000_000 if env.is_long else 200_000
     most = size + 1_000
     agents = [AgentStatus(name, name, is_online=True) for name in chat.AGENTS]
@@ -64,12 +67,3 @@ async def _update(env: Environment, agents: list[AgentStatus], outcome: str) -> 
     env.fault()
     await eventually(lambda: env.pongs() > pongs, "answer to a PING behind an update", within=_PONG)
     await env.broker.logged(outcome, times=outcomes + 1, within=_APPLIED)
-
-
-SCENARIOS = (
-    Scenario(
-        huge_update,
-        fault="status updates with a million agents, and one with too many",
-        promise="messages flow, PING is answered, memory comes down; the old registry stays",
-    ),
-)

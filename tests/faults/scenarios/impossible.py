@@ -7,7 +7,7 @@ from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
 from tests.faults.impossible import ORDEALS, Impossible, Maker, Ordeal
 from tests.faults.poison import Poison
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.lab.eventually import eventually
 
 _QUEUE_TYPES = ("classic", "quorum")
@@ -16,8 +16,12 @@ _CROWD = 1_000
 _START_TIMEOUT = 30.0
 
 
+@scenario(
+    fault="each kind of message that a limit of RabbitMQ makes impossible, one in a thousand",
+    promise="one session lost in a broker's life at most; dead-lettered, if need be in parts",
+    rabbitmq="own node",
+)
 async def impossible_messages(env: Environment) -> Allowed:
-    """Set each limit in turn, with what it makes impossible in the queue and in the load."""
     lost = 0
     for queue_type in _QUEUE_TYPES:
         await env.client.delete(env.queues.input)
@@ -92,13 +96,3 @@ async def _restart(env: Environment, config: str) -> None:
         return False
 
     await eventually(has_queue, "the input queue after a restart", within=_START_TIMEOUT)
-
-
-SCENARIOS = (
-    Scenario(
-        impossible_messages,
-        fault="each kind of message that a limit of RabbitMQ makes impossible, one in a thousand",
-        promise="one session lost in a broker's life at most; dead-lettered, if need be in parts",
-        rabbitmq="own node",
-    ),
-)

@@ -7,7 +7,7 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.lab.eventually import eventually
 from tests.lab.process_meter import Usage
 from tests.lab.proxy import Proxy, Toward
@@ -35,8 +35,15 @@ _MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
 """What the broker may hold more than before; a connection that is left behind is more."""
 
 
+_BACK = f"routing {_RECOVERY:g} s after"
+_NO_LEAK = "no memory, files or threads left behind"
+
+
+@scenario(
+    fault="connections cut, and new ones refused",
+    promise=f"{_BACK}; a prefetch of duplicates; {_NO_LEAK}",
+)
 async def network_refusal(env: Environment) -> Allowed:
-    """Cut each line, and refuse new connections for a while."""
     outage = 20.0 if env.is_long else 1.0
     async with _unharmed(env):
         for proxy in (env.websocket, env.amqp):
@@ -47,8 +54,11 @@ async def network_refusal(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault="connections reset in mid-frame, each way",
+    promise=f"{_BACK} each; a prefetch of duplicates for each reset; {_NO_LEAK}",
+)
 async def network_reset(env: Environment) -> Allowed:
-    """Reset each line after some bytes, wherever in a frame that is."""
     rounds = 10 if env.is_long else 1
     async with _unharmed(env):
         for _ in range(rounds):
@@ -64,8 +74,12 @@ async def network_reset(env: Environment) -> Allowed:
     return Allowed(duplicates=2 * rounds * env.prefetch)
 
 
+@scenario(
+    fault="a black hole on both lines, briefly and (long) until they are given up",
+    promise=f"the sessions survive {_BRIEFLY:g} s; {_BACK}; no duplicates, or a prefetch when "
+    f"RabbitMQ was given up; {_NO_LEAK}",
+)
 async def network_black_hole(env: Environment) -> Allowed:
-    """Let the lines swallow everything: briefly; in the long form, then until they are given up."""
     async with _unharmed(env):
         connections = _connections(env)
         env.websocket.stall()
@@ -85,8 +99,11 @@ async def network_black_hole(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault=f"{_DELAY:g} s of delay each way, and up to {_JITTER:g} s of jitter",
+    promise=f"the sessions survive and messages flow; no duplicates; {_NO_LEAK}",
+)
 async def network_delay(env: Environment) -> Allowed:
-    """Let everything arrive later, with jitter, each way and on both lines."""
     length = 60.0 if env.is_long else 3.0
     async with _unharmed(env, _DELAYED_RATE):
         connections = _connections(env)
@@ -104,8 +121,11 @@ async def network_delay(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="one byte in a millisecond, while the broker routes and while it connects",
+    promise=f"the sessions survive, and others can be made; {_BACK}; {_NO_LEAK}",
+)
 async def network_trickle(env: Environment) -> Allowed:
-    """Let only one byte at a time through, while the broker routes, and while it connects."""
     length = 60.0 if env.is_long else 1.0
     async with _unharmed(env):
         connections = _connections(env)
@@ -121,8 +141,11 @@ async def network_trickle(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault=f"connections cut every {_BETWEEN_CUTS:g} s",
+    promise=f"{_BACK}; a prefetch of duplicates for each cut; {_NO_LEAK}",
+)
 async def network_cuts(env: Environment) -> Allowed:
-    """Cut one line or both, again and again."""
     cuts = 30 if env.is_long else 5
     lines = (env.websocket,), (env.amqp,), (env.websocket, env.amqp)
     async with _unharmed(env):
@@ -136,8 +159,11 @@ async def network_cuts(env: Environment) -> Allowed:
     return Allowed(duplicates=cuts * env.prefetch)
 
 
+@scenario(
+    fault="connections closed one way only",
+    promise=f"{_BACK} each; a prefetch of duplicates for each of RabbitMQ's; {_NO_LEAK}",
+)
 async def network_half_open(env: Environment) -> Allowed:
-    """End each line in one direction only."""
     rounds = 5 if env.is_long else 1
     async with _unharmed(env):
         for _ in range(rounds):
@@ -187,46 +213,3 @@ def _connections(env: Environment) -> int:
 def _must_not_have_reconnected(env: Environment, connections: int) -> None:
     more = _connections(env) - connections
     assert not more, f"the broker opened {more} new connections"
-
-
-_BACK = f"routing {_RECOVERY:g} s after"
-_NO_LEAK = "no memory, files or threads left behind"
-
-SCENARIOS = (
-    Scenario(
-        network_refusal,
-        fault="connections cut, and new ones refused",
-        promise=f"{_BACK}; a prefetch of duplicates; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_reset,
-        fault="connections reset in mid-frame, each way",
-        promise=f"{_BACK} each; a prefetch of duplicates for each reset; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_black_hole,
-        fault="a black hole on both lines, briefly and (long) until they are given up",
-        promise=f"the sessions survive {_BRIEFLY:g} s; {_BACK}; no duplicates, or a prefetch when "
-        f"RabbitMQ was given up; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_delay,
-        fault=f"{_DELAY:g} s of delay each way, and up to {_JITTER:g} s of jitter",
-        promise=f"the sessions survive and messages flow; no duplicates; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_trickle,
-        fault="one byte in a millisecond, while the broker routes and while it connects",
-        promise=f"the sessions survive, and others can be made; {_BACK}; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_cuts,
-        fault=f"connections cut every {_BETWEEN_CUTS:g} s",
-        promise=f"{_BACK}; a prefetch of duplicates for each cut; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_half_open,
-        fault="connections closed one way only",
-        promise=f"{_BACK} each; a prefetch of duplicates for each of RabbitMQ's; {_NO_LEAK}",
-    ),
-)

@@ -13,7 +13,7 @@ from tests.faults.poison import (
     metadata_poison,
     oddities,
 )
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.lab.eventually import eventually
 from tests.lab.raw_content import Content
 
@@ -24,8 +24,11 @@ _BATCH = 20
 _ROUTED_TIMEOUT = 60.0
 
 
+@scenario(
+    fault="hostile bodies and AMQP properties, one message in a hundred",
+    promise="each dead-lettered as it came, with its reason; others in order, no session lost",
+)
 async def poisoned_input(env: Environment) -> Allowed:
-    """Mix all of the catalogue into the input queue, one in a hundred."""
     victim = f"{env.queues.input}_victim"
     await env.client.declare(victim)
     try:
@@ -46,8 +49,11 @@ async def poisoned_input(env: Environment) -> Allowed:
     return Allowed(duplicates=0, disorder=False)
 
 
+@scenario(
+    fault="hostile bodies and AMQP properties in the queues of the server, under load",
+    promise="each dead-lettered as it came, with its reason; others in order, no session lost",
+)
 async def poisoned_server_queues(env: Environment) -> Allowed:
-    """Put all of the catalogue into the queues of the server, one after the other, under load."""
     metadata, advertisement = env.queues.metadata, env.queues.advertisement
     await env.broker.start()
     async with env.load(700):
@@ -115,17 +121,3 @@ async def _dead_lettered(env: Environment) -> None:
         until=lambda ready: ready >= sent,
         within=_ROUTED_TIMEOUT,
     )
-
-
-SCENARIOS = (
-    Scenario(
-        poisoned_input,
-        fault="hostile bodies and AMQP properties, one message in a hundred",
-        promise="each dead-lettered as it came, with its reason; others in order, no session lost",
-    ),
-    Scenario(
-        poisoned_server_queues,
-        fault="hostile bodies and AMQP properties in the queues of the server, under load",
-        promise="each dead-lettered as it came, with its reason; others in order, no session lost",
-    ),
-)

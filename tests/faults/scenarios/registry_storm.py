@@ -13,7 +13,7 @@ from broker.core.messages import AgentStatus
 from tests.faults import chat
 from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.lab.eventually import eventually
 from tests.lab.raw_content import Content
 
@@ -30,8 +30,11 @@ _MARKERS = 2 * len(chat.AGENTS)
 _SETTLING = 20.0
 
 
+@scenario(
+    fault="agents come and go thousands of times a second, by WebSocket and by queue",
+    promise="no message to its sender, or to an agent that is offline; each registration once",
+)
 async def agents_flap(env: Environment) -> Allowed:
-    """Let agents come and go by WebSocket and by queue at once, and ask who is there at the end."""
     seconds = 60.0 if env.is_long else 4.0
     online = [Online(0, possibly=frozenset(chat.AGENTS), certainly=_ALWAYS)]
     await env.broker.start()
@@ -49,8 +52,11 @@ async def agents_flap(env: Environment) -> Allowed:
     return Allowed(duplicates=0, online=online)
 
 
+@scenario(
+    fault="all agents leave, one is left, all come back; empty full updates in between",
+    promise="the exact reason when nobody can receive; no message to who is offline",
+)
 async def agents_leave_and_return(env: Environment) -> Allowed:
-    """Let all agents leave, all but one, all come back; and full updates be empty now and then."""
     rounds = 10 if env.is_long else 1
     everybody, nobody = frozenset(chat.AGENTS), frozenset[str]()
     online = [Online(0, possibly=everybody, certainly=everybody)]
@@ -156,17 +162,3 @@ async def _metadata_empty(env: Environment) -> None:
     )
     # What was delivered last is decided within this time; the end of the queue shows no more.
     await trio.sleep(1)
-
-
-SCENARIOS = (
-    Scenario(
-        agents_flap,
-        fault="agents come and go thousands of times a second, by WebSocket and by queue",
-        promise="no message to its sender, or to an agent that is offline; each registration once",
-    ),
-    Scenario(
-        agents_leave_and_return,
-        fault="all agents leave, one is left, all come back; empty full updates in between",
-        promise="the exact reason when nobody can receive; no message to who is offline",
-    ),
-)

@@ -8,7 +8,7 @@ import trio
 from tests.faults.advertising import advertising
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
@@ -26,8 +26,11 @@ _FLOOD = 1_000
 _MORE_FILES = 4
 
 
+@scenario(
+    fault="a black hole between broker and server",
+    promise=f"noticed in {_NOTICED:g} s; messages are routed meanwhile",
+)
 async def server_half_open(env: Environment) -> Allowed:
-    """Let nothing pass to the server, or from it, or both, and close nothing."""
     rounds = 10 if env.is_long else 1
     await env.broker.start(BROKER_WEBSOCKET_SILENCE=str(_SILENCE))
     async with env.load(_RATE):
@@ -49,8 +52,11 @@ async def server_half_open(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="the server advertises itself by the thousand and turns the broker away",
+    promise="about one try a second; messages are routed meanwhile",
+)
 async def advertisement_flood(env: Environment) -> Allowed:
-    """Let the server advertise itself thousands of times while it turns the broker away."""
     seconds = 60.0 if env.is_long else 4.0
     await env.broker.start(BROKER_LOG_LEVEL="warning")
     async with env.load(_RATE):
@@ -74,8 +80,11 @@ async def advertisement_flood(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="the connection to the server is cut five times a second",
+    promise="messages are routed meanwhile; nothing is left open",
+)
 async def reconnect_storm(env: Environment) -> Allowed:
-    """Cut or reset the connection to the server again and again, however young it is."""
     cuts = 300 if env.is_long else 15
     await env.broker.start()
     async with env.load(_RATE):
@@ -93,22 +102,3 @@ async def reconnect_storm(env: Environment) -> Allowed:
     assert after.open_files <= before.open_files + _MORE_FILES, kept
     assert after.threads <= before.threads + 1, kept
     return Allowed(duplicates=0)
-
-
-SCENARIOS = (
-    Scenario(
-        server_half_open,
-        fault="a black hole between broker and server",
-        promise=f"noticed in {_NOTICED:g} s; messages are routed meanwhile",
-    ),
-    Scenario(
-        advertisement_flood,
-        fault="the server advertises itself by the thousand and turns the broker away",
-        promise="about one try a second; messages are routed meanwhile",
-    ),
-    Scenario(
-        reconnect_storm,
-        fault="the connection to the server is cut five times a second",
-        promise="messages are routed meanwhile; nothing is left open",
-    ),
-)

@@ -10,7 +10,7 @@ from tests.faults.advertising import advertising
 from tests.faults.bad_server import BadServer, open_bad_server
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.faults.server_troubles import (
     BREACHES,
     CLOSINGS,
@@ -34,22 +34,31 @@ _LEAVING = 12.0
 """Seconds until the broker has left a session that is over; the handshake has 10."""
 
 
+@scenario(
+    fault="the server closes the WebSocket by each code",
+    promise="the broker says why, comes back, and routes meanwhile",
+)
 async def server_closes(env: Environment) -> Allowed:
-    """Close the WebSocket in an orderly way, by each code (by some of them in the short form)."""
     closings = list(CLOSINGS) if env.is_long else env.random.sample(CLOSINGS, 4)
     return await _through(env, closings)
 
 
+@scenario(
+    fault="the server hangs up, sends garbage, refuses, breaks each rule of WebSockets",
+    promise="only the session ends, within seconds, and not even that for what is no breach",
+)
 async def server_breaks_the_protocol(env: Environment) -> Allowed:
-    """Send garbage, refuse, break each rule (some of them in the short form); and be odd."""
     breaches = BREACHES * 5 if env.is_long else env.random.sample(BREACHES, 7)
     troubles = [*breaches, *PATIENCE]
     env.random.shuffle(troubles)
     return await _through(env, troubles)
 
 
+@scenario(
+    fault="the server says nothing, reads nothing, answers nothing",
+    promise="the session ends by its deadline, and messages are routed meanwhile",
+)
 async def server_hangs(env: Environment) -> Allowed:
-    """Say nothing, read nothing; in the long form also answer nothing."""
     if env.is_long:
         return await _through(env, [*HANGS, *HANG_UPS, *LONG_HANGS])
     return await _through(env, HANGS)
@@ -112,22 +121,3 @@ class _Loss(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Loss).decode
-
-
-SCENARIOS = (
-    Scenario(
-        server_closes,
-        fault="the server closes the WebSocket by each code",
-        promise="the broker says why, comes back, and routes meanwhile",
-    ),
-    Scenario(
-        server_breaks_the_protocol,
-        fault="the server hangs up, sends garbage, refuses, breaks each rule of WebSockets",
-        promise="only the session ends, within seconds, and not even that for what is no breach",
-    ),
-    Scenario(
-        server_hangs,
-        fault="the server says nothing, reads nothing, answers nothing",
-        promise="the session ends by its deadline, and messages are routed meanwhile",
-    ),
-)

@@ -8,7 +8,7 @@ import trio
 from tests.faults import task_counts
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.faults.trend import Sample, Slack, grown
 
 _RATE = 150.0
@@ -21,8 +21,11 @@ _SHORT_SLACK = Slack(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_ta
 _LONG_SLACK = Slack(3 * _MIB, open_files=2, threads=1, trio_tasks=2, asyncio_tasks=2)
 
 
+@scenario(
+    fault="steady load, and a connection cut every minute, to the server and RabbitMQ in turn",
+    promise="memory, file descriptors, threads and tasks stay flat",
+)
 async def soak(env: Environment) -> Allowed:
-    """Cut the connections to the server and to RabbitMQ in turn, and watch what grows."""
     reconnects, pause, interval = (14, 60.0, 5.0) if env.is_long else (4, 4.0, 0.5)
     await env.broker.start(task_counts.command())
     async with env.load(_RATE):
@@ -67,12 +70,3 @@ async def _sample(env: Environment, interval: float) -> None:
                 )
             )
         await trio.sleep(interval)
-
-
-SCENARIOS = (
-    Scenario(
-        soak,
-        fault="steady load, and a connection cut every minute, to the server and RabbitMQ in turn",
-        promise="memory, file descriptors, threads and tasks stay flat",
-    ),
-)

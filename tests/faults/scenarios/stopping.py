@@ -11,7 +11,7 @@ import trio
 from broker.sandbox.broker_process import COMMAND
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.lab.eventually import eventually
 
 _SHUTDOWN_TIMEOUT = 4.0
@@ -31,8 +31,15 @@ _AS_PROCESS_ONE = ("unshare", "--pid", "--fork", "--kill-child", *COMMAND)
 """As in a container. No signal ends a process 1 that does not handle it."""
 
 
+_PROMISE = f"it ends within {_SHUTDOWN_TIMEOUT:g} s"
+_ALL_SETTLED = f"{_PROMISE}, with exit code 0 and no duplicates"
+
+
+@scenario(
+    fault="SIGTERM and SIGINT, idle and under load",
+    promise=_ALL_SETTLED,
+)
 async def stop(env: Environment) -> Allowed:
-    """Stop a broker that is idle, and others in the middle of their work."""
     rounds = 5 if env.is_long else 1
     await _start(env)
     async with env.load(_RATE):
@@ -47,8 +54,11 @@ async def stop(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="SIGTERM and SIGINT to process 1 of a namespace, under load",
+    promise=_ALL_SETTLED,
+)
 async def stop_as_process_one(env: Environment) -> Allowed:
-    """Stop a broker that is process 1 of its namespace."""
     rounds = 5 if env.is_long else 1
     async with env.load(_RATE):
         for number in (signal.SIGTERM, signal.SIGINT) * rounds:
@@ -58,8 +68,11 @@ async def stop_as_process_one(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="SIGTERM while the server hangs, is away, is missed so that routing pauses",
+    promise=_ALL_SETTLED,
+)
 async def stop_without_server(env: Environment) -> Allowed:
-    """Stop a broker whose server hangs, or is away: at first, when it is missed, and for long."""
     rounds = 3 if env.is_long else 1
     async with env.load(_RATE):
         for _ in range(rounds):
@@ -91,6 +104,10 @@ async def stop_without_server(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="SIGTERM while RabbitMQ is away or hangs; and a second one",
+    promise=f"{_PROMISE}, with exit code 1 if it holds messages; the second one ends it",
+)
 async def stop_without_rabbitmq(env: Environment) -> Allowed:
     """Stop a broker whose RabbitMQ is away, or hangs: before it has logged in, and while it routes.
 
@@ -126,8 +143,12 @@ async def stop_without_rabbitmq(env: Environment) -> Allowed:
     return Allowed(duplicates=3 * rounds * env.prefetch)
 
 
+@scenario(
+    fault="SIGTERM while RabbitMQ, short of memory, blocks",
+    promise=f"{_PROMISE}, with exit code 1, as it holds messages",
+    rabbitmq="own node",
+)
 async def stop_under_alarm(env: Environment) -> Allowed:
-    """Stop a broker that holds messages which RabbitMQ, short of memory, does not take."""
     rounds = 3 if env.is_long else 1
     for number in range(rounds):
         if number:
@@ -197,32 +218,3 @@ def _take_server_away(env: Environment) -> None:
 
 def _only_child(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
-
-
-_PROMISE = f"it ends within {_SHUTDOWN_TIMEOUT:g} s"
-_ALL_SETTLED = f"{_PROMISE}, with exit code 0 and no duplicates"
-
-SCENARIOS = (
-    Scenario(stop, fault="SIGTERM and SIGINT, idle and under load", promise=_ALL_SETTLED),
-    Scenario(
-        stop_as_process_one,
-        fault="SIGTERM and SIGINT to process 1 of a namespace, under load",
-        promise=_ALL_SETTLED,
-    ),
-    Scenario(
-        stop_without_server,
-        fault="SIGTERM while the server hangs, is away, is missed so that routing pauses",
-        promise=_ALL_SETTLED,
-    ),
-    Scenario(
-        stop_without_rabbitmq,
-        fault="SIGTERM while RabbitMQ is away or hangs; and a second one",
-        promise=f"{_PROMISE}, with exit code 1 if it holds messages; the second one ends it",
-    ),
-    Scenario(
-        stop_under_alarm,
-        fault="SIGTERM while RabbitMQ, short of memory, blocks",
-        promise=f"{_PROMISE}, with exit code 1, as it holds messages",
-        rabbitmq="own node",
-    ),
-)

@@ -7,7 +7,7 @@ from yarl import URL
 
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.lab.eventually import eventually
 from tests.lab.proxy import Toward
 
@@ -26,8 +26,11 @@ _ALL, _NOTHING = ".*", ""
 _ACKNOWLEDGEMENT_TIMEOUT_MS = 3_000
 
 
+@scenario(
+    fault="the output queue is deleted under load",
+    promise="it is created anew, with no connection lost; no duplicates",
+)
 async def output_queue_deleted(env: Environment) -> Allowed:
-    """Delete the output queue under load: at first one that the operator made in his own way."""
     output = env.queues.output
     await env.client.delete(output)
     await env.client.declare(output, **{"x-max-length": 1_000_000})
@@ -41,8 +44,11 @@ async def output_queue_deleted(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="the dead-letter queue is deleted while poison comes",
+    promise="it is created anew, with no connection lost; no duplicates",
+)
 async def dead_letter_queue_deleted(env: Environment) -> Allowed:
-    """Delete the dead-letter queue while poison comes."""
     dead_letter = env.queues.dead_letter
     await env.broker.start()
     async with env.load(_RATE) as load, env.collecting(dead_letter):
@@ -67,6 +73,10 @@ async def dead_letter_queue_deleted(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="the input queue is deleted when it is empty, the server's queues under load",
+    promise=f"consumed again within {_RECOVERY:g} s; a prefetch of duplicates each",
+)
 async def consumed_queues_deleted(env: Environment) -> Allowed:
     """Delete each queue that is consumed: the input when it is empty, the others under load.
 
@@ -87,8 +97,11 @@ async def consumed_queues_deleted(env: Environment) -> Allowed:
     return Allowed(duplicates=2 * rounds * env.prefetch)
 
 
+@scenario(
+    fault="RabbitMQ closes all connections, again and again",
+    promise=f"routing again within {_RECOVERY:g} s; a prefetch of duplicates each",
+)
 async def connections_closed(env: Environment) -> Allowed:
-    """Let RabbitMQ close all connections under load, again and again."""
     rounds = 8 if env.is_long else 3
     await env.broker.start()
     async with env.load(_RATE):
@@ -101,8 +114,12 @@ async def connections_closed(env: Environment) -> Allowed:
     return Allowed(duplicates=rounds * env.prefetch)
 
 
+@scenario(
+    fault="the broker's right to write, then to read, is taken for a while",
+    promise=f"routing {_RECOVERY:g} s after it is back; a prefetch of duplicates each time",
+    rabbitmq="own node",
+)
 async def rights_taken(env: Environment) -> Allowed:
-    """Take the broker's right to write, then to read, and give it back (403)."""
     await env.node.ctl("add_user", _USER, _PASSWORD)
     await _grant(env, write=_ALL, read=_ALL)
     url = URL(env.node.url).with_port(env.amqp.port)
@@ -124,8 +141,11 @@ async def rights_taken(env: Environment) -> Allowed:
     return Allowed(duplicates=lost * env.prefetch)
 
 
+@scenario(
+    fault="the output queue refuses messages (reject-publish) until it is emptied",
+    promise="what it refused is held and tried again; no duplicates, no connection lost",
+)
 async def output_full(env: Environment) -> Allowed:
-    """Let the output queue refuse what is too much for it, and empty it later."""
     output = env.queues.output
     await _limit(env, _MOST_OUTPUT)
     try:
@@ -153,8 +173,12 @@ async def output_full(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="RabbitMQ's consumer timeout strikes while the output queue refuses messages",
+    promise="the queue is consumed again; a prefetch of duplicates each time",
+    rabbitmq="own node",
+)
 async def acknowledgement_timeout(env: Environment) -> Allowed:
-    """Let RabbitMQ lose its patience with acknowledgements while the output queue is full."""
     await env.node.ctl(
         "eval",
         "application:set_env(rabbit, channel_tick_interval, 1000),"
@@ -258,44 +282,3 @@ async def _limit(env: Environment, most: int) -> None:
 
 async def _grant(env: Environment, *, write: str, read: str) -> None:
     await env.node.ctl("set_permissions", _USER, _ALL, write, read)
-
-
-SCENARIOS = (
-    Scenario(
-        output_queue_deleted,
-        fault="the output queue is deleted under load",
-        promise="it is created anew, with no connection lost; no duplicates",
-    ),
-    Scenario(
-        dead_letter_queue_deleted,
-        fault="the dead-letter queue is deleted while poison comes",
-        promise="it is created anew, with no connection lost; no duplicates",
-    ),
-    Scenario(
-        consumed_queues_deleted,
-        fault="the input queue is deleted when it is empty, the server's queues under load",
-        promise=f"consumed again within {_RECOVERY:g} s; a prefetch of duplicates each",
-    ),
-    Scenario(
-        connections_closed,
-        fault="RabbitMQ closes all connections, again and again",
-        promise=f"routing again within {_RECOVERY:g} s; a prefetch of duplicates each",
-    ),
-    Scenario(
-        rights_taken,
-        fault="the broker's right to write, then to read, is taken for a while",
-        promise=f"routing {_RECOVERY:g} s after it is back; a prefetch of duplicates each time",
-        rabbitmq="own node",
-    ),
-    Scenario(
-        output_full,
-        fault="the output queue refuses messages (reject-publish) until it is emptied",
-        promise="what it refused is held and tried again; no duplicates, no connection lost",
-    ),
-    Scenario(
-        acknowledgement_timeout,
-        fault="RabbitMQ's consumer timeout strikes while the output queue refuses messages",
-        promise="the queue is consumed again; a prefetch of duplicates each time",
-        rabbitmq="own node",
-    ),
-)
