@@ -90,11 +90,7 @@ class Environment(BaseEnvironment):
     def _settings(self) -> dict[str, str]:
         amqp = URL(self.node.url).with_port(self.amqp.port)
         websocket = URL(self.server.url).with_port(self.websocket.port)
-        return {
-            "AMQP_URL": str(amqp),
-            "WEBSOCKET_URL": str(websocket),
-            **self.queue_settings(),
-        }
+        return {"AMQP_URL": str(amqp), "WEBSOCKET_URL": str(websocket), **self.queue_settings()}
 
 
 @asynccontextmanager

@@ -10,14 +10,7 @@ import msgspec
 
 from tests.faults import chat
 from tests.faults.poison import MAX_BYTES, Oddity, Poison
-from tests.lab.raw_content import (
-    FRAME_MAX,
-    PERSISTENT,
-    Content,
-    header_filling,
-    long,
-    persistent,
-)
+from tests.lab.raw_content import FRAME_MAX, PERSISTENT, Content, header_filling, long, persistent
 
 type Impossible = Poison | Oddity
 type Maker = Callable[[int], Impossible]

@@ -213,11 +213,7 @@ BREACHES: tuple[Trouble, ...] = (
         ),
         _RULES,
     ),
-    Trouble(
-        "a handshake with the wrong key",
-        _before_the_handshake(_WRONG_KEY, is_open=True),
-        "",
-    ),
+    Trouble("a handshake with the wrong key", _before_the_handshake(_WRONG_KEY, is_open=True), ""),
     Trouble(
         "HTTP instead of a WebSocket",
         _before_the_handshake(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", is_open=True),

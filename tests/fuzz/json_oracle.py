@@ -12,11 +12,7 @@ type Json = dict[str, Json] | list[Json] | tuple[str] | str | bool | None
 
 class _Decoder(json.JSONDecoder):
     def __init__(self) -> None:
-        super().__init__(
-            parse_int=_number,
-            parse_float=_number,
-            parse_constant=_refuse,
-        )
+        super().__init__(parse_int=_number, parse_float=_number, parse_constant=_refuse)
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
 
 

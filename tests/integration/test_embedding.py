@@ -38,10 +38,7 @@ def settings(
 
 
 async def test_the_example_routes_and_stops(
-    settings: broker.Settings,
-    rig: Rig,
-    server: CentralServer,
-    capsys: pytest.CaptureFixture[str],
+    settings: broker.Settings, rig: Rig, server: CentralServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agents, routed = bring_online(server), []
 

@@ -55,11 +55,7 @@ async def test_a_password_is_replaced_without_a_restart(
     address = (
         {}
         if is_url
-        else {
-            "RABBITMQ_HOST": HOST,
-            "RABBITMQ_PORT": str(rig.node.port),
-            "RABBITMQ_USER": rotating,
-        }
+        else {"RABBITMQ_HOST": HOST, "RABBITMQ_PORT": str(rig.node.port), "RABBITMQ_USER": rotating}
     )
     settings = {"AMQP_URL": "", variable: str(file), "BROKER_LOG_LEVEL": "debug", **address}
     async with rig.broker(server.url, **settings) as broker:

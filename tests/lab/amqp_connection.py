@@ -137,10 +137,7 @@ class AmqpConnection:
         for queue in queues:
             self._call(
                 Queue.Declare(
-                    queue=queue,
-                    durable=not exclusive,
-                    exclusive=exclusive,
-                    arguments=arguments,
+                    queue=queue, durable=not exclusive, exclusive=exclusive, arguments=arguments
                 )
             )
 

@@ -262,9 +262,7 @@ class _Pipe:
             await arrived.send((trio.current_time() + delay, received))
 
     async def _write(
-        self,
-        forwarded: trio.MemoryReceiveChannel[tuple[float, bytes]],
-        connection: "_Connection",
+        self, forwarded: trio.MemoryReceiveChannel[tuple[float, bytes]], connection: "_Connection"
     ) -> None:
         received = b"-"
         while received:

@@ -14,12 +14,7 @@ from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
-from tests.sandbox.processes import (
-    listening_addresses,
-    needs_proc,
-    processes_of,
-    wait_until_gone,
-)
+from tests.sandbox.processes import listening_addresses, needs_proc, processes_of, wait_until_gone
 
 PATIENCE = 240.0
 """Nothing here takes this long; it turns a hang into a failure."""

@@ -35,10 +35,7 @@ _PROMISE = f"it ends within {_SHUTDOWN_TIMEOUT:g} s"
 _ALL_SETTLED = f"{_PROMISE}, with exit code 0 and no duplicates"
 
 
-@scenario(
-    fault="SIGTERM and SIGINT, idle and under load",
-    promise=_ALL_SETTLED,
-)
+@scenario(fault="SIGTERM and SIGINT, idle and under load", promise=_ALL_SETTLED)
 async def stop(env: Environment) -> Allowed:
     rounds = 5 if env.is_long else 1
     await _start(env)
@@ -54,10 +51,7 @@ async def stop(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
-@scenario(
-    fault="SIGTERM and SIGINT to process 1 of a namespace, under load",
-    promise=_ALL_SETTLED,
-)
+@scenario(fault="SIGTERM and SIGINT to process 1 of a namespace, under load", promise=_ALL_SETTLED)
 async def stop_as_process_one(env: Environment) -> Allowed:
     rounds = 5 if env.is_long else 1
     async with env.load(_RATE):
