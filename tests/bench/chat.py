@@ -12,8 +12,6 @@ _FEW = 1_000
 
 
 class Routed(msgspec.Struct):
-    """What is read of a routed message."""
-
     message_type: str
     message_id: str
     sender_id: str
@@ -40,7 +38,6 @@ def chat_message(number: int, size: int, text: str = "") -> bytes:
 
 
 def chat_messages(count: int, size: int) -> Iterator[bytes]:
-    """Yield so many messages, numbered from 0."""
     return (chat_message(number, size) for number in range(count))
 
 

@@ -7,6 +7,5 @@ _MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", r
 
 
 def renew(document: Path, results: str) -> None:
-    """Put results in the place of those that stand in a document."""
     text = document.read_text(encoding="utf-8")
     document.write_text(_MARKED.sub(lambda _: f"{results}\n", text), encoding="utf-8")

@@ -53,14 +53,11 @@ CONTENDERS = (BROKER, ONE_LOOP, AIO_PIKA, FASTSTREAM, PIKA, RECONNECTING)
 
 @dataclass(frozen=True)
 class Environment:
-    """Where the contenders run."""
-
     node: RabbitmqNode
     server: CentralServer
     log_directory: Path
 
     def bring_agents_online(self) -> None:
-        """Tell the central server who is online."""
         self.server.update(*(AgentStatus(agent, agent, is_online=True) for agent in AGENTS))
 
     @asynccontextmanager
@@ -88,7 +85,6 @@ class Environment:
             yield pid
 
     def last_words(self, contender: Contender) -> str:
-        """Return the last line of a contender's log."""
         lines = self._log(contender).read_text(encoding="utf-8", errors="replace").splitlines()
         return lines[-1] if lines else "it said nothing"
 

@@ -20,15 +20,12 @@ type Drive = Callable[[str, float, float], Awaitable[Latency]]
 async def measure(
     env: Environment, contender: Contender, load: str, *, rate: float, seconds: float
 ) -> Latency:
-    """Run a contender, and send messages through it at a steady rate."""
     async with driven(env, contender) as drive:
         return await drive(load, rate, seconds)
 
 
 @asynccontextmanager
 async def driven(env: Environment, contender: Contender) -> AsyncIterator[Drive]:
-    """Run a contender, and yield what sends messages through it at a steady rate."""
-
     async def drive(load: str, rate: float, seconds: float) -> Latency:
         point = Latency(contender.name, load, rate, int(rate * seconds))
         # In a process of its own: the stand-in server in this one would hold up the clock.

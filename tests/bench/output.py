@@ -14,7 +14,6 @@ _DOCUMENT = ROOT / "docs" / "performance.md"
 
 
 def write(results: Results, directory: Path, *, into_documents: bool) -> None:
-    """Write everything."""
     _write_and_draw(results, directory)
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:
@@ -29,7 +28,6 @@ def _write_and_draw(results: Results, directory: Path) -> None:
 
 
 def write_raw(results: object, directory: Path) -> Path:
-    """Write the raw figures."""
     directory.mkdir(parents=True, exist_ok=True)
     raw = directory / "results.json"
     raw.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

@@ -72,7 +72,6 @@ def _summarise(point: Latency, milliseconds: list[float]) -> None:
 
 
 def main() -> None:
-    """Measure one point."""
     _, url = sys.argv
     point = msgspec.json.decode(sys.stdin.buffer.read(), type=Latency)
     drive(url, point)

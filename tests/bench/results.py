@@ -28,12 +28,10 @@ class Run(msgspec.Struct):
 
     @property
     def rate(self) -> float:
-        """Messages per second."""
         return self.messages / self.seconds
 
     @property
     def cpu_microseconds(self) -> float:
-        """Processor time per message."""
         return self.cpu_seconds / self.messages * 1e6
 
 
@@ -123,7 +121,6 @@ class Results(msgspec.Struct):
 
 
 def checked(results: Results) -> list[Run | Latency | HoldUp | Blocked]:
-    """Return everything that may have gone wrong."""
     return [
         *results.throughput,
         *results.window,
@@ -135,7 +132,6 @@ def checked(results: Results) -> list[Run | Latency | HoldUp | Blocked]:
 
 
 def sound(runs: list[Run], **wanted: object) -> list[Run]:
-    """Return the runs without problems that have all the given attributes."""
     return [
         run
         for run in runs
@@ -144,7 +140,6 @@ def sound(runs: list[Run], **wanted: object) -> list[Run]:
 
 
 def median_rate(runs: list[Run], **wanted: object) -> float | None:
-    """Return the median rate of the sound runs with the given attributes, if there are any."""
     rates = [run.rate for run in sound(runs, **wanted)]
     return median(rates) if rates else None
 

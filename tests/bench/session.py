@@ -22,7 +22,6 @@ _LOADS = (0.1, 0.5, 0.8)
 
 
 async def measure_all(plan: Plan, sections: Collection[str], progress: Progress) -> Results:
-    """Measure the sections, one thing at a time."""
     with tempfile.TemporaryDirectory(prefix="bench-") as logs:
         async with open_rabbitmq_node() as node, open_central_server() as server:
             env = Environment(node, server, Path(logs))
@@ -45,8 +44,6 @@ async def measure_all(plan: Plan, sections: Collection[str], progress: Progress)
 
 
 class _Session:
-    """The sections, and what they found so far."""
-
     def __init__(
         self, plan: Plan, env: Environment, progress: Progress, machine: dict[str, str]
     ) -> None:
@@ -56,7 +53,6 @@ class _Session:
         self.results = Results(plan.name, machine)
 
     async def throughput(self) -> None:
-        """All contenders in turn, and again."""
         task = self._begin("throughput", self._plan.rounds * len(CONTENDERS))
         for _ in range(self._plan.rounds):
             for contender in CONTENDERS:
@@ -67,7 +63,6 @@ class _Session:
                 self._progress.advance(task)
 
     async def window(self) -> None:
-        """The broker by prefetch."""
         task = self._begin("prefetch", self._plan.window_rounds * len(self._plan.windows))
         messages = self._plan.messages[BROKER.name]
         for _ in range(self._plan.window_rounds):
@@ -80,7 +75,6 @@ class _Session:
                 self._progress.advance(task)
 
     async def sizes(self) -> None:
-        """The broker and aio-pika by message size."""
         task = self._begin("message size", 2 * len(self._plan.sizes))
         for size, messages in self._plan.sizes.items():
             for contender in (BROKER, AIO_PIKA):
@@ -90,7 +84,6 @@ class _Session:
                 self._progress.advance(task)
 
     async def latency(self) -> None:
-        """The broker and aio-pika at the same rates, and the broker at its own."""
         ours = median_rate(self.results.throughput, contender=BROKER.name)
         theirs = median_rate(self.results.throughput, contender=AIO_PIKA.name)
         if ours is None or theirs is None:
@@ -114,7 +107,6 @@ class _Session:
         self._progress.advance(task)
 
     async def growth(self) -> None:
-        """The registry, in a process of its own."""
         task = self._begin("number of agents", 1)
         completed = await trio.run_process(
             [sys.executable, "-m", "tests.bench.growth", *map(str, self._plan.agents)],
@@ -125,14 +117,12 @@ class _Session:
         self._progress.advance(task)
 
     async def hold_up(self) -> None:
-        """The broker under a large status update."""
         task = self._begin("a large status update", self._plan.hold_up_rounds)
         for _ in range(self._plan.hold_up_rounds):
             self.results.hold_up.append(await hold_up.measure(self._env, _MANY_AGENTS))
             self._progress.advance(task)
 
     async def blocked(self) -> None:
-        """The broker while RabbitMQ takes nothing."""
         task = self._begin("RabbitMQ takes nothing", 1)
         self.results.blocked.append(await blocked.measure(self._env, self._plan.blocked_seconds))
         self._progress.advance(task)

@@ -22,8 +22,6 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Target:
-    """One target."""
-
     name: str
     wanted: str
     figure: str
@@ -31,7 +29,6 @@ class Target:
 
 
 def targets(results: Results) -> list[Target]:
-    """Return the targets that the results allow to judge."""
     return [
         *_throughput(results.throughput),
         *_window(results),

@@ -13,7 +13,6 @@ COUNT = 2_000
 
 
 def routed(count: int = COUNT) -> list[dict[str, Any]]:
-    """Return messages as they should come out."""
     messages = [json.loads(body) for body in chat_messages(count, 300)]
     for number, message in enumerate(messages):
         message["receiver_id"] = AGENTS[(number + 1) % len(AGENTS)]

@@ -24,7 +24,6 @@ async def measure(
     size: int = 300,
     prefetch: int = OUR_PREFETCH,
 ) -> Run:
-    """Let a contender route messages that wait for it, and judge what comes out."""
     run = Run(contender.name, messages, size, prefetch)
     await in_thread(load, env, run)
     async with env.running(contender, prefetch=prefetch) as pid:
@@ -38,7 +37,6 @@ async def measure(
 
 
 def load(env: Environment, run: Run) -> None:
-    """Make the queues anew, and fill the input queue."""
     with AmqpConnection(env.node.url) as connection:
         make_anew(connection, *QUEUES)
         fill(connection, INPUT_QUEUE, list(chat_messages(run.messages, run.size)))

@@ -53,7 +53,6 @@ def frame(
 
 
 def text(message: Message) -> bytes:
-    """Return a frame with a message."""
     return frame(TEXT, msgspec.json.encode(message))
 
 
@@ -63,8 +62,6 @@ def closing(code: int | None, reason: bytes = b"") -> bytes:
 
 
 class Peer:
-    """A connection that a broker has made."""
-
     def __init__(self, stream: trio.SocketStream, agents: Sequence[str]) -> None:
         self.stream = stream
         self._agents = agents
@@ -72,11 +69,9 @@ class Peer:
         self._events: deque[Event] = deque()
 
     async def requested(self) -> None:
-        """Wait for the request for a WebSocket."""
         await self._until("the handshake", lambda event: isinstance(event, Request))
 
     async def accept(self) -> None:
-        """Wait for the request for a WebSocket, and grant it."""
         await self.requested()
         await self.stream.send_all(self._websocket.send(AcceptConnection()))
 
@@ -85,7 +80,6 @@ class Peer:
         await self._until(message_type, lambda event: _type_of(event) == message_type)
 
     async def hear_close(self) -> None:
-        """Wait for the broker's part of the closing handshake."""
         await self._until("closing", lambda event: isinstance(event, CloseConnection))
 
     async def register(self) -> None:
@@ -95,7 +89,6 @@ class Peer:
         await self.stream.send_all(text(REGISTERED) + text(self.full_update()))
 
     def full_update(self) -> Message:
-        """Return the status update that names all agents."""
         agents = [{"agent_id": name, "is_online": True} for name in self._agents]
         return {"message_type": "AGENT_STATUS_UPDATE", "agents": agents, "is_full_update": True}
 
@@ -123,8 +116,6 @@ class Peer:
 
 
 class BadServer:
-    """A listening server. Made by `open_bad_server`."""
-
     def __init__(self, listener: trio.SocketListener, agents: Sequence[str]) -> None:
         self.url = f"ws://{HOST}:{listener.socket.getsockname()[1]}{PATH}"
         self._listener = listener
@@ -132,7 +123,6 @@ class BadServer:
 
     @asynccontextmanager
     async def connection(self, within: float) -> AsyncIterator[Peer]:
-        """Accept one connection, which is closed at the end of the block."""
         stream: trio.SocketStream | None = None
         with trio.move_on_after(within):
             stream = await self._listener.accept()
@@ -143,7 +133,6 @@ class BadServer:
 
 @asynccontextmanager
 async def open_bad_server(agents: Sequence[str]) -> AsyncIterator[BadServer]:
-    """Listen on a free loopback port for the length of the context."""
     [listener] = await trio.open_tcp_listeners(0, host=HOST)
     listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     async with listener:

@@ -74,7 +74,6 @@ class BaseEnvironment:
         self._collectors: set[str] = set()
 
     async def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl against a node that runs; see `RabbitmqNode.ctl`."""
         raise NotImplementedError
 
     async def finish(self, allowed: Allowed) -> Verdict:
@@ -121,11 +120,9 @@ class BaseEnvironment:
         self._collectors.discard(queue)
 
     def collected(self, queue: str) -> int:
-        """Return how many messages were taken out of a queue so far; see `collecting`."""
         return len(self._collected[queue])
 
     def fault(self) -> None:
-        """Count a fault that is injected."""
         self.figures.faults += 1
 
     async def routed(self) -> int:
@@ -169,7 +166,6 @@ class BaseEnvironment:
         )
 
     async def unacknowledged(self, queue: str) -> int:
-        """Return how many messages of a queue are with its consumers. Takes a second."""
         listed = await self.ctl("list_queues", "name", "messages_unacknowledged")
         by_queue = dict(line.split("\t") for line in listed.splitlines())
         return int(by_queue[queue])
@@ -189,7 +185,6 @@ class BaseEnvironment:
         return verdict
 
     def queue_names(self) -> Sequence[str]:
-        """Return the names of all queues of this scenario."""
         return list(msgspec.structs.asdict(self.queues).values())
 
     def queue_settings(self) -> Mapping[str, str]:

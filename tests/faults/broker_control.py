@@ -29,12 +29,10 @@ class BrokerControl:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a broker that has not ended."""
         return self._process is not None and self._process.is_running
 
     @property
     def pid(self) -> int:
-        """The process id of the broker, which must have been started."""
         return self._started.pid
 
     async def start(self, command: Sequence[str] = COMMAND, **settings: str) -> None:
@@ -47,7 +45,6 @@ class BrokerControl:
         )
 
     async def logged(self, event: str, *, times: int = 1, within: float = 30.0) -> None:
-        """Wait until this life has logged an event."""
         await eventually(
             lambda: self.times_logged(event) >= times, f"{event!r} in the log", within=within
         )
@@ -57,7 +54,6 @@ class BrokerControl:
             assert not self.times_logged(event), f"the broker has logged {event!r}"
 
     def times_logged(self, event: str) -> int:
-        """Return how often this life has logged an event."""
         with self.log.open("rb") as log:
             log.seek(self._log_begin)
             return log.read().count(b'"event": "%s"' % event.encode())
@@ -69,7 +65,6 @@ class BrokerControl:
         assert code == KILLED, f"the broker had ended by itself, with exit code {code}"
 
     async def terminate(self) -> int:
-        """Ask it to stop (SIGTERM), and return its exit code."""
         self.send(signal.SIGTERM)
         return await self.ended()
 
@@ -79,15 +74,12 @@ class BrokerControl:
         assert code == 0, f"the broker stopped with exit code {code}"
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP)."""
         self.send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
         self.send(signal.SIGCONT)
 
     async def ended(self, within: float = _END_TIMEOUT) -> int:
-        """Wait until it has ended, and return its exit code."""
         code: int | None = None
         with trio.move_on_after(within):
             code = await self._started.wait()
@@ -101,7 +93,6 @@ class BrokerControl:
         await self._lives.aclose()
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
         assert self.is_running, "the broker has ended by itself"
         os.kill(self._started.pid, number)
 

@@ -98,8 +98,6 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class _Out(msgspec.Struct):
-    """What is read of a message from the output queue."""
-
     message_type: str
     message_id: str = "?"
     reason: str | None = None
@@ -109,8 +107,6 @@ class _Out(msgspec.Struct):
 
 
 class _Registered(msgspec.Struct):
-    """What is read of the answer to a registration by queue."""
-
     agent_id: str
 
 
@@ -122,7 +118,6 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def check(
     sent: Sent, output: Iterable[Taken], dead_letters: Iterable[Taken], allowed: Allowed
 ) -> Verdict:
-    """Compare what came out with what went in."""
     books = _Books(sent, allowed)
     for taken in output:
         books.enter_output(taken)

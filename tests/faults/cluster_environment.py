@@ -66,7 +66,6 @@ class ClusterEnvironment(BaseEnvironment):
         return len(self.brokers) * self.prefetch
 
     async def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl against a node that takes clients; see `RabbitmqNode.ctl`."""
         return await (await self.cluster.witness()).ctl(*arguments)
 
     async def routed(self) -> int:
@@ -77,7 +76,6 @@ class ClusterEnvironment(BaseEnvironment):
         return self._routed
 
     async def leader(self) -> RabbitmqNode:
-        """Return the node that leads the input queue."""
         return await self.cluster.leader(self.queues.input)
 
     @asynccontextmanager
@@ -96,7 +94,6 @@ class ClusterEnvironment(BaseEnvironment):
             await self._all_consume()
 
     async def kill(self, node: RabbitmqNode) -> None:
-        """Kill a node (SIGKILL)."""
         self.fault()
         self._is_whole = False
         await node.kill()
@@ -115,7 +112,6 @@ class ClusterEnvironment(BaseEnvironment):
         await self._synchronized()
 
     async def cut_off(self, node: RabbitmqNode) -> None:
-        """Cut a node off from the others."""
         self.fault()
         self._is_whole = False
         self._cut.add(node)
@@ -123,7 +119,6 @@ class ClusterEnvironment(BaseEnvironment):
         self._gone[node.port] = datetime.now(UTC)
 
     async def closed(self, node: RabbitmqNode) -> None:
-        """Wait until a node that is cut off takes no clients."""
         await eventually(
             node.answers, "no clients without a majority", until=not_, within=_CLOSED_TIMEOUT
         )
@@ -135,7 +130,6 @@ class ClusterEnvironment(BaseEnvironment):
         await self._synchronized()
 
     async def restore(self) -> None:
-        """Make the cluster whole, whatever was done to it."""
         if self._is_whole:
             return
         for node in self._cut:

@@ -35,7 +35,6 @@ _STUCK = 0.2
 
 
 def command(point: Point, number: int) -> Sequence[str]:
-    """Return the command that runs such a broker."""
     # By its path: what lies in the directory where it runs is not to be imported.
     return (sys.executable, "-P", str(Path(__file__)), point, str(number))
 

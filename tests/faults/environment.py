@@ -50,11 +50,9 @@ class Environment(BaseEnvironment):
         self.broker = BrokerControl(directory, self._settings())
 
     async def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl; see `RabbitmqNode.ctl`."""
         return await self.node.ctl(*arguments)
 
     async def linked(self, *, within: float = 30.0) -> None:
-        """Wait until the broker answers the server."""
         answers = self.pongs()
 
         def asked() -> int:
@@ -66,7 +64,6 @@ class Environment(BaseEnvironment):
         )
 
     def usage(self) -> Usage:
-        """Return what the broker's process holds now."""
         return usage(self.broker.pid)
 
     async def finish(self, allowed: Allowed) -> Verdict:

@@ -59,7 +59,6 @@ class Load:
         self._poison += bodies
 
     async def confirmed(self, count: int) -> None:
-        """Wait until RabbitMQ has confirmed so many messages, from the start of the scenario."""
         await eventually(
             lambda: len(self.sent.confirmed) >= count, f"{count} messages confirmed", within=120
         )

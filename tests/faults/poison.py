@@ -36,8 +36,6 @@ _CONTROL_CHARACTERS = (rb"\u0000", rb"\n", rb"\u001b[2J", rb"\u007f", rb"\u2028"
 
 
 class Poison(msgspec.Struct, frozen=True):
-    """A message that must be dead-lettered."""
-
     name: str
     reason: str
     content: Content
@@ -102,12 +100,10 @@ def _marked(bodies: Iterator[tuple[str, str, bytes]], mark: int) -> Iterator[Poi
 
 
 def _text(*fields: bytes) -> bytes:
-    """Return a chat message with raw JSON at its end."""
     return b"{" + b", ".join([b'"message_type": "TEXT", "sender_id": "agent-00"', *fields]) + b"}"
 
 
 def _any_body() -> Iterator[tuple[str, str, bytes]]:
-    """Return what no queue takes."""
     sound = _text(b'"text_payload": "t"')
     yield "empty", "invalid_json", b""
     yield "no JSON", "invalid_json", b"hello"

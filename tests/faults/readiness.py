@@ -26,34 +26,25 @@ _INTERVAL = 0.5
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What a broker says of its session with RabbitMQ."""
-
     state: str
     peer: str
     since: datetime
 
     @property
     def port(self) -> int | None:
-        """The port of the node."""
         return URL(self.peer).port
 
 
 class Connections(msgspec.Struct, frozen=True):
-    """What is read of a broker's connections."""
-
     rabbitmq: Session
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What is read of `/status`."""
-
     ready: bool
     connections: Connections
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """What a broker answered, one after the other."""
-
     before: Said
     code: int
     after: Said
@@ -99,8 +90,6 @@ class Readiness:
 
 
 class Watch:
-    """Watches some brokers. Made by `watching`."""
-
     def __init__(self, brokers: Mapping[str, BrokerControl], gone: Mapping[int, datetime]) -> None:
         self._brokers = brokers
         self._gone = gone
@@ -118,7 +107,6 @@ class Watch:
         )
 
     async def run(self, url: str) -> None:
-        """Ask one broker until cancelled."""
         record = self._records[url]
         while True:
             if self._brokers[url].is_running:

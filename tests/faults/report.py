@@ -22,7 +22,6 @@ _PLOTS = ROOT / "docs" / "reliability"
 
 
 def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> None:
-    """Write raw figures and the table."""
     if into_documents:
         renew(_DOCUMENT, f"\n{markdown(results)}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -44,12 +43,10 @@ def draw(directory: Path, *, into_documents: bool) -> bool:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Return the table."""
     return "\n".join(table(_HEAD, map(_row, results))) + "\n"
 
 
 def line(result: Result) -> str:
-    """Return a result in one line."""
     return (
         f"{result.scenario:23} {_verdict(result):6} {result.confirmed:>9,} confirmed"
         f" {_number(result.lost)} lost, {_number(result.unexpected)} unexpected,"

@@ -48,7 +48,6 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def replay(self) -> str:
-        """The command that repeats it."""
         long = " --long" if self.is_long else ""
         return f"./scripts/chaos {self.scenario} --seed {self.seed}{long}"
 
@@ -70,7 +69,6 @@ class Runner:
         self._cluster = cluster
 
     async def run(self, scenario: Scenario, directory: Path, *, seed: int, is_long: bool) -> Result:
-        """Run a scenario."""
         started = trio.current_time()
         await trio.Path(directory).mkdir(parents=True)
         random = Random(f"{seed} {scenario.name}")

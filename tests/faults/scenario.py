@@ -28,7 +28,6 @@ class Scenario(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Its name: that of the function."""
         return self.run.__name__
 
 

@@ -7,8 +7,6 @@ import msgspec
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What the broker held at some moment."""
-
     seconds: float
     resident_bytes: int
     open_files: int
@@ -39,7 +37,6 @@ def growth(values: Sequence[float]) -> float:
 
 
 def grown(samples: Sequence[Sample], slack: Slack) -> list[str]:
-    """Return what grew by more than the slack, one line each."""
     lines = []
     for name in Slack.__struct_fields__:
         allowed: int = getattr(slack, name)

@@ -39,7 +39,6 @@ def parse(text: str) -> Json:
 
 
 def depth(value: Json) -> int:
-    """Return the levels of arrays and objects of a value."""
     match value:
         case dict():
             return 1 + max(map(depth, value.values()), default=0)

@@ -16,7 +16,6 @@ async def listening(rig: Rig, times: int = 1) -> int:
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
-    """Return the status code and the body of an answer; blocks."""
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path)
@@ -27,7 +26,6 @@ def ask(port: int, path: str) -> tuple[int, str]:
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
-    """Return the status code and the body of an answer."""
     return await trio.to_thread.run_sync(ask, port, path)
 
 

@@ -25,8 +25,6 @@ _numbers = count(1)
 
 
 class Rig:
-    """One test's surroundings."""
-
     def __init__(self, node: RabbitmqNode, directory: Path) -> None:
         self.node = node
         self.directory = directory
@@ -57,7 +55,6 @@ class Rig:
     async def broker(
         self, websocket_url: str, *, command: Sequence[str] = COMMAND, **settings: str
     ) -> AsyncIterator[BrokerProcess]:
-        """Run a broker on this rig's queues."""
         given = self.settings(websocket_url, **settings)
         async with open_broker(self.directory, given, command) as broker:
             yield broker
@@ -81,7 +78,6 @@ class Rig:
         return await self.take(queue, await self.ready_count(queue))
 
     async def ready_count(self, *queues: str) -> int:
-        """Count what waits in one queue, or in some together."""
         with trio.fail_after(PATIENCE):
             return sum([await self._raw.ready(queue) for queue in queues])
 
@@ -90,7 +86,6 @@ class Rig:
         await self._raw.declare(queue, **named)
 
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
-        """Wait until the broker has logged an event so many times."""
         return await eventually(
             lambda: [line for line in self.log() if line["event"] == event],
             f"{event} {times} times in the log",
@@ -104,7 +99,6 @@ class Rig:
 
 
 def bring_online(server: CentralServer, number: int = 5) -> list[str]:
-    """Set agents online at the server, and return their ids."""
     agents = [
         AgentStatus(f"agent_{index}", f"Agent {index}", is_online=True) for index in range(number)
     ]
@@ -113,7 +107,6 @@ def bring_online(server: CentralServer, number: int = 5) -> list[str]:
 
 
 def text(number: int, sender_id: str, **fields: object) -> bytes:
-    """Return a TEXT message with a recognisable id."""
     message = {
         "message_type": "TEXT",
         "message_id": f"m-{number}",
@@ -126,12 +119,10 @@ def text(number: int, sender_id: str, **fields: object) -> bytes:
 
 
 def ids(messages: Sequence[Message]) -> list[str]:
-    """Return the ids of chat messages, in order."""
     return [json.loads(message.body)["message_id"] for message in messages]
 
 
 async def terminate(broker: BrokerProcess, within: float) -> int:
-    """Send SIGTERM, and return the exit code."""
     os.kill(broker.pid, signal.SIGTERM)
     with trio.fail_after(within):
         return await broker.wait()

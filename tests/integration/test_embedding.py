@@ -20,7 +20,6 @@ type Program = Callable[[trio.Event], Awaitable[None]]
 
 
 def example(your_program: Program) -> Callable[[broker.Settings], Awaitable[None]]:
-    """Return `main` of the example."""
     [code] = re.findall(r"```python\n(.*?)\ntrio\.run\(main", DOCUMENT.read_text(), re.DOTALL)
     names: dict[str, Any] = {"your_program": your_program}
     exec(code, names)  # noqa: S102 - it is our own

@@ -17,7 +17,6 @@ LIMIT = 1_048_576
 
 
 def sized(number: int, size: int) -> bytes:
-    """Return a TEXT of exactly so many bytes."""
     bare = text(number, "agent_0", text_payload="")
     body = text(number, "agent_0", text_payload="x" * (size - len(bare)))
     assert len(body) == size
@@ -31,7 +30,6 @@ def headers(message: Message) -> FieldTable:
 
 
 def joined(parts: list[Message]) -> bytes:
-    """Return the body of a dead letter in parts."""
     assert len({headers(part)["x-broker-part-group"] for part in parts}) == 1
     assert {headers(part)["x-broker-parts"] for part in parts} == {str(len(parts))}
     numbered = {int(str(headers(part)["x-broker-part"])): part.body for part in parts}

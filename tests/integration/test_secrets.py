@@ -36,7 +36,6 @@ _CANARIES = re.compile(rf".{{0,60}}{CANARY}[\w-]*")
 
 
 def canaries(written: str) -> list[str]:
-    """Return all places where a canary is to be seen."""
     return _CANARIES.findall(written)
 
 
@@ -281,7 +280,6 @@ async def test_tracebacks(rig: Rig, login: str, style: str) -> None:
 async def run_to_end(
     directory: Path, *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the broker with nothing but these settings, and capture all that it writes."""
     known = {option.variable for option in options()}
     inherited = {name: value for name, value in os.environ.items() if name.upper() not in known}
     with trio.fail_after(PATIENCE):

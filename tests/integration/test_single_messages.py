@@ -60,7 +60,6 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
         age = ", older" if self.is_older else ""
         return f"{self.config or self.kind}{age}: {self.message.name}"
 
@@ -90,8 +89,6 @@ CASES = tuple(catalogue())
 
 
 class World:
-    """A RabbitMQ with a limit of its own."""
-
     def __init__(self, node: RabbitmqNode) -> None:
         self.node = node
         self.client = AmqpClient(node.url)
@@ -99,7 +96,6 @@ class World:
         """The queues of messages from before the limit, by the name of their case."""
 
     async def publish(self, case: Case) -> str:
-        """Put a message and a good one into a new queue, and return its name."""
         queue = f"{case.kind}_{next(_numbers)}"
         await self.client.declare(queue)
         await self.client.publish_content(queue, case.message.content, good(case.kind))
@@ -120,15 +116,12 @@ def good(kind: str) -> Content:
 
 
 class Worlds:
-    """One world at a time; see `worlds`."""
-
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._config: str | None = None
         self._world: World
 
     def get(self, config: str) -> World:
-        """Return the world with a line of rabbitmq.conf, in place of the one before."""
         if config != self._config:
             self._stack.close()
             self._config = config

@@ -31,7 +31,6 @@ class AmqpClient:
         self._urls = urls
 
     async def declare(self, *queues: str, **arguments: str | int) -> None:
-        """Declare durable queues."""
         await self._call(lambda connection: connection.declare(*queues, arguments=dict(arguments)))
 
     async def declare_fanout(self, exchange: str) -> None:
@@ -53,7 +52,6 @@ class AmqpClient:
     async def publish(
         self, queue: str, *bodies: bytes, properties: Basic.Properties | None = None
     ) -> None:
-        """Publish in order, confirmed on return."""
         given = Basic.Properties(delivery_mode=2) if properties is None else properties
         # Without class, weight and the size of the body.
         raw = ContentHeader(properties=given).marshal()[12:]
@@ -83,7 +81,6 @@ class AmqpClient:
         return (await self.look(queue)).ready
 
     async def take(self, queue: str, count: int) -> list[Message]:
-        """Take so many messages, waiting until they are there."""
         messages = await self.take_until_quiet(queue, count, 20)
         assert len(messages) == count, f"{queue} has only {len(messages)} messages"
         return messages

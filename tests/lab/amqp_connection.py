@@ -154,7 +154,6 @@ class AmqpConnection:
             self._call(Queue.Delete(queue=queue, if_empty=if_empty))
 
     def look(self, queue: str) -> QueueState:
-        """Return the state of a queue that exists."""
         answer = self._call(Queue.Declare(queue=queue, passive=True))
         assert isinstance(answer, Queue.DeclareOk)
         return QueueState(answer.message_count or 0, answer.consumer_count or 0)
@@ -190,7 +189,6 @@ class AmqpConnection:
             yield from numbers
 
     def get(self, queue: str) -> Message | None:
-        """Take one message, if there is one."""
         self._send(Basic.Get(queue=queue, no_ack=True), _CHANNEL)
         method = self._method()
         return self._message(method) if method.startswith(_GET_OK) else None

@@ -39,7 +39,6 @@ class FakeSession:
         self._lost.set()
 
     def cancel(self, queue: str) -> None:
-        """Cancel a consumer, as RabbitMQ does."""
         self._cancelled[queue].set()
 
     def lose_draining(self) -> None:

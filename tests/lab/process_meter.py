@@ -32,7 +32,6 @@ def cpu_seconds(pid: int) -> float:
 
 
 def machine_cpu_seconds() -> float:
-    """Return the processor time of everything on this machine."""
     # user, nice, system, idle, iowait, irq, softirq, steal
     with Path("/proc/stat").open(encoding="ascii") as stat:
         user, nice, system, _, _, *rest = map(int, stat.readline().split()[1:9])

@@ -34,8 +34,6 @@ class Toward(Flag):
 
 @dataclass(slots=True)
 class _Faults:
-    """What is wrong with one direction now."""
-
     delay: float = 0.0
     jitter: float = 0.0
     stalled: bool = False
@@ -69,7 +67,6 @@ class Proxy:
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open now."""
         return len(self._open)
 
     def delay(self, seconds: float, *, jitter: float = 0.0, toward: Toward = Toward.BOTH) -> None:
@@ -129,7 +126,6 @@ class Proxy:
             self._listener = None
 
     def heal(self) -> None:
-        """End all faults that last."""
         for way, faults in self._faults.items():
             self._faults[way] = _Faults()
             faults.healed.set()
@@ -226,8 +222,6 @@ async def open_proxy(
 
 @dataclass(slots=True)
 class _Pipe:
-    """One direction of one connection."""
-
     source: trio.abc.Stream
     target: trio.abc.Stream
     target_socket: trio.SocketStream

@@ -20,7 +20,6 @@ _FRAME_END = b"\xce"
 
 
 def frame(kind: int, channel: int, payload: bytes) -> bytes:
-    """Return one frame."""
     return struct.pack(">BHI", kind, channel, len(payload)) + payload + _FRAME_END
 
 

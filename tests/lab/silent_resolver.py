@@ -20,8 +20,6 @@ _WITH_FILE = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 
 
 class SilentResolver:
-    """The resolver; see `open_silent_resolver`."""
-
     def __init__(self, bound: socket.socket, file: Path) -> None:
         self._socket = trio.socket.from_stdlib_socket(bound)
         self._file = file
@@ -31,7 +29,6 @@ class SilentResolver:
         return (*_NEW_MOUNTS, "sh", "-c", _WITH_FILE, str(self._file), *command)
 
     async def asked_for(self, host: str) -> None:
-        """Wait until somebody asks for a host."""
         label = host.partition(".")[0].encode()
         with trio.fail_after(30):
             while label not in await self._socket.recv(512):

@@ -32,7 +32,6 @@ class Line:
         self.server = await self._listener.accept()
 
     def ends(self, toward: Toward) -> tuple[trio.SocketStream, trio.SocketStream]:
-        """Return source and target."""
         if toward is Toward.SERVER:
             return self.client, self.server
         return self.server, self.client
@@ -72,7 +71,6 @@ async def received_so_far(stream: trio.SocketStream) -> bytes:
 
 
 async def received(stream: trio.abc.Stream, count: int) -> bytes:
-    """Return exactly so many bytes."""
     some = b""
     while len(some) < count:
         more = await stream.receive_some(count - len(some))

@@ -48,8 +48,6 @@ class Unconfirmed:
 
 @dataclass
 class Channel:
-    """What RabbitMQ knows of a channel."""
-
     name: str
     number: int
     prefetch: int = 0
@@ -119,7 +117,6 @@ class Connection(asyncio.Transport):
     # The server's side
 
     def lose(self) -> None:
-        """Cut the connection."""
         self._hang_up(ConnectionResetError(104, "reset by chance"))
 
     def freeze(self) -> None:

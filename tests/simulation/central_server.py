@@ -43,7 +43,6 @@ class CentralServer:
         return self._has_broker
 
     async def run(self) -> None:
-        """Serve, until cancelled."""
         while True:
             with trio.CancelScope() as scope:
                 try:

@@ -21,8 +21,6 @@ _GIVE_WAY = 0.1
 
 
 class Dialer(Protocol):
-    """Answers those who connect."""
-
     async def connect(
         self, loop: "GuestLoop", protocol: asyncio.Protocol, host: str
     ) -> asyncio.Transport: ...
@@ -106,7 +104,6 @@ class GuestLoop(asyncio.SelectorEventLoop):
         return transport, protocol
 
     async def host(self) -> None:
-        """Run the loop, until cancelled."""
         while True:
             sniffio.thread_local.name = None
             self.run_forever()

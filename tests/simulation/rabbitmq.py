@@ -76,7 +76,6 @@ class Rabbitmq:
                 self._trace.note(f"{stored.message} delivered as {channel.name}:{channel.last_tag}")
 
     def confirm(self, most: int) -> None:
-        """Tell what became of some publishings."""
         for connection, channel in self.channels():
             for _ in range(most):
                 if not channel.unconfirmed or self.is_mute or connection.is_frozen:
@@ -109,7 +108,6 @@ class Rabbitmq:
     async def connect(
         self, loop: GuestLoop, protocol: asyncio.Protocol, host: str
     ) -> asyncio.Transport:
-        """Answer a client that connects."""
         await asyncio.sleep(_CONNECT_DELAY)
         if self.is_down:
             self._trace.note(f"connection to {host} refused")

@@ -21,8 +21,6 @@ _LONG_PAUSES_IN_AN_ALARM = 0.1
 
 
 class RandomFaults:
-    """Things happen to the broker, one after the other."""
-
     def __init__(
         self, rabbitmq: Rabbitmq, server: CentralServer, traffic: Traffic, trace: Trace
     ) -> None:
@@ -58,7 +56,6 @@ class RandomFaults:
         self._events = ordinary | likely
 
     async def inject(self, events: int) -> None:
-        """Let so many things happen."""
         for _ in range(events):
             long_pauses = _LONG_PAUSES_IN_AN_ALARM if self._rabbitmq.has_alarm else _LONG_PAUSES
             await trio.sleep(choice(_PAUSES) if random() > long_pauses else _LONG_PAUSE)

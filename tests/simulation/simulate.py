@@ -53,7 +53,6 @@ _RECOVERS = 0.7
 
 
 def simulate(seed: int) -> Trace:
-    """Run the broker through one run."""
     trace = Trace()
     with seeded(seed), _substituted(trace):
         trio.run(partial(_live, trace), clock=MockClock(autojump_threshold=0))

@@ -12,7 +12,6 @@ _DOCUMENT = ROOT / "docs" / "scaling.md"
 
 
 def write_scale(results: ScaleResults, directory: Path, *, into_documents: bool) -> None:
-    """Write everything."""
     write_raw(results, directory)
     (directory / "results.md").write_text(markdown(results), encoding="utf-8")
     if into_documents:

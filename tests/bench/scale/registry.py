@@ -12,7 +12,6 @@ from tests.bench.scale.results import Registry
 
 
 async def registry_costs(agents: int) -> Registry:
-    """Measure memory, traffic and processor time."""
     completed = await trio.run_process(
         [sys.executable, "-m", "tests.bench.growth", str(agents)], capture_stdout=True, cwd=ROOT
     )

@@ -23,7 +23,6 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def title(layout: Layout) -> str:
-    """Return what a layout is, for people."""
     parts = (
         f"{layout.nodes} node{'s' * (layout.nodes > 1)}",
         layout.queue_type,
@@ -55,17 +54,14 @@ class ScaleRun(msgspec.Struct):
 
     @property
     def rate(self) -> float:
-        """Messages per second."""
         return self.messages / self.seconds
 
     @property
     def broker_microseconds(self) -> float:
-        """Processor time of the brokers per message."""
         return self.broker_cpu / self.messages * 1e6
 
     @property
     def node_microseconds(self) -> float:
-        """Processor time of all RabbitMQ nodes per message."""
         return sum(self.node_cpu) / self.messages * 1e6
 
 
@@ -97,8 +93,6 @@ class Traffic(msgspec.Struct):
 
 
 class ScaleResults(msgspec.Struct):
-    """Everything that one call measured."""
-
     machine: dict[str, str]
     cores: int
     runs: list[ScaleRun] = []
@@ -107,7 +101,6 @@ class ScaleResults(msgspec.Struct):
 
 
 def sound_runs(results: ScaleResults) -> dict[Layout, list[ScaleRun]]:
-    """Return the runs without problems, by layout."""
     by_layout: dict[Layout, list[ScaleRun]] = {}
     for run in results.runs:
         if not run.problems:

@@ -31,12 +31,10 @@ def without_status(server: CentralServer, message: Message) -> Iterable[Message]
 
 
 async def process_id(node: RabbitmqNode) -> int:
-    """Return the process id of a node's virtual machine."""
     return int((await node.ctl("eval", "os:getpid().")).strip().strip('"'))
 
 
 def input_queues(layout: Layout) -> tuple[str, ...]:
-    """Return the names of a layout's input queues."""
     return tuple(f"scale_input_{number}" for number in range(layout.shards))
 
 

@@ -113,7 +113,6 @@ async def _publish_oddities(env: Environment, victim: str) -> None:
 
 
 async def _dead_lettered(env: Environment) -> None:
-    """Wait until all poison that was sent has been dead-lettered."""
     sent = len(env.sent.poison_confirmed)
     await eventually(
         lambda: env.client.ready(env.queues.dead_letter),

@@ -99,7 +99,6 @@ async def _inflict(env: Environment, trouble: Trouble, server: BadServer) -> Non
 
 
 async def _loss(env: Environment, number: int) -> str:
-    """Return what the broker says of the loss with that number."""
     losses = await eventually(
         lambda: _losses(env),
         "the broker says that it has lost the server",
@@ -115,8 +114,6 @@ def _losses(env: Environment) -> Sequence[str]:
 
 
 class _Loss(msgspec.Struct):
-    """What is read of a line of the log."""
-
     error: str
 
 
