@@ -427,6 +427,6 @@ async def empties(mailroom: Postroom, most: int) -> None:
 
 
 async def aside(mailroom: Postroom) -> int:
-    with suppress(aiormq.exceptions.ChannelNotFoundEntity):
+    with suppress(ConnectionError):
         return await mailroom.raw.ready(f"{mailroom.input}.migrating")
     return 0

@@ -79,9 +79,9 @@ async def test_a_seed_repeats_what_is_random(rabbitmq: RabbitmqNode, tmp_path: P
 def test_the_list_of_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert app(["--list"], result_action="return_value") == 0
     listed = capsys.readouterr().out
-    for scenario in SCENARIOS.values():
-        assert scenario.name in listed
-        assert scenario.fault in listed
+    for one in SCENARIOS.values():
+        assert one.name in listed
+        assert one.fault in listed
 
 
 def test_an_unknown_scenario(capsys: pytest.CaptureFixture[str]) -> None:
