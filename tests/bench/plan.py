@@ -1,6 +1,6 @@
 """How much is measured: quick, default or full."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.bench import environment
 
@@ -75,18 +75,13 @@ DEFAULT = Plan(
     hold_up_rounds=5,
     blocked_seconds=15,
 )
-FULL = Plan(
+FULL = replace(
+    DEFAULT,
     name="full",
-    sections=SECTIONS,
     rounds=5,
     messages=_messages(40_000, 20_000, 5_000, 1_000),
-    windows=(500, 1_000, 2_000, 4_000, 8_000),
     window_rounds=2,
     sizes={300: 20_000, 4_096: 10_000, 65_536: 2_000, 1 << 20: 200},
     latency_rounds=7,
-    latency_seconds=4.0,
     latency_messages=2_000,
-    agents=(10, 1_000, 100_000, 1_000_000),
-    hold_up_rounds=5,
-    blocked_seconds=15,
 )
