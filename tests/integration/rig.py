@@ -59,6 +59,15 @@ class Rig:
         async with open_broker(self.directory, given, command) as broker:
             yield broker
 
+    @asynccontextmanager
+    async def routing(self, websocket_url: str, **settings: str) -> AsyncIterator[BrokerProcess]:
+        """Run a broker that routes, and see that it stops as asked unless the test has ended it."""
+        async with self.broker(websocket_url, **settings) as broker:
+            await self.logged("routing_started")
+            yield broker
+            if broker.is_running:
+                assert await terminate(broker, within=12) == 0
+
     async def publish(
         self, queue: str, *bodies: bytes, properties: Basic.Properties | None = None
     ) -> None:

@@ -47,8 +47,7 @@ async def test_a_message_that_routing_makes_too_large_costs_one_session(
     rig = fragile_rig
     bring_online(server, 2)
     await rig.declare(rig.input, x_queue_type=queue_type)
-    async with limited(rig.node, "max_message_size", LIMIT), rig.broker(server.url) as broker:
-        await rig.logged("routing_started")
+    async with limited(rig.node, "max_message_size", LIMIT), rig.routing(server.url):
         large = sized(1, 1_048_570)
         neighbours = [text(number, "agent_0") for number in range(2, 12)]
         await rig.publish(rig.input, large, *neighbours)
@@ -61,28 +60,6 @@ async def test_a_message_that_routing_makes_too_large_costs_one_session(
         await rig.publish(rig.input, large, text(12, "agent_0"))
         assert ids(await rig.take(rig.output, 1)) == ["m-12"]
         assert len(await rig.take(rig.dead_letter, 1)) == 1
-        assert await terminate(broker, within=10) == 0
-    assert lost_sessions(rig) == 1
-    assert await rig.ready_count(rig.input) == 0
-
-
-async def test_a_body_from_before_the_limit_is_dead_lettered_in_parts(
-    fragile_rig: Rig, server: CentralServer
-) -> None:
-    rig = fragile_rig
-    bring_online(server, 2)
-    await rig.declare(rig.input)
-    large = sized(1, 3 * LIMIT + 17)
-    await rig.publish(rig.input, large, text(2, "agent_0"))
-    async with limited(rig.node, "max_message_size", LIMIT), rig.broker(server.url) as broker:
-        await rig.logged("routing_started")
-        assert ids(await rig.take(rig.output, 1)) == ["m-2"]
-        parts = await rig.take(rig.dead_letter, 4)
-        assert joined(parts) == large
-        assert {headers(part)["x-broker-reason"] for part in parts} == {"too_large"}
-        logged = await rig.logged("dead_lettered")
-        assert [line["count"] for line in logged] == [1]
-        assert await terminate(broker, within=10) == 0
     assert lost_sessions(rig) == 1
     assert await rig.ready_count(rig.input) == 0
 
@@ -98,36 +75,12 @@ async def test_whatever_frame_max_is_offered(
     await rig.publish(rig.input, *bodies)
     async with (
         limited(rig.node, "frame_max", offered),
-        rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="2000000") as broker,
+        rig.routing(server.url, BROKER_MAX_MESSAGE_BYTES="2000000"),
     ):
-        await rig.logged("routing_started")
         routed = await rig.take(rig.output, 3)
         assert ids(routed) == ["m-1", "m-2", "m-3"]
         payloads = [json.loads(message.body)["text_payload"] for message in routed]
         assert payloads == [json.loads(body)["text_payload"] for body in bodies]
-        assert await terminate(broker, within=10) == 0
-    assert lost_sessions(rig) == 0
-
-
-@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-async def test_properties_larger_than_any_frame_that_was_agreed_to(
-    fragile_rig: Rig, server: CentralServer, queue_type: str
-) -> None:
-    """RabbitMQ splits bodies into frames of that size, and properties and headers never."""
-    rig = fragile_rig
-    bring_online(server, 2)
-    await rig.declare(rig.input, x_queue_type=queue_type)
-    large = Basic.Properties(delivery_mode=2, headers={"x-large": "y" * 300_000})
-    async with limited(rig.node, "frame_max", 0):
-        await rig.publish(rig.input, text(1, "agent_0"), b"nonsense", properties=large)
-    await rig.publish(rig.input, text(2, "agent_0"))
-    async with rig.broker(server.url) as broker:
-        await rig.logged("routing_started")
-        assert ids(await rig.take(rig.output, 2)) == ["m-1", "m-2"]
-        letter = joined(await rig.take(rig.dead_letter, 1))
-        assert letter.endswith(b"nonsense")
-        assert b"y" * 300_000 in letter
-        assert await terminate(broker, within=10) == 0
     assert lost_sessions(rig) == 0
 
 
@@ -143,11 +96,9 @@ async def test_headers_that_pass_on_fit_into_the_smallest_frame(
         text(1, "agent_0"),
         properties=Basic.Properties(headers=most, correlation_id="c" * 255),
     )
-    async with limited(rig.node, "frame_max", 4096), rig.broker(server.url) as broker:
-        await rig.logged("routing_started")
+    async with limited(rig.node, "frame_max", 4096), rig.routing(server.url):
         [routed] = await rig.take(rig.output, 1)
         assert ids([routed]) == ["m-1"]
-        assert await terminate(broker, within=10) == 0
     assert lost_sessions(rig) == 0
 
 
@@ -180,8 +131,7 @@ async def test_an_announcement_that_is_too_large_costs_one_session(
     """It says more than the advertisement that it comes of."""
     rig = fragile_rig
     bring_online(server, 2)
-    async with limited(rig.node, "max_message_size", 1000), rig.broker(server.url) as broker:
-        await rig.logged("routing_started")
+    async with limited(rig.node, "max_message_size", 1000), rig.routing(server.url):
         large, small = (
             json.dumps({"message_type": "SERVER_AVAILABLE", "websocket_url": url}).encode()
             for url in (f"ws://{'a' * 920}", "ws://a")
@@ -192,7 +142,6 @@ async def test_an_announcement_that_is_too_large_costs_one_session(
             [letter] = await rig.take(rig.dead_letter, 1)
             assert letter.body == large
             assert headers(letter)["x-broker-reason"] == "too_large"
-        assert await terminate(broker, within=10) == 0
     assert lost_sessions(rig) == 1
     assert await rig.ready_count(rig.advertisement) == 0
 

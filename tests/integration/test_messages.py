@@ -9,7 +9,7 @@ from typing import Any
 from pamqp.commands import Basic
 
 from broker.sandbox.central_server import CentralServer
-from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.integration.rig import Rig, bring_online, ids, text
 from tests.lab import raw_content
 from tests.lab.amqp_connection import Message
 
@@ -20,8 +20,7 @@ def decoded(messages: list[Message]) -> list[dict[str, Any]]:
 
 async def test_every_kind_of_message(rig: Rig, server: CentralServer) -> None:
     bring_online(server, 2)
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         error = b'{"message_type": "ERROR",  "text_payload": "left as it is", "n": 1.50}'
         chat = [
             text(1, "agent_0", routing_status="pending", _client_id="c1", _broadcast=True),
@@ -108,8 +107,7 @@ async def test_what_cannot_be_processed_is_parked_and_its_neighbours_are_routed(
     rig: Rig, server: CentralServer
 ) -> None:
     bring_online(server)
-    async with rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="1000"):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url, BROKER_MAX_MESSAGE_BYTES="1000"):
         for number, (queue, body, _) in enumerate(HOSTILE):
             await rig.publish(getattr(rig, queue), body)
             await rig.publish(rig.input, text(number, "agent_0"))
@@ -132,12 +130,10 @@ async def test_what_cannot_be_processed_is_parked_and_its_neighbours_are_routed(
 
 async def test_ten_thousand_messages_in_order(rig: Rig, server: CentralServer) -> None:
     agents = bring_online(server, 10)
-    async with rig.broker(server.url) as broker:
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         senders = [agents[number % 10] for number in range(10_000)]
         await rig.publish(rig.input, *(text(n, sender) for n, sender in enumerate(senders)))
         routed = await rig.take(rig.output, 10_000)
-        assert await terminate(broker, within=12) == 0
 
     assert ids(routed) == [f"m-{number}" for number in range(10_000)]
     receivers = [message["receiver_id"] for message in decoded(routed)]
@@ -151,8 +147,7 @@ async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralS
     bring_online(server)
     await rig.declare(rig.input, x_queue_type="quorum")
     await rig.declare(rig.output, x_max_length=100_000)
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         await rig.publish(rig.input, text(1, "agent_0"))
         assert ids(await rig.take(rig.output, 1)) == ["m-1"]
         # A peer that declares what the broker created, as peers do, is not refused.
@@ -162,8 +157,7 @@ async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralS
 
 
 async def test_half_an_emoji_reaches_its_receiver(rig: Rig, server: CentralServer) -> None:
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         half = text(1, "agent_0\ud83d", text_payload="cut off: \ud83d", key={"\ude00": "\ud83d"})
         await rig.publish(rig.input, half)
         [failure] = decoded(await rig.take(rig.output, 1))
@@ -187,8 +181,7 @@ async def test_properties_that_nobody_uses_are_not_judged(rig: Rig, server: Cent
         raw_content.header_table(b"\xff", raw_content.nested_table(15_000)),
         raw_content.flags(1 << 7) + raw_content.short(b"\xff"),
     ]
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         contents = [
             raw_content.Content(text(number, "agent_0"), properties)
             for number, properties in enumerate(odd)
@@ -204,8 +197,7 @@ async def test_priority_and_expiration_pass_to_the_routed_message(
 ) -> None:
     bring_online(server)
     properties = Basic.Properties(priority=7, expiration="3600000", reply_to="r", app_id="a")
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         await rig.publish(rig.input, text(1, "agent_0"), properties=properties)
         [message] = await rig.take(rig.output, 1)
     its = message.header.properties

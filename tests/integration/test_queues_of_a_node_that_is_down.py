@@ -12,7 +12,7 @@ from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import listening, until_answered
-from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.integration.rig import Rig, bring_online, ids, text
 from tests.integration.test_unavailable_queues import POISON, REGISTRATION, never_lost
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
@@ -36,8 +36,7 @@ async def test_chat_goes_on_without_metadata_and_dead_letters(
     bring_online(server)
     await AmqpClient(away.url).declare(rig.metadata, rig.dead_letter, **arguments)
     await away.stop()
-    async with rig.broker(server.url, **FEW) as broker:
-        await rig.logged("routing_started")
+    async with rig.routing(server.url, **FEW):
         port = await listening(rig)
         shown = await until_answered(port, "/readyz?verbose", 503, f"{rig.metadata} (")
         await rig.publish(rig.input, POISON, text(0, "somebody"), POISON)
@@ -53,7 +52,6 @@ async def test_chat_goes_on_without_metadata_and_dead_letters(
         assert len(await rig.take(rig.output, 1)) == 1
         assert [one.body for one in await rig.take(rig.dead_letter, 2)] == [POISON] * 2
         await until_answered(port, "/readyz", 200)
-        assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
 
 

@@ -78,8 +78,7 @@ async def test_a_queue_that_somebody_else_has_takes_only_itself(
     bring_online(server)
     queue: str = getattr(rig, which)
     with holding(rig, hold, queue):
-        async with rig.broker(server.url, **FEW) as broker:
-            await rig.logged("routing_started")
+        async with rig.routing(server.url, **FEW):
             port = await listening(rig)
             shown = await until_answered(port, "/readyz?verbose", 503, says)
             assert f"[-]consumers RabbitMQ has no consumer of {queue}" in shown
@@ -88,7 +87,6 @@ async def test_a_queue_that_somebody_else_has_takes_only_itself(
             assert says in str(status["checks"])
             assert status["state"] == "routing"
             assert says in (await rig.logged("consumer_lost"))[0]["error"]
-            assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
 
 
@@ -102,8 +100,7 @@ async def test_one_of_several_input_queues_is_away(
     settings = FEW | {"BROKER_INPUT_QUEUE": ",".join(inputs)}
     with ExitStack() as somebody:
         somebody.enter_context(holding(rig, exclusive_queue, away))
-        async with rig.broker(server.url, **settings):
-            await rig.logged("routing_started")
+        async with rig.routing(server.url, **settings):
             port = await listening(rig)
             await until_answered(port, "/readyz?verbose", 503, f"{away} (")
             await chat_goes_on(rig)
@@ -187,8 +184,7 @@ async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
         "BROKER_OUTPUT_QUEUE": f"{rig.output},{away}",
         "BROKER_PREFETCH": "100",
     }
-    async with rig.broker(server.url, **settings):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url, **settings):
         await rig.publish(rig.input, *(text(number, agents[0]) for number in range(60)))
         port = await listening(rig)
 
@@ -212,8 +208,7 @@ async def test_an_exchange_of_others_takes_only_what_goes_through_it(
     bring_online(server)
     await restricted(right, rig.registry_exchange)
     settings = FEW | {"AMQP_URL": restricted.url}  # type: ignore[attr-defined]
-    async with rig.broker(server.url, **settings) as broker:
-        await rig.logged("routing_started")
+    async with rig.routing(server.url, **settings):
         await rig.publish(rig.metadata, json.dumps(REGISTRATION).encode())
         [response] = await rig.take(rig.output, 1)
         assert json.loads(response.body)["status"] == "success"
@@ -225,7 +220,6 @@ async def test_an_exchange_of_others_takes_only_what_goes_through_it(
         await restricted(right, "")
         await unacknowledged(rig, rig.metadata, 0)
         await until_answered(port, "/readyz", 200)
-        assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
 
 

@@ -8,6 +8,7 @@ half-closing concern the connections that are open. None of the methods waits.
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Proxy:
 
     Attributes:
         port: Where it listens. It stays the same, and nobody else gets it.
+        connections: How many it has accepted so far.
+        forwarded: How many bytes went each way so far.
     """
 
     def __init__(self, upstream_port: int, *, tls: ssl.SSLContext | None, random: Random) -> None:
@@ -56,6 +59,7 @@ class Proxy:
         self._port_keeper = _bound_socket(0)
         self.port: int = self._port_keeper.getsockname()[1]
         self.connections = 0
+        self.forwarded = Counter[Toward]()
         self._upstream_port = upstream_port
         self._tls = tls
         self._random = random
@@ -201,7 +205,10 @@ class Proxy:
         toward: Toward,
     ) -> "_Pipe":
         allowance = self._faults[toward].reset_after
-        return _Pipe(source, target, target_socket, toward, self._faults, self._random, allowance)
+        return _Pipe(
+            *(source, target, target_socket, toward),
+            *(self._faults, self.forwarded, self._random, allowance),
+        )
 
 
 @asynccontextmanager
@@ -227,6 +234,7 @@ class _Pipe:
     target_socket: trio.SocketStream
     toward: Toward
     all_faults: Mapping[Toward, _Faults]
+    forwarded: Counter[Toward]
     random: Random
     allowance: int | None
     """How many bytes may pass before the connection is reset."""
@@ -271,6 +279,7 @@ class _Pipe:
                 if self.allowance is not None:
                     self.allowance -= len(piece)
                 await self.target.send_all(piece)
+                self.forwarded[self.toward] += len(piece)
                 unsent = unsent[len(piece) :]
                 if self.allowance == 0:
                     connection.reset()
