@@ -14,14 +14,13 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
 
 from broker.sandbox.central_server import HOST, PATH, Message
+from tests.lab.websocket_frames import text
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING = 0, 1, 2, 8, 9
 REGISTERED: Message = {
     "message_type": "REGISTER_BROKER_RESPONSE",
     "status": "success",
     "broker_id": "broker-by-hand",
 }
-_MASK = bytes(4)
 _RECEIVE_BYTES = 65_536
 _RECEIVE_BUFFER = 4_096
 """Of the kernel: a broker that is not read soon cannot send any more."""
@@ -29,36 +28,6 @@ _PATIENCE = 10.0
 """Seconds that a broker has for its part of the handshake and of the registration."""
 _LEAVING = 5.0
 """Seconds that a broker has to close a connection that is of no use."""
-
-
-def frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    is_final: bool = True,
-    reserved: int = 0,
-    is_masked: bool = False,
-) -> bytes:
-    """Return one WebSocket frame, whether the protocol allows it or not."""
-    first = is_final << 7 | reserved << 4 | opcode
-    masked = is_masked << 7
-    size = len(payload)
-    if size < 126:
-        head = bytes([first, masked | size])
-    elif size < 1 << 16:
-        head = bytes([first, masked | 126]) + size.to_bytes(2)
-    else:
-        head = bytes([first, masked | 127]) + size.to_bytes(8)
-    return head + (_MASK if is_masked else b"") + payload
-
-
-def text(message: Message) -> bytes:
-    return frame(TEXT, msgspec.json.encode(message))
-
-
-def closing(code: int | None, reason: bytes = b"") -> bytes:
-    """Return the frame that begins the closing handshake."""
-    return frame(CLOSE, b"" if code is None else code.to_bytes(2) + reason)
 
 
 class Peer:

@@ -6,14 +6,13 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from tests.faults.bad_server import (
+from tests.faults.bad_server import REGISTERED, Peer
+from tests.lab.websocket_frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
     PING,
-    REGISTERED,
     TEXT,
-    Peer,
     closing,
     frame,
     text,

@@ -5,7 +5,7 @@ run in this process, as there are hundreds of them.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ from tests.faults.poison import (
 )
 from tests.faults.taken import taken
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.eventually import eventually
 from tests.lab.raw_content import Content
 
 PATIENCE = 60.0
-POLL_INTERVAL = 0.02
 GOOD = 1_000_000
 """The number of the good message."""
 DEFAULTS = ""
@@ -115,33 +115,10 @@ def good(kind: str) -> Content:
             return Content(chat.body(GOOD))
 
 
-class Worlds:
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._config: str | None = None
-        self._world: World
-
-    def get(self, config: str) -> World:
-        if config != self._config:
-            self._stack.close()
-            self._config = config
-            self._world = self._stack.enter_context(_open(config))
-        return self._world
-
-
 @pytest.fixture(scope="module")
-def worlds() -> Iterator[Worlds]:
-    with ExitStack() as stack:
-        yield Worlds(stack)
-
-
-@pytest.fixture
-def world(worlds: Worlds, case: Case) -> World:
-    return worlds.get(case.config)
-
-
-@contextmanager
-def _open(config: str) -> Iterator[World]:
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world with a line of rabbitmq.conf; pytest runs all that need the same one in a row."""
+    config: str = request.param
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
@@ -207,27 +184,30 @@ async def running(world: World, queues: Mapping[str, str]) -> AsyncIterator[None
 
 async def holds(world: World, queue: str, least: int) -> None:
     """Wait until a queue, which the broker may still have to make, has so many messages."""
-    while True:
-        try:
-            if await world.client.ready(queue) >= least:
-                return
-        except ConnectionError:
-            pass
-        await trio.sleep(POLL_INTERVAL)
+
+    async def count() -> int:
+        with suppress(ConnectionError):
+            return await world.client.ready(queue)
+        return 0
+
+    await eventually(count, queue, until=lambda ready: ready >= least, within=PATIENCE)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("world", "case"),
+    [pytest.param(case.config, case, id=case.name) for case in CASES],
+    indirect=["world"],
+)
 async def test_a_message_costs_one_session_at_most(world: World, case: Case) -> None:
     queue = world.older.get(case.name) or await world.publish(case)
     number = next(_numbers)
     queues = {kind: f"{kind}_of_{number}" for kind in KINDS} | {case.kind: queue}
     is_poison = isinstance(case.message, Poison)
     answers = (case.kind != "advertisement") + (not is_poison)
-    with trio.fail_after(PATIENCE):
-        async with running(world, queues):
-            await holds(world, queues["output"], answers)
-            if is_poison:
-                await holds(world, queues["dead_letter"], 1)
+    async with running(world, queues):
+        await holds(world, queues["output"], answers)
+        if is_poison:
+            await holds(world, queues["dead_letter"], 1)
     assert Counted.last is not None
     assert Counted.last.connectivity.reconnects <= 1, Counted.last.connectivity.error
     # Nothing is lost, nothing is left, and nothing else came of it.

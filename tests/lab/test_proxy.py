@@ -21,15 +21,25 @@ class Line:
     """A client, the proxy, and the server's end of the client's connection."""
 
     def __init__(
-        self, proxy: Proxy, listener: trio.SocketListener, client: trio.SocketStream
+        self,
+        proxy: Proxy,
+        listener: trio.SocketListener,
+        client: trio.SocketStream,
+        server: trio.SocketStream,
     ) -> None:
         self.proxy = proxy
         self.client = client
+        self.server = server
         self._listener = listener
-        self.server = client
 
-    async def accept(self) -> None:
-        self.server = await self._listener.accept()
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
+        """Open another connection; yields the client's end and the server's."""
+        async with (
+            await trio.open_tcp_stream(HOST, self.proxy.port) as client,
+            await self._listener.accept() as server,
+        ):
+            yield client, server
 
     def ends(self, toward: Toward) -> tuple[trio.SocketStream, trio.SocketStream]:
         if toward is Toward.SERVER:
@@ -45,14 +55,12 @@ async def open_line() -> AsyncIterator[Line]:
             listener,
             open_proxy(listener.socket.getsockname()[1]) as proxy,
             await trio.open_tcp_stream(HOST, proxy.port) as client,
+            await listener.accept() as server,
         ):
-            line = Line(proxy, listener, client)
-            await line.accept()
-            async with line.server:
-                # Until a byte has passed, the proxy may be connecting still.
-                await client.send_all(b"?")
-                await received(line.server, 1)
-                yield line
+            # Until a byte has passed, the proxy may be connecting still.
+            await client.send_all(b"?")
+            await received(server, 1)
+            yield Line(proxy, listener, client, server)
 
 
 async def received_so_far(stream: trio.SocketStream) -> bytes:
@@ -119,13 +127,11 @@ async def test_a_stall_concerns_one_way(toward: Toward) -> None:
 async def test_a_stall_concerns_new_connections() -> None:
     async with open_line() as line:
         line.proxy.stall()
-        async with await trio.open_tcp_stream(HOST, line.proxy.port) as client:
+        async with line.another() as (client, server):
             await client.send_all(b"held")
-            await line.accept()
-            async with line.server:
-                assert await received_so_far(line.server) == b""
-                line.proxy.heal()
-                assert await received(line.server, 4) == b"held"
+            assert await received_so_far(server) == b""
+            line.proxy.heal()
+            assert await received(server, 4) == b"held"
 
 
 @BOTH_WAYS
@@ -217,18 +223,14 @@ async def test_a_reset_after_some_bytes(toward: Toward) -> None:
 async def test_a_reset_after_some_bytes_of_a_new_connection_until_healed() -> None:
     async with open_line() as line:
         line.proxy.reset_after(5, toward=Toward.SERVER)
-        async with await trio.open_tcp_stream(HOST, line.proxy.port) as client:
-            await line.accept()
+        async with line.another() as (client, server):
             await client.send_all(b"abcdefgh")
-            assert await received(line.server, 5) == b"abcde"
-            await assert_reset(line.server)
-            await line.server.aclose()
+            assert await received(server, 5) == b"abcde"
+            await assert_reset(server)
         line.proxy.heal()
-        async with await trio.open_tcp_stream(HOST, line.proxy.port) as client:
-            await line.accept()
+        async with line.another() as (client, server):
             await client.send_all(b"abcdefgh")
-            assert await received(line.server, 8) == b"abcdefgh"
-            await line.server.aclose()
+            assert await received(server, 8) == b"abcdefgh"
 
 
 async def test_a_refusal_concerns_new_connections() -> None:
@@ -242,11 +244,9 @@ async def test_a_refusal_concerns_new_connections() -> None:
 
         line.proxy.heal()
         assert line.proxy.port == port
-        async with await trio.open_tcp_stream(HOST, port) as client:
-            await line.accept()
+        async with line.another() as (client, server):
             await client.send_all(b"again")
-            assert await received(line.server, 5) == b"again"
-            await line.server.aclose()
+            assert await received(server, 5) == b"again"
         assert line.proxy.connections == 2
 
 

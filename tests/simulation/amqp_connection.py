@@ -56,7 +56,6 @@ class Channel:
     consumer_tag: str = ""
     last_tag: int = 0
     unacknowledged: dict[int, Stored] = field(default_factory=dict)
-    has_confirms: bool = False
     last_publishing: int = 0
     unconfirmed: dict[int, Unconfirmed] = field(default_factory=dict)
     method: Basic.Publish | None = None
@@ -270,7 +269,6 @@ class Connection(asyncio.Transport):
                 self._node.take_back(self.channels.pop(number), is_lost=False)
                 return [commands.Channel.CloseOk()]
             case commands.Confirm.Select() if channel:
-                channel.has_confirms = True
                 return [commands.Confirm.SelectOk()]
             case Basic.Qos() if channel:
                 channel.prefetch = frame.prefetch_count or 1 << 16

@@ -29,7 +29,7 @@ from broker.core import registry
 from broker.router import decide
 from broker.router import task as router
 from broker.settings import Settings, load_settings
-from tests.central.peers import Network
+from tests.lab.websocket_peers import Network
 from tests.simulation.central_server import CentralServer
 from tests.simulation.guest_loop import GuestLoop, GuestPortal
 from tests.simulation.ledger import Ledger
