@@ -17,13 +17,6 @@ type Drive = Callable[[str, float, float], Awaitable[Latency]]
 """Takes what to call the load, messages per second, and seconds."""
 
 
-async def measure(
-    env: Environment, contender: Contender, load: str, *, rate: float, seconds: float
-) -> Latency:
-    async with driven(env, contender) as drive:
-        return await drive(load, rate, seconds)
-
-
 @asynccontextmanager
 async def driven(env: Environment, contender: Contender) -> AsyncIterator[Drive]:
     async def drive(load: str, rate: float, seconds: float) -> Latency:

@@ -95,8 +95,8 @@ class _Session:
         ]
         for contender, load, rate in self._each("latency", named):
             seconds = max(self._plan.latency_seconds, self._plan.latency_messages / rate)
-            point = await latency.measure(self._env, contender, load, rate=rate, seconds=seconds)
-            self.results.latency.append(point)
+            async with latency.driven(self._env, contender) as drive:
+                self.results.latency.append(await drive(load, rate, seconds))
 
     async def growth(self) -> None:
         """The registry, in a process of its own."""

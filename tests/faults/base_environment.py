@@ -1,7 +1,7 @@
 """What each scenario runs in: its queues, the load, and the record of what comes out."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
@@ -9,7 +9,10 @@ from random import Random
 import msgspec
 import trio
 
+from broker.core.messages import AgentStatus
+from broker.sandbox.central_server import CentralServer
 from tests.faults import chat
+from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Sent, Verdict, check
 from tests.faults.collector import Collector
 from tests.faults.load import Load
@@ -24,6 +27,7 @@ PREFETCH = 200
 """What bounds the duplicates of a crash. A quarter of a second's load, so that there is a crowd."""
 DRAIN_TIMEOUT = 120.0
 _POLL_INTERVAL = 0.1
+_CLOSE_TIMEOUT = 30.0
 _DRAIN_POLL_INTERVAL = 0.2
 _numbers = count(1)
 
@@ -75,6 +79,24 @@ class BaseEnvironment:
 
     async def ctl(self, *arguments: str) -> str:
         raise NotImplementedError
+
+    @asynccontextmanager
+    async def prepared(
+        self,
+        server: CentralServer,
+        brokers: Iterable[BrokerControl],
+        **arguments: str,
+    ) -> AsyncIterator[None]:
+        """Bring agents online and make the queues; end the brokers and delete the queues."""
+        server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
+        await self.client.declare(*self.queue_names(), **arguments)
+        try:
+            yield
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                for broker in brokers:
+                    await broker.close()
+        await self.client.delete(*self.queue_names())
 
     async def finish(self, allowed: Allowed) -> Verdict:
         """Make the peers sound, let the brokers route what is left, stop them, and judge."""

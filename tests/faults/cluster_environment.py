@@ -7,13 +7,9 @@ from operator import not_
 from pathlib import Path
 from random import Random
 
-import trio
-
-from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.free_ports import HOST, free_ports
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
@@ -30,7 +26,6 @@ BROKERS = 3
 _POLL_INTERVAL = 0.3
 _CLOSED_TIMEOUT = 10.0
 """Seconds until a node that was cut off must have closed its clients' connections."""
-_CLOSE_TIMEOUT = 30.0
 
 
 class ClusterEnvironment(BaseEnvironment):
@@ -183,13 +178,8 @@ async def open_cluster_environment(
     """
     async with open_central_server() as server:
         env = ClusterEnvironment(cluster, server, directory, random, is_long=is_long)
-        server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
-        await env.client.declare(*env.queue_names(), **{"x-queue-type": "quorum"})
-        try:
-            yield env
-        finally:
-            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                for broker in env.brokers.values():
-                    await broker.close()
-            await env.restore()
-        await env.client.delete(*env.queue_names())
+        async with env.prepared(server, env.brokers.values(), **{"x-queue-type": "quorum"}):
+            try:
+                yield env
+            finally:
+                await env.restore()

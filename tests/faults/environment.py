@@ -5,21 +5,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-import trio
 from yarl import URL
 
-from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
 from tests.lab.eventually import eventually
 from tests.lab.process_meter import Usage, usage
 from tests.lab.proxy import Proxy, open_proxy
-
-_CLOSE_TIMEOUT = 30.0
 
 
 class Environment(BaseEnvironment):
@@ -62,6 +57,15 @@ class Environment(BaseEnvironment):
         await eventually(
             asked, "PINGs are answered", until=lambda now: now > answers, within=within
         )
+
+    @asynccontextmanager
+    async def broker_under_load(self, rate: float, **settings: str) -> AsyncIterator[None]:
+        """Start a broker, and load it while the block runs, which begins when it does its work."""
+        await self.broker.start(**settings)
+        async with self.load(rate):
+            await self.routing()
+            await self.linked()
+            yield
 
     def usage(self) -> Usage:
         return usage(self.broker.pid)
@@ -109,11 +113,5 @@ async def open_environment(
             random=random,
             is_long=is_long,
         )
-        server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
-        await env.client.declare(*env.queue_names())
-        try:
+        async with env.prepared(server, [env.broker]):
             yield env
-        finally:
-            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                await env.broker.close()
-        await env.client.delete(*env.queue_names())

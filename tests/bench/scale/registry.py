@@ -6,7 +6,7 @@ import msgspec
 import trio
 
 from tests.bench.environment import ROOT
-from tests.bench.growth import status_frame
+from tests.bench.growth import crowd, status_frame
 from tests.bench.results import Growth
 from tests.bench.scale.results import Registry
 
@@ -16,7 +16,7 @@ async def registry_costs(agents: int) -> Registry:
         [sys.executable, "-m", "tests.bench.growth", str(agents)], capture_stdout=True, cwd=ROOT
     )
     [growth] = msgspec.json.decode(completed.stdout, type=list[Growth])
-    one, ten = (len(status_frame(count)) for count in (1, 10))
+    one, ten = (len(status_frame(crowd(range(count)))) for count in (1, 10))
     return Registry(
         agents=agents,
         bytes_per_agent=growth.bytes_per_agent,

@@ -28,9 +28,7 @@ _SAMPLE_INTERVAL = 0.5
     rabbitmq="own node",
 )
 async def memory_alarm(env: Environment) -> Allowed:
-    await env.broker.start()
-    async with env.load(200):
-        await env.routing()
+    async with env.broker_under_load(200):
         for _ in range(2 if env.is_long else 1):
             await _block(env, *_MEMORY, seconds=60 if env.is_long else 4)
     env.broker.must_not_have_logged("amqp_lost")
@@ -43,9 +41,7 @@ async def memory_alarm(env: Environment) -> Allowed:
     rabbitmq="own node",
 )
 async def disk_alarm(env: Environment) -> Allowed:
-    await env.broker.start()
-    async with env.load(200):
-        await env.routing()
+    async with env.broker_under_load(200):
         await _block(env, *_DISK, seconds=100 if env.is_long else 4)
     env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)

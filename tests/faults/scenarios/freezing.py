@@ -27,9 +27,7 @@ _NOTICING = 2.0
     rabbitmq="own node",
 )
 async def rabbitmq_freeze(env: Environment) -> Allowed:
-    await env.broker.start()
-    async with env.load(_RATE):
-        await env.routing()
+    async with env.broker_under_load(_RATE):
         await trio.sleep(env.random.random())
         await env.node.pause()
         await trio.sleep(_BRIEFLY)
@@ -51,10 +49,7 @@ async def rabbitmq_freeze(env: Environment) -> Allowed:
 )
 async def server_freeze(env: Environment) -> Allowed:
     silence = _SILENCE if env.is_long else _SHORT_SILENCE
-    await env.broker.start(BROKER_WEBSOCKET_SILENCE=str(silence))
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(_RATE, BROKER_WEBSOCKET_SILENCE=str(silence)):
         env.websocket.stall()
         await env.broker.logged("server_lost", within=silence + _NOTICING)
         env.fault()
@@ -70,10 +65,7 @@ async def server_freeze(env: Environment) -> Allowed:
     "duplicates, or a prefetch when it was given up",
 )
 async def broker_freeze(env: Environment) -> Allowed:
-    await env.broker.start()
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(_RATE):
         await _freeze_broker(env, _BRIEFLY)
         env.broker.must_not_have_logged("amqp_lost", "server_lost")
         if not env.is_long:

@@ -35,10 +35,7 @@ async def huge_update(env: Environment) -> Allowed:
     agents = [AgentStatus(name, name, is_online=True) for name in chat.AGENTS]
     crowd = [AgentStatus(f"crowd-{number}", is_online=True) for number in range(size)]
     surplus = [AgentStatus(f"surplus-{number}", is_online=True) for number in range(most + 1)]
-    await env.broker.start(BROKER_MAX_AGENTS=str(most))
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(_RATE, BROKER_MAX_AGENTS=str(most)):
         before = env.usage().resident_bytes
         async with steady(env, gap=_GAP):
             for _ in range(_UPDATES):

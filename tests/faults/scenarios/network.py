@@ -179,10 +179,7 @@ async def network_half_open(env: Environment) -> Allowed:
 @asynccontextmanager
 async def _unharmed(env: Environment, rate: float = _RATE) -> AsyncIterator[None]:
     """Start a broker under load; at the end it must route, and hold no more than before."""
-    await env.broker.start()
-    async with env.load(rate):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(rate):
         before = env.usage()
         yield
         await env.routing(within=_RECOVERY)

@@ -55,9 +55,7 @@ async def poisoned_input(env: Environment) -> Allowed:
 )
 async def poisoned_server_queues(env: Environment) -> Allowed:
     metadata, advertisement = env.queues.metadata, env.queues.advertisement
-    await env.broker.start()
-    async with env.load(700):
-        await env.routing()
+    async with env.broker_under_load(700):
         for mark in range(5 if env.is_long else 1):
             # The bodies must differ between the queues, too.
             for queue, poisons in (

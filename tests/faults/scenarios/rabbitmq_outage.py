@@ -17,9 +17,7 @@ _RECOVERY = 15.0
 )
 async def rabbitmq_kill(env: Environment) -> Allowed:
     kills = 5 if env.is_long else 1
-    await env.broker.start()
-    async with env.load(1_000):
-        await env.routing()
+    async with env.broker_under_load(1_000):
         for _ in range(kills):
             await trio.sleep(env.random.uniform(*_LIFE))
             await env.node.kill()

@@ -32,23 +32,23 @@ _MORE_FILES = 4
 )
 async def server_half_open(env: Environment) -> Allowed:
     rounds = 10 if env.is_long else 1
-    await env.broker.start(BROKER_WEBSOCKET_SILENCE=str(_SILENCE))
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
-        async with steady(env, gap=_GAP), advertising(env):
-            for _ in range(rounds):
-                connections = env.websocket.connections
-                env.websocket.stall()
-                env.fault()
-                await eventually(
-                    lambda: env.websocket.connections,
-                    "a new connection in place of the half-open one",
-                    until=partial(lt, connections),
-                    within=_NOTICED,
-                )
-                env.websocket.heal()
-                await env.linked(within=_LINKING)
+    async with (
+        env.broker_under_load(_RATE, BROKER_WEBSOCKET_SILENCE=str(_SILENCE)),
+        steady(env, gap=_GAP),
+        advertising(env),
+    ):
+        for _ in range(rounds):
+            connections = env.websocket.connections
+            env.websocket.stall()
+            env.fault()
+            await eventually(
+                lambda: env.websocket.connections,
+                "a new connection in place of the half-open one",
+                until=partial(lt, connections),
+                within=_NOTICED,
+            )
+            env.websocket.heal()
+            await env.linked(within=_LINKING)
     return Allowed(duplicates=0)
 
 
@@ -58,20 +58,16 @@ async def server_half_open(env: Environment) -> Allowed:
 )
 async def advertisement_flood(env: Environment) -> Allowed:
     seconds = 60.0 if env.is_long else 4.0
-    await env.broker.start(BROKER_LOG_LEVEL="warning")
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
-        async with steady(env, gap=_GAP):
-            env.server.accepting = False
-            env.server.drop_sessions()
-            env.fault()
-            before = env.websocket.connections
-            async with advertising(env, _FLOOD):
-                await trio.sleep(seconds)
-                tries = env.websocket.connections - before
-                env.server.accepting = True
-                await env.linked(within=_LINKING)
+    async with env.broker_under_load(_RATE, BROKER_LOG_LEVEL="warning"), steady(env, gap=_GAP):
+        env.server.accepting = False
+        env.server.drop_sessions()
+        env.fault()
+        before = env.websocket.connections
+        async with advertising(env, _FLOOD):
+            await trio.sleep(seconds)
+            tries = env.websocket.connections - before
+            env.server.accepting = True
+            await env.linked(within=_LINKING)
     # An advertisement brings no more than one try a second. Without any there would be a handful in
     # a minute, the first of them sooner than after a second.
     assert seconds / 2 <= tries <= seconds + _HANDFUL, (
@@ -86,10 +82,7 @@ async def advertisement_flood(env: Environment) -> Allowed:
 )
 async def reconnect_storm(env: Environment) -> Allowed:
     cuts = 300 if env.is_long else 15
-    await env.broker.start()
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(_RATE):
         before = env.usage()
         async with steady(env, gap=_GAP), advertising(env):
             for _ in range(cuts):
