@@ -24,9 +24,9 @@ REGISTERED: Message = {
 _RECEIVE_BYTES = 65_536
 _RECEIVE_BUFFER = 4_096
 """Of the kernel: a broker that is not read soon cannot send any more."""
-_PATIENCE = 10.0
+_PATIENCE = 20.0
 """Seconds that a broker has for its part of the handshake and of the registration."""
-_LEAVING = 5.0
+_LEAVING = 15.0
 """Seconds that a broker has to close a connection that is of no use."""
 
 

@@ -103,13 +103,9 @@ class BaseEnvironment:
         raise NotImplementedError
 
     @asynccontextmanager
-    async def load(self, rate: float | None = None, *, window: int = 500) -> AsyncIterator[Load]:
-        """Publish chat messages into the input queue for the length of the block.
-
-        Args:
-            rate: Messages per second; None for as many as the window allows.
-        """
-        load = Load(self._urls, self.queues.input, sent=self.sent, rate=rate, window=window)
+    async def load(self, rate: float) -> AsyncIterator[Load]:
+        """Publish so many chat messages per second into the input queue while the block runs."""
+        load = Load(self._urls, self.queues.input, sent=self.sent, rate=rate)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(load.run)
             try:

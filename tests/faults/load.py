@@ -29,17 +29,15 @@ class Load:
 
     Args:
         sent: Where to note what goes in; a load goes on where the one before ended.
-        rate: Messages per second; None for as many as the window allows.
+        rate: Messages per second.
     """
 
-    def __init__(
-        self, urls: Iterable[str], queue: str, *, sent: Sent, rate: float | None, window: int
-    ) -> None:
+    def __init__(self, urls: Iterable[str], queue: str, *, sent: Sent, rate: float) -> None:
         self.sent = sent
         self._urls = tuple(urls)
         self._queue = queue
         self._rate = rate
-        self._batch = window if rate is None else min(window, max(1, int(rate * _BATCH_INTERVAL)))
+        self._batch = max(1, int(rate * _BATCH_INTERVAL))
         self._poison: list[bytes] = []
         self._stopped = False
 
@@ -89,8 +87,7 @@ class Load:
                     self.sent.confirmed.add(numbers[index])
                 else:
                     self.sent.poison_confirmed.add(bodies[index])
-            if self._rate is not None:
-                # After an outage the load goes on as before, without catching up.
-                now = time.monotonic()
-                due = max(due + self._batch / self._rate, now - _BATCH_INTERVAL)
-                time.sleep(max(0, due - now))
+            # After an outage the load goes on as before, without catching up.
+            now = time.monotonic()
+            due = max(due + self._batch / self._rate, now - _BATCH_INTERVAL)
+            time.sleep(max(0, due - now))

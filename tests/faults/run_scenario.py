@@ -48,8 +48,12 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def replay(self) -> str:
-        long = " --long" if self.is_long else ""
-        return f"./scripts/chaos {self.scenario} --seed {self.seed}{long}"
+        return replay(self.scenario, self.seed, is_long=self.is_long)
+
+
+def replay(name: str, seed: int, *, is_long: bool = False) -> str:
+    """Return the command that repeats a scenario."""
+    return f"./scripts/chaos {name} --seed {seed}{' --long' * is_long}"
 
 
 class Runner:

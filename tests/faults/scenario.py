@@ -7,6 +7,12 @@ import msgspec
 
 from tests.faults.checker import Allowed
 
+RECOVERY = 20.0
+"""Seconds after a fault until messages must be routed: the longest pause between two tries is 10,
+and a machine with other work takes its time."""
+LINKING = 30.0
+"""Likewise until the broker must answer the server."""
+
 type RabbitmqNeeded = Literal["shared node", "own node", "cluster"]
 
 

@@ -4,7 +4,7 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import RECOVERY, scenario
 
 _MEMORY = "set_vm_memory_high_watermark", "0", "0.4"
 """A command, what raises the alarm, and what ends it."""
@@ -18,13 +18,12 @@ _SETTLING = 2.0
 """Seconds within which RabbitMQ has stopped reading, and what it had read is routed."""
 _SLACK = 4 << 20
 """Bytes that the broker may grow by during an alarm; nothing is routed meanwhile."""
-_RECOVERY = 15.0
 _SAMPLE_INTERVAL = 0.5
 
 
 @scenario(
     fault="memory alarm under load, with a backlog",
-    promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
+    promise=f"memory flat, no connection lost, routing again within {RECOVERY:g} s",
     rabbitmq="own node",
 )
 async def memory_alarm(env: Environment) -> Allowed:
@@ -37,7 +36,7 @@ async def memory_alarm(env: Environment) -> Allowed:
 
 @scenario(
     fault="disk alarm under load, in the long form for ten heartbeats",
-    promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
+    promise=f"memory flat, no connection lost, routing again within {RECOVERY:g} s",
     rabbitmq="own node",
 )
 async def disk_alarm(env: Environment) -> Allowed:
@@ -68,7 +67,7 @@ async def _block(env: Environment, command: str, alarm: str, end: str, *, second
     assert await env.client.ready(env.queues.input), "the backlog did not outlast the alarm"
     assert most_bytes <= before + _SLACK, f"the broker grew by {most_bytes - before:,} bytes"
     await env.node.ctl(command, end)
-    await env.routing(within=_RECOVERY, since=trio.current_time())
+    await env.routing(within=RECOVERY, since=trio.current_time())
 
 
 async def _check_held(env: Environment) -> None:

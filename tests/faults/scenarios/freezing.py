@@ -4,10 +4,9 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import RECOVERY, scenario
 
 _RATE = 500.0
-_RECOVERY = 15.0
 _BRIEFLY = 5.0
 """Seconds that no session minds."""
 _MISSING_RABBITMQ = 40.0
@@ -16,13 +15,13 @@ _RABBITMQ_MISSING_BROKER = 40.0
 """Seconds after which RabbitMQ has given the broker up: it waits for two heartbeats in vain."""
 _SILENCE = 45.0
 _SHORT_SILENCE = 2.0
-_NOTICING = 2.0
+_NOTICING = 6.0
 """Seconds that the broker may take to notice that a silence is too long."""
 
 
 @scenario(
     fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
-    promise=f"the session survives {_BRIEFLY:g} s; routing {_RECOVERY:g} s after RabbitMQ is "
+    promise=f"the session survives {_BRIEFLY:g} s; routing {RECOVERY:g} s after RabbitMQ is "
     "back; no duplicates, or a prefetch when it was given up",
     rabbitmq="own node",
 )
@@ -45,7 +44,7 @@ async def rabbitmq_freeze(env: Environment) -> Allowed:
 
 @scenario(
     fault="the server goes silent until it is given up",
-    promise=f"routing goes on; the session is back {_RECOVERY:g} s after the server; no duplicates",
+    promise=f"routing goes on; the session is back {RECOVERY:g} s after the server; no duplicates",
 )
 async def server_freeze(env: Environment) -> Allowed:
     silence = _SILENCE if env.is_long else _SHORT_SILENCE
@@ -55,13 +54,13 @@ async def server_freeze(env: Environment) -> Allowed:
         env.fault()
         await env.routing(within=_NOTICING)
         env.websocket.heal()
-        await env.linked(within=_RECOVERY)
+        await env.linked(within=RECOVERY)
     return Allowed(duplicates=0)
 
 
 @scenario(
     fault="SIGSTOP of the broker, briefly and (long) until RabbitMQ gives it up",
-    promise=f"the sessions survive {_BRIEFLY:g} s; routing {_RECOVERY:g} s after; no "
+    promise=f"the sessions survive {_BRIEFLY:g} s; routing {RECOVERY:g} s after; no "
     "duplicates, or a prefetch when it was given up",
 )
 async def broker_freeze(env: Environment) -> Allowed:
@@ -80,9 +79,9 @@ async def _freeze_broker(env: Environment, seconds: float) -> None:
     await trio.sleep(seconds)
     env.broker.resume()
     await _recovered(env)
-    await env.linked(within=_RECOVERY)
+    await env.linked(within=RECOVERY)
 
 
 async def _recovered(env: Environment) -> None:
     env.fault()
-    await env.routing(within=_RECOVERY, since=trio.current_time())
+    await env.routing(within=RECOVERY, since=trio.current_time())

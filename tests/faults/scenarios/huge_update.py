@@ -11,7 +11,7 @@ from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
 _RATE = 200.0
-_GAP = 3.0
+_GAP = 6.0
 """Seconds without a routed message that are too many."""
 _PONG = 20.0
 """Seconds from the update until the PING behind it is answered."""

@@ -42,7 +42,7 @@ async def _stand(env: Environment, ordeal: Ordeal) -> int:
     # Made before the load begins, which takes numbers as well.
     hostile = [one for _ in range(rounds) for one in _made(env, ordeal.after)]
     await env.broker.start()
-    async with env.load() as load:
+    async with env.load(2_000) as load:
         await env.routing(within=_START_TIMEOUT)
         for number, one in hostile:
             await load.confirmed(len(env.sent.confirmed) + _CROWD)

@@ -7,16 +7,13 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import LINKING, RECOVERY, scenario
 from tests.lab.eventually import eventually
 from tests.lab.process_meter import Usage
 from tests.lab.proxy import Proxy, Toward
 
 _RATE = 400.0
-_RECOVERY = 15.0
-_LINKING = 20.0
-"""Seconds; the longest pause between two tries to reach the server is 10."""
-_NOTICING = 5.0
+_NOTICING = 15.0
 """Seconds until the broker must have seen an end of file or a reset."""
 _BRIEFLY = 3.0
 """Seconds that no session minds."""
@@ -35,7 +32,7 @@ _MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
 """What the broker may hold more than before; a connection that is left behind is more."""
 
 
-_BACK = f"routing {_RECOVERY:g} s after"
+_BACK = f"routing {RECOVERY:g} s after"
 _NO_LEAK = "no memory, files or threads left behind"
 
 
@@ -155,7 +152,7 @@ async def network_cuts(env: Environment) -> Allowed:
                 proxy.cut()
             env.fault()
         # Not after each: the broker backs off, and misses some of the cuts.
-        await env.routing(within=_RECOVERY, since=trio.current_time())
+        await env.routing(within=RECOVERY, since=trio.current_time())
     return Allowed(duplicates=cuts * env.prefetch)
 
 
@@ -182,8 +179,8 @@ async def _unharmed(env: Environment, rate: float = _RATE) -> AsyncIterator[None
     async with env.broker_under_load(rate):
         before = env.usage()
         yield
-        await env.routing(within=_RECOVERY)
-        await env.linked(within=_LINKING)
+        await env.routing(within=RECOVERY)
+        await env.linked(within=LINKING)
         await _noticed(lambda: _is_about(before, env.usage()), f"come down to about {before}")
 
 
@@ -195,8 +192,8 @@ async def _heal(env: Environment, *proxies: Proxy) -> None:
     env.fault()
     for proxy in proxies:
         proxy.heal()
-    await env.routing(within=_RECOVERY, since=trio.current_time())
-    await env.linked(within=_LINKING)
+    await env.routing(within=RECOVERY, since=trio.current_time())
+    await env.linked(within=LINKING)
 
 
 async def _noticed(condition: Callable[[], bool], what: str) -> None:

@@ -4,15 +4,14 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import RECOVERY, scenario
 
 _LIFE = (2.0, 4.0)
-_RECOVERY = 15.0
 
 
 @scenario(
     fault="kill -9 of RabbitMQ under load",
-    promise=f"routing {_RECOVERY:g} s after RabbitMQ is back; a prefetch of duplicates a kill",
+    promise=f"routing {RECOVERY:g} s after RabbitMQ is back; a prefetch of duplicates a kill",
     rabbitmq="own node",
 )
 async def rabbitmq_kill(env: Environment) -> Allowed:
@@ -23,5 +22,5 @@ async def rabbitmq_kill(env: Environment) -> Allowed:
             await env.node.kill()
             env.fault()
             await env.node.start()
-            await env.routing(within=_RECOVERY, since=trio.current_time())
+            await env.routing(within=RECOVERY, since=trio.current_time())
     return Allowed(duplicates=kills * env.prefetch)

@@ -8,17 +8,16 @@ import trio
 from tests.faults.advertising import advertising
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import LINKING, scenario
 from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
 _RATE = 200.0
-_GAP = 5.0
+_GAP = 10.0
 """Seconds without a routed message that are too many, whatever the server does."""
 _SILENCE = 2
-_NOTICED = 8.0
+_NOTICED = 15.0
 """Seconds until a broker has left a half-open session, and asks for a new one."""
-_LINKING = 20.0
 _CUT_INTERVAL = 0.2
 _HANDFUL = 8
 _FLOOD = 1_000
@@ -48,7 +47,7 @@ async def server_half_open(env: Environment) -> Allowed:
                 within=_NOTICED,
             )
             env.websocket.heal()
-            await env.linked(within=_LINKING)
+            await env.linked(within=LINKING)
     return Allowed(duplicates=0)
 
 
@@ -67,7 +66,7 @@ async def advertisement_flood(env: Environment) -> Allowed:
             await trio.sleep(seconds)
             tries = env.websocket.connections - before
             env.server.accepting = True
-            await env.linked(within=_LINKING)
+            await env.linked(within=LINKING)
     # An advertisement brings no more than one try a second. Without any there would be a handful in
     # a minute, the first of them sooner than after a second.
     assert seconds / 2 <= tries <= seconds + _HANDFUL, (
@@ -89,7 +88,7 @@ async def reconnect_storm(env: Environment) -> Allowed:
                 env.random.choice((env.websocket.cut, env.websocket.reset))()
                 env.fault()
                 await trio.sleep(_CUT_INTERVAL)
-            await env.linked(within=_LINKING)
+            await env.linked(within=LINKING)
         after = env.usage()
     kept = f"the broker kept what it should have closed: {before} {after}"
     assert after.open_files <= before.open_files + _MORE_FILES, kept

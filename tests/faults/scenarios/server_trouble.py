@@ -26,11 +26,11 @@ from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
 _RATE = 200.0
-_GAP = 5.0
+_GAP = 10.0
 """Seconds without a routed message that are too many, whatever the server does."""
-_COMING_BACK = 8.0
+_COMING_BACK = 15.0
 """Seconds; a server that advertises itself is tried about once a second."""
-_LEAVING = 12.0
+_LEAVING = 20.0
 """Seconds until the broker has left a session that is over; the handshake has 10."""
 
 

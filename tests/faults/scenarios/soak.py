@@ -8,13 +8,10 @@ import trio
 from tests.faults import task_counts
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import LINKING, RECOVERY, scenario
 from tests.faults.trend import Sample, Slack, grown
 
 _RATE = 150.0
-_RECOVERY = 15.0
-_LINKING = 20.0
-"""Seconds; the longest pause between two tries is 10."""
 _MIB = 2**20
 _SHORT_SLACK = Slack(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_tasks=3)
 """After some seconds the memory has not settled yet."""
@@ -36,8 +33,8 @@ async def soak(env: Environment) -> Allowed:
                 proxy = env.amqp if number % 2 else env.websocket
                 proxy.cut()
                 env.fault()
-                await env.routing(within=_RECOVERY, since=trio.current_time())
-                await env.linked(within=_LINKING)
+                await env.routing(within=RECOVERY, since=trio.current_time())
+                await env.linked(within=LINKING)
             await trio.sleep(pause)
     problems = grown(env.figures.samples, _LONG_SLACK if env.is_long else _SHORT_SLACK)
     assert not problems, "; ".join(problems)

@@ -15,10 +15,10 @@ from tests.faults.scenario import scenario
 from tests.lab.eventually import eventually
 
 _SHUTDOWN_TIMEOUT = 4.0
-_OWN_END = 1.0
+_OWN_END = 4.0
 """Seconds for the process's own end: the interpreter's, and that of its keeper."""
-_AT_ONCE = 1.0
-_START_TIMEOUT = 10.0
+_AT_ONCE = 4.0
+_START_TIMEOUT = 30.0
 _STALE_AFTER = 1.0
 _RATE = 500.0
 _DELAY = 0.1
@@ -149,7 +149,7 @@ async def stop_under_alarm(env: Environment) -> Allowed:
             await _start(env)
             await env.drained()
             await _stop(env, _SETTLED)
-        async with env.load() as load:
+        async with env.load(2_000) as load:
             await load.confirmed(len(env.sent.confirmed) + 5 * env.prefetch)
         before = await env.client.ready(env.queues.input)
         await env.node.ctl("set_vm_memory_high_watermark", "0")

@@ -7,13 +7,12 @@ from yarl import URL
 
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import RECOVERY, scenario
 from tests.lab.eventually import eventually
 from tests.lab.proxy import Toward
 
 _RATE = 700
 _LIFE = (0.5, 1.5)
-_RECOVERY = 15.0
 _LONG_RECOVERY = 30.0
 """After a long outage, or many in a row, the broker tries only every 10 s or so."""
 _TIMEOUT = 60.0
@@ -39,7 +38,7 @@ async def output_queue_deleted(env: Environment) -> Allowed:
         for _ in range(20 if env.is_long else 4):
             await env.routing()
             await _delete_empty(env, output)
-            await env.routing(within=_RECOVERY, since=trio.current_time())
+            await env.routing(within=RECOVERY, since=trio.current_time())
     env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
@@ -75,7 +74,7 @@ async def dead_letter_queue_deleted(env: Environment) -> Allowed:
 
 @scenario(
     fault="the input queue is deleted when it is empty, the server's queues under load",
-    promise=f"consumed again within {_RECOVERY:g} s; a prefetch of duplicates each",
+    promise=f"consumed again within {RECOVERY:g} s; a prefetch of duplicates each",
 )
 async def consumed_queues_deleted(env: Environment) -> Allowed:
     """Delete each queue that is consumed: the input when it is empty, the others under load.
@@ -99,7 +98,7 @@ async def consumed_queues_deleted(env: Environment) -> Allowed:
 
 @scenario(
     fault="RabbitMQ closes all connections, again and again",
-    promise=f"routing again within {_RECOVERY:g} s; a prefetch of duplicates each",
+    promise=f"routing again within {RECOVERY:g} s; a prefetch of duplicates each",
 )
 async def connections_closed(env: Environment) -> Allowed:
     rounds = 8 if env.is_long else 3
@@ -116,7 +115,7 @@ async def connections_closed(env: Environment) -> Allowed:
 
 @scenario(
     fault="the broker's right to write, then to read, is taken for a while",
-    promise=f"routing {_RECOVERY:g} s after it is back; a prefetch of duplicates each time",
+    promise=f"routing {RECOVERY:g} s after it is back; a prefetch of duplicates each time",
     rabbitmq="own node",
 )
 async def rights_taken(env: Environment) -> Allowed:
@@ -230,7 +229,7 @@ async def _delete_consumed(env: Environment, queue: str) -> None:
 async def _more_collected(env: Environment, queue: str) -> None:
     before = env.collected(queue)
     await eventually(
-        lambda: env.collected(queue) > before, f"messages come to {queue}", within=_RECOVERY
+        lambda: env.collected(queue) > before, f"messages come to {queue}", within=RECOVERY
     )
 
 
@@ -271,7 +270,7 @@ async def _check_nothing_vanished(env: Environment) -> None:
 
 
 def _recovery(env: Environment) -> float:
-    return _LONG_RECOVERY if env.is_long else _RECOVERY
+    return _LONG_RECOVERY if env.is_long else RECOVERY
 
 
 async def _limit(env: Environment, most: int) -> None:
