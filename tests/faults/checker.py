@@ -71,15 +71,12 @@ class Allowed(msgspec.Struct, frozen=True):
 
     Attributes:
         duplicates: How many messages may come out more than they should, in total.
-        failures: Whether the broker may answer that nobody can receive a message, although
-            somebody can.
         online: Who is online, by the numbers of messages, from 0 on.
         disorder: Whether messages may come out in another order than they went in: those that
             came again, or that RabbitMQ refused at first.
     """
 
     duplicates: int
-    failures: bool = False
     online: Sequence[Online] = _EVERYBODY
     disorder: bool = True
 
@@ -227,9 +224,9 @@ class _Books:
     def _enter_failure(self, taken: Taken, out: _Out) -> None:
         name = out.original_message_id or "?"
         number = self._enter(taken, name)
-        if number is None or self._allowed.failures:
-            return
-        if not _is_right(out.reason, chat.sender(number), self._online(number)):
+        if number is not None and not _is_right(
+            out.reason, chat.sender(number), self._online(number)
+        ):
             self._complain(f"answered that nobody can receive it: {out.reason}", name)
 
     def _online(self, number: int) -> Online:

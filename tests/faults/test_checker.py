@@ -129,13 +129,6 @@ def test_a_changed_message_is_not_lost() -> None:
     assert judged(wrong) == Verdict(lost=0, unexpected=1, duplicates=0, problems=["1 changed: c-0"])
 
 
-def test_failures_where_they_are_allowed() -> None:
-    allowed = Allowed(duplicates=0, failures=True)
-    assert judged([failed(0), *EVERYTHING[1:]], allowed=allowed).problems == []
-    answer_to_nothing = UNEXPECTED["an answer to nothing"]
-    assert judged([answer_to_nothing, *EVERYTHING], allowed=allowed).unexpected == 1
-
-
 def test_a_sound_message_among_the_dead_letters() -> None:
     verdict = judged(EVERYTHING[1:], [Taken(chat.body(0), "p-0")])
     assert verdict == Verdict(lost=0, unexpected=1, duplicates=0, problems=["1 dead-lettered: c-0"])

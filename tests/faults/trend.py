@@ -7,22 +7,14 @@ import msgspec
 
 
 class Sample(msgspec.Struct, frozen=True):
-    seconds: float
-    resident_bytes: int
-    open_files: int
-    threads: int
-    trio_tasks: int
-    asyncio_tasks: int
-
-
-class Slack(msgspec.Struct, frozen=True):
-    """How much more of each there may be at the end without counting as growth."""
+    """What a broker holds at a moment, or how much more of that is no growth yet."""
 
     resident_bytes: int
     open_files: int
     threads: int
     trio_tasks: int
     asyncio_tasks: int
+    seconds: float = 0.0
 
 
 def growth(values: Sequence[float]) -> float:
@@ -36,9 +28,9 @@ def growth(values: Sequence[float]) -> float:
     return median(values[-third:]) - median(values[-2 * third : -third])
 
 
-def grown(samples: Sequence[Sample], slack: Slack) -> list[str]:
+def grown(samples: Sequence[Sample], slack: Sample) -> list[str]:
     lines = []
-    for name in Slack.__struct_fields__:
+    for name in Sample.__struct_fields__[:-1]:
         allowed: int = getattr(slack, name)
         more = growth([getattr(sample, name) for sample in samples])
         if more > allowed:

@@ -2,15 +2,12 @@
 
 import json
 import operator
-import struct
-from datetime import datetime
 from typing import Any
 
 from pamqp.commands import Basic
 
 from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, text
-from tests.lab import raw_content
 from tests.lab.amqp_connection import Message
 
 
@@ -88,46 +85,6 @@ async def test_registrations_and_disconnections_by_queue(rig: Rig, server: Centr
         assert failure["routing_status"] == "error"
 
 
-HOSTILE = [
-    ("input", b"{", "invalid_json"),
-    ("input", b'"\xff"', "invalid_utf8"),
-    ("input", b"[]", "not_an_object"),
-    ("input", b"{}", "missing_message_type"),
-    ("input", b'{"message_type": "REGISTER_AGENT"}', "unsupported_message_type"),
-    ("input", b'{"message_type": "TEXT", "sender_id": 5}', "invalid_field"),
-    ("input", b'{"message_type": "TEXT", "x": "' + b"x" * 2000 + b'"}', "too_large"),
-    ("input", b'{"x":' + b"[" * 200 + b"]" * 200 + b"}", "too_deep"),
-    ("metadata", b'{"message_type": "TEXT"}', "unsupported_message_type"),
-    ("metadata", b'{"message_type": "REGISTER_AGENT"}', "invalid_field"),
-    ("advertisement", b"", "invalid_json"),
-]
-
-
-async def test_what_cannot_be_processed_is_parked_and_its_neighbours_are_routed(
-    rig: Rig, server: CentralServer
-) -> None:
-    bring_online(server)
-    async with rig.routing(server.url, BROKER_MAX_MESSAGE_BYTES="1000"):
-        for number, (queue, body, _) in enumerate(HOSTILE):
-            await rig.publish(getattr(rig, queue), body)
-            await rig.publish(rig.input, text(number, "agent_0"))
-        parked = await rig.take(rig.dead_letter, len(HOSTILE))
-        routed = await rig.take(rig.output, len(HOSTILE))
-
-    assert ids(routed) == [f"m-{number}" for number in range(len(HOSTILE))]
-    found = {
-        (message.body, headers["x-broker-reason"], headers["x-original-queue"])
-        for message in parked
-        if (headers := message.header.properties.headers or {})
-    }
-    assert found == {(body, reason, getattr(rig, queue)) for queue, body, reason in HOSTILE}
-    for message in parked:
-        headers = message.header.properties.headers or {}
-        assert headers["x-broker-id"] == "broker-1"
-        assert 0 < len(str(headers["x-broker-error"])) <= 255
-        datetime.fromisoformat(str(headers["x-dead-lettered-at"]))
-
-
 async def test_ten_thousand_messages_in_order(rig: Rig, server: CentralServer) -> None:
     agents = bring_online(server, 10)
     async with rig.routing(server.url):
@@ -170,26 +127,6 @@ async def test_half_an_emoji_reaches_its_receiver(rig: Rig, server: CentralServe
         [message] = await rig.take(rig.output, 1)
     assert rb'"cut off: \ud83d"' in message.body
     assert json.loads(message.body) == {**json.loads(half), "receiver_id": "agent_0"}
-
-
-async def test_properties_that_nobody_uses_are_not_judged(rig: Rig, server: CentralServer) -> None:
-    bring_online(server)
-    microseconds = raw_content.flags(raw_content.FLAG_TIMESTAMP) + struct.pack(">Q", 17 * 10**14)
-    odd = [
-        microseconds,
-        raw_content.header_table(b"at", b"T" + b"\xff" * 8),
-        raw_content.header_table(b"\xff", raw_content.nested_table(15_000)),
-        raw_content.flags(1 << 7) + raw_content.short(b"\xff"),
-    ]
-    async with rig.routing(server.url):
-        contents = [
-            raw_content.Content(text(number, "agent_0"), properties)
-            for number, properties in enumerate(odd)
-        ]
-        await rig.publish_content(rig.input, *contents)
-        routed = await rig.take(rig.output, len(odd))
-        assert await rig.ready_count(rig.dead_letter) == 0
-    assert ids(routed) == [f"m-{number}" for number in range(len(odd))]
 
 
 async def test_priority_and_expiration_pass_to_the_routed_message(

@@ -35,32 +35,6 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
             assert await terminate(broker, within=12) == 0
 
 
-async def test_a_server_that_writes_flags_and_names_in_ways_of_its_own(
-    rig: Rig, server: CentralServer
-) -> None:
-    async with rig.routing(server.url):
-        applied = len(await rig.logged("registry_updated"))
-        for agents in (
-            '{"agent_id": "alice", "agent_name": "A\\ud83d", "is_online": 1}',
-            '{"agent_id": "alice", "is_online": "perhaps"}, {"agent_id": "bob", "is_online": "0"}',
-            '{"agent_id": "bob", "online": true}',
-        ):
-            server.send(
-                '{"message_type": "AGENT_STATUS_UPDATE", "is_full_update": true,'
-                f' "agents": [{agents}]}}'
-            )
-            if "A\\ud83d" in agents:
-                # Updates that wait together become one, of which nothing is unclear.
-                await rig.logged("registry_updated", applied + 1)
-        [refused] = await rig.logged("status_update_ignored")
-        assert "the first has agent_id, online" in refused["error"]
-        [skipped] = await rig.logged("agent_status_skipped")
-        assert skipped["unclear"] == ["alice"]
-        await rig.publish(rig.input, text(1, "bob"))
-        [message] = await rig.take(rig.output, 1)
-        assert json.loads(message.body)["receiver_id"] == "alice"
-
-
 async def test_rabbitmq_absent_at_start_and_coming_later(
     fragile_rig: Rig, server: CentralServer
 ) -> None:

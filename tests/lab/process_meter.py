@@ -31,13 +31,6 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(_own_cpu_seconds, _tree(pid)))
 
 
-def machine_cpu_seconds() -> float:
-    # user, nice, system, idle, iowait, irq, softirq, steal
-    with Path("/proc/stat").open(encoding="ascii") as stat:
-        user, nice, system, _, _, *rest = map(int, stat.readline().split()[1:9])
-    return (user + nice + system + sum(rest)) / _TICKS
-
-
 def peak_memory(pid: int) -> int:
     """Return the most resident memory so far of a process and its children, in bytes."""
     return sum(map(_own_peak_memory, _tree(pid)))

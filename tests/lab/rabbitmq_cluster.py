@@ -19,7 +19,7 @@ from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import Membership, unique_name
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
 
-STARTUP_TIMEOUT: Final = 120.0
+_STARTUP_TIMEOUT: Final = 120.0
 """Seconds until a node must speak AMQP: several start at once, and wait for each other."""
 NET_TICKTIME: Final = 4
 """Seconds, give or take a quarter, after which a node counts as gone that only says nothing."""
@@ -36,7 +36,7 @@ class RabbitmqCluster:
     node is started anew.
     """
 
-    def __init__(self, installation: Installation, size: int, *, startup_timeout: float) -> None:
+    def __init__(self, installation: Installation, size: int) -> None:
         names = [unique_name() for _ in range(size)]
         cookie, [epmd_port] = secrets.token_hex(16), free_ports(1)
         self.nodes: Final[Sequence[RabbitmqNode]] = [
@@ -50,7 +50,7 @@ class RabbitmqCluster:
                     config=_config(names),
                     advanced_config=f"[{{kernel, [{{net_ticktime, {NET_TICKTIME}}}]}}]",
                 ),
-                startup_timeout=startup_timeout,
+                startup_timeout=_STARTUP_TIMEOUT,
             )
             for name in names
         ]
@@ -142,9 +142,7 @@ class RabbitmqCluster:
 
 
 @asynccontextmanager
-async def open_rabbitmq_cluster(
-    size: int = 3, *, startup_timeout: float = STARTUP_TIMEOUT
-) -> AsyncIterator[RabbitmqCluster]:
+async def open_rabbitmq_cluster(size: int = 3) -> AsyncIterator[RabbitmqCluster]:
     """Run a private RabbitMQ cluster for the length of the context.
 
     Like a node of `open_rabbitmq_node` it listens on loopback only, and disappears with the context
@@ -152,16 +150,13 @@ async def open_rabbitmq_cluster(
 
     Args:
         size: How many nodes; an odd number, so that one side of a cut has the majority.
-        startup_timeout: Seconds until a node must speak AMQP, at this and at every later start.
 
     Raises:
         RabbitmqNotInstalledError: RabbitMQ or Erlang is missing; the text says how to install it.
         RabbitmqNodeError: The cluster did not start. The text ends with the tail of a node's log.
     """
     installation = find_installation()
-    async with started(
-        lambda: RabbitmqCluster(installation, size, startup_timeout=startup_timeout)
-    ) as cluster:
+    async with started(lambda: RabbitmqCluster(installation, size)) as cluster:
         yield cluster
 
 

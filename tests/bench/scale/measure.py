@@ -13,7 +13,7 @@ from tests.bench.scale.erlang_work import processes_of, work_between
 from tests.bench.scale.plan import base
 from tests.bench.scale.results import Layout, ScaleRun
 from tests.bench.scale.site import Site, input_queues, output_queues
-from tests.lab.process_meter import cpu_seconds, machine_cpu_seconds
+from tests.lab.process_meter import cpu_seconds
 
 _SIZE = 300
 _LAST_ACKNOWLEDGEMENT = 0.3
@@ -63,12 +63,11 @@ def watch(site: Site, run: ScaleRun, brokers: list[BrokerProcess]) -> None:
     """
     with site.connect() as connection:
         wait_for_the_first(connection, input_queues(run.layout), run.messages)
-        started, machine_before = time.monotonic(), machine_cpu_seconds()
+        started = time.monotonic()
         brokers_before = [cpu_seconds(broker.pid) for broker in brokers]
         nodes_before = [cpu_seconds(pid) for pid in site.node_pids]
         wait_for(connection, output_queues(run.layout), run.messages)
         run.seconds = time.monotonic() - started
-        run.machine_cpu = machine_cpu_seconds() - machine_before
         run.broker_cpu = sum(cpu_seconds(broker.pid) for broker in brokers) - sum(brokers_before)
         run.node_cpu = [
             cpu_seconds(pid) - then for pid, then in zip(site.node_pids, nodes_before, strict=True)

@@ -48,7 +48,6 @@ class ScaleRun(msgspec.Struct):
     seconds: float = 0.0
     broker_cpu: float = 0.0
     node_cpu: list[float] = []
-    machine_cpu: float = 0.0
     work: list[dict[str, int]] = []
     problems: list[str] = []
 

@@ -9,13 +9,13 @@ from tests.faults import task_counts
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
 from tests.faults.scenario import LINKING, RECOVERY, scenario
-from tests.faults.trend import Sample, Slack, grown
+from tests.faults.trend import Sample, grown
 
 _RATE = 150.0
 _MIB = 2**20
-_SHORT_SLACK = Slack(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_tasks=3)
+_SHORT_SLACK = Sample(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_tasks=3)
 """After some seconds the memory has not settled yet."""
-_LONG_SLACK = Slack(3 * _MIB, open_files=2, threads=1, trio_tasks=2, asyncio_tasks=2)
+_LONG_SLACK = Sample(3 * _MIB, open_files=2, threads=1, trio_tasks=2, asyncio_tasks=2)
 
 
 @scenario(
@@ -55,15 +55,7 @@ async def _sample(env: Environment, interval: float) -> None:
     file = env.broker.log.with_name(task_counts.FILE)
     while True:
         with suppress(FileNotFoundError):  # nothing was counted yet
-            counts, usage = task_counts.read(file), env.usage()
-            env.figures.samples.append(
-                Sample(
-                    seconds=round(trio.current_time() - started, 1),
-                    resident_bytes=usage.resident_bytes,
-                    open_files=usage.open_files,
-                    threads=usage.threads,
-                    trio_tasks=counts.trio,
-                    asyncio_tasks=counts.asyncio,
-                )
-            )
+            seconds = round(trio.current_time() - started, 1)
+            sample = Sample(*env.usage(), *task_counts.read(file), seconds=seconds)
+            env.figures.samples.append(sample)
         await trio.sleep(interval)
