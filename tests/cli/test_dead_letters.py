@@ -540,7 +540,7 @@ async def test_a_dead_letter_keeps_all_properties_and_a_replay_restores_them(
 
 async def until_parked(rig: Rig, count: int) -> None:
     with trio.fail_after(30):
-        while await rig.ready_count(rig.dead_letter) < count:
+        while await rig.ready(rig.dead_letter) < count:
             await trio.sleep(0.05)
 
 

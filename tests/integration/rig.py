@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from pamqp.commands import Basic
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
@@ -18,17 +17,18 @@ from broker.sandbox.central_server import CentralServer
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import Message
-from tests.lab.eventually import PATIENCE, eventually
-from tests.lab.raw_content import Content
+from tests.lab.eventually import eventually
 
 _numbers = count(1)
 
 
-class Rig:
+class Rig(AmqpClient):
+    """The surroundings of one test, and a client of its RabbitMQ."""
+
     def __init__(self, node: RabbitmqNode, directory: Path) -> None:
+        super().__init__(node.url)
         self.node = node
         self.directory = directory
-        self._raw = AmqpClient(node.url)
         number = next(_numbers)
         self.input = f"input_{number}"
         self.output = f"output_{number}"
@@ -67,32 +67,6 @@ class Rig:
             yield broker
             if broker.is_running:
                 assert await terminate(broker, within=12) == 0
-
-    async def publish(
-        self, queue: str, *bodies: bytes, properties: Basic.Properties | None = None
-    ) -> None:
-        with trio.fail_after(2 * PATIENCE):
-            await self._raw.publish(queue, *bodies, properties=properties)
-
-    async def publish_content(self, queue: str, *contents: Content) -> None:
-        with trio.fail_after(2 * PATIENCE):
-            await self._raw.publish_content(queue, *contents)
-
-    async def take(self, queue: str, most: int) -> list[Message]:
-        with trio.fail_after(2 * PATIENCE):
-            return await self._raw.take_until_quiet(queue, most, 20)
-
-    async def take_all(self, queue: str) -> list[Message]:
-        """Take what waits in a queue now."""
-        return await self.take(queue, await self.ready_count(queue))
-
-    async def ready_count(self, *queues: str) -> int:
-        with trio.fail_after(PATIENCE):
-            return sum([await self._raw.ready(queue) for queue in queues])
-
-    async def declare(self, queue: str, **arguments: str | int) -> None:
-        named = {name.replace("_", "-"): value for name, value in arguments.items()}
-        await self._raw.declare(queue, **named)
 
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
         return await eventually(

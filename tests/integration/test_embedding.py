@@ -42,8 +42,7 @@ async def test_the_example_routes_and_stops(
     agents, routed = bring_online(server), []
 
     async def your_program(stop: trio.Event) -> None:
-        await rig.declare(rig.input)
-        await rig.declare(rig.output)
+        await rig.declare(rig.input, rig.output)
         await rig.publish(rig.input, text(1, agents[0]))
         routed.extend(ids(await rig.take(rig.output, 1)))
         stop.set()

@@ -89,7 +89,7 @@ async def test_a_part_of_a_dead_letter_needs_room_for_its_number(
         rig.broker(server.url) as broker,
     ):
         await rig.logged("dead_lettered")
-        [letter] = joined(map(taken, await rig.take(rig.dead_letter, 10))).whole
+        [letter] = joined(map(taken, await rig.take_until_quiet(rig.dead_letter, 10, 3))).whole
         assert letter.body == b"n" * 3000
         assert await terminate(broker, within=10) == 0
     assert lost_sessions(rig) == 1
@@ -113,7 +113,7 @@ async def test_an_announcement_that_is_too_large_costs_one_session(
             assert letter.body == large
             assert headers(letter)["x-broker-reason"] == "too_large"
     assert lost_sessions(rig) == 1
-    assert await rig.ready_count(rig.advertisement) == 0
+    assert await rig.ready(rig.advertisement) == 0
 
 
 async def test_what_comes_back_to_a_quorum_queue_too_often_is_published_anew(
@@ -138,4 +138,4 @@ async def test_what_comes_back_to_a_quorum_queue_too_often_is_published_anew(
             seen |= set(ids(await rig.take(rig.output, 1)))
         assert await terminate(broker, within=10) == 0
     assert seen == {f"m-{number}" for number in numbers}
-    assert await rig.ready_count(rig.input) == 0
+    assert await rig.ready(rig.input) == 0

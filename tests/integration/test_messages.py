@@ -96,8 +96,8 @@ async def test_ten_thousand_messages_in_order(rig: Rig, server: CentralServer) -
     receivers = [message["receiver_id"] for message in decoded(routed)]
     assert not any(map(operator.eq, receivers, senders))
     assert set(receivers) == set(agents)
-    assert await rig.ready_count(rig.input) == 0
-    assert await rig.ready_count(rig.dead_letter) == 0
+    assert await rig.ready(rig.input) == 0
+    assert await rig.ready(rig.dead_letter) == 0
 
 
 async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralServer) -> None:

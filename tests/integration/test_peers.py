@@ -16,7 +16,7 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
             await rig.logged("amqp_connected")
             await rig.logged("server_lost")
             await rig.publish(rig.input, text(1, agents[0]))
-            assert await rig.ready_count(rig.input) == 1
+            assert await rig.ready(rig.input) == 1
 
             server.accepting = True
             advertisement = {"message_type": "SERVER_AVAILABLE", "websocket_url": server.url}
@@ -27,7 +27,7 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
             server.drop_sessions()
             await rig.logged("routing_paused")
             await rig.publish(rig.input, text(2, agents[0]))
-            assert await rig.ready_count(rig.input) == 1
+            assert await rig.ready(rig.input) == 1
 
             server.accepting = True
             await rig.publish(rig.advertisement, json.dumps(advertisement).encode())

@@ -45,8 +45,7 @@ def log_of(rig: Rig) -> str:
 
 async def declare_queues(rig: Rig) -> None:
     """Make what is published before the broker is there wait for it."""
-    for queue in (rig.input, rig.output, rig.metadata, rig.advertisement, rig.dead_letter):
-        await rig.declare(queue)
+    await rig.declare(rig.input, rig.output, rig.metadata, rig.advertisement, rig.dead_letter)
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ async def test_all_messages_for_an_agent_are_in_one_queue_and_in_order(
 async def _arrived(rig: Rig, queues: list[str], total: int) -> dict[str, int]:
     with trio.fail_after(PATIENCE):
         while True:
-            counts = {queue: await rig.ready_count(queue) for queue in queues}
+            counts = {queue: await rig.ready(queue) for queue in queues}
             if sum(counts.values()) >= total:
                 return counts
             await trio.sleep(0.05)

@@ -63,8 +63,7 @@ async def test_under_nohup_a_hangup_stays_ignored(rig: Rig, server: CentralServe
 async def test_a_terminal_that_closes(rig: Rig, server: CentralServer) -> None:
     """What it still logs has nowhere to go, and that is no failure."""
     agents = bring_online(server)
-    for queue in (rig.input, rig.output):
-        await rig.declare(queue)
+    await rig.declare(rig.input, rig.output)
     terminal, inner = os.openpty()
     broker = await trio.lowlevel.open_process(
         ("env", "--default-signal=HUP", "setsid", "--ctty", *COMMAND),
@@ -93,11 +92,9 @@ async def test_under_load_nothing_is_lost_or_doubled(rig: Rig, server: CentralSe
         async with trio.open_nursery() as nursery:
             load = [text(number, agents[0]) for number in range(6_000)]
             nursery.start_soon(rig.publish, rig.input, *load)
-            await eventually(lambda: rig.ready_count(rig.output))
+            await eventually(lambda: rig.ready(rig.output))
             assert await terminate(broker, DEADLINE) == 0
-    await eventually(
-        lambda: rig.ready_count(rig.input, rig.output), until=lambda count: count == 6_000
-    )
+    await eventually(lambda: rig.ready(rig.input, rig.output), until=lambda count: count == 6_000)
     waiting = ids(await rig.take_all(rig.input))
     routed = ids(await rig.take_all(rig.output))
     assert waiting, "the stop came too late to show anything"
@@ -121,5 +118,5 @@ async def test_the_broker_stays_until_all_that_it_took_is_settled(
         assert ids(await rig.take(rig.output, 2)) == ["m-0", "m-1"]
         with trio.fail_after(PATIENCE):
             assert await broker.wait() == 0
-    assert await rig.ready_count(rig.input) == 0
-    assert await rig.ready_count(rig.output) == 0
+    assert await rig.ready(rig.input) == 0
+    assert await rig.ready(rig.output) == 0

@@ -170,7 +170,7 @@ async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
         await until_answered(port, "/readyz", 200)
         assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
-    assert await rig.ready_count(rig.input) == 0
+    assert await rig.ready(rig.input) == 0
 
 
 async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
@@ -189,7 +189,7 @@ async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
         port = await listening(rig)
 
         async def arrived() -> int:
-            return await rig.ready_count(rig.output) + await waiting_for(port, away)
+            return await rig.ready(rig.output) + await waiting_for(port, away)
 
         await eventually(arrived, until=lambda count: count == 60)
         there = ids(await rig.take_all(rig.output))

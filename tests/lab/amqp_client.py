@@ -31,7 +31,9 @@ class AmqpClient:
         self._urls = urls
 
     async def declare(self, *queues: str, **arguments: str | int) -> None:
-        await self._call(lambda connection: connection.declare(*queues, arguments=dict(arguments)))
+        """Declare durable queues; `x_max_length=1` means `x-max-length`, and so on."""
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        await self._call(lambda connection: connection.declare(*queues, arguments=named))
 
     async def declare_fanout(self, exchange: str) -> None:
         await self._call(lambda connection: connection.declare_fanout(exchange))
@@ -76,9 +78,9 @@ class AmqpClient:
     async def look(self, queue: str) -> QueueState:
         return await self._call(lambda connection: connection.look(queue))
 
-    async def ready(self, queue: str) -> int:
-        """Count the messages that wait in a queue, which must exist."""
-        return (await self.look(queue)).ready
+    async def ready(self, *queues: str) -> int:
+        """Count the messages that wait in queues, which must exist."""
+        return await self._call(lambda connection: sum(map(connection.ready, queues)))
 
     async def take(self, queue: str, count: int) -> list[Message]:
         messages = await self.take_until_quiet(queue, count, 20)

@@ -6,7 +6,7 @@ It is fast enough to load and watch what the benchmark measures.
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import batched, islice
@@ -131,13 +131,19 @@ class AmqpConnection:
         self._socket.settimeout(seconds)
 
     def declare(
-        self, *queues: str, exclusive: bool = False, arguments: FieldTable | None = None
+        self,
+        *queues: str,
+        exclusive: bool = False,
+        arguments: Mapping[str, str | int] | None = None,
     ) -> None:
         """Declare queues, durable unless they are exclusive."""
         for queue in queues:
             self._call(
                 Queue.Declare(
-                    queue=queue, durable=not exclusive, exclusive=exclusive, arguments=arguments
+                    queue=queue,
+                    durable=not exclusive,
+                    exclusive=exclusive,
+                    arguments=dict(arguments or {}),
                 )
             )
 
