@@ -162,16 +162,13 @@ async def test_a_life_full_of_trouble(
             await every_node_was_tried(way_in)
             way_in.heal()
             # What is refused on the metadata queue shows that RabbitMQ has been reached.
-            parked = await rig.take(rig.dead_letter, len(METADATA_POISON))
-            assert len(parked) == len(METADATA_POISON)
+            await rig.take(rig.dead_letter, len(METADATA_POISON))
             server.accepting = True
             await rig.publish(rig.advertisement, advertisement(server.url), advertisement(None))
-            parked = await rig.take(rig.dead_letter, len(POISON))
-            assert len(parked) == len(POISON)
+            await rig.take(rig.dead_letter, len(POISON))
             await rig.publish(rig.metadata, json.dumps(REGISTRATION).encode())
             # With the one that has odd properties, and the answer to the registration.
-            published = len(WHOLESOME) + 2
-            assert len(await rig.take(rig.output, published)) == published
+            await rig.take(rig.output, len(WHOLESOME) + 2)
             for frame in FRAMES:
                 server.send(frame)
             server.send({"message_type": "PING"})

@@ -17,12 +17,13 @@ from typing import Self
 import pamqp.frame
 from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Confirm, Connection, Exchange, Queue
-from pamqp.common import FieldTable
 from pamqp.constants import FRAME_END_CHAR, FRAME_METHOD
 from pamqp.header import ContentHeader, ProtocolHeader
 from yarl import URL
 
 from tests.lab.raw_content import FRAME_MAX, Content, content_frames
+
+type Arguments = Mapping[str, str | int]
 
 _CHANNEL = 1
 _CONSUMER = "tests"
@@ -103,8 +104,9 @@ class AmqpConnection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(ProtocolHeader().marshal())
         self._answer()
-        capable: FieldTable = {"capabilities": {"consumer_cancel_notify": True}}
-        self._send(Connection.StartOk(capable, response=f"\0{node.user}\0{node.password}"), 0)
+        capable = {"capabilities": {"consumer_cancel_notify": True}}
+        login = f"\0{node.user}\0{node.password}"
+        self._send(Connection.StartOk(dict(capable), response=login), 0)
         tune = self._answer()
         assert isinstance(tune, Connection.Tune)
         self._frame_max = tune.frame_max or FRAME_MAX  # 0: any size
