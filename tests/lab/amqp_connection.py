@@ -104,9 +104,10 @@ class AmqpConnection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(ProtocolHeader().marshal())
         self._answer()
-        capable = {"capabilities": {"consumer_cancel_notify": True}}
         login = f"\0{node.user}\0{node.password}"
-        self._send(Connection.StartOk(dict(capable), response=login), 0)
+        start = Connection.StartOk(response=login)
+        start.client_properties = {"capabilities": {"consumer_cancel_notify": True}}
+        self._send(start, 0)
         tune = self._answer()
         assert isinstance(tune, Connection.Tune)
         self._frame_max = tune.frame_max or FRAME_MAX  # 0: any size
