@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -44,7 +45,7 @@ class Figures(msgspec.Struct):
     samples: list[Sample] = msgspec.field(default_factory=list)
 
 
-class Queues(msgspec.Struct, frozen=True):
+class Queues(NamedTuple):
     """The queues of a scenario, one of each kind that a broker has a variable for."""
 
     input: str
@@ -70,9 +71,7 @@ class BaseEnvironment:
         self.sent = Sent()
         self.figures = Figures()
         self.client = AmqpClient(*urls)
-        self.queues = Queues(
-            **{name: f"chaos_{number}_{name}" for name in Queues.__struct_fields__}
-        )
+        self.queues = Queues(*(f"chaos_{number}_{name}" for name in Queues._fields))
         self._urls = urls
         self._collected: defaultdict[str, list[Taken]] = defaultdict(list)
         self._collectors: set[str] = set()
@@ -89,14 +88,14 @@ class BaseEnvironment:
     ) -> AsyncIterator[None]:
         """Bring agents online and make the queues; end the brokers and delete the queues."""
         server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
-        await self.client.declare(*self.queue_names(), **arguments)
+        await self.client.declare(*self.queues, **arguments)
         try:
             yield
         finally:
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 for broker in brokers:
                     await broker.close()
-        await self.client.delete(*self.queue_names())
+        await self.client.delete(*self.queues)
 
     async def finish(self, allowed: Allowed) -> Verdict:
         """Make the peers sound, let the brokers route what is left, stop them, and judge."""
@@ -202,9 +201,6 @@ class BaseEnvironment:
             verdict.problems.append(f"{left} messages were back in the input queue")
         return verdict
 
-    def queue_names(self) -> Sequence[str]:
-        return list(msgspec.structs.asdict(self.queues).values())
-
     def queue_settings(self) -> Mapping[str, str]:
         """Return the settings of a broker that say what it consumes and publishes to."""
         return {
@@ -212,6 +208,6 @@ class BaseEnvironment:
             "BROKER_REGISTRY_EXCHANGE": f"{self.queues.metadata}_events",
             **{
                 f"BROKER_{name.upper()}_QUEUE": queue
-                for name, queue in msgspec.structs.asdict(self.queues).items()
+                for name, queue in self.queues._asdict().items()
             },
         }

@@ -9,7 +9,7 @@ import trustme
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
-from tests.integration.test_certificates import HOST, open_fronts, server_side
+from tests.integration.test_certificates import HOST, open_fronts, server_side, tls_settings
 from tests.lab.eventually import eventually
 from tests.lab.proxy import open_proxy
 
@@ -127,11 +127,7 @@ async def test_a_ca_is_replaced_without_a_restart(rig: Rig, server: CentralServe
     for file in (amqp_ca, websocket_ca):
         swap(file, first.cert_pem.bytes().decode())
     async with open_fronts(rig, server, second.issue_cert(HOST)) as (rabbitmq, central):
-        settings = {
-            "AMQP_URL": f"amqps://guest:guest@{HOST}:{rabbitmq.port}/",
-            "AMQP_CA_FILE": str(amqp_ca),
-            "WEBSOCKET_CA_FILE": str(websocket_ca),
-        }
+        settings = {**tls_settings(rabbitmq, amqp_ca), "WEBSOCKET_CA_FILE": str(websocket_ca)}
         async with rig.broker(f"wss://{HOST}:{central.port}/ws", **settings) as broker:
             await rig.logged("amqp_lost")
             await rig.logged("server_lost")
@@ -157,8 +153,7 @@ async def test_a_client_certificate_is_replaced_in_two_steps(
     swap(key, one.private_key_pem.bytes().decode())
     async with open_proxy(rig.node.port, server_side(authority.issue_cert(HOST))) as front:
         settings = {
-            "AMQP_URL": f"amqps://guest:guest@{HOST}:{front.port}/",
-            "AMQP_CA_FILE": str(ca),
+            **tls_settings(front, ca),
             "AMQP_CERT_FILE": str(certificate),
             "AMQP_KEY_FILE": str(key),
         }
