@@ -127,24 +127,6 @@ async def test_an_absent_server_leaves_the_broker_ready_until_the_registry_is_st
             assert found["broker_reconnects_total", (("transport", "websocket"),)] >= 1
 
 
-async def test_an_outage_of_rabbitmq_shows(fragile_rig: Rig, server: CentralServer) -> None:
-    rig = fragile_rig
-    bring_online(server)
-    async with serving(rig, server.url) as port:
-        await until_answered(port, "/readyz", 200)
-        await rig.node.kill()
-        try:
-            answer = await until_answered(port, "/readyz", 503, "[-]rabbitmq ")
-            assert "[+]server ok" in answer
-            assert (await get(port, "/livez"))[0] == 200
-            status = await fetched(port, "/status")
-            assert status["connections"]["rabbitmq"]["state"] == "connecting"
-            assert status["connections"]["rabbitmq"]["error"]
-        finally:
-            await rig.node.start()
-        await until_answered(port, "/readyz", 200)
-
-
 async def test_an_alarm_and_a_stop_show_at_once(fragile_rig: Rig, server: CentralServer) -> None:
     rig = fragile_rig
     agents = bring_online(server)

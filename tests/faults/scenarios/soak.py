@@ -44,18 +44,18 @@ async def soak(env: Environment) -> Allowed:
 
 @asynccontextmanager
 async def _sampling(env: Environment, interval: float) -> AsyncIterator[None]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_sample, env, interval)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _sample(env: Environment, interval: float) -> None:
     started = trio.current_time()
     file = env.broker.log.with_name(task_counts.FILE)
-    while True:
-        with suppress(FileNotFoundError):  # nothing was counted yet
-            seconds = round(trio.current_time() - started, 1)
-            sample = Sample(*env.usage(), *task_counts.read(file), seconds=seconds)
-            env.figures.samples.append(sample)
-        await trio.sleep(interval)
+
+    async def sample() -> None:
+        while True:
+            with suppress(FileNotFoundError):  # nothing was counted yet
+                seconds = round(trio.current_time() - started, 1)
+                taken = Sample(*env.usage(), *task_counts.read(file), seconds=seconds)
+                env.figures.samples.append(taken)
+            await trio.sleep(interval)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sample)
+        yield
+        nursery.cancel_scope.cancel()
