@@ -9,6 +9,7 @@ from tests.bench.names import OUTPUT_QUEUE
 from tests.bench.queues import in_thread, wait_for
 from tests.bench.results import Blocked, Run
 from tests.bench.throughput import judge, load
+from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import AmqpConnection
 from tests.lab.process_meter import resident_memory
 
@@ -31,7 +32,7 @@ async def measure(env: Environment, seconds: float) -> Blocked:
         while trio.current_time() < alarm_ends_at:
             blocked.peak_bytes = max(blocked.peak_bytes, resident_memory(pid))
             await trio.sleep(_INTERVAL)
-        blocked.routed = await in_thread(_routed, env)
+        blocked.routed = await AmqpClient(env.node.url).ready(OUTPUT_QUEUE)
         await env.node.ctl("set_vm_memory_high_watermark", _DEFAULT_WATERMARK)
         lifted_at = time.monotonic()
         try:
@@ -47,8 +48,3 @@ async def measure(env: Environment, seconds: float) -> Blocked:
 def _wait_for(env: Environment, messages: int) -> None:
     with AmqpConnection(env.node.url) as connection:
         wait_for(connection, [OUTPUT_QUEUE], messages)
-
-
-def _routed(env: Environment) -> int:
-    with AmqpConnection(env.node.url) as connection:
-        return connection.ready(OUTPUT_QUEUE)

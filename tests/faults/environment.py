@@ -28,12 +28,12 @@ class Environment(BaseEnvironment):
 
     def __init__(
         self,
-        *,
         node: RabbitmqNode,
         server: CentralServer,
         amqp: Proxy,
         websocket: Proxy,
         directory: Path,
+        *,
         random: Random,
         is_long: bool,
     ) -> None:
@@ -42,7 +42,12 @@ class Environment(BaseEnvironment):
         self.server = server
         self.amqp = amqp
         self.websocket = websocket
-        self.broker = BrokerControl(directory, self._settings())
+        settings = {
+            "AMQP_URL": str(URL(node.url).with_port(amqp.port)),
+            "WEBSOCKET_URL": str(URL(server.url).with_port(websocket.port)),
+            **self.queue_settings(),
+        }
+        self.broker = BrokerControl(directory, settings)
 
     async def ctl(self, *arguments: str) -> str:
         return await self.node.ctl(*arguments)
@@ -88,11 +93,6 @@ class Environment(BaseEnvironment):
         """How often the broker has answered the server."""
         return sum(message.get("message_type") == "PONG" for message in self.server.received)
 
-    def _settings(self) -> dict[str, str]:
-        amqp = URL(self.node.url).with_port(self.amqp.port)
-        websocket = URL(self.server.url).with_port(self.websocket.port)
-        return {"AMQP_URL": str(amqp), "WEBSOCKET_URL": str(websocket), **self.queue_settings()}
-
 
 @asynccontextmanager
 async def open_environment(
@@ -104,14 +104,6 @@ async def open_environment(
         open_proxy(node.port, random=random) as amqp,
         open_proxy(URL(server.url).port or 0, random=random) as websocket,
     ):
-        env = Environment(
-            node=node,
-            server=server,
-            amqp=amqp,
-            websocket=websocket,
-            directory=directory,
-            random=random,
-            is_long=is_long,
-        )
+        env = Environment(node, server, amqp, websocket, directory, random=random, is_long=is_long)
         async with env.prepared(server, [env.broker]):
             yield env
