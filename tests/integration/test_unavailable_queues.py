@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
 
 from broker.sandbox.central_server import CentralServer
+from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.http_client import get, listening, until_answered
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.amqp_connection import AmqpConnection
@@ -131,29 +133,40 @@ async def test_a_stream_is_refused_by_name_and_nothing_of_it_is_skipped(
     assert never_lost(rig)
 
 
+@dataclass
+class Restricted:
+    """A user of the rig who may do all but with some names."""
+
+    node: RabbitmqNode
+    name: str
+
+    @property
+    def url(self) -> str:
+        return self.node.url.replace("guest:guest", f"{self.name}:{self.name}")
+
+    async def forbid(self, right: str, queue: str) -> None:
+        patterns = {"configure": ".*", "write": ".*", "read": ".*"}
+        patterns[right] = f"^(?!{re.escape(queue)}$).*"
+        await self.node.ctl("set_permissions", self.name, *patterns.values())
+
+    async def allow_all(self) -> None:
+        await self.node.ctl("set_permissions", self.name, ".*", ".*", ".*")
+
+
 @pytest.fixture
-async def restricted(rig: Rig) -> AsyncIterator[Callable[[str, str], Awaitable[None]]]:
-    """A user of the rig who may do all but with some names; call it to change which."""
+async def restricted(rig: Rig) -> AsyncIterator[Restricted]:
     name = f"restricted-{uuid4().hex[:8]}"
     await rig.node.ctl("add_user", name, name)
-
-    async def forbid(right: str, queue: str) -> None:
-        patterns = {"configure": ".*", "write": ".*", "read": ".*"}
-        if queue:
-            patterns[right] = f"^(?!{re.escape(queue)}$).*"
-        await rig.node.ctl("set_permissions", name, *patterns.values())
-
-    forbid.url = rig.node.url.replace("guest:guest", f"{name}:{name}")  # type: ignore[attr-defined]
-    yield forbid
+    yield Restricted(rig.node, name)
     await rig.node.ctl("delete_user", name)
 
 
 async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
-    rig: Rig, server: CentralServer, restricted: Callable[[str, str], Awaitable[None]]
+    rig: Rig, server: CentralServer, restricted: Restricted
 ) -> None:
     bring_online(server)
-    await restricted("configure", rig.dead_letter)
-    settings = FEW | {"AMQP_URL": restricted.url}  # type: ignore[attr-defined]
+    await restricted.forbid("configure", rig.dead_letter)
+    settings = FEW | {"AMQP_URL": restricted.url}
     async with rig.broker(server.url, **settings) as broker:
         port = await listening(rig)
         await until_answered(port, "/readyz?verbose", 503, f"[-]queues {rig.dead_letter}: ")
@@ -174,13 +187,13 @@ async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
 
 
 async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
-    rig: Rig, server: CentralServer, restricted: Callable[[str, str], Awaitable[None]]
+    rig: Rig, server: CentralServer, restricted: Restricted
 ) -> None:
     agents = bring_online(server, 12)
     away = f"{rig.output}-away"
-    await restricted("configure", away)
+    await restricted.forbid("configure", away)
     settings = FEW | {
-        "AMQP_URL": restricted.url,  # type: ignore[attr-defined]
+        "AMQP_URL": restricted.url,
         "BROKER_OUTPUT_QUEUE": f"{rig.output},{away}",
         "BROKER_PREFETCH": "100",
     }
@@ -203,11 +216,11 @@ async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
 
 @pytest.mark.parametrize("right", ["read", "write"])
 async def test_an_exchange_of_others_takes_only_what_goes_through_it(
-    rig: Rig, server: CentralServer, restricted: Callable[[str, str], Awaitable[None]], right: str
+    rig: Rig, server: CentralServer, restricted: Restricted, right: str
 ) -> None:
     bring_online(server)
-    await restricted(right, rig.registry_exchange)
-    settings = FEW | {"AMQP_URL": restricted.url}  # type: ignore[attr-defined]
+    await restricted.forbid(right, rig.registry_exchange)
+    settings = FEW | {"AMQP_URL": restricted.url}
     async with rig.routing(server.url, **settings):
         await rig.publish(rig.metadata, json.dumps(REGISTRATION).encode())
         [response] = await rig.take(rig.output, 1)
@@ -217,7 +230,7 @@ async def test_an_exchange_of_others_takes_only_what_goes_through_it(
         await chat_goes_on(rig)
         # What other brokers were to learn waits, and is not lost.
         await unacknowledged(rig, rig.metadata, 1 if right == "write" else 0)
-        await restricted(right, "")
+        await restricted.allow_all()
         await unacknowledged(rig, rig.metadata, 0)
         await until_answered(port, "/readyz", 200)
     assert never_lost(rig)
