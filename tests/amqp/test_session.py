@@ -39,6 +39,7 @@ from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox, forwarded_to
 from tests.lab import raw_content
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.eventually import eventually
 from tests.lab.proxy import Proxy, open_proxy
 
 # Nothing here takes this long; it turns a hang into a failure.
@@ -469,13 +470,6 @@ def nothing_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def do_nothing(*_: object) -> None:
     pass
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Wait until something holds that RabbitMQ or another thread makes true."""
-    with trio.fail_after(PATIENCE):
-        while not condition():
-            await trio.sleep(0.02)
 
 
 async def test_what_a_full_queue_refuses_is_held_and_tried_again(

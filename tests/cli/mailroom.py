@@ -19,6 +19,7 @@ from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import Message
+from tests.lab.eventually import eventually
 
 PATIENCE = 60.0
 
@@ -131,9 +132,9 @@ class Mailroom:
 
     async def holds(self, queue: str, least: int) -> None:
         """Wait until so many messages are ready in a queue."""
-        with trio.fail_after(PATIENCE):
-            while await self.raw.ready(queue) < least:
-                await trio.sleep(0.01)
+        await eventually(
+            lambda: self.raw.ready(queue), until=lambda ready: ready >= least, within=PATIENCE
+        )
 
     async def list(self, *arguments: str) -> list[dict[str, Any]]:
         ran = await self.run("dead-letters", "list", "--format", "json", *arguments)

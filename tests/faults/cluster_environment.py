@@ -1,6 +1,6 @@
 """Where the cluster's scenarios take place: three RabbitMQ nodes, three brokers, one server."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from operator import not_
@@ -89,29 +89,28 @@ class ClusterEnvironment(BaseEnvironment):
             await self._all_consume()
 
     async def kill(self, node: RabbitmqNode) -> None:
-        self.fault()
-        self._is_whole = False
-        await node.kill()
-        self._gone[node.port] = datetime.now(UTC)
+        await self._harm(node, RabbitmqNode.kill)
 
     async def stop(self, node: RabbitmqNode) -> None:
         """Stop a node gracefully (SIGTERM)."""
+        await self._harm(node, RabbitmqNode.stop)
+
+    async def cut_off(self, node: RabbitmqNode) -> None:
+        self._cut.add(node)
+        await self._harm(node, self.cluster.cut_off)
+
+    async def _harm(
+        self, node: RabbitmqNode, harm: Callable[[RabbitmqNode], Awaitable[None]]
+    ) -> None:
         self.fault()
         self._is_whole = False
-        await node.stop()
+        await harm(node)
         self._gone[node.port] = datetime.now(UTC)
 
     async def start(self, node: RabbitmqNode) -> None:
         """Start a node again, and wait until it has caught up."""
         await node.start()
         await self._synchronized()
-
-    async def cut_off(self, node: RabbitmqNode) -> None:
-        self.fault()
-        self._is_whole = False
-        self._cut.add(node)
-        await self.cluster.cut_off(node)
-        self._gone[node.port] = datetime.now(UTC)
 
     async def closed(self, node: RabbitmqNode) -> None:
         await eventually(

@@ -19,7 +19,7 @@ _OWN_END = 4.0
 """Seconds for the process's own end: the interpreter's, and that of its keeper."""
 _AT_ONCE = 4.0
 _START_TIMEOUT = 30.0
-_STALE_AFTER = 1.0
+_TTL, _STALE_AFTER = 60.0, 1.0
 _RATE = 500.0
 _DELAY = 0.1
 _LIFE = (0.0, 1.0)
@@ -67,32 +67,20 @@ async def stop_as_process_one(env: Environment) -> Allowed:
     promise=_ALL_SETTLED,
 )
 async def stop_without_server(env: Environment) -> Allowed:
-    rounds = 3 if env.is_long else 1
+    stall, take_away = partial(env.websocket.stall), partial(_take_server_away, env)
+    states = [
+        (stall, _TTL, "", _LIFE),
+        (take_away, _TTL, "server_lost", _LIFE),
+        (take_away, _STALE_AFTER, "registry_stale", (0, 2 * _DELAY)),  # it takes longer to pause
+        (take_away, _STALE_AFTER, "routing_paused", (0, 0)),
+    ]
     async with env.load(_RATE):
-        for _ in range(rounds):
-            await _start_routing(env)
-            env.websocket.stall()
-            await trio.sleep(env.random.uniform(*_LIFE))
-            await _stop(env, _SETTLED)
-            env.websocket.heal()
-
-            await _start_routing(env)
-            _take_server_away(env)
-            await env.broker.logged("server_lost")
-            await trio.sleep(env.random.uniform(*_LIFE))
-            await _stop(env, _SETTLED)
-            env.websocket.heal()
-
-            await _start_routing(env, BROKER_REGISTRY_TTL=str(_STALE_AFTER))
-            _take_server_away(env)
-            await env.broker.logged("registry_stale")
-            await trio.sleep(env.random.uniform(0, 2 * _DELAY))  # it takes longer to pause
-            await _stop(env, _SETTLED)
-            env.websocket.heal()
-
-            await _start_routing(env, BROKER_REGISTRY_TTL=str(_STALE_AFTER))
-            _take_server_away(env)
-            await env.broker.logged("routing_paused")
+        for harm, ttl, event, pause in states * (3 if env.is_long else 1):
+            await _start_routing(env, BROKER_REGISTRY_TTL=str(ttl))
+            harm()
+            if event:
+                await env.broker.logged(event)
+            await trio.sleep(env.random.uniform(*pause))
             await _stop(env, _SETTLED)
             env.websocket.heal()
     return Allowed(duplicates=0)
