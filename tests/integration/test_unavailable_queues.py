@@ -60,6 +60,11 @@ async def waiting_for(port: int, queue: str) -> int:
     return int(found[1]) if found else 0
 
 
+@pytest.fixture(autouse=True)
+def online(server: CentralServer) -> None:
+    bring_online(server, 12)
+
+
 def never_lost(rig: Rig) -> bool:
     return not any(line["event"] == "amqp_lost" for line in rig.log())
 
@@ -77,7 +82,6 @@ async def test_a_queue_that_somebody_else_has_takes_only_itself(
     hold: Callable[[AmqpConnection, str], object],
     says: str,
 ) -> None:
-    bring_online(server)
     queue: str = getattr(rig, which)
     with holding(rig, hold, queue):
         async with rig.routing(server.url, **FEW):
@@ -96,7 +100,6 @@ async def test_a_queue_that_somebody_else_has_takes_only_itself(
 async def test_one_of_several_input_queues_is_away(
     rig: Rig, server: CentralServer, *, is_first: bool
 ) -> None:
-    bring_online(server)
     away = f"{rig.input}-away"
     inputs = [away, rig.input] if is_first else [rig.input, away]
     settings = FEW | {"BROKER_INPUT_QUEUE": ",".join(inputs)}
@@ -116,7 +119,6 @@ async def test_one_of_several_input_queues_is_away(
 async def test_a_stream_is_refused_by_name_and_nothing_of_it_is_skipped(
     rig: Rig, server: CentralServer
 ) -> None:
-    bring_online(server)
     stream = f"{rig.input}-stream"
     await rig.declare(stream, x_queue_type="stream")
     await rig.publish(stream, text(1, "somebody"))
@@ -164,7 +166,6 @@ async def restricted(rig: Rig) -> AsyncIterator[Restricted]:
 async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
     rig: Rig, server: CentralServer, restricted: Restricted
 ) -> None:
-    bring_online(server)
     await restricted.forbid("configure", rig.dead_letter)
     settings = FEW | {"AMQP_URL": restricted.url}
     async with rig.broker(server.url, **settings) as broker:
@@ -189,7 +190,6 @@ async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
 async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
     rig: Rig, server: CentralServer, restricted: Restricted
 ) -> None:
-    agents = bring_online(server, 12)
     away = f"{rig.output}-away"
     await restricted.forbid("configure", away)
     settings = FEW | {
@@ -198,7 +198,7 @@ async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
         "BROKER_PREFETCH": "100",
     }
     async with rig.routing(server.url, **settings):
-        await rig.publish(rig.input, *(text(number, agents[0]) for number in range(60)))
+        await rig.publish(rig.input, *(text(number, "agent_0") for number in range(60)))
         port = await listening(rig)
 
         async def arrived() -> int:
@@ -218,7 +218,6 @@ async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
 async def test_an_exchange_of_others_takes_only_what_goes_through_it(
     rig: Rig, server: CentralServer, restricted: Restricted, right: str
 ) -> None:
-    bring_online(server)
     await restricted.forbid(right, rig.registry_exchange)
     settings = FEW | {"AMQP_URL": restricted.url}
     async with rig.routing(server.url, **settings):
@@ -239,7 +238,6 @@ async def test_an_exchange_of_others_takes_only_what_goes_through_it(
 async def test_a_queue_that_is_taken_away_meanwhile_takes_only_itself(
     rig: Rig, server: CentralServer
 ) -> None:
-    bring_online(server)
     async with rig.broker(server.url, **FEW):
         port = await listening(rig)
         await until_answered(port, "/readyz", 200)
