@@ -1,5 +1,6 @@
 """One broker that is killed, stopped, frozen and started again, with the same settings."""
 
+import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,15 @@ class BrokerControl:
         with self.log.open("rb") as log:
             log.seek(self._log_begin)
             return log.read().count(b'"event": "%s"' % event.encode())
+
+    def url(self) -> str | None:
+        """Where this life serves HTTP; None while it does not."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_begin)
+            for line in log:
+                if b'"http_listening"' in line and line.endswith(b"\n"):
+                    return str(json.loads(line)["url"]).rstrip("/")
+        return None
 
     async def kill(self) -> None:
         """End it by SIGKILL, and wait until it is gone."""

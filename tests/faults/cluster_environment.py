@@ -1,6 +1,6 @@
 """Where the cluster's scenarios take place: three RabbitMQ nodes, three brokers, one server."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from operator import not_
@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 
 from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.free_ports import HOST, free_ports
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
@@ -46,10 +45,9 @@ class ClusterEnvironment(BaseEnvironment):
         super().__init__(cluster.urls, random, is_long=is_long)
         self.cluster = cluster
         self.server = server
-        self.brokers: Mapping[str, BrokerControl] = {
-            f"http://{HOST}:{port}": self._broker(directory / f"broker-{number}", port)
-            for number, port in enumerate(free_ports(BROKERS), 1)
-        }
+        self.brokers = [
+            self._broker(directory / f"broker-{number}") for number in range(1, BROKERS + 1)
+        ]
         self._gone: dict[int, datetime] = {}
         self._cut: set[RabbitmqNode] = set()
         self._is_whole = True
@@ -76,7 +74,7 @@ class ClusterEnvironment(BaseEnvironment):
     @asynccontextmanager
     async def routing_on(self) -> AsyncIterator[Watch]:
         """Start brokers that do not run, and see that all route under load while the block runs."""
-        for broker in self.brokers.values():
+        for broker in self.brokers:
             if not broker.is_running:
                 await broker.start()
         async with watching(self.brokers, self._gone) as watch:
@@ -141,7 +139,7 @@ class ClusterEnvironment(BaseEnvironment):
         """Make the cluster whole, let the brokers route what is left, stop them, and judge."""
         await self.restore()
         await self.drained()
-        for broker in self.brokers.values():
+        for broker in self.brokers:
             await broker.stop()
         return await self.judged(allowed)
 
@@ -156,13 +154,13 @@ class ClusterEnvironment(BaseEnvironment):
             f"{len(self.brokers)} brokers are ready, and RabbitMQ has {consumers} consumers"
         )
 
-    def _broker(self, directory: Path, port: int) -> BrokerControl:
+    def _broker(self, directory: Path) -> BrokerControl:
         directory.mkdir()
         settings = {
             **self.queue_settings(),
             "AMQP_URL": ",".join(self.cluster.urls),
             "WEBSOCKET_URL": self.server.url,
-            "BROKER_HTTP_PORT": str(port),
+            "BROKER_HTTP_PORT": "0",
         }
         return BrokerControl(directory, settings)
 
@@ -177,7 +175,7 @@ async def open_cluster_environment(
     """
     async with open_central_server() as server:
         env = ClusterEnvironment(cluster, server, directory, random, is_long=is_long)
-        async with env.prepared(server, env.brokers.values(), **{"x-queue-type": "quorum"}):
+        async with env.prepared(server, env.brokers, **{"x-queue-type": "quorum"}):
             try:
                 yield env
             finally:

@@ -5,7 +5,7 @@ is one with a RabbitMQ node that has gone away since; and it is ready again soon
 RabbitMQ as a whole is there.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -89,54 +89,48 @@ class Readiness:
         return None
 
 
+type Ask = Callable[[BrokerControl], Awaitable[Answers | None]]
+
+
 class Watch:
-    def __init__(self, brokers: Mapping[str, BrokerControl], gone: Mapping[int, datetime]) -> None:
-        self._brokers = brokers
+    def __init__(
+        self, brokers: Iterable[BrokerControl], gone: Mapping[int, datetime], ask: Ask
+    ) -> None:
         self._gone = gone
-        self._records = {url: Readiness() for url in brokers}
+        self._ask = ask
+        self._records = [(broker, Readiness()) for broker in brokers]
 
     async def all_ready(self, *, within: float = RECOVERY.total_seconds()) -> None:
         """Wait until all brokers have said, asked from now on, that they are ready."""
         # An earlier answer may be that of a broker that was restarted between two looks at it.
         begun = datetime.now(UTC)
         await eventually(
-            lambda: [record.ready_at for record in self._records.values()],
+            lambda: [record.ready_at for _, record in self._records],
             "all brokers ready",
             until=lambda ready: all(at is not None and at >= begun for at in ready),
             within=within,
         )
 
-    async def run(self, url: str) -> None:
-        record = self._records[url]
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for broker, record in self._records:
+                nursery.start_soon(self._watch, broker, record)
+
+    async def _watch(self, broker: BrokerControl, record: Readiness) -> None:
         while True:
-            if self._brokers[url].is_running:
+            if broker.is_running:
                 at = datetime.now(UTC)
-                wrong = record.see(at, await _ask(url), self._gone)
-                if wrong is not None and self._brokers[url].is_running:
-                    raise AssertionError(f"the broker at {url} was {wrong}")
+                wrong = record.see(at, await self._ask(broker), self._gone)
+                assert wrong is None or not broker.is_running, f"{broker.log}: a broker was {wrong}"
             else:
                 record.restarted()
             await trio.sleep(_INTERVAL)
 
 
-@asynccontextmanager
-async def watching(
-    brokers: Mapping[str, BrokerControl], gone: Mapping[int, datetime]
-) -> AsyncIterator[Watch]:
-    """Watch brokers for the length of the block.
-
-    Args:
-        gone: When nodes went away the last time, by port; looked at all the time.
-    """
-    async with trio.open_nursery() as nursery:
-        watch = Watch(brokers, gone)
-        for url in brokers:
-            nursery.start_soon(watch.run, url)
-        yield watch
-        nursery.cancel_scope.cancel()
-
-
-async def _ask(url: str) -> Answers | None:
+async def ask(broker: BrokerControl) -> Answers | None:
+    url = broker.url()
+    if url is None:
+        return None
     try:
         before = await _said(url)
         code, _ = await fetch(f"{url}/readyz")
@@ -148,3 +142,19 @@ async def _ask(url: str) -> Answers | None:
 async def _said(url: str) -> Said:
     _, body = await fetch(f"{url}/status")
     return msgspec.json.decode(body, type=Said)
+
+
+@asynccontextmanager
+async def watching(
+    brokers: Iterable[BrokerControl], gone: Mapping[int, datetime], ask: Ask = ask
+) -> AsyncIterator[Watch]:
+    """Watch brokers for the length of the block.
+
+    Args:
+        gone: When nodes went away the last time, by port; looked at all the time.
+    """
+    async with trio.open_nursery() as nursery:
+        watch = Watch(brokers, gone, ask)
+        nursery.start_soon(watch.run)
+        yield watch
+        nursery.cancel_scope.cancel()

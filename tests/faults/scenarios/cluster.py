@@ -67,7 +67,7 @@ async def cluster_partition(env: ClusterEnvironment) -> Allowed:
 async def cluster_rolling_restart(env: ClusterEnvironment) -> Allowed:
     rounds = 3 if env.is_long else 1
     async with env.routing_on() as watch:
-        for broker in list(env.brokers.values()) * rounds:
+        for broker in env.brokers * rounds:
             env.fault()
             await broker.stop()
             await broker.start()
