@@ -153,7 +153,8 @@ async def test_a_client_certificate_is_replaced_in_two_steps(
     swap(key, one.private_key_pem.bytes().decode())
     async with open_proxy(rig.node.port, server_side(authority.issue_cert(HOST))) as front:
         settings = {
-            **tls_settings(front, ca),
+            "AMQP_URL": f"amqps://guest:guest@{HOST}:{front.port}/",
+            "AMQP_CA_FILE": str(ca),
             "AMQP_CERT_FILE": str(certificate),
             "AMQP_KEY_FILE": str(key),
         }
