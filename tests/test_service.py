@@ -23,9 +23,9 @@ from broker.concurrency.error_groups import first_error
 from broker.router.task import Router
 from broker.service import EXIT_FAILED, EXIT_STOPPED, request_stop, run_parts
 from broker.settings import Settings, load_settings
-from tests.central.peers import Network, Server
 from tests.lab.autojump import autojump
 from tests.lab.fake_amqp import Node
+from tests.lab.websocket_peers import Network, Server
 
 GRACE = 7.0
 

@@ -10,7 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from broker.amqp import Rabbit, SessionParameters
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
 
 LEFTOVER_TIMEOUT = 5.0
 
@@ -64,8 +64,8 @@ def queues() -> Queues:
 
 
 @pytest.fixture
-def raw(portal: BlockingPortal, rabbitmq: RabbitmqNode) -> RawRabbitmq:
-    return RawRabbitmq(portal, rabbitmq.url)
+def raw(rabbitmq: RabbitmqNode) -> AmqpClient:
+    return AmqpClient(rabbitmq.url)
 
 
 @pytest.fixture

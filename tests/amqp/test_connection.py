@@ -10,7 +10,7 @@ import trio
 
 from broker.amqp import Publishing, Rabbit, SessionLostError, SessionParameters, connection
 from tests.amqp.conftest import Queues
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
 from tests.lab.black_hole import black_hole
 
 NAME = "rabbitmq.test"
@@ -40,7 +40,7 @@ async def test_a_first_address_that_does_not_answer_costs_little(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3", "127.0.0.1"))

@@ -30,7 +30,7 @@ from broker.amqp.wire.raw_properties import (
     short_string,
     split_properties,
 )
-from tests.faults import raw_content
+from tests.lab import raw_content
 
 
 def test_keeps_the_body_and_says_why() -> None:

@@ -3,7 +3,7 @@
 import math
 import struct
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,9 +37,10 @@ from broker.amqp.wire.properties import FORWARDED_HEADERS
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox, forwarded_to
-from tests.amqp.raw_amqp import RawRabbitmq
-from tests.faults import raw_content
-from tests.faults.proxy import Proxy, open_proxy
+from tests.lab import raw_content
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.eventually import eventually
+from tests.lab.proxy import Proxy, open_proxy
 
 # Nothing here takes this long; it turns a hang into a failure.
 PATIENCE = 30.0
@@ -75,7 +76,7 @@ async def lost(open_and_use: Callable[[], Awaitable[None]]) -> SessionLostError:
 
 
 async def test_settles_what_it_consumes_in_order_and_leaves_nothing(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     bodies = [str(number).encode() for number in range(2_000)]
     inbox = Inbox(forwarded_to(queues.output))
@@ -93,7 +94,7 @@ async def test_settles_what_it_consumes_in_order_and_leaves_nothing(
 
 
 async def test_holds_no_more_than_the_prefetch(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     inbox = Inbox()
     few = msgspec.structs.replace(parameters, prefetch=3)
@@ -111,7 +112,7 @@ async def test_holds_no_more_than_the_prefetch(
 
 
 async def test_acknowledges_nothing_behind_an_unsettled_delivery(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     inbox = Inbox()
     impatient = msgspec.structs.replace(parameters, drain_timeout=0.2)
@@ -131,7 +132,7 @@ async def test_acknowledges_nothing_behind_an_unsettled_delivery(
 
 
 async def test_large_and_empty_bodies_arrive_whole(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     bodies = [bytes(range(256)) * 5_000, b"", b"\x00\xce\xff", b"x" * 131_064, b"y" * 131_065]
     inbox = Inbox(forwarded_to(queues.output))
@@ -145,7 +146,7 @@ async def test_large_and_empty_bodies_arrive_whole(
 
 
 async def test_several_queues_at_once(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     first, second = (Inbox(forwarded_to(queues.output)) for _ in range(2))
     async with rabbit.open_session(parameters) as session:
@@ -209,7 +210,7 @@ async def test_what_is_published_while_nobody_listens_is_for_nobody(
 
 
 async def test_an_announcement_is_confirmed_before_its_delivery_is_acknowledged(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     fanout = f"{queues.input}_events"
     listening = msgspec.structs.replace(parameters, fanouts=(fanout,))
@@ -236,7 +237,7 @@ async def test_an_announcement_is_confirmed_before_its_delivery_is_acknowledged(
 
 
 async def test_publishes_persistent_messages_that_say_who_and_when(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)  # AMQP counts whole seconds
     async with rabbit.open_session(parameters) as session:
@@ -253,7 +254,7 @@ async def test_publishes_persistent_messages_that_say_who_and_when(
 
 
 async def test_passes_on_only_headers_of_the_allow_list(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     inbox = Inbox(forwarded_to(queues.output))
     properties = Basic.Properties(
@@ -297,7 +298,7 @@ async def test_passes_on_only_headers_of_the_allow_list(
 
 
 async def test_a_settlement_that_cannot_be_published_ends_the_session(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     def take(arrived: Deliveries) -> None:
         unsendable = Publishing(queues.output, b"", app_id="x" * 300)
@@ -318,7 +319,7 @@ async def test_a_huge_forwarded_header_does_not_break_the_connection(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     header: str,
 ) -> None:
     # As large as a content header may be: one that grows on the way would not fit any more.
@@ -345,7 +346,7 @@ async def test_a_queue_deleted_under_way_is_created_again(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     count: int,
 ) -> None:
     publishings = [
@@ -372,7 +373,7 @@ async def test_an_unroutable_message_has_a_second_choice(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nothing_is_created(monkeypatch)
@@ -397,7 +398,7 @@ async def test_an_unroutable_message_has_a_second_choice(
 
 
 async def test_a_dead_letter_is_counted_once_it_is_confirmed(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     await raw.declare(queues.input)
     arguments: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -428,7 +429,7 @@ async def test_an_unroutable_message_without_second_choice_stays_in_its_queue(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nothing_is_created(monkeypatch)
@@ -471,15 +472,8 @@ async def do_nothing(*_: object) -> None:
     pass
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    """Wait until something holds that RabbitMQ or another thread makes true."""
-    with trio.fail_after(PATIENCE):
-        while not condition():
-            await trio.sleep(0.02)
-
-
 async def test_what_a_full_queue_refuses_is_held_and_tried_again(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     await raw.declare(queues.output, **FULL_WITH_ONE)
     inbox = Inbox(forwarded_to(queues.output))
@@ -494,7 +488,7 @@ async def test_what_a_full_queue_refuses_is_held_and_tried_again(
 
 
 async def test_what_is_never_taken_is_never_acknowledged(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     await raw.declare(queues.output, **FULL_WITH_ONE)
     await raw.publish(queues.output, b"fills the queue")
@@ -523,7 +517,7 @@ async def test_uses_queues_as_they_are(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     arguments: dict[str, str | int],
 ) -> None:
     await raw.declare(queues.input, **arguments)
@@ -538,7 +532,7 @@ async def test_uses_queues_as_they_are(
 
 
 async def test_creates_missing_queues_as_peers_do(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     async with rabbit.open_session(parameters):
         for queue in (queues.input, queues.output, queues.parked):
@@ -690,7 +684,7 @@ async def test_any_credentials_and_vhost_are_understood(
 
 
 async def test_a_cancelled_consumer_ends_alone(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     bodies = [str(number).encode() for number in range(3)]
     inbox = Inbox(forwarded_to(queues.parked))
@@ -719,7 +713,7 @@ async def test_what_waits_for_a_queue_holds_up_no_neighbour(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     monkeypatch: pytest.MonkeyPatch,
     is_held: bool,
 ) -> None:
@@ -755,7 +749,7 @@ async def test_what_waits_for_a_queue_holds_up_no_neighbour(
 
 
 async def test_a_queue_that_is_gone_is_created_again_and_consumed(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     inbox = Inbox(Settlement)
     async with rabbit.open_session(parameters) as session:
@@ -780,7 +774,7 @@ async def test_unsettled_deliveries_of_a_lost_session_come_again_in_order(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     rabbitmq: RabbitmqNode,
     kill: Callable[[RabbitmqNode, Proxy], Awaitable[None]],
 ) -> None:
@@ -878,7 +872,7 @@ async def test_a_session_without_confirms_is_lost(
 
 
 async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_again(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     inbox = Inbox()
     async with rabbit.open_session(parameters) as session:
@@ -909,7 +903,7 @@ async def test_cancelling_a_consumer_settles_what_it_holds_and_it_can_start_agai
 
 
 async def test_what_arrives_while_a_consumer_is_cancelled_is_taken_and_settled(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     count = 200
     inbox = Inbox(forwarded_to(queues.output))
@@ -927,7 +921,7 @@ async def test_what_arrives_while_a_consumer_is_cancelled_is_taken_and_settled(
 
 
 async def test_one_who_fails_to_take_is_the_callers_error(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     class BugError(Exception):
         pass
@@ -944,7 +938,7 @@ async def test_one_who_fails_to_take_is_the_callers_error(
 
 
 async def test_cancelling_a_publish_ends_the_session(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     await raw.declare(queues.output, **FULL_WITH_ONE)
     await raw.publish(queues.output, b"fills the queue")
@@ -961,7 +955,7 @@ async def test_what_is_returned_after_the_end_complains_about_nothing(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
 ) -> None:
     for delay in (0.0, 0.001, 0.003, 0.01, 0.02, 0.04):
         async with rabbit.open_session(parameters) as session:
@@ -980,7 +974,7 @@ async def test_cancelling_while_a_session_opens(
 
 
 async def test_a_black_hole_does_not_hold_up_the_end(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     impatient = msgspec.structs.replace(parameters, drain_timeout=0.2)
     closing_by = math.inf
@@ -1050,22 +1044,22 @@ async def test_properties_that_nobody_uses_are_not_judged(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     properties: bytes,
 ) -> None:
     inbox = Inbox(forwarded_to(queues.output))
     async with rabbit.open_session(parameters) as session:
-        contents: Sequence[tuple[bytes, bytes]] = [
-            (SOUND, b"before"),
-            (properties, b"p" * 200_000),
-            (properties, b""),
-            (SOUND, b"after"),
+        contents = [
+            raw_content.Content(b"before", SOUND),
+            raw_content.Content(b"p" * 200_000, properties),
+            raw_content.Content(b"", properties),
+            raw_content.Content(b"after", SOUND),
         ]
         await raw.publish_content(queues.input, *contents)
         async with consuming(session, queues.input, inbox):
             await inbox.holds(4)
 
-    assert inbox.bodies == [body for _, body in contents]
+    assert inbox.bodies == [content.body for content in contents]
     assert [delivery.properties_error for delivery in inbox.deliveries] == [None] * 4
     assert [delivery.raw_properties for delivery in inbox.deliveries] == [
         *(SOUND, properties, properties, SOUND)
@@ -1074,13 +1068,16 @@ async def test_properties_that_nobody_uses_are_not_judged(
 
 
 async def test_a_routing_key_is_not_judged(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     inbox = Inbox(forwarded_to(queues.output))
     async with rabbit.open_session(parameters) as session:
         await raw.publish(queues.input, b"before")
-        await raw.publish_content(queues.input, (SOUND, b"no UTF-8"), routing_key=b"\xff\xfe")
-        await raw.publish_content(queues.input, (SOUND, b"control"), routing_key=b"\0 \x1b")
+        await raw.publish_content(
+            queues.input,
+            raw_content.Content(b"no UTF-8", SOUND, b"\xff\xfe"),
+            raw_content.Content(b"control", SOUND, b"\0 \x1b"),
+        )
         await raw.publish(queues.input, b"after")
         async with consuming(session, queues.input, inbox):
             await inbox.holds(4)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from aiormq import Channel
-from aiormq.abc import DeliveredMessage
 from anyio.from_thread import BlockingPortal
 from msgspec.structs import replace
 
@@ -30,7 +29,8 @@ from broker.amqp.suspects import SuspectPublisher
 from broker.telemetry.tally import PublishTally
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.amqp_connection import Message
 
 GUILTY = b"guilty"
 
@@ -64,14 +64,14 @@ def dead_lettered(queues: Queues) -> Callable[[Delivery], Settlement]:
     return settlement
 
 
-async def all_of(raw: RawRabbitmq, queue: str) -> list[DeliveredMessage]:
+async def all_of(raw: AmqpClient, queue: str) -> list[Message]:
     return await raw.take(queue, await raw.ready(queue))
 
 
 class Process:
     """What outlives a session: it opens one after the other until all is acknowledged."""
 
-    def __init__(self, rabbit: Rabbit, parameters: SessionParameters, raw: RawRabbitmq) -> None:
+    def __init__(self, rabbit: Rabbit, parameters: SessionParameters, raw: AmqpClient) -> None:
         self.tally = PublishTally()
         self.refusals = Refusals()
         self.lost: list[str] = []
@@ -104,12 +104,12 @@ class Process:
 
 
 @pytest.fixture
-def process(rabbit: Rabbit, parameters: SessionParameters, raw: RawRabbitmq) -> Process:
+def process(rabbit: Rabbit, parameters: SessionParameters, raw: AmqpClient) -> Process:
     return Process(rabbit, parameters, raw)
 
 
 async def test_the_guilty_one_is_found_at_the_cost_of_one_session(
-    process: Process, queues: Queues, raw: RawRabbitmq
+    process: Process, queues: Queues, raw: AmqpClient
 ) -> None:
     await raw.declare(queues.input)
     bystanders = [b"%d" % number for number in range(20)]
@@ -130,7 +130,7 @@ async def test_the_guilty_one_is_found_at_the_cost_of_one_session(
 
 
 async def test_a_dead_letter_that_is_refused_for_what_it_keeps_keeps_it_in_its_body(
-    process: Process, queues: Queues, raw: RawRabbitmq
+    process: Process, queues: Queues, raw: AmqpClient
 ) -> None:
     await raw.declare(queues.input)
     await raw.publish(queues.input, b"a", GUILTY, b"b")
@@ -147,7 +147,7 @@ async def test_a_dead_letter_that_is_refused_for_what_it_keeps_keeps_it_in_its_b
 
 
 async def test_one_that_nobody_waits_for_any_more_is_not_blamed_on_the_next(
-    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    portal: BlockingPortal, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     """As when its consumer is lost while it is under way."""
     await raw.declare(queues.output)

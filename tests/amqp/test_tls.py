@@ -12,8 +12,8 @@ import trustme
 from broker.amqp import Publishing, Rabbit, SessionLostError, SessionParameters
 from broker.net.tls import TlsFiles
 from tests.amqp.conftest import Queues
-from tests.amqp.raw_amqp import RawRabbitmq
-from tests.faults.proxy import Proxy, open_proxy
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.proxy import Proxy, open_proxy
 
 PATIENCE = 30.0
 
@@ -39,7 +39,7 @@ async def test_a_verified_server(
     rabbit: Rabbit,
     parameters: SessionParameters,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()

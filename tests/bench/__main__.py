@@ -10,17 +10,18 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.bench import document
 from tests.bench.environment import PEER_PYTHON, ROOT
 from tests.bench.output import write
 from tests.bench.plan import DEFAULT, FULL, QUICK
 from tests.bench.report import markdown
 from tests.bench.results import checked
-from tests.bench.scale.output import write_scale
 from tests.bench.scale.plan import SCALE, SCALE_QUICK
 from tests.bench.scale.report import markdown as scale_markdown
 from tests.bench.scale.session import measure_scale
 from tests.bench.session import measure_all
 
+_SCALING = ROOT / "docs" / "scaling.md"
 Section = Literal["throughput", "window", "sizes", "latency", "growth", "blocked"]
 
 app = App(name="bench", help="Measure the broker beside other Python libraries.")
@@ -78,8 +79,11 @@ def bench(
 def _scale(console: Console, progress: Progress, output: Path, *, quick: bool) -> int:
     with progress:
         results = trio.run(measure_scale, SCALE_QUICK if quick else SCALE, progress)
-    write_scale(results, output, into_documents=not quick)
-    console.print(Markdown(scale_markdown(results)))
+    tables = scale_markdown(results)
+    document.write(results, tables, output, None if quick else _SCALING)
+    if not quick:
+        document.write_raw(results, _SCALING.with_suffix(""))
+    console.print(Markdown(tables))
     console.print(f"Written to {output}.")
     return 1 if any(run.problems for run in results.runs) else 0
 

@@ -6,10 +6,12 @@ import trio
 
 from tests.bench.environment import BROKER, Environment
 from tests.bench.names import OUTPUT_QUEUE
-from tests.bench.process_usage import resident_memory
+from tests.bench.queues import in_thread, wait_for
 from tests.bench.results import Blocked, Run
-from tests.bench.throughput import judge, load, wait_for
-from tests.bench.wire import Wire, in_thread
+from tests.bench.throughput import judge, load
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.amqp_connection import AmqpConnection
+from tests.lab.process_meter import resident_memory
 
 _MESSAGES = 60_000
 """So many that most still wait once `rabbitmqctl`, which takes a second, has done its work."""
@@ -18,12 +20,7 @@ _DEFAULT_WATERMARK = "0.4"
 
 
 async def measure(env: Environment, seconds: float) -> Blocked:
-    """Let RabbitMQ raise a memory alarm while the broker routes, and lift it again.
-
-    Args:
-        env: Where the broker runs.
-        seconds: How long the alarm lasts.
-    """
+    """Let RabbitMQ raise a memory alarm while the broker routes, and lift it again."""
     blocked = Blocked(_MESSAGES, seconds)
     run = Run(BROKER.name, _MESSAGES, size=300, prefetch=0)
     await in_thread(load, env, run)
@@ -35,7 +32,7 @@ async def measure(env: Environment, seconds: float) -> Blocked:
         while trio.current_time() < alarm_ends_at:
             blocked.peak_bytes = max(blocked.peak_bytes, resident_memory(pid))
             await trio.sleep(_INTERVAL)
-        blocked.routed = await in_thread(_routed, env)
+        blocked.routed = await AmqpClient(env.node.url).ready(OUTPUT_QUEUE)
         await env.node.ctl("set_vm_memory_high_watermark", _DEFAULT_WATERMARK)
         lifted_at = time.monotonic()
         try:
@@ -49,10 +46,5 @@ async def measure(env: Environment, seconds: float) -> Blocked:
 
 
 def _wait_for(env: Environment, messages: int) -> None:
-    with Wire(env.node.host, env.node.port) as wire:
-        wait_for(wire, messages)
-
-
-def _routed(env: Environment) -> int:
-    with Wire(env.node.host, env.node.port) as wire:
-        return wire.ready(OUTPUT_QUEUE)
+    with AmqpConnection(env.node.url) as connection:
+        wait_for(connection, [OUTPUT_QUEUE], messages)

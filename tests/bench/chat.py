@@ -1,6 +1,6 @@
 """The messages that go in, and the judgement of what comes out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -12,8 +12,6 @@ _FEW = 1_000
 
 
 class Routed(msgspec.Struct):
-    """What is read of a routed message."""
-
     message_type: str
     message_id: str
     sender_id: str
@@ -28,8 +26,6 @@ def chat_message(number: int, size: int, text: str = "") -> bytes:
     """Return a TEXT message of exactly so many bytes.
 
     Args:
-        number: Its number; the id is made of it.
-        size: Bytes of the whole body.
         text: What the payload begins with.
     """
     start = (
@@ -42,23 +38,18 @@ def chat_message(number: int, size: int, text: str = "") -> bytes:
 
 
 def chat_messages(count: int, size: int) -> Iterator[bytes]:
-    """Yield so many messages, numbered from 0."""
     return (chat_message(number, size) for number in range(count))
 
 
-def problems(bodies: Sequence[bytes], count: int, *, in_order: bool) -> list[str]:
-    """Say what is wrong with what came out, one line each.
-
-    Args:
-        bodies: What came out.
-        count: How many `chat_messages` went in.
-        in_order: Whether the order must be the same.
-    """
+def problems(
+    bodies: Sequence[bytes], count: int, *, in_order: bool, found: Mapping[str, int]
+) -> list[str]:
+    """Say what is wrong with what came out, one line each."""
     routed = [decode_routed(body) for body in bodies]
     ids = [message.message_id for message in routed]
     expected = [_message_id(number) for number in range(count)]
     receivers = {message.receiver_id for message in routed}
-    found = {
+    counts = {
         "lost": len(set(expected) - set(ids)),
         "doubled": len(ids) - len(set(ids)),
         "unexpected": len(set(ids) - set(expected)),
@@ -67,7 +58,7 @@ def problems(bodies: Sequence[bytes], count: int, *, in_order: bool) -> list[str
         "changed": sum(m.message_type != "TEXT" or m.text_payload.strip("x") != "" for m in routed),
         "agents left out": len(_ONLINE - receivers) if count > _FEW else 0,
     }
-    complaints = [f"{number} {what}" for what, number in found.items() if number]
+    complaints = [f"{number} {what}" for what, number in {**counts, **found}.items() if number]
     if in_order and ids != expected:
         complaints.append("out of order")
     return complaints

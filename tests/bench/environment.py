@@ -1,6 +1,6 @@
 """The contenders, and how each is started as a process of its own."""
 
-import subprocess
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,16 +10,15 @@ from pathlib import Path
 import trio
 
 from broker.core.messages import AgentStatus
-from broker.sandbox import keeper
 from broker.sandbox.broker_process import open_broker
 from broker.sandbox.central_server import CentralServer
+from broker.sandbox.kept_process import CLOSE_TIMEOUT, start_kept
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.bench.names import AGENTS
 
 ROOT = Path(__file__).parents[2]
 PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 OUR_PREFETCH = 1000
-_CLOSE_TIMEOUT = 2 * keeper.GRACE
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,8 @@ class Contender:
     """One way to route messages.
 
     Attributes:
-        name: Its short name.
-        title: What it is, for people.
         keeps_order: Whether it promises the order of the input in the output.
         module: The program in `bench.contenders`; None for the broker itself.
-        interpreter: What runs it.
     """
 
     name: str
@@ -56,20 +52,11 @@ CONTENDERS = (BROKER, ONE_LOOP, AIO_PIKA, FASTSTREAM, PIKA, RECONNECTING)
 
 @dataclass(frozen=True)
 class Environment:
-    """Where the contenders run.
-
-    Attributes:
-        node: The RabbitMQ node.
-        server: The stand-in for the central server, with `AGENTS` online.
-        log_directory: Where what they say is written.
-    """
-
     node: RabbitmqNode
     server: CentralServer
     log_directory: Path
 
     def bring_agents_online(self) -> None:
-        """Tell the central server who is online."""
         self.server.update(*(AgentStatus(agent, agent, is_online=True) for agent in AGENTS))
 
     @asynccontextmanager
@@ -79,11 +66,7 @@ class Environment:
         """Run a contender for the length of the context; it may be ended by force.
 
         Args:
-            contender: Which.
             prefetch: Of the broker and its AMQP half; the others have their own.
-
-        Yields:
-            Its process id.
         """
         if contender.module is None:
             settings = {
@@ -96,42 +79,24 @@ class Environment:
                 yield broker.pid
                 await broker.stop()
             return
-        command = (contender.interpreter, "-m", f"tests.bench.contenders.{contender.module}")
-        async with _kept((*command, self.node.url, str(prefetch)), self._log(contender)) as pid:
-            yield pid
+        program = (contender.interpreter, "-m", f"tests.bench.contenders.{contender.module}")
+        kept = await start_kept(
+            (*program, self.node.url, str(prefetch)),
+            directory=ROOT,
+            environment=os.environ,
+            log=self._log(contender),
+        )
+        assert kept is not None
+        try:
+            yield kept.pid
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await kept.end()
 
     def last_words(self, contender: Contender) -> str:
-        """Return the last line of a contender's log."""
         lines = self._log(contender).read_text(encoding="utf-8", errors="replace").splitlines()
         return lines[-1] if lines else "it said nothing"
 
     def _log(self, contender: Contender) -> Path:
         # Under the name that `open_broker` gives to the broker's.
         return self.log_directory / f"{contender.name}.log"
-
-
-@asynccontextmanager
-async def _kept(command: tuple[str, ...], log: Path) -> AsyncIterator[int]:
-    # Under a keeper, so that it ends with this process, however that ends.
-    with log.open("ab") as output:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-P", "-m", keeper.__name__, "--", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            cwd=ROOT,
-            start_new_session=True,
-        )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        reported = b""
-        async for received in process.stdout:
-            reported += received
-            if reported.endswith(b"\n"):
-                break
-        yield int(reported)
-    finally:
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            await process.stdin.aclose()
-            await process.wait()

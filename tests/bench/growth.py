@@ -7,7 +7,7 @@ import gc
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from random import random
 from timeit import Timer
@@ -25,13 +25,16 @@ _REPEATS = 5
 
 def growth(agents: int) -> Growth:
     """Measure with so many agents, half of whom go offline and come back."""
-    frame = status_frame(agents)
+    frame = status_frame(crowd(range(agents)))
     decode_seconds, update = _timed(lambda: _decoded(frame))
     registry = AgentRegistry(agents)
     registry.apply(update)
     slices = _slices(registry, update)
-    message = ChatMessage("TEXT", {}, _agent_id(0))
-    toggled = [_delta(agents // 2, is_online=online) for online in (False, True)]
+    message = ChatMessage("TEXT", {}, next(iter(crowd([0]))))
+    one = crowd([agents // 2])
+    toggled = [
+        _decoded(status_frame(one, is_online=online, is_full=False)) for online in (False, True)
+    ]
 
     def apply_two_deltas() -> None:
         for delta in toggled:
@@ -80,32 +83,24 @@ def _decoded(frame: str) -> StatusUpdate:
     return update
 
 
-def _delta(number: int, *, is_online: bool) -> StatusUpdate:
-    return _decoded(_frame([_entry(number, is_online=is_online)], is_full=False))
+def status_frame(named: Mapping[str, str], *, is_online: bool = True, is_full: bool = True) -> str:
+    """Return a status update about agents, names by id, as the server sends it."""
+    agents = [
+        {
+            "agent_id": agent_id,
+            "agent_name": name,
+            "is_online": is_online,
+            "last_seen": "2026-01-01T00:00:00.000000Z",
+        }
+        for agent_id, name in named.items()
+    ]
+    update = {"message_type": "AGENT_STATUS_UPDATE", "agents": agents, "is_full_update": is_full}
+    return msgspec.json.encode(update).decode()
 
 
-def status_frame(agents: int) -> str:
-    """Return a full status update that names so many agents, as the server sends it."""
-    return _frame([_entry(number, is_online=True) for number in range(agents)], is_full=True)
-
-
-def _frame(entries: list[dict[str, object]], *, is_full: bool) -> str:
-    return msgspec.json.encode(
-        {"message_type": "AGENT_STATUS_UPDATE", "agents": entries, "is_full_update": is_full}
-    ).decode()
-
-
-def _entry(number: int, *, is_online: bool) -> dict[str, object]:
-    return {
-        "agent_id": _agent_id(number),
-        "agent_name": f"Agent {number}",
-        "is_online": is_online,
-        "last_seen": "2026-01-01T00:00:00.000000Z",
-    }
-
-
-def _agent_id(number: int) -> str:
-    return f"agent-{number:07}"
+def crowd(numbers: Iterable[int]) -> dict[str, str]:
+    """Return the names of numbered agents, by id."""
+    return {f"agent-{number:07}": f"Agent {number}" for number in numbers}
 
 
 def _timed[T](function: Callable[[], T]) -> tuple[float, T]:

@@ -2,12 +2,12 @@
 
 import time
 
-import msgspec
 import trio
 
 from broker.sandbox.central_server import CentralServer
 from tests.bench import latency
 from tests.bench.environment import BROKER, Environment
+from tests.bench.growth import status_frame
 from tests.bench.latency import Drive
 from tests.bench.names import AGENTS
 from tests.bench.results import HoldUp, Latency
@@ -21,13 +21,9 @@ _PONG_TIMEOUT = 10.0
 
 
 async def measure(env: Environment, agents: int) -> HoldUp:
-    """Route at a steady rate, and send a full update that names so many agents meanwhile.
-
-    Args:
-        env: Where the broker runs.
-        agents: How many.
-    """
-    update = _full_update(agents)
+    """Route at a steady rate, and send a full update that names so many agents meanwhile."""
+    others = (f"other-{number:07}" for number in range(agents - len(AGENTS)))
+    update = status_frame({name: name for name in (*AGENTS, *others)})
     async with latency.driven(env, BROKER) as drive:
         quiet = await drive("quiet", _RATE, _SECONDS)
         # The first large frame of a process is slower, whatever it says: it finds no memory yet.
@@ -78,22 +74,3 @@ async def _pong(server: CentralServer) -> float:
 
 def _ignored(update: str) -> str:
     return update.replace("AGENT_STATUS_UPDATE", "IGNORED_BY_A_BROKER")
-
-
-def _full_update(agents: int) -> str:
-    names = [*AGENTS, *(f"other-{number:07}" for number in range(agents - len(AGENTS)))]
-    return msgspec.json.encode(
-        {
-            "message_type": "AGENT_STATUS_UPDATE",
-            "is_full_update": True,
-            "agents": [
-                {
-                    "agent_id": name,
-                    "agent_name": name,
-                    "is_online": True,
-                    "last_seen": "2026-01-01T00:00:00.000000Z",
-                }
-                for name in names
-            ],
-        }
-    ).decode()

@@ -8,49 +8,30 @@ import msgspec
 import trio
 
 from tests.bench.environment import ROOT, Contender, Environment
-from tests.bench.names import DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
+from tests.bench.names import QUEUES
+from tests.bench.queues import make_anew
 from tests.bench.results import Latency
-from tests.bench.wire import Wire
+from tests.lab.amqp_connection import AmqpConnection
 
 type Drive = Callable[[str, float, float], Awaitable[Latency]]
 """Takes what to call the load, messages per second, and seconds."""
 
 
-async def measure(
-    env: Environment, contender: Contender, load: str, *, rate: float, seconds: float
-) -> Latency:
-    """Run a contender, and send messages through it at a steady rate.
-
-    Args:
-        env: Where the contender runs.
-        contender: Which.
-        load: What to call the rate.
-        rate: Messages per second.
-        seconds: How long it is held.
-    """
-    async with driven(env, contender) as drive:
-        return await drive(load, rate, seconds)
-
-
 @asynccontextmanager
 async def driven(env: Environment, contender: Contender) -> AsyncIterator[Drive]:
-    """Run a contender, and yield what sends messages through it at a steady rate."""
-    host, port = env.node.host, env.node.port
-
     async def drive(load: str, rate: float, seconds: float) -> Latency:
         point = Latency(contender.name, load, rate, int(rate * seconds))
         # In a process of its own: the stand-in server in this one would hold up the clock.
         completed = await trio.run_process(
-            [sys.executable, "-m", "tests.bench.pace", host, str(port)],
+            [sys.executable, "-m", "tests.bench.pace", env.node.url],
             stdin=msgspec.json.encode(point),
             capture_stdout=True,
             cwd=ROOT,
         )
         return msgspec.json.decode(completed.stdout, type=Latency)
 
-    with Wire(host, port) as wire:
-        for queue in (INPUT_QUEUE, OUTPUT_QUEUE, DEAD_LETTER_QUEUE):
-            wire.make_anew(queue)
+    with AmqpConnection(env.node.url) as connection:
+        make_anew(connection, *QUEUES)
     async with env.running(contender):
         # The first message shows that the contender is there.
         await drive("start", 10, 0.1)

@@ -24,7 +24,6 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 
 
 async def describe(node: RabbitmqNode) -> dict[str, str]:
-    """Return everything that a reader of the figures wants to know, by name."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": f"{os.cpu_count()} x {_processor()}",

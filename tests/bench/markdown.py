@@ -4,13 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 def section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines under a heading."""
     yield from ("", f"### {title}", "")
     yield from lines
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield a table."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:

@@ -1,11 +1,9 @@
-"""Writes the results: raw figures, tables, plots, and the document of a full run."""
+"""Writes the results, with plots, and the document of a full run."""
 
 import subprocess
 from pathlib import Path
 
-import msgspec
-
-from tests.bench.document import renew
+from tests.bench import document
 from tests.bench.environment import PEER_PYTHON, ROOT
 from tests.bench.report import markdown
 from tests.bench.results import Results
@@ -14,37 +12,14 @@ _DOCUMENT = ROOT / "docs" / "performance.md"
 
 
 def write(results: Results, directory: Path, *, into_documents: bool) -> None:
-    """Write everything.
-
-    Args:
-        results: The results.
-        directory: Where to; made if need be.
-        into_documents: Whether to renew docs/performance.md, too.
-    """
-    _write_and_draw(results, directory)
-    (directory / "results.md").write_text(markdown(results), encoding="utf-8")
+    tables = markdown(results)
+    raw = document.write(results, tables, directory, _DOCUMENT if into_documents else None)
+    draw(Path(__file__), raw, directory)
     if into_documents:
-        _write_and_draw(results, _DOCUMENT.parent / _DOCUMENT.stem)
-        renew(_DOCUMENT, markdown(results))
+        beside = _DOCUMENT.with_suffix("")
+        draw(Path(__file__), document.write_raw(results, beside), beside)
 
 
-def _write_and_draw(results: Results, directory: Path) -> None:
-    raw = write_raw(results, directory)
-    plots = Path(__file__).with_name("plots.py")
-    subprocess.run([PEER_PYTHON, plots, raw, directory], check=True)
-
-
-def write_raw(results: object, directory: Path) -> Path:
-    """Write the raw figures.
-
-    Args:
-        results: What msgspec can encode.
-        directory: Where to; made if need be.
-
-    Returns:
-        The file.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    raw = directory / "results.json"
-    raw.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-    return raw
+def draw(module: Path, raw: Path, directory: Path) -> None:
+    """Draw figures by the `plots.py` beside a module."""
+    subprocess.run([PEER_PYTHON, module.with_name("plots.py"), raw, directory], check=True)

@@ -1,6 +1,6 @@
 """Sends messages at a steady rate and receives them again, in a process that does nothing else.
 
-`python -m tests.bench.pace HOST PORT` reads a `Latency` as JSON, fills it in, and writes it.
+`python -m tests.bench.pace AMQP_URL` reads a `Latency` as JSON, fills it in, and writes it.
 """
 
 import sys
@@ -13,7 +13,8 @@ import msgspec
 from tests.bench.chat import chat_message, decode_routed
 from tests.bench.names import INPUT_QUEUE, OUTPUT_QUEUE
 from tests.bench.results import Latency
-from tests.bench.wire import Wire
+from tests.lab.amqp_connection import AmqpConnection
+from tests.lab.raw_content import Content
 
 _SIZE = 300
 _TICK = 0.001
@@ -23,18 +24,18 @@ _WARM_UP = 0.2
 _PATIENCE = 20.0
 
 
-def drive(host: str, port: int, point: Latency) -> None:
+def drive(url: str, point: Latency) -> None:
     """Send from one thread, receive in this one; both read one monotonic clock."""
-    with Wire(host, port) as sending, Wire(host, port) as receiving:
+    with AmqpConnection(url) as sending, AmqpConnection(url) as receiving:
         sender = threading.Thread(target=_send, args=(sending, point), daemon=True)
         sender.start()
         seconds: dict[str, float] = {}
         number = 0
         try:
             receiving.set_timeout(_PATIENCE)
-            for number, body in enumerate(receiving.consume(OUTPUT_QUEUE), start=1):
+            for number, received in enumerate(receiving.consume(OUTPUT_QUEUE), start=1):
                 now = time.monotonic_ns()
-                message = decode_routed(body)
+                message = decode_routed(received.body)
                 sent_at = int(message.text_payload.partition("x")[0])
                 seconds[message.message_id] = (now - sent_at) / 1e6
                 if number == point.messages:
@@ -48,14 +49,15 @@ def drive(host: str, port: int, point: Latency) -> None:
     _summarise(point, list(seconds.values()))
 
 
-def _send(wire: Wire, point: Latency) -> None:
+def _send(connection: AmqpConnection, point: Latency) -> None:
     started = time.monotonic()
     number = 0
     while number < point.messages:
         due = min(point.messages, int((time.monotonic() - started) * point.rate) + 1)
         if due > number:
             now = f"{time.monotonic_ns():020}"
-            wire.publish(INPUT_QUEUE, [chat_message(n, _SIZE, now) for n in range(number, due)])
+            bodies = [chat_message(n, _SIZE, now) for n in range(number, due)]
+            connection.publish(INPUT_QUEUE, map(Content, bodies))
             number = due
         time.sleep(_TICK)
 
@@ -70,10 +72,9 @@ def _summarise(point: Latency, milliseconds: list[float]) -> None:
 
 
 def main() -> None:
-    """Measure one point."""
-    _, host, port = sys.argv
+    _, url = sys.argv
     point = msgspec.json.decode(sys.stdin.buffer.read(), type=Latency)
-    drive(host, int(port), point)
+    drive(url, point)
     sys.stdout.buffer.write(msgspec.json.encode(point))
 
 

@@ -19,7 +19,6 @@ type Results = dict[str, Any]
 
 
 def throughput(axes: Axes, results: Results) -> None:
-    """Draw the rate of each contender, with the spread of its runs."""
     rates = defaultdict(list)
     for run in _sound(results["throughput"]):
         rates[run["contender"]].append(run["messages"] / run["seconds"])
@@ -34,7 +33,6 @@ def throughput(axes: Axes, results: Results) -> None:
 
 
 def latency(axes: Axes, results: Results) -> None:
-    """Draw percentiles by rate."""
     points = defaultdict(list)
     for point in _sound(results["latency"]):
         points[point["contender"]].append(point)
@@ -59,7 +57,6 @@ def latency(axes: Axes, results: Results) -> None:
 
 
 def sizes(axes: Axes, results: Results) -> None:
-    """Draw the rate by message size."""
     runs = defaultdict(list)
     for run in _sound(results["sizes"]):
         runs[run["contender"]].append((run["size"], run["messages"] / run["seconds"]))
@@ -73,7 +70,6 @@ def sizes(axes: Axes, results: Results) -> None:
 
 
 def window(axes: Axes, results: Results) -> None:
-    """Draw the broker's rate by prefetch."""
     rates = defaultdict(list)
     for run in _sound(results["window"]):
         rates[run["prefetch"]].append(run["messages"] / run["seconds"])
@@ -86,7 +82,6 @@ def window(axes: Axes, results: Results) -> None:
 
 
 def growth(axes: Axes, results: Results) -> None:
-    """Draw costs by number of agents."""
     points = results["growth"]
     agents = [point["agents"] for point in points]
     for name, label, scale in (
@@ -107,7 +102,6 @@ def _sound(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main(source: Path, directory: Path) -> None:
-    """Draw what there are results for."""
     results = json.loads(source.read_text(encoding="utf-8"))
     for plot in (throughput, latency, sizes, window, growth):
         points = results[plot.__name__]

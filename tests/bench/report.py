@@ -12,7 +12,6 @@ _MIB = 2**20
 
 
 def markdown(results: Results) -> str:
-    """Return all tables."""
     return "\n".join(_lines(results)) + "\n"
 
 

@@ -11,13 +11,9 @@ class Run(msgspec.Struct):
     """One contender, once through a preloaded queue.
 
     Attributes:
-        contender: Its name.
-        messages: How many there were.
-        size: Bytes of each.
         prefetch: Of the broker and its AMQP half.
         seconds: From the first delivery to the last message in the output queue.
         cpu_seconds: Of its processes in that time.
-        peak_bytes: The most memory it had at once.
         problems: What was wrong with what came out. A run with problems does not count.
     """
 
@@ -32,29 +28,15 @@ class Run(msgspec.Struct):
 
     @property
     def rate(self) -> float:
-        """Messages per second."""
         return self.messages / self.seconds
 
     @property
     def cpu_microseconds(self) -> float:
-        """Processor time per message."""
         return self.cpu_seconds / self.messages * 1e6
 
 
 class Latency(msgspec.Struct):
-    """How long messages took at one rate, in milliseconds.
-
-    Attributes:
-        contender: Its name.
-        load: What the rate is, in words.
-        rate: Messages per second that went in.
-        messages: How many.
-        p50: The median, and so on.
-        p99: See `p50`.
-        p999: See `p50`.
-        worst: The slowest.
-        problems: As for `Run`.
-    """
+    """How long messages took at one rate, in milliseconds."""
 
     contender: str
     load: str
@@ -71,13 +53,8 @@ class Growth(msgspec.Struct):
     """What operations of the registry cost with so many agents.
 
     Attributes:
-        agents: How many.
-        route_microseconds: One routing decision.
-        delta_microseconds: A status update that names one agent.
-        full_update_milliseconds: A status update that names all.
         longest_slice_milliseconds: The longest time without a pause while that is applied.
         decode_milliseconds: Decoding its frame, without a pause.
-        bytes_per_agent: Memory that the registry keeps.
     """
 
     agents: int
@@ -93,13 +70,10 @@ class HoldUp(msgspec.Struct):
     """How long others wait while a full status update is applied, in milliseconds.
 
     Attributes:
-        agents: How many it names.
         quiet: The slowest message without it, at a low rate.
-        message: The slowest message while it comes.
         pong_behind: From the PING right behind it to the answer; the transfer is included.
         pong_behind_ignored: The same behind as many bytes that mean nothing to the broker.
         pong_after: The slowest answer to those PINGs that come while it is decoded and applied.
-        problems: As for `Run`.
     """
 
     agents: int
@@ -115,13 +89,8 @@ class Blocked(msgspec.Struct):
     """What the broker did while RabbitMQ took nothing.
 
     Attributes:
-        messages: How many waited in the input queue at first.
-        seconds: How long RabbitMQ took nothing.
-        before_bytes: The broker's resident memory before.
-        peak_bytes: The most of it meanwhile.
         routed: How many were routed when it took messages again.
         resumed_after: Seconds from then to the next routed message.
-        problems: As for `Run`.
     """
 
     messages: int
@@ -137,15 +106,7 @@ class Results(msgspec.Struct):
     """Everything that one call of the benchmark measured.
 
     Attributes:
-        plan: Quick, default or full.
-        machine: Machine, versions and settings, by name.
-        throughput: The main comparison.
-        window: The broker by prefetch.
-        sizes: By message size.
         latency: By load; several of each, see `typical`.
-        growth: By number of agents.
-        hold_up: By a large status update.
-        blocked: While RabbitMQ takes nothing.
     """
 
     plan: str
@@ -160,7 +121,6 @@ class Results(msgspec.Struct):
 
 
 def checked(results: Results) -> list[Run | Latency | HoldUp | Blocked]:
-    """Return everything that may have gone wrong."""
     return [
         *results.throughput,
         *results.window,
@@ -172,7 +132,6 @@ def checked(results: Results) -> list[Run | Latency | HoldUp | Blocked]:
 
 
 def sound(runs: list[Run], **wanted: object) -> list[Run]:
-    """Return the runs without problems that have all the given attributes."""
     return [
         run
         for run in runs
@@ -181,7 +140,6 @@ def sound(runs: list[Run], **wanted: object) -> list[Run]:
 
 
 def median_rate(runs: list[Run], **wanted: object) -> float | None:
-    """Return the median rate of the sound runs with the given attributes, if there are any."""
     rates = [run.rate for run in sound(runs, **wanted)]
     return median(rates) if rates else None
 

@@ -2,17 +2,17 @@
 
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import trio
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import open_rabbitmq_node
 from tests.bench import blocked, hold_up, latency, throughput
-from tests.bench.environment import AIO_PIKA, BROKER, CONTENDERS, ROOT, Contender, Environment
+from tests.bench.environment import AIO_PIKA, BROKER, CONTENDERS, ROOT, Environment
 from tests.bench.machine import describe
 from tests.bench.plan import Plan
 from tests.bench.results import Growth, Results, median_rate
@@ -22,13 +22,6 @@ _LOADS = (0.1, 0.5, 0.8)
 
 
 async def measure_all(plan: Plan, sections: Collection[str], progress: Progress) -> Results:
-    """Measure the sections, one thing at a time.
-
-    Args:
-        plan: How much.
-        sections: Some of `bench.plan.SECTIONS`.
-        progress: Where to show how far it is.
-    """
     with tempfile.TemporaryDirectory(prefix="bench-") as logs:
         async with open_rabbitmq_node() as node, open_central_server() as server:
             env = Environment(node, server, Path(logs))
@@ -51,8 +44,6 @@ async def measure_all(plan: Plan, sections: Collection[str], progress: Progress)
 
 
 class _Session:
-    """The sections, and what they found so far."""
-
     def __init__(
         self, plan: Plan, env: Environment, progress: Progress, machine: dict[str, str]
     ) -> None:
@@ -62,38 +53,28 @@ class _Session:
         self.results = Results(plan.name, machine)
 
     async def throughput(self) -> None:
-        """All contenders in turn, and again."""
-        task = self._begin("throughput", self._plan.rounds * len(CONTENDERS))
-        for _ in range(self._plan.rounds):
-            for contender in CONTENDERS:
-                self._show(task, f"throughput: {contender.title}")
-                messages = self._plan.messages[contender.name]
-                run = await throughput.measure(self._env, contender, messages=messages)
-                self.results.throughput.append(run)
-                self._progress.advance(task)
+        steps = self._plan.rounds * [(one.title, one) for one in CONTENDERS]
+        for contender in self._each("throughput", steps):
+            messages = self._plan.messages[contender.name]
+            run = await throughput.measure(self._env, contender, messages=messages)
+            self.results.throughput.append(run)
 
     async def window(self) -> None:
-        """The broker by prefetch."""
-        task = self._begin("prefetch", self._plan.window_rounds * len(self._plan.windows))
         messages = self._plan.messages[BROKER.name]
-        for _ in range(self._plan.window_rounds):
-            for prefetch in self._plan.windows:
-                self._show(task, f"prefetch: {prefetch:,}")
-                run = await throughput.measure(
-                    self._env, BROKER, messages=messages, prefetch=prefetch
-                )
-                self.results.window.append(run)
-                self._progress.advance(task)
+        steps = self._plan.window_rounds * [(f"{one:,}", one) for one in self._plan.windows]
+        for prefetch in self._each("prefetch", steps):
+            run = await throughput.measure(self._env, BROKER, messages=messages, prefetch=prefetch)
+            self.results.window.append(run)
 
     async def sizes(self) -> None:
-        """The broker and aio-pika by message size."""
-        task = self._begin("message size", 2 * len(self._plan.sizes))
-        for size, messages in self._plan.sizes.items():
-            for contender in (BROKER, AIO_PIKA):
-                self._show(task, f"message size: {size:,} B, {contender.title}")
-                run = await throughput.measure(self._env, contender, messages=messages, size=size)
-                self.results.sizes.append(run)
-                self._progress.advance(task)
+        steps = [
+            (f"{size:,} B, {one.title}", (one, size, messages))
+            for size, messages in self._plan.sizes.items()
+            for one in (BROKER, AIO_PIKA)
+        ]
+        for contender, size, messages in self._each("message size", steps):
+            run = await throughput.measure(self._env, contender, messages=messages, size=size)
+            self.results.sizes.append(run)
 
     async def latency(self) -> None:
         """The broker and aio-pika at the same rates, and the broker at its own."""
@@ -101,50 +82,45 @@ class _Session:
         theirs = median_rate(self.results.throughput, contender=AIO_PIKA.name)
         if ours is None or theirs is None:
             return
-        same = {f"{load:.0%} of aio-pika's rate": load * theirs for load in _LOADS}
-        own = {f"{load:.0%} of the broker's rate": load * ours for load in _LOADS}
-        pairs = [(contender, load) for load in same for contender in (BROKER, AIO_PIKA)]
-        task = self._begin("latency", self._plan.latency_rounds * (len(pairs) + len(own)))
+        same = [(f"{load:.0%} of aio-pika's rate", load * theirs) for load in _LOADS]
+        own = [(BROKER, f"{load:.0%} of the broker's rate", load * ours) for load in _LOADS]
+        pairs = [(one, *load) for load in same for one in (BROKER, AIO_PIKA)]
+        steps = []
         for number in range(self._plan.latency_rounds):
             # Who comes first takes turns.
-            for contender, load in pairs if number % 2 else reversed(pairs):
-                await self._latency_of(contender, load, same[load], task)
-            for load, rate in own.items():
-                await self._latency_of(BROKER, load, rate, task)
-
-    async def _latency_of(self, contender: Contender, load: str, rate: float, task: TaskID) -> None:
-        self._show(task, f"latency: {contender.title}, {load}")
-        seconds = max(self._plan.latency_seconds, self._plan.latency_messages / rate)
-        point = await latency.measure(self._env, contender, load, rate=rate, seconds=seconds)
-        self.results.latency.append(point)
-        self._progress.advance(task)
+            steps += [*(pairs if number % 2 else reversed(pairs)), *own]
+        named = [
+            (f"{contender.title}, {load}", (contender, load, rate))
+            for contender, load, rate in steps
+        ]
+        for contender, load, rate in self._each("latency", named):
+            seconds = max(self._plan.latency_seconds, self._plan.latency_messages / rate)
+            async with latency.driven(self._env, contender) as drive:
+                self.results.latency.append(await drive(load, rate, seconds))
 
     async def growth(self) -> None:
         """The registry, in a process of its own."""
-        task = self._begin("number of agents", 1)
-        completed = await trio.run_process(
-            [sys.executable, "-m", "tests.bench.growth", *map(str, self._plan.agents)],
-            capture_stdout=True,
-            cwd=ROOT,
-        )
-        self.results.growth = msgspec.json.decode(completed.stdout, type=list[Growth])
-        self._progress.advance(task)
+        for agents in self._each("number of agents", [("", self._plan.agents)]):
+            completed = await trio.run_process(
+                [sys.executable, "-m", "tests.bench.growth", *map(str, agents)],
+                capture_stdout=True,
+                cwd=ROOT,
+            )
+            self.results.growth = msgspec.json.decode(completed.stdout, type=list[Growth])
 
     async def hold_up(self) -> None:
-        """The broker under a large status update."""
-        task = self._begin("a large status update", self._plan.hold_up_rounds)
-        for _ in range(self._plan.hold_up_rounds):
-            self.results.hold_up.append(await hold_up.measure(self._env, _MANY_AGENTS))
-            self._progress.advance(task)
+        steps = self._plan.hold_up_rounds * [("", _MANY_AGENTS)]
+        for agents in self._each("a large status update", steps):
+            self.results.hold_up.append(await hold_up.measure(self._env, agents))
 
     async def blocked(self) -> None:
-        """The broker while RabbitMQ takes nothing."""
-        task = self._begin("RabbitMQ takes nothing", 1)
-        self.results.blocked.append(await blocked.measure(self._env, self._plan.blocked_seconds))
-        self._progress.advance(task)
+        for seconds in self._each("RabbitMQ takes nothing", [("", self._plan.blocked_seconds)]):
+            self.results.blocked.append(await blocked.measure(self._env, seconds))
 
-    def _begin(self, title: str, steps: int) -> TaskID:
-        return self._progress.add_task(title, total=steps)
-
-    def _show(self, task: TaskID, text: str) -> None:
-        self._progress.update(task, description=text)
+    def _each[T](self, title: str, steps: Sequence[tuple[str, T]]) -> Iterator[T]:
+        """Yield named steps, and show which is under way."""
+        task = self._progress.add_task(title, total=len(steps))
+        for name, step in steps:
+            self._progress.update(task, description=f"{title}: {name}" if name else title)
+            yield step
+            self._progress.advance(task)

@@ -22,15 +22,6 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Target:
-    """One target.
-
-    Attributes:
-        name: What is compared.
-        wanted: The limit, for people.
-        figure: What was measured.
-        met: Whether it is within the limit.
-    """
-
     name: str
     wanted: str
     figure: str
@@ -38,7 +29,6 @@ class Target:
 
 
 def targets(results: Results) -> list[Target]:
-    """Return the targets that the results allow to judge."""
     return [
         *_throughput(results.throughput),
         *_window(results),

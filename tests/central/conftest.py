@@ -3,8 +3,8 @@ import trio
 
 from broker.core.messages import BrokerRegistered
 from tests.central.opening import Peer
-from tests.central.peers import Attempt, Network, Server, start
 from tests.central.session_rig import Rig
+from tests.lab.websocket_peers import Attempt, Network, Server, start
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import trio
 from trio_websocket import WebSocketRequest
 
 from broker.central.websocket import ServerAddress
-from tests.central.peers import Attempt, Network, Server, start
+from tests.lab.websocket_peers import Attempt, Network, Server, start
 
 LIMIT = 1000
 ADDRESS = ServerAddress("ws://central:8765/ws", max_message_bytes=LIMIT)

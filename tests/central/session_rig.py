@@ -11,7 +11,7 @@ from broker.central.websocket import ServerAddress
 from broker.concurrency.wakeup import Wakeup
 from broker.core.messages import ServerNews
 from broker.telemetry.tally import ServerTally
-from tests.central.peers import Network
+from tests.lab.websocket_peers import Network
 
 TERMS = SessionTerms("Broker", silence=45.0)
 

@@ -24,9 +24,9 @@ from broker.core.messages import (
 )
 from broker.net.backoff import Backoff
 from broker.telemetry.tally import ServerTally
-from tests.central.peers import Attempt, Network, Server, start
 from tests.central.session_rig import TERMS
 from tests.lab.autojump import autojump
+from tests.lab.websocket_peers import Attempt, Network, Server, start
 
 TOKEN = "t0ps3cr3t"
 CONFIGURED = ("central", 80)

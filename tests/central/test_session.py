@@ -1,6 +1,5 @@
 """What the broker says in a session, what it understands, and when it gives up."""
 
-import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +13,10 @@ from trio_websocket import ConnectionClosed
 from broker.central.websocket import WebSocketError
 from broker.concurrency.cooperation import let_others_run
 from broker.core.messages import AgentStatus, BrokerRegistered, StatusUpdate
-from tests.central.peers import Attempt, MemoryStream, Network, Server, start
 from tests.central.session_rig import TERMS, Rig
 from tests.lab.autojump import autojump
+from tests.lab.websocket_frames import text
+from tests.lab.websocket_peers import Attempt, MemoryStream, Network, Server, start
 
 CLOSING = 1.0
 SMALL, LARGE = 100, 2_000_000
@@ -340,7 +340,7 @@ async def test_a_server_that_talks_but_answers_no_ping_is_alive(
     stream = await registered_by_hand(network, rig)
     for _ in range(10):
         await trio.sleep(0.9 * TERMS.silence)
-        await stream.send_all(text_frame('{"message_type": "SERVER_HEARTBEAT"}'))
+        await stream.send_all(text({"message_type": "SERVER_HEARTBEAT"}))
     assert not attempt.has_ended
     assert "no frame for 45 s" in await failure_of(attempt, TERMS.silence + CLOSING)
 
@@ -412,15 +412,10 @@ async def test_the_token_is_in_no_log_line(stranger: Server, attempt: Attempt) -
     assert "t0ps3cr3t" not in f"{lines} {failure}"
 
 
-def text_frame(text: str) -> bytes:
-    """A short text frame as a server sends it."""
-    return bytes([0x81, len(text)]) + text.encode()
-
-
 async def registered_by_hand(network: Network, rig: Rig) -> MemoryStream:
     stream = await network.serve_by_hand()
     answer = {"message_type": "REGISTER_BROKER_RESPONSE", "status": "success"}
-    await stream.send_all(text_frame(json.dumps(answer)))
+    await stream.send_all(text(answer))
     await wait_all_tasks_blocked()
     assert rig.accepted.is_set()
     return stream

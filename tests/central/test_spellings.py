@@ -8,9 +8,9 @@ import structlog
 from trio.testing import wait_all_tasks_blocked
 
 from broker.core.messages import AgentStatus, BrokerRegistered, StatusUpdate
-from tests.central.peers import Attempt, Server
 from tests.central.session_rig import Rig
 from tests.lab.autojump import autojump
+from tests.lab.websocket_peers import Attempt, Server
 
 HALF = "\ud83d"
 """Of an emoji: Python's and JavaScript's JSON libraries write it as the escape that it is here."""

@@ -23,9 +23,9 @@ from broker.net.tls import TlsFiles
 from broker.settings import values
 from broker.settings.secret_files import SecretFile
 from tests.central.opening import ADDRESS, LIMIT, Peer
-from tests.central.peers import Attempt, MemoryStream, Network, start
 from tests.lab.autojump import autojump
 from tests.lab.tls_listener import open_tls_listener
+from tests.lab.websocket_peers import Attempt, MemoryStream, Network, start
 
 CLOSING = 1.0
 """Seconds that closing may take."""

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -10,19 +10,17 @@ from tests.cli.mailroom import Mailroom
 
 
 @pytest.fixture
-async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
-    with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(rabbitmq, portal)
-        await mailroom.open()
-        yield mailroom
+async def mailroom(rabbitmq: RabbitmqNode) -> Mailroom:
+    mailroom = Mailroom(rabbitmq)
+    await mailroom.open()
+    return mailroom
 
 
 @pytest.fixture
-async def fragile_mailroom(fragile_node: RabbitmqNode) -> AsyncIterator[Mailroom]:
-    with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(fragile_node, portal)
-        await mailroom.open()
-        yield mailroom
+async def fragile_mailroom(fragile_node: RabbitmqNode) -> Mailroom:
+    mailroom = Mailroom(fragile_node)
+    await mailroom.open()
+    return mailroom
 
 
 class ManagedNode(NamedTuple):

@@ -11,15 +11,15 @@ from typing import Any
 from uuid import uuid4
 
 import trio
-from aiormq.abc import DeliveredMessage
-from anyio.from_thread import BlockingPortal
 from pamqp.commands import Basic
 from pamqp.common import FieldValue
 
 from broker.sandbox.broker_process import COMMAND
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.amqp_connection import Message
+from tests.lab.eventually import eventually
 
 PATIENCE = 60.0
 
@@ -40,10 +40,10 @@ class Ran:
 class Mailroom:
     """The queues of one test."""
 
-    def __init__(self, node: RabbitmqNode, portal: BlockingPortal) -> None:
+    def __init__(self, node: RabbitmqNode) -> None:
         number = uuid4().hex[:8]
         self.node = node
-        self.raw = RawRabbitmq(portal, node.url)
+        self.raw = AmqpClient(node.url)
         self.input = f"input-{number}"
         self.metadata = f"metadata-{number}"
         self.dead_letter = f"dead-letter-{number}"
@@ -79,7 +79,7 @@ class Mailroom:
         properties = Basic.Properties(delivery_mode=2, headers=headers, correlation_id="c-1")
         await self.raw.publish(self.dead_letter, *bodies, properties=properties)
 
-    async def take(self, queue: str) -> list[DeliveredMessage]:
+    async def take(self, queue: str) -> list[Message]:
         """Take all that is ready in a queue."""
         return await self.raw.take(queue, await self.raw.ready(queue))
 
@@ -132,9 +132,9 @@ class Mailroom:
 
     async def holds(self, queue: str, least: int) -> None:
         """Wait until so many messages are ready in a queue."""
-        with trio.fail_after(PATIENCE):
-            while await self.raw.ready(queue) < least:
-                await trio.sleep(0.01)
+        await eventually(
+            lambda: self.raw.ready(queue), until=lambda ready: ready >= least, within=PATIENCE
+        )
 
     async def list(self, *arguments: str) -> list[dict[str, Any]]:
         ran = await self.run("dead-letters", "list", "--format", "json", *arguments)
@@ -157,5 +157,5 @@ async def ended(process: trio.Process) -> Ran:
     return Ran(code, out.decode(), err.decode())
 
 
-def bodies(messages: Sequence[DeliveredMessage]) -> list[bytes]:
+def bodies(messages: Sequence[Message]) -> list[bytes]:
     return [message.body for message in messages]

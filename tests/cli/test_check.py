@@ -45,9 +45,9 @@ from broker.sandbox.central_server import Answer, CentralServer, open_central_se
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings import load_settings
 from broker.settings.options import options
-from tests.amqp.raw_amqp import RawRabbitmq
-from tests.faults.proxy import open_proxy
+from tests.lab.amqp_client import AmqpClient
 from tests.lab.certificates import refused_certificate
+from tests.lab.proxy import open_proxy
 from tests.lab.tls_listener import open_tls_listener
 
 HOST = "127.0.0.1"
@@ -81,8 +81,8 @@ def rabbit(portal: BlockingPortal) -> Rabbit:
 
 
 @pytest.fixture
-def raw(portal: BlockingPortal, rabbitmq: RabbitmqNode) -> RawRabbitmq:
-    return RawRabbitmq(portal, rabbitmq.url)
+def raw(rabbitmq: RabbitmqNode) -> AmqpClient:
+    return AmqpClient(rabbitmq.url)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ async def open_listener(answer: bytes = b"") -> AsyncIterator[int]:
 
 class TestRabbitmq:
     async def test_all_holds(
-        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, raw: AmqpClient
     ) -> None:
         await raw.declare(wanted.consumed[0])
         await raw.publish(wanted.consumed[0], b"1", b"2")
@@ -179,7 +179,7 @@ class TestRabbitmq:
         assert [(one.body, one.redelivered) for one in messages] == [(b"1", False), (b"2", False)]
 
     async def test_a_stream(
-        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, raw: RawRabbitmq
+        self, rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted, raw: AmqpClient
     ) -> None:
         stream, other = wanted.consumed
         await raw.declare(stream, **{"x-queue-type": "stream"})
@@ -443,7 +443,7 @@ class TestRabbitmq:
         endpoint: AmqpEndpoint,
         wanted: Wanted,
         user: str,
-        raw: RawRabbitmq,
+        raw: AmqpClient,
         rabbitmq: RabbitmqNode,
     ) -> None:
         for queue in (*wanted.consumed, *wanted.published):

@@ -1,10 +1,9 @@
 """What `broker check` says of quorum queues that drop what comes back too often."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
 from broker.amqp.admin.delivery_limit import QuorumArguments
 from tests.cli.conftest import ManagedNode
@@ -69,9 +68,8 @@ class Checked(Mailroom):
 
 
 @pytest.fixture
-async def checked(managed: ManagedNode) -> AsyncIterator[Checked]:
-    with start_blocking_portal("asyncio") as portal:
-        yield Checked(managed.node, portal)
+def checked(managed: ManagedNode) -> Checked:
+    return Checked(managed.node)
 
 
 async def test_a_queue_whose_limit_drops_fails_the_check(checked: Checked) -> None:

@@ -15,8 +15,8 @@ from pamqp.common import FieldTable, FieldValue
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.cli.mailroom import Mailroom, bodies
-from tests.faults import raw_content
-from tests.integration.rig import Rig, bring_online, open_rig, text
+from tests.integration.rig import Rig, bring_online, text
+from tests.lab import raw_content
 
 MANY = 230
 """More than two windows."""
@@ -388,10 +388,12 @@ async def test_hostile_properties(mailroom: Mailroom) -> None:
         )
         problems.append("x-dead-lettered-at is no")
     for properties, problem in RAW:
-        await mailroom.raw.publish_content(mailroom.dead_letter, (properties, b"hostile"))
+        await mailroom.raw.publish_content(
+            mailroom.dead_letter, raw_content.Content(b"hostile", properties)
+        )
         problems.append(problem)
     await mailroom.raw.publish_content(
-        mailroom.dead_letter, (raw_content.PERSISTENT, b"hostile"), routing_key=b"\xff\xfe"
+        mailroom.dead_letter, raw_content.Content(b"hostile", routing_key=b"\xff\xfe")
     )
     problems.append("x-broker-reason is missing")
     await mailroom.park(b"well", x_broker_error="\x1b[2J" + "x" * 300, x_broker_id=5, n=-1)
@@ -441,9 +443,8 @@ async def server() -> AsyncIterator[CentralServer]:
 
 
 @pytest.fixture
-async def rig(rabbitmq: RabbitmqNode, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with open_rig(rabbitmq, tmp_path) as rig:
-        yield rig
+def rig(rabbitmq: RabbitmqNode, tmp_path: Path) -> Rig:
+    return Rig(rabbitmq, tmp_path)
 
 
 async def test_what_the_broker_parks_comes_back_to_it(
@@ -539,7 +540,7 @@ async def test_a_dead_letter_keeps_all_properties_and_a_replay_restores_them(
 
 async def until_parked(rig: Rig, count: int) -> None:
     with trio.fail_after(30):
-        while await rig.ready_count(rig.dead_letter) < count:
+        while await rig.ready(rig.dead_letter) < count:
             await trio.sleep(0.05)
 
 

@@ -12,8 +12,8 @@ from broker.amqp.admin import Got
 from broker.amqp.parts import in_parts
 from broker.cli.dead_letters.gathering import Gathering
 from broker.cli.dead_letters.window import SIZE
-from tests.amqp.limits import limited
 from tests.cli.mailroom import Mailroom, bodies
+from tests.lab.limits import limited
 
 
 def letter(body: bytes, queue: str = "input") -> Publishing:

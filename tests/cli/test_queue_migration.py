@@ -16,7 +16,7 @@ from broker.cli.queues.migrating import Progress, _migrate_queue
 from broker.cli.queues.migration import Seen, Step, next_step, obstacle
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
 
 MANY = 130
 LETTERS = [b"%d" % number for number in range(MANY)]
@@ -97,7 +97,7 @@ class Office:
     """A queue of one's own, and sessions that look after it."""
 
     def __init__(self, node: RabbitmqNode, portal: BlockingPortal) -> None:
-        self.raw = RawRabbitmq(portal, node.url)
+        self.raw = AmqpClient(node.url)
         self.queue = f"queue-{uuid4().hex[:8]}"
         self._rabbit = Rabbit(portal)
         (endpoint,) = parse_amqp_urls(node.url)

@@ -3,7 +3,7 @@
 import json
 import shlex
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -20,9 +20,8 @@ LIMIT = 2
 
 
 @pytest.fixture
-async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
-    with start_blocking_portal("asyncio") as portal:
-        yield Mailroom(rabbitmq, portal)
+def mailroom(rabbitmq: RabbitmqNode) -> Mailroom:
+    return Mailroom(rabbitmq)
 
 
 async def test_the_commands_are_safe_for_a_shell(mailroom: Mailroom) -> None:
@@ -105,44 +104,43 @@ async def test_what_is_returned_too_often_is_parked_and_can_be_replayed(
 
 async def test_policies_are_applied_over_http(managed: ManagedNode) -> None:
     node, url = managed
-    with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(node, portal)
-        mailroom.settings["BROKER_DEAD_LETTER_QUEUE"] = "ü"
-        apply = ("queues", "policy", "--apply", "--management-url", url)
-        for _ in range(2):  # what is there is replaced
-            ran = await mailroom.run(*apply, "--delivery-limit", "5")
-            assert (ran.code, ran.err) == (0, "")
-            assert ran.out.splitlines()[0] == f"{mailroom.input}.delivery-limit: applied"
-        listed = await node.ctl("list_policies", "--formatter", "json")
-        found = {one["name"]: one for one in json.loads(listed)}
-        one = found[f"{mailroom.input}.delivery-limit"]
-        wanted = (await mailroom.run("queues", "policy", "--format", "json")).document
-        [expected] = [each for each in wanted["policies"] if each["name"] == one["name"]]
-        assert json.loads(one["definition"]) == {**expected["definition"], "delivery-limit": 5}
-        assert one["pattern"] == expected["pattern"]
-        assert (one["apply-to"], one["priority"]) == ("queues", 10)
+    mailroom = Mailroom(node)
+    mailroom.settings["BROKER_DEAD_LETTER_QUEUE"] = "ü"
+    apply = ("queues", "policy", "--apply", "--management-url", url)
+    for _ in range(2):  # what is there is replaced
+        ran = await mailroom.run(*apply, "--delivery-limit", "5")
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.splitlines()[0] == f"{mailroom.input}.delivery-limit: applied"
+    listed = await node.ctl("list_policies", "--formatter", "json")
+    found = {one["name"]: one for one in json.loads(listed)}
+    one = found[f"{mailroom.input}.delivery-limit"]
+    wanted = (await mailroom.run("queues", "policy", "--format", "json")).document
+    [expected] = [each for each in wanted["policies"] if each["name"] == one["name"]]
+    assert json.loads(one["definition"]) == {**expected["definition"], "delivery-limit": 5}
+    assert one["pattern"] == expected["pattern"]
+    assert (one["apply-to"], one["priority"]) == ("queues", 10)
 
-        for user, tags in (("tagless", ()), ("onlooker", ("monitoring",))):
-            await node.ctl("add_user", user, "secret")
-            await node.ctl("set_user_tags", user, *tags)
-            await node.ctl("set_permissions", user, ".*", ".*", ".*")
-        await node.ctl("add_user", "outsider", "secret")
-        await node.ctl("set_user_tags", "outsider", "policymaker")
-        needs = "it needs the tag policymaker (rabbitmqctl set_user_tags) and"
-        for login, vhost, problem in (
-            ("nobody:secret", "", "refused the login of 'nobody': check user and password"),
-            ("tagless:wrong", "", "refused the login of 'tagless': check user and password"),
-            ("tagless:secret", "", f"may not set policies (Not management user): {needs}"),
-            ("onlooker:secret", "", f"access object): {needs}"),
-            ("outsider:secret", "", "access to virtual host '/' (rabbitmqctl set_permissions)"),
-            ("guest:guest", "nowhere", "there is no virtual host 'nowhere'"),
-        ):
-            amqp = node.url.replace("guest:guest", login) + vhost
-            ran = await mailroom.run(*apply, AMQP_URL=amqp)
-            assert (ran.code, ran.out) == (1, "")
-            [line] = ran.err.splitlines()
-            assert problem in line
-            assert "secret" not in line
+    for user, tags in (("tagless", ()), ("onlooker", ("monitoring",))):
+        await node.ctl("add_user", user, "secret")
+        await node.ctl("set_user_tags", user, *tags)
+        await node.ctl("set_permissions", user, ".*", ".*", ".*")
+    await node.ctl("add_user", "outsider", "secret")
+    await node.ctl("set_user_tags", "outsider", "policymaker")
+    needs = "it needs the tag policymaker (rabbitmqctl set_user_tags) and"
+    for login, vhost, problem in (
+        ("nobody:secret", "", "refused the login of 'nobody': check user and password"),
+        ("tagless:wrong", "", "refused the login of 'tagless': check user and password"),
+        ("tagless:secret", "", f"may not set policies (Not management user): {needs}"),
+        ("onlooker:secret", "", f"access object): {needs}"),
+        ("outsider:secret", "", "access to virtual host '/' (rabbitmqctl set_permissions)"),
+        ("guest:guest", "nowhere", "there is no virtual host 'nowhere'"),
+    ):
+        amqp = node.url.replace("guest:guest", login) + vhost
+        ran = await mailroom.run(*apply, AMQP_URL=amqp)
+        assert (ran.code, ran.out) == (1, "")
+        [line] = ran.err.splitlines()
+        assert problem in line
+        assert "secret" not in line
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from broker.amqp.admin.mover import _Reader
 from broker.amqp.connection import Connection
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.amqp.limits import limited
 from tests.cli.mailroom import PATIENCE, Mailroom, Ran, bodies, ended
-from tests.faults import raw_content
+from tests.lab import raw_content
+from tests.lab.limits import limited
 
 MANY = 230
 """More than two windows."""
@@ -32,7 +32,7 @@ class Postroom(Mailroom):
     """All the queues of a broker."""
 
     def __init__(self, node: RabbitmqNode, portal: BlockingPortal) -> None:
-        super().__init__(node, portal)
+        super().__init__(node)
         self.portal = portal
         number = uuid4().hex[:8]
         self.second = f"input-{number}.1"
@@ -240,7 +240,10 @@ async def test_messages_stay_as_they_are(mailroom: Postroom) -> None:
     poison = raw_content.header_table(b"a", raw_content.long(b"\xff\xfe"))
     deep = raw_content.header_table(b"a", raw_content.nested_table(200))
     await mailroom.raw.publish_content(
-        mailroom.input, (poison, b"poison"), (deep, b""), (raw_content.PERSISTENT, b"x" * 300_000)
+        mailroom.input,
+        raw_content.Content(b"poison", poison),
+        raw_content.Content(b"", deep),
+        raw_content.Content(b"x" * 300_000),
     )
     raw = await contents(mailroom)
     assert len(raw) == 4
@@ -424,6 +427,6 @@ async def empties(mailroom: Postroom, most: int) -> None:
 
 
 async def aside(mailroom: Postroom) -> int:
-    with suppress(aiormq.exceptions.ChannelNotFoundEntity):
+    with suppress(ConnectionError):
         return await mailroom.raw.ready(f"{mailroom.input}.migrating")
     return 0

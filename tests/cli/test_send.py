@@ -11,7 +11,7 @@ import pytest
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.cli.mailroom import Mailroom
-from tests.integration.rig import bring_online, open_rig
+from tests.integration.rig import Rig, bring_online
 
 
 async def test_one_message(mailroom: Mailroom) -> None:
@@ -106,7 +106,8 @@ async def test_wrong_usage(mailroom: Mailroom, options: tuple[str, ...], problem
 async def test_the_broker_routes_it(
     mailroom: Mailroom, rabbitmq: RabbitmqNode, tmp_path: Path
 ) -> None:
-    async with open_central_server() as server, open_rig(rabbitmq, tmp_path) as rig:
+    rig = Rig(rabbitmq, tmp_path)
+    async with open_central_server() as server:
         agents = bring_online(server, 2)
         async with rig.broker(server.url):
             await rig.logged("routing_started")

@@ -1,6 +1,5 @@
 """`python -m tests.faults`: do harm to the broker, and see whether it keeps its promises."""
 
-import logging
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ import trio
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from tests.faults.report import complaint, draw, line, write
+from tests.faults.report import complaint, line, write
 from tests.faults.run_scenario import Result, open_runner
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
@@ -54,16 +53,12 @@ def chaos(
         for scenario in chosen:
             console.print(f"{scenario.name:23} {scenario.fault}: {scenario.promise}")
         return 0
-    # aiormq reports each connection that it loses, and losing them is the purpose here.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     seed = randrange(_SEEDS) if seed is None else seed
     plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
     results = trio.run(_run_all, plan, minutes, long, logs, console)
     is_complete = long and not names and minutes is None
-    write(results, output, into_documents=is_complete)
-    watched = any(result.samples for result in results)
-    if watched and not draw(output, into_documents=is_complete):
+    if not write(results, output, into_documents=is_complete):
         console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
     failed = [result for result in results if result.problems]
     for result in failed:

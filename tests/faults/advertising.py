@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from tests.faults.environment import Environment
-from tests.faults.raw_content import Content
 
-_ADVERTISEMENT = Content(
+_ADVERTISEMENT = (
     b'{"message_type": "SERVER_AVAILABLE", "server_id": "s", "websocket_url": "ws://127.0.0.1/ws"}'
 )
 _PAUSE = 0.3
@@ -16,19 +15,14 @@ _PAUSE = 0.3
 
 @asynccontextmanager
 async def advertising(env: Environment, at_once: int = 1) -> AsyncIterator[None]:
-    """Advertise the server a few times a second while the block runs.
+    """Advertise the server a few times a second while the block runs."""
 
-    Args:
-        env: The env.
-        at_once: How many advertisements each time.
-    """
+    async def advertise() -> None:
+        while True:
+            await env.client.publish(env.queues.advertisement, *[_ADVERTISEMENT] * at_once)
+            await trio.sleep(_PAUSE)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_advertise, env, at_once)
+        nursery.start_soon(advertise)
         yield
         nursery.cancel_scope.cancel()
-
-
-async def _advertise(env: Environment, at_once: int) -> None:
-    while True:
-        await env.client.publish(env.queues.advertisement, [_ADVERTISEMENT] * at_once)
-        await trio.sleep(_PAUSE)

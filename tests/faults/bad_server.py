@@ -14,62 +14,23 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
 
 from broker.sandbox.central_server import HOST, PATH, Message
-from tests.faults.failure import ScenarioFailedError
+from tests.lab.websocket_frames import text
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING = 0, 1, 2, 8, 9
 REGISTERED: Message = {
     "message_type": "REGISTER_BROKER_RESPONSE",
     "status": "success",
     "broker_id": "broker-by-hand",
 }
-_MASK = bytes(4)
 _RECEIVE_BYTES = 65_536
 _RECEIVE_BUFFER = 4_096
 """Of the kernel: a broker that is not read soon cannot send any more."""
-_PATIENCE = 10.0
+_PATIENCE = 20.0
 """Seconds that a broker has for its part of the handshake and of the registration."""
-_LEAVING = 5.0
+_LEAVING = 15.0
 """Seconds that a broker has to close a connection that is of no use."""
 
 
-def frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    is_final: bool = True,
-    reserved: int = 0,
-    is_masked: bool = False,
-) -> bytes:
-    """Return one WebSocket frame, whether the protocol allows it or not."""
-    first = is_final << 7 | reserved << 4 | opcode
-    masked = is_masked << 7
-    size = len(payload)
-    if size < 126:
-        head = bytes([first, masked | size])
-    elif size < 1 << 16:
-        head = bytes([first, masked | 126]) + size.to_bytes(2)
-    else:
-        head = bytes([first, masked | 127]) + size.to_bytes(8)
-    return head + (_MASK if is_masked else b"") + payload
-
-
-def text(message: Message) -> bytes:
-    """Return a frame with a message."""
-    return frame(TEXT, msgspec.json.encode(message))
-
-
-def closing(code: int | None, reason: bytes = b"") -> bytes:
-    """Return the frame that begins the closing handshake."""
-    return frame(CLOSE, b"" if code is None else code.to_bytes(2) + reason)
-
-
 class Peer:
-    """A connection that a broker has made.
-
-    Attributes:
-        stream: The bytes.
-    """
-
     def __init__(self, stream: trio.SocketStream, agents: Sequence[str]) -> None:
         self.stream = stream
         self._agents = agents
@@ -77,65 +38,37 @@ class Peer:
         self._events: deque[Event] = deque()
 
     async def requested(self) -> None:
-        """Wait for the request for a WebSocket.
-
-        Raises:
-            ScenarioFailedError: There is none.
-        """
         await self._until("the handshake", lambda event: isinstance(event, Request))
 
     async def accept(self) -> None:
-        """Wait for the request for a WebSocket, and grant it.
-
-        Raises:
-            ScenarioFailedError: There is none.
-        """
         await self.requested()
         await self.stream.send_all(self._websocket.send(AcceptConnection()))
 
     async def hear(self, message_type: str) -> None:
-        """Wait until the broker sends such a message; what comes before it is dropped.
-
-        Raises:
-            ScenarioFailedError: It does not.
-        """
+        """Wait until the broker sends such a message; what comes before it is dropped."""
         await self._until(message_type, lambda event: _type_of(event) == message_type)
 
     async def hear_close(self) -> None:
-        """Wait for the broker's part of the closing handshake.
-
-        Raises:
-            ScenarioFailedError: There is none.
-        """
         await self._until("closing", lambda event: isinstance(event, CloseConnection))
 
     async def register(self) -> None:
-        """Grant the WebSocket, register the broker, and tell it who is online.
-
-        Raises:
-            ScenarioFailedError: It does not do its part.
-        """
+        """Grant the WebSocket, register the broker, and tell it who is online."""
         await self.accept()
         await self.hear("REGISTER_BROKER")
         await self.stream.send_all(text(REGISTERED) + text(self.full_update()))
 
     def full_update(self) -> Message:
-        """Return the status update that names all agents."""
         agents = [{"agent_id": name, "is_online": True} for name in self._agents]
         return {"message_type": "AGENT_STATUS_UPDATE", "agents": agents, "is_full_update": True}
 
     async def gone(self, within: float = _LEAVING) -> None:
-        """Read until the broker has closed the connection, and do nothing else.
-
-        Raises:
-            ScenarioFailedError: It keeps it open.
-        """
+        """Read until the broker has closed the connection, and do nothing else."""
         with trio.move_on_after(within):
             with suppress(trio.BrokenResourceError):  # by RST, when something was unread
                 while await self.stream.receive_some(_RECEIVE_BYTES):
                     pass
             return
-        raise ScenarioFailedError(f"the broker kept a dead connection for {within:g} s")
+        raise AssertionError(f"the broker kept a dead connection for {within:g} s")
 
     async def _until(self, what: str, is_wanted: Callable[[Event], bool]) -> None:
         with trio.move_on_after(_PATIENCE):
@@ -148,16 +81,10 @@ class Peer:
                     break
                 self._websocket.receive_data(received)
                 self._events += self._websocket.events()
-        raise ScenarioFailedError(f"the broker did not do its part: {what}")
+        raise AssertionError(f"the broker did not do its part: {what}")
 
 
 class BadServer:
-    """A listening server. Made by `open_bad_server`.
-
-    Attributes:
-        url: Where brokers connect.
-    """
-
     def __init__(self, listener: trio.SocketListener, agents: Sequence[str]) -> None:
         self.url = f"ws://{HOST}:{listener.socket.getsockname()[1]}{PATH}"
         self._listener = listener
@@ -165,30 +92,16 @@ class BadServer:
 
     @asynccontextmanager
     async def connection(self, within: float) -> AsyncIterator[Peer]:
-        """Accept one connection, which is closed at the end of the block.
-
-        Args:
-            within: Seconds that a broker has to connect.
-
-        Raises:
-            ScenarioFailedError: None does.
-        """
         stream: trio.SocketStream | None = None
         with trio.move_on_after(within):
             stream = await self._listener.accept()
-        if stream is None:
-            raise ScenarioFailedError(f"the broker did not connect within {within:g} s")
+        assert stream is not None, f"the broker did not connect within {within:g} s"
         async with stream:
             yield Peer(stream, self._agents)
 
 
 @asynccontextmanager
 async def open_bad_server(agents: Sequence[str]) -> AsyncIterator[BadServer]:
-    """Listen on a free loopback port for the length of the context.
-
-    Args:
-        agents: Who is online, as it tells brokers.
-    """
     [listener] = await trio.open_tcp_listeners(0, host=HOST)
     listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     async with listener:

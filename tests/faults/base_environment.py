@@ -1,32 +1,34 @@
 """What each scenario runs in: its queues, the load, and the record of what comes out."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import msgspec
 import trio
-from anyio.from_thread import BlockingPortal
 
+from broker.core.messages import AgentStatus
+from broker.sandbox.central_server import CentralServer
 from tests.faults import chat
+from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Sent, Verdict, check
 from tests.faults.collector import Collector
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.load import Load
-from tests.faults.queue_client import QueueClient
-from tests.faults.raw_content import Content
+from tests.faults.taken import Taken, taken
 from tests.faults.trend import Sample
-
-if TYPE_CHECKING:
-    from tests.faults.taken import Taken
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.amqp_connection import QueueState
+from tests.lab.eventually import eventually
+from tests.lab.raw_content import Content
 
 PREFETCH = 200
 """What bounds the duplicates of a crash. A quarter of a second's load, so that there is a crowd."""
 DRAIN_TIMEOUT = 120.0
 _POLL_INTERVAL = 0.1
+_CLOSE_TIMEOUT = 30.0
 _DRAIN_POLL_INTERVAL = 0.2
 _numbers = count(1)
 
@@ -35,9 +37,7 @@ class Figures(msgspec.Struct):
     """What a scenario measures on its way.
 
     Attributes:
-        faults: How many faults were injected.
         recoveries: Seconds from the end of each fault until messages were routed again.
-        samples: What the broker held over time, when the scenario watched that.
     """
 
     faults: int = 0
@@ -45,7 +45,7 @@ class Figures(msgspec.Struct):
     samples: list[Sample] = msgspec.field(default_factory=list)
 
 
-class Queues(msgspec.Struct, frozen=True):
+class Queues(NamedTuple):
     """The queues of a scenario, one of each kind that a broker has a variable for."""
 
     input: str
@@ -59,65 +59,52 @@ class BaseEnvironment:
     """What the environments of all scenarios have in common.
 
     Attributes:
-        client: Makes, watches and empties queues, past the proxies.
-        queues: The names of this scenario's queues.
-        sent: What the load has sent.
-        figures: What was measured so far.
-        random: The source of all that is random here.
-        is_long: Whether the long form is to be run.
         prefetch: How many messages a broker holds at once: with each crash, no more than
             these may come twice.
     """
 
-    def __init__(
-        self, portal: BlockingPortal, urls: Sequence[str], random: Random, *, is_long: bool
-    ) -> None:
+    def __init__(self, urls: Sequence[str], random: Random, *, is_long: bool) -> None:
         number = next(_numbers)
         self.random = random
         self.is_long = is_long
         self.prefetch = PREFETCH
         self.sent = Sent()
         self.figures = Figures()
-        self.client = QueueClient(portal, *urls)
-        self.queues = Queues(
-            **{name: f"chaos_{number}_{name}" for name in Queues.__struct_fields__}
-        )
-        self._portal = portal
+        self.client = AmqpClient(*urls)
+        self.queues = Queues(*(f"chaos_{number}_{name}" for name in Queues._fields))
         self._urls = urls
         self._collected: defaultdict[str, list[Taken]] = defaultdict(list)
         self._collectors: set[str] = set()
 
     async def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl against a node that runs; see `RabbitmqNode.ctl`."""
-        raise NotImplementedError
-
-    async def finish(self, allowed: Allowed) -> Verdict:
-        """Make the peers sound, let the brokers route what is left, stop them, and judge.
-
-        Args:
-            allowed: What the scenario may lead to.
-
-        Raises:
-            ScenarioFailedError: They did not route what was left, or did not stop as asked.
-        """
         raise NotImplementedError
 
     @asynccontextmanager
-    async def load(self, rate: float | None = None, *, window: int = 500) -> AsyncIterator[Load]:
-        """Publish chat messages into the input queue for the length of the block.
+    async def prepared(
+        self,
+        server: CentralServer,
+        brokers: Iterable[BrokerControl],
+        **arguments: str,
+    ) -> AsyncIterator[None]:
+        """Bring agents online and make the queues; end the brokers and delete the queues."""
+        server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
+        await self.client.declare(*self.queues, **arguments)
+        try:
+            yield
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                for broker in brokers:
+                    await broker.close()
+        await self.client.delete(*self.queues)
 
-        Args:
-            rate: Messages per second; None for as many as the window allows.
-            window: How many may wait for their confirms.
-        """
-        load = Load(
-            self._portal,
-            self._urls,
-            self.queues.input,
-            sent=self.sent,
-            rate=rate,
-            window=window,
-        )
+    async def finish(self, allowed: Allowed) -> Verdict:
+        """Make the peers sound, let the brokers route what is left, stop them, and judge."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def load(self, rate: float) -> AsyncIterator[Load]:
+        """Publish so many chat messages per second into the input queue while the block runs."""
+        load = Load(self._urls, self.queues.input, sent=self.sent, rate=rate)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(load.run)
             try:
@@ -129,8 +116,8 @@ class BaseEnvironment:
         """Publish chat messages at once, much faster than the load does."""
         numbers = range(self.sent.attempted, self.sent.attempted + count)
         self.sent.attempted = numbers.stop
-        contents = [Content(chat.body(number)) for number in numbers]
-        await self.client.publish(self.queues.input, contents)
+        contents = (Content(chat.body(number)) for number in numbers)
+        await self.client.publish_content(self.queues.input, *contents)
         self.sent.confirmed.update(numbers)
 
     @asynccontextmanager
@@ -139,7 +126,7 @@ class BaseEnvironment:
 
         So it is empty almost always. What is taken counts at the end as if it were still in it.
         """
-        collector = Collector(self._portal, self._urls, queue, self._collected[queue])
+        collector = Collector(self._urls, queue, self._collected[queue])
         self._collectors.add(queue)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(collector.run)
@@ -150,96 +137,69 @@ class BaseEnvironment:
         self._collectors.discard(queue)
 
     def collected(self, queue: str) -> int:
-        """Return how many messages were taken out of a queue so far; see `collecting`."""
         return len(self._collected[queue])
 
     def fault(self) -> None:
-        """Count a fault that is injected."""
         self.figures.faults += 1
 
     async def routed(self) -> int:
-        """Return how many messages the broker has published to the output queue so far.
-
-        Raises:
-            ConnectionError: RabbitMQ is away.
-        """
+        """Return how many messages the broker has published to the output queue so far."""
         output = self.queues.output
         if output in self._collectors:
             return self.collected(output)
-        return (await self.client.look(output)).ready + self.collected(output)
+        return await self.client.ready(output) + self.collected(output)
 
     async def routing(self, *, within: float = 30.0, since: float | None = None) -> None:
         """Wait until a message comes out. There must be some to route.
 
         Args:
-            within: Seconds until it is too late.
             since: When the fault ended, by Trio's clock: the time from then on counts as a time
                 to recover, and `within` begins then.
-
-        Raises:
-            ScenarioFailedError: Nothing came out.
         """
         begun = trio.current_time() if since is None else since
-        with trio.move_on_at(begun + within):
+        with trio.move_on_at(begun + within) as waiting:
             before = await self.routed()
             while await self.routed() <= before:
                 await trio.sleep(_POLL_INTERVAL)
-            if since is not None:
-                self.figures.recoveries.append(trio.current_time() - since)
-            return
-        raise ScenarioFailedError(f"no message was routed within {within:g} s")
+        assert not waiting.cancelled_caught, f"no message was routed within {within:g} s"
+        if since is not None:
+            self.figures.recoveries.append(trio.current_time() - since)
 
     async def drained(self, within: float = DRAIN_TIMEOUT) -> None:
-        """Wait until the broker consumes and has left no messages, ready or unacknowledged.
+        """Wait until the broker consumes and has left no messages, ready or unacknowledged."""
 
-        Args:
-            within: Seconds until it is too late.
+        async def state() -> tuple[QueueState, int | None]:
+            seen = await self.client.look(self.queues.input)
+            if not seen.consumers or seen.ready:
+                return seen, None
+            return seen, await self.unacknowledged(self.queues.input)
 
-        Raises:
-            ScenarioFailedError: Some are still in the input queue, or nobody consumes it.
-        """
-        ready, consumers, unacknowledged = 0, 0, 0
-        with trio.move_on_after(within):
-            while True:
-                ready, consumers = await self.client.look(self.queues.input)
-                if consumers and not ready:
-                    unacknowledged = await self.unacknowledged(self.queues.input)
-                    if not unacknowledged:
-                        return
-                await trio.sleep(_DRAIN_POLL_INTERVAL)
-        raise ScenarioFailedError(
-            f"after {within:g} s the input queue has {consumers} consumers, {ready} messages that "
-            f"are ready and {unacknowledged} that are unacknowledged"
+        await eventually(
+            state,
+            "input queue consumed, empty, and all of it acknowledged",
+            until=lambda seen: seen[1] == 0,
+            within=within,
+            interval=_DRAIN_POLL_INTERVAL,
         )
 
     async def unacknowledged(self, queue: str) -> int:
-        """Return how many messages of a queue are with its consumers. Takes a second."""
         listed = await self.ctl("list_queues", "name", "messages_unacknowledged")
         by_queue = dict(line.split("\t") for line in listed.splitlines())
         return int(by_queue[queue])
 
     async def judged(self, allowed: Allowed) -> Verdict:
-        """Take what came out so far, and judge. No broker may publish meanwhile.
-
-        Args:
-            allowed: What may have happened so far.
-        """
+        """Take what came out so far, and judge. No broker may publish meanwhile."""
         for queue in (self.queues.output, self.queues.dead_letter):
-            self._collected[queue] += await self.client.take_all(queue)
+            self._collected[queue] += map(taken, await self.client.take_all(queue))
         verdict = check(
             self.sent,
             self._collected[self.queues.output],
             self._collected[self.queues.dead_letter],
             allowed,
         )
-        left = await self.client.look(self.queues.input)
-        if left.ready:
-            verdict.problems.append(f"{left.ready} messages were back in the input queue")
+        if left := await self.client.ready(self.queues.input):
+            verdict.problems.append(f"{left} messages were back in the input queue")
         return verdict
-
-    def queue_names(self) -> Sequence[str]:
-        """Return the names of all queues of this scenario."""
-        return list(msgspec.structs.asdict(self.queues).values())
 
     def queue_settings(self) -> Mapping[str, str]:
         """Return the settings of a broker that say what it consumes and publishes to."""
@@ -248,6 +208,6 @@ class BaseEnvironment:
             "BROKER_REGISTRY_EXCHANGE": f"{self.queues.metadata}_events",
             **{
                 f"BROKER_{name.upper()}_QUEUE": queue
-                for name, queue in msgspec.structs.asdict(self.queues).items()
+                for name, queue in self.queues._asdict().items()
             },
         }

@@ -1,5 +1,6 @@
 """One broker that is killed, stopped, frozen and started again, with the same settings."""
 
+import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -9,24 +10,15 @@ from pathlib import Path
 import trio
 
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
-from tests.faults.failure import ScenarioFailedError
+from tests.lab.eventually import eventually
 
-_POLL_INTERVAL = 0.05
 _END_TIMEOUT = 30.0
 """Seconds until a broker that was told to end must have ended."""
 KILLED = 128 + signal.SIGKILL
 
 
 class BrokerControl:
-    """The broker of one scenario: life after life, one log.
-
-    Attributes:
-        log: The log of all lives.
-
-    Args:
-        directory: Where it runs and has its log.
-        settings: Its settings, by variable.
-    """
+    """The broker of one scenario: life after life, one log."""
 
     def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
         self.log = directory / "broker.log"
@@ -38,26 +30,15 @@ class BrokerControl:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a broker that has not ended."""
         return self._process is not None and self._process.is_running
 
     @property
     def pid(self) -> int:
-        """The process id of the broker, which must have been started."""
         return self._started.pid
 
     async def start(self, command: Sequence[str] = COMMAND, **settings: str) -> None:
-        """Start a broker. Returns before it routes.
-
-        Args:
-            command: What to run in place of the broker's command.
-            settings: Settings for this life, in place of the usual ones.
-
-        Raises:
-            BrokerProcessError: It could not be started.
-        """
-        if self.is_running:
-            raise RuntimeError("there is a broker already")
+        """Start a broker. Returns before it routes."""
+        assert not self.is_running, "there is a broker already"
         await self._lives.aclose()
         self._log_begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = await self._lives.enter_async_context(
@@ -65,64 +46,55 @@ class BrokerControl:
         )
 
     async def logged(self, event: str, *, times: int = 1, within: float = 30.0) -> None:
-        """Wait until this life has logged an event.
+        await eventually(
+            lambda: self.times_logged(event) >= times, f"{event!r} in the log", within=within
+        )
 
-        Args:
-            event: Its name.
-            times: How often.
-            within: Seconds until it is too late.
-
-        Raises:
-            ScenarioFailedError: It has not.
-        """
-        with trio.move_on_after(within):
-            while self.times_logged(event) < times:
-                await trio.sleep(_POLL_INTERVAL)
-            return
-        raise ScenarioFailedError(f"the broker has not logged {event!r} within {within:g} s")
-
-    def has_logged(self, event: str) -> bool:
-        """Return whether this life has logged an event."""
-        return self.times_logged(event) > 0
+    def must_not_have_logged(self, *events: str) -> None:
+        for event in events:
+            assert not self.times_logged(event), f"the broker has logged {event!r}"
 
     def times_logged(self, event: str) -> int:
-        """Return how often this life has logged an event."""
         with self.log.open("rb") as log:
             log.seek(self._log_begin)
             return log.read().count(b'"event": "%s"' % event.encode())
+
+    def url(self) -> str | None:
+        """Where this life serves HTTP; None while it does not."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_begin)
+            for line in log:
+                if b'"http_listening"' in line and line.endswith(b"\n"):
+                    return str(json.loads(line)["url"]).rstrip("/")
+        return None
 
     async def kill(self) -> None:
         """End it by SIGKILL, and wait until it is gone."""
         self.send(signal.SIGKILL)
         code = await self.ended()
-        if code != KILLED:
-            raise ScenarioFailedError(f"the broker had ended by itself, with exit code {code}")
+        assert code == KILLED, f"the broker had ended by itself, with exit code {code}"
 
     async def terminate(self) -> int:
-        """Ask it to stop (SIGTERM), and return its exit code."""
         self.send(signal.SIGTERM)
         return await self.ended()
 
+    async def stop(self) -> None:
+        """Ask it to stop, having settled everything."""
+        code = await self.terminate()
+        assert code == 0, f"the broker stopped with exit code {code}"
+
     def pause(self) -> None:
-        """Freeze it (SIGSTOP)."""
         self.send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
         self.send(signal.SIGCONT)
 
     async def ended(self, within: float = _END_TIMEOUT) -> int:
-        """Wait until it has ended, and return its exit code.
-
-        Args:
-            within: Seconds.
-
-        Raises:
-            ScenarioFailedError: It is still there.
-        """
+        code: int | None = None
         with trio.move_on_after(within):
-            return await self._started.wait()
-        raise ScenarioFailedError(f"the broker has not ended within {within:g} s")
+            code = await self._started.wait()
+        assert code is not None, f"the broker has not ended within {within:g} s"
+        return code
 
     async def close(self) -> None:
         """End it by force if need be."""
@@ -131,17 +103,10 @@ class BrokerControl:
         await self._lives.aclose()
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal.
-
-        Raises:
-            ScenarioFailedError: It has ended by itself.
-        """
-        if not self.is_running:
-            raise ScenarioFailedError("the broker has ended by itself")
+        assert self.is_running, "the broker has ended by itself"
         os.kill(self._started.pid, number)
 
     @property
     def _started(self) -> BrokerProcess:
-        if self._process is None:
-            raise RuntimeError("the broker has not been started")
+        assert self._process is not None, "the broker has not been started"
         return self._process

@@ -20,7 +20,6 @@ _VARIANTS: tuple[Mapping[str, str], ...] = (
 
 
 def message_id(number: int) -> str:
-    """Return the id of a chat message."""
     return f"c-{number}"
 
 
@@ -31,12 +30,10 @@ def number_of(name: str) -> int | None:
 
 
 def sender(number: int) -> str:
-    """Return who sends a chat message."""
     return AGENTS[number % len(AGENTS)]
 
 
 def body(number: int) -> bytes:
-    """Return a chat message as it goes into the input queue."""
     pairs = (f"{_quoted(name)}: {value}" for name, value in _fields(number).items())
     return ("{" + ", ".join(pairs) + "}").encode()
 

@@ -35,22 +35,12 @@ _STUCK = 0.2
 
 
 def command(point: Point, number: int) -> Sequence[str]:
-    """Return the command that runs such a broker.
-
-    Args:
-        point: Where it dies.
-        number: At which time it gets there, from 1.
-    """
     # By its path: what lies in the directory where it runs is not to be imported.
     return (sys.executable, "-P", str(Path(__file__)), point, str(number))
 
 
 def main(point: str, number: int) -> NoReturn:
-    """Wrap the method that belongs to the point, and run the broker.
-
-    Raises:
-        AttributeError: There is no such method any more.
-    """
+    """Wrap the method that belongs to the point, and run the broker."""
     arrive = countdown(number)
     match point:
         case "received":
@@ -82,11 +72,7 @@ def countdown(number: int) -> Callable[[], bool]:
 
 
 def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
-    """Have a function called in place of a method, with the method and its arguments.
-
-    Raises:
-        AttributeError: There is no such method.
-    """
+    """Have a function called in place of a method, with the method and its arguments."""
     original = getattr(owner, name)
 
     @wraps(original)

@@ -10,14 +10,7 @@ import msgspec
 
 from tests.faults import chat
 from tests.faults.poison import MAX_BYTES, Oddity, Poison
-from tests.faults.raw_content import (
-    FRAME_MAX,
-    PERSISTENT,
-    Content,
-    header_filling,
-    long,
-    persistent,
-)
+from tests.lab.raw_content import FRAME_MAX, PERSISTENT, Content, header_filling, long, persistent
 
 type Impossible = Poison | Oddity
 type Maker = Callable[[int], Impossible]
@@ -28,13 +21,7 @@ _SMALL_FRAME = 8_192
 
 
 class Ordeal(msgspec.Struct, frozen=True):
-    """A limit of RabbitMQ, and what it makes impossible.
-
-    Attributes:
-        config: The line of rabbitmq.conf.
-        before: What is in the queue when the limit is set.
-        after: What is published under the limit.
-    """
+    """A limit of RabbitMQ, and what it makes impossible."""
 
     config: str
     before: Sequence[Maker]

@@ -31,7 +31,6 @@ class Joined(NamedTuple):
 
 
 def joined(dead_letters: Iterable[Taken]) -> Joined:
-    """Put dead letters in parts together."""
     whole: list[Taken] = []
     groups: defaultdict[str, list[Taken]] = defaultdict(list)
     for taken in dead_letters:

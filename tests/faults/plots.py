@@ -26,14 +26,12 @@ _COUNTS = {
 
 
 def memory(axes: Axes, samples: list[dict[str, Any]]) -> None:
-    """Draw the memory over time."""
     axes.plot(_minutes(samples), [sample["resident_bytes"] / _MIB for sample in samples])
     axes.set_ylim(bottom=0)
     axes.set_ylabel("MiB")
 
 
 def counts(axes: Axes, samples: list[dict[str, Any]]) -> None:
-    """Draw over time what can be counted."""
     for name, label in _COUNTS.items():
         axes.plot(_minutes(samples), [sample[name] for sample in samples], label=label)
     axes.set_ylim(bottom=0)
@@ -46,7 +44,6 @@ def _minutes(samples: list[dict[str, Any]]) -> list[float]:
 
 
 def main(source: Path, directory: Path) -> None:
-    """Draw each scenario that has watched what the broker holds."""
     for result in json.loads(source.read_text(encoding="utf-8")):
         if result["samples"]:
             figure, (upper, lower) = plt.subplots(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from tests.faults import chat
-from tests.faults.raw_content import (
+from tests.lab.raw_content import (
     FLAG_DELIVERY_MODE,
     FLAG_HEADERS,
     FLAG_TIMESTAMP,
@@ -36,14 +36,6 @@ _CONTROL_CHARACTERS = (rb"\u0000", rb"\n", rb"\u001b[2J", rb"\u007f", rb"\u2028"
 
 
 class Poison(msgspec.Struct, frozen=True):
-    """A message that must be dead-lettered.
-
-    Attributes:
-        name: What it is.
-        reason: The code that says why it is dead-lettered.
-        content: The message.
-    """
-
     name: str
     reason: str
     content: Content
@@ -53,8 +45,6 @@ class Oddity(msgspec.Struct, frozen=True):
     """A message that looks dangerous, and must be routed.
 
     Attributes:
-        name: What it is.
-        content: The message.
         fields: What it must be routed with, as raw JSON by field; without its receiver.
     """
 
@@ -86,12 +76,7 @@ def advertisement_poison(mark: int) -> Iterator[Poison]:
 
 
 def oddities(first: int, victim: str) -> Iterator[Oddity]:
-    """Return messages that look dangerous, and must be routed.
-
-    Args:
-        first: The number of the first; each has a number of its own.
-        victim: A queue that some of them want to be copied to.
-    """
+    """Return messages that look dangerous, and must be routed."""
     number = first
     for name, field, value in _odd_values():
         body = chat.body(number)[:-1] + b", " + field + b": " + value + b"}"
@@ -115,12 +100,10 @@ def _marked(bodies: Iterator[tuple[str, str, bytes]], mark: int) -> Iterator[Poi
 
 
 def _text(*fields: bytes) -> bytes:
-    """Return a chat message with raw JSON at its end."""
     return b"{" + b", ".join([b'"message_type": "TEXT", "sender_id": "agent-00"', *fields]) + b"}"
 
 
 def _any_body() -> Iterator[tuple[str, str, bytes]]:
-    """Return what no queue takes."""
     sound = _text(b'"text_payload": "t"')
     yield "empty", "invalid_json", b""
     yield "no JSON", "invalid_json", b"hello"

@@ -5,7 +5,7 @@ is one with a RabbitMQ node that has gone away since; and it is ready again soon
 RabbitMQ as a whole is there.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ from yarl import URL
 
 from broker.cli.fetch import FetchError, fetch
 from tests.faults.broker_control import BrokerControl
-from tests.faults.failure import ScenarioFailedError
+from tests.lab.eventually import eventually
 
 DETECTION = timedelta(seconds=5)
 """After that a broker must have noticed that its node has gone away."""
@@ -26,40 +26,25 @@ _INTERVAL = 0.5
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What a broker says of its session with RabbitMQ."""
-
     state: str
     peer: str
     since: datetime
 
     @property
     def port(self) -> int | None:
-        """The port of the node."""
         return URL(self.peer).port
 
 
 class Connections(msgspec.Struct, frozen=True):
-    """What is read of a broker's connections."""
-
     rabbitmq: Session
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What is read of `/status`."""
-
     ready: bool
     connections: Connections
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """What a broker answered, one after the other.
-
-    Attributes:
-        before: By `/status`.
-        code: By `/readyz`, the HTTP status.
-        after: By `/status`.
-    """
-
     before: Said
     code: int
     after: Said
@@ -84,13 +69,7 @@ class Readiness:
     def see(
         self, at: datetime, answers: Answers | None, gone: Mapping[int, datetime]
     ) -> str | None:
-        """Take note of answers, and return what is wrong with them.
-
-        Args:
-            at: When it was asked.
-            answers: The answers; None when there were none.
-            gone: When nodes went away the last time, by port.
-        """
+        """Take note of answers, and return what is wrong with them."""
         is_ready = answers is not None and answers.code == READY
         self.ready_at = at if is_ready else None
         if is_ready:
@@ -110,80 +89,48 @@ class Readiness:
         return None
 
 
-class Watch:
-    """Watches some brokers. Made by `watching`."""
+type Ask = Callable[[BrokerControl], Awaitable[Answers | None]]
 
-    def __init__(self, brokers: Mapping[str, BrokerControl], gone: Mapping[int, datetime]) -> None:
-        self._brokers = brokers
+
+class Watch:
+    def __init__(
+        self, brokers: Iterable[BrokerControl], gone: Mapping[int, datetime], ask: Ask
+    ) -> None:
         self._gone = gone
-        self._records = {url: Readiness() for url in brokers}
+        self._ask = ask
+        self._records = [(broker, Readiness()) for broker in brokers]
 
     async def all_ready(self, *, within: float = RECOVERY.total_seconds()) -> None:
-        """Wait until all brokers have said, asked from now on, that they are ready.
-
-        Args:
-            within: Seconds until it is too late.
-
-        Raises:
-            ScenarioFailedError: Some are not.
-        """
+        """Wait until all brokers have said, asked from now on, that they are ready."""
         # An earlier answer may be that of a broker that was restarted between two looks at it.
         begun = datetime.now(UTC)
-        with trio.move_on_after(within):
-            while self._ready_count(begun) < len(self._records):
-                await trio.sleep(_INTERVAL)
-            return
-        raise ScenarioFailedError(
-            f"after {within:g} s {self._ready_count(begun)} of {len(self._records)} brokers were "
-            "ready"
+        await eventually(
+            lambda: [record.ready_at for _, record in self._records],
+            "all brokers ready",
+            until=lambda ready: all(at is not None and at >= begun for at in ready),
+            within=within,
         )
 
-    def _ready_count(self, since: datetime) -> int:
-        return sum(
-            record.ready_at is not None and record.ready_at >= since
-            for record in self._records.values()
-        )
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for broker, record in self._records:
+                nursery.start_soon(self._watch, broker, record)
 
-    async def run(self, url: str) -> None:
-        """Ask one broker until cancelled.
-
-        Raises:
-            ScenarioFailedError: It said something wrong.
-        """
-        record = self._records[url]
+    async def _watch(self, broker: BrokerControl, record: Readiness) -> None:
         while True:
-            if self._brokers[url].is_running:
+            if broker.is_running:
                 at = datetime.now(UTC)
-                wrong = record.see(at, await _ask(url), self._gone)
-                if wrong is not None and self._brokers[url].is_running:
-                    raise ScenarioFailedError(f"the broker at {url} was {wrong}")
+                wrong = record.see(at, await self._ask(broker), self._gone)
+                assert wrong is None or not broker.is_running, f"{broker.log}: a broker was {wrong}"
             else:
                 record.restarted()
             await trio.sleep(_INTERVAL)
 
 
-@asynccontextmanager
-async def watching(
-    brokers: Mapping[str, BrokerControl], gone: Mapping[int, datetime]
-) -> AsyncIterator[Watch]:
-    """Watch brokers for the length of the block.
-
-    Args:
-        brokers: The brokers, by the URL where they answer, without a path.
-        gone: When nodes went away the last time, by port; looked at all the time.
-
-    Raises:
-        ScenarioFailedError: One said something wrong; inside of an exception group.
-    """
-    async with trio.open_nursery() as nursery:
-        watch = Watch(brokers, gone)
-        for url in brokers:
-            nursery.start_soon(watch.run, url)
-        yield watch
-        nursery.cancel_scope.cancel()
-
-
-async def _ask(url: str) -> Answers | None:
+async def ask(broker: BrokerControl) -> Answers | None:
+    url = broker.url()
+    if url is None:
+        return None
     try:
         before = await _said(url)
         code, _ = await fetch(f"{url}/readyz")
@@ -195,3 +142,19 @@ async def _ask(url: str) -> Answers | None:
 async def _said(url: str) -> Said:
     _, body = await fetch(f"{url}/status")
     return msgspec.json.decode(body, type=Said)
+
+
+@asynccontextmanager
+async def watching(
+    brokers: Iterable[BrokerControl], gone: Mapping[int, datetime], ask: Ask = ask
+) -> AsyncIterator[Watch]:
+    """Watch brokers for the length of the block.
+
+    Args:
+        gone: When nodes went away the last time, by port; looked at all the time.
+    """
+    async with trio.open_nursery() as nursery:
+        watch = Watch(brokers, gone, ask)
+        nursery.start_soon(watch.run)
+        yield watch
+        nursery.cancel_scope.cancel()

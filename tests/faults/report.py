@@ -1,14 +1,12 @@
 """The results, for people and for programs."""
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from tests.bench.document import renew
+from tests.bench import document
 from tests.bench.environment import PEER_PYTHON, ROOT
 from tests.bench.markdown import table
+from tests.bench.output import draw
 from tests.faults.run_scenario import Result
 
 _HEAD = (
@@ -18,52 +16,25 @@ _HEAD = (
 
 
 _DOCUMENT = ROOT / "docs" / "reliability.md"
-_PLOTS = ROOT / "docs" / "reliability"
 
 
-def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> None:
-    """Write raw figures and the table.
-
-    Args:
-        results: The results.
-        directory: Where to; made if need be.
-        into_documents: Whether to renew docs/reliability.md, too.
-    """
-    if into_documents:
-        renew(_DOCUMENT, f"\n{markdown(results)}")
-    directory.mkdir(parents=True, exist_ok=True)
-    raw = msgspec.json.format(msgspec.json.encode(results), indent=1)
-    (directory / "results.json").write_bytes(raw + b"\n")
-    (directory / "results.md").write_text(markdown(results), encoding="utf-8")
-
-
-def draw(directory: Path, *, into_documents: bool) -> bool:
-    """Draw what scenarios have watched over time, and return whether there is what it takes.
-
-    Args:
-        directory: Where the results were written, and the plots are to go.
-        into_documents: Whether the plots are to go into docs/reliability instead.
-
-    Raises:
-        subprocess.CalledProcessError: The results cannot be drawn.
-    """
+def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> bool:
+    """Write figures, tables and plots, and return whether there was what plots take."""
+    tables = f"\n{markdown(results)}"
+    raw = document.write(results, tables, directory, _DOCUMENT if into_documents else None)
+    if not any(result.samples for result in results):
+        return True
     if not PEER_PYTHON.exists():
         return False
-    plots = Path(__file__).with_name("plots.py")
-    drawn = _PLOTS if into_documents else directory
-    drawn.mkdir(exist_ok=True)
-    arguments = (PEER_PYTHON, plots, directory / "results.json", drawn)
-    subprocess.run(arguments, check=True)
+    draw(Path(__file__), raw, _DOCUMENT.with_suffix("") if into_documents else directory)
     return True
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Return the table."""
     return "\n".join(table(_HEAD, map(_row, results))) + "\n"
 
 
 def line(result: Result) -> str:
-    """Return a result in one line."""
     return (
         f"{result.scenario:23} {_verdict(result):6} {result.confirmed:>9,} confirmed"
         f" {_number(result.lost)} lost, {_number(result.unexpected)} unexpected,"

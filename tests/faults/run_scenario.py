@@ -16,7 +16,6 @@ from tests.faults.base_environment import Figures
 from tests.faults.checker import Sent
 from tests.faults.cluster_environment import ClusterEnvironment, open_cluster_environment
 from tests.faults.environment import Environment, open_environment
-from tests.faults.failure import ScenarioFailedError
 from tests.faults.scenario import Scenario
 from tests.faults.trend import Sample
 from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
@@ -26,17 +25,8 @@ class Result(msgspec.Struct, frozen=True):
     """The result of a scenario.
 
     Attributes:
-        is_long: Whether it was the long form.
-        attempted: How many messages RabbitMQ was given.
-        confirmed: How many of them it confirmed.
         lost: How many of these came out nowhere; None when it did not get as far.
-        unexpected: How many came out that should not have; None likewise.
-        duplicates: How many were published again; None likewise.
-        faults: How many faults were injected.
         worst_recovery: The longest time until messages were routed again, in seconds.
-        samples: What the broker held over time, when the scenario watched that.
-        problems: What is wrong, one line each.
-        kept: The directory with the broker's log, when there are problems.
     """
 
     scenario: str
@@ -58,9 +48,12 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def replay(self) -> str:
-        """The command that repeats it."""
-        long = " --long" if self.is_long else ""
-        return f"./scripts/chaos {self.scenario} --seed {self.seed}{long}"
+        return replay(self.scenario, self.seed, is_long=self.is_long)
+
+
+def replay(name: str, seed: int, *, is_long: bool = False) -> str:
+    """Return the command that repeats a scenario."""
+    return f"./scripts/chaos {name} --seed {seed}{' --long' * is_long}"
 
 
 class Runner:
@@ -80,14 +73,6 @@ class Runner:
         self._cluster = cluster
 
     async def run(self, scenario: Scenario, directory: Path, *, seed: int, is_long: bool) -> Result:
-        """Run a scenario.
-
-        Args:
-            scenario: Whatever it raises makes it fail.
-            directory: Made for the brokers' logs; kept when it fails.
-            seed: The source of all that is random, together with the scenario's name.
-            is_long: Whether to run the long form.
-        """
         started = trio.current_time()
         await trio.Path(directory).mkdir(parents=True)
         random = Random(f"{seed} {scenario.name}")
@@ -150,7 +135,6 @@ async def open_runner(
     """Prepare to run scenarios; what is started for them ends with the context.
 
     Args:
-        node: A running node to use; None to start one when needed.
         cluster: A running cluster to use, all of it; so it is left. None likewise.
     """
     async with AsyncExitStack() as stack:
@@ -158,10 +142,8 @@ async def open_runner(
 
 
 def _described(error: Exception, directory: Path) -> str:
-    first = first_error(error) if isinstance(error, ExceptionGroup) else error
-    if isinstance(first, ScenarioFailedError):
-        return str(first)
     (directory / "traceback.txt").write_text(
         "".join(traceback.format_exception(error)), encoding="utf-8"
     )
-    return f"{type(first).__name__}: {first}"
+    first = first_error(error) if isinstance(error, ExceptionGroup) else error
+    return str(first) if isinstance(first, AssertionError) else f"{type(first).__name__}: {first}"

@@ -7,6 +7,14 @@ import msgspec
 
 from tests.faults.checker import Allowed
 
+RECOVERY = 20.0
+"""Seconds after a fault until messages must be routed: the longest pause between two tries is 10,
+and a machine with other work takes its time."""
+LINKING = 30.0
+"""Likewise until the broker must answer the server."""
+
+type RabbitmqNeeded = Literal["shared node", "own node", "cluster"]
+
 
 class Scenario(msgspec.Struct, frozen=True):
     """One scenario, as it stands in the table.
@@ -14,7 +22,6 @@ class Scenario(msgspec.Struct, frozen=True):
     Attributes:
         run: Runs it in a `BaseEnvironment` or a `ClusterEnvironment`, and returns what it may
             lead to. Whatever it raises makes it fail.
-        fault: What is done, in one line.
         promise: What must hold, beside that no message is lost, in one line.
         rabbitmq: What it needs: a node of its own when it stops or changes RabbitMQ itself, and
             not only its own queues. It leaves a cluster whole.
@@ -23,9 +30,15 @@ class Scenario(msgspec.Struct, frozen=True):
     run: Callable[[Any], Awaitable[Allowed]]
     fault: str
     promise: str
-    rabbitmq: Literal["shared node", "own node", "cluster"] = "shared node"
+    rabbitmq: RabbitmqNeeded
 
     @property
     def name(self) -> str:
-        """Its name: that of the function."""
         return self.run.__name__
+
+
+def scenario(
+    *, fault: str, promise: str, rabbitmq: RabbitmqNeeded = "shared node"
+) -> Callable[[Callable[[Any], Awaitable[Allowed]]], Scenario]:
+    """Make a scenario of the function below it."""
+    return lambda run: Scenario(run, fault, promise, rabbitmq)

@@ -6,14 +6,13 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from tests.faults.bad_server import (
+from tests.faults.bad_server import REGISTERED, Peer
+from tests.lab.websocket_frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
     PING,
-    REGISTERED,
     TEXT,
-    Peer,
     closing,
     frame,
     text,
@@ -34,14 +33,12 @@ class Trouble(msgspec.Struct, frozen=True):
     """One way in which a server can behave.
 
     Attributes:
-        name: What it does.
-        inflict: Does it.
         error: What the broker must say of it in its log.
     """
 
     name: str
     inflict: Callable[[Peer], Awaitable[None]]
-    error: str
+    error: str = ""
 
 
 def _after_registration(*frames: bytes, is_open: bool = True) -> Callable[[Peer], Awaitable[None]]:
@@ -202,12 +199,12 @@ _CODES = (*(1000, 1001, 1002, 1003, 1007, 1008), *(1010, 1011, 1012, 1013, 3000,
 CLOSINGS: Sequence[Trouble] = (
     *(Trouble(f"closes by {code}", _orderly(code), f"{_CLOSED} {code}") for code in _CODES),
     Trouble("closes without a code", _orderly(None), _CLOSED),
-    Trouble("closes by 1009", _orderly(1009), ""),
+    Trouble("closes by 1009", _orderly(1009)),
 )
 """The closing handshake as it should be, with each code."""
 
 BREACHES: tuple[Trouble, ...] = (
-    Trouble("hangs up in the registration", _hang_up_before_the_registration, ""),
+    Trouble("hangs up in the registration", _hang_up_before_the_registration),
     Trouble(
         "garbage instead of a handshake",
         _before_the_handshake(
@@ -215,11 +212,7 @@ BREACHES: tuple[Trouble, ...] = (
         ),
         _RULES,
     ),
-    Trouble(
-        "a handshake with the wrong key",
-        _before_the_handshake(_WRONG_KEY, is_open=True),
-        "",
-    ),
+    Trouble("a handshake with the wrong key", _before_the_handshake(_WRONG_KEY, is_open=True)),
     Trouble(
         "HTTP instead of a WebSocket",
         _before_the_handshake(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", is_open=True),
@@ -245,10 +238,10 @@ BREACHES: tuple[Trouble, ...] = (
         ),
         _TOO_BIG,
     ),
-    Trouble("bad UTF-8", _after_registration(frame(TEXT, b'{"message_type": "\xff"}')), ""),
-    Trouble("a message too short", _after_registration(frame(TEXT, b"{}")[:-1], is_open=False), ""),
+    Trouble("bad UTF-8", _after_registration(frame(TEXT, b'{"message_type": "\xff"}'))),
+    Trouble("a message too short", _after_registration(frame(TEXT, b"{}")[:-1], is_open=False)),
     *(
-        Trouble(name, _after_registration(frames), "")
+        Trouble(name, _after_registration(frames))
         for name, frames in (
             ("an unknown opcode", frame(5, b"?")),
             ("reserved bits", frame(TEXT, b"{}", reserved=5)),
@@ -268,25 +261,24 @@ BREACHES: tuple[Trouble, ...] = (
 """What breaks the protocol, or the connection."""
 
 PATIENCE: Sequence[Trouble] = (
-    Trouble("one byte at a time", _one_byte_at_a_time, ""),
-    Trouble("messages in pieces", _in_pieces, ""),
-    Trouble("rubbish", _rubbish, ""),
+    Trouble("one byte at a time", _one_byte_at_a_time),
+    Trouble("messages in pieces", _in_pieces),
+    Trouble("rubbish", _rubbish),
 )
 """What a session must survive."""
 
 HANGS: Sequence[Trouble] = (
     Trouble("says nothing", _say_nothing, f"no frame for {SILENCE} s"),
-    Trouble("reads nothing", _read_nothing, ""),
+    Trouble("reads nothing", _read_nothing),
 )
 """What a session must not wait for."""
 
 HANG_UPS: Sequence[Trouble] = (
-    Trouble("hangs up at once", _hang_up_at_once, ""),
-    Trouble("hangs up in the handshake", _hang_up_after_the_request, ""),
+    Trouble("hangs up at once", _hang_up_at_once),
+    Trouble("hangs up in the handshake", _hang_up_after_the_request),
     Trouble(
         "half a handshake",
         _before_the_handshake(b"HTTP/1.1 101 Switching Protocols\r\nUpgr", is_open=False),
-        "",
     ),
 )
 """The library does not say that there is nobody any more; the deadline of 10 s does."""

@@ -37,27 +37,15 @@ type _Serve = Callable[..., Awaitable[bool]]
 
 
 def command(file: str = FILE) -> Sequence[str]:
-    """Return the command that runs such a broker.
-
-    Args:
-        file: Where the counts are written, relative to where it runs.
-    """
     # By its path: what lies in the directory where it runs is not to be imported.
     return (sys.executable, "-P", str(Path(__file__)), file)
 
 
 def read(file: Path) -> TaskCounts:
-    """Return the counts that were written last.
-
-    Raises:
-        OSError: None were written yet.
-    """
     return msgspec.json.decode(file.read_bytes(), type=TaskCounts)
 
 
 def counting(serve: _Serve, file: Path) -> _Serve:
-    """Return a function that serves, and counts meanwhile."""
-
     async def serve_and_count(settings: Settings, stop_requested: trio.Event) -> bool:
         async with open_rabbit() as rabbit, trio.open_nursery() as nursery:
             nursery.start_soon(_count, rabbit, file)
@@ -84,7 +72,6 @@ async def _count(rabbit: Rabbit, file: Path) -> None:
 
 
 def main(file: Path) -> NoReturn:
-    """Wrap the broker's main task, and run the broker."""
     service.serve = counting(service.serve, file)  # type: ignore[assignment]
     run_broker()
 

@@ -9,7 +9,7 @@ from pamqp.header import ContentHeader
 
 from tests.faults.impossible import ORDEALS, Ordeal
 from tests.faults.poison import MAX_BYTES, Poison
-from tests.faults.raw_content import FRAME_MAX, Content, content_frames, header_filling
+from tests.lab.raw_content import FRAME_MAX, Content, content_frames, header_filling
 
 PERSISTENT = 2
 

@@ -17,7 +17,7 @@ from tests.faults.poison import (
     metadata_poison,
     oddities,
 )
-from tests.faults.raw_content import Content
+from tests.lab.raw_content import Content
 
 type Catalogue = Callable[[int], Iterable[Poison]]
 CATALOGUES: tuple[Catalogue, ...] = (input_poison, metadata_poison, advertisement_poison)
@@ -30,41 +30,12 @@ def properties(content: Content) -> AllProperties:
     return found
 
 
-def is_json(body: bytes) -> bool:
-    def refuse(name: str) -> None:
-        raise ValueError(name)
-
-    try:
-        json.loads(body.decode(), parse_constant=refuse)
-    except RecursionError:
-        return True
-    except ValueError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("catalogue", CATALOGUES)
-def test_all_bodies_differ(catalogue: Catalogue) -> None:
-    bodies = [poison.content.body for mark in range(3) for poison in catalogue(mark)]
-    assert len(set(bodies)) == len(bodies)
-
-
 @pytest.mark.parametrize("catalogue", CATALOGUES)
 def test_the_reasons_are_known_and_most_of_them_occur(catalogue: Catalogue) -> None:
     reasons = {poison.reason for poison in catalogue(0)}
     # RabbitMQ itself takes no message whose AMQP properties cannot be read.
     other = {"invalid_properties", "too_many_hops", "registry_full", "unroutable", "internal_error"}
     assert reasons == set(RejectReason) - other
-
-
-@pytest.mark.parametrize("catalogue", CATALOGUES)
-def test_what_is_said_to_be_no_json_is_none(catalogue: Catalogue) -> None:
-    lenient = {"a lone surrogate as an escape", "a lone low surrogate", "a lone surrogate in a key"}
-    for poison in catalogue(1):
-        if poison.reason in {"invalid_json", "invalid_utf8"} and poison.name not in lenient:
-            assert not is_json(poison.content.body), poison.name
-        elif poison.reason != "too_large" and poison.name != "10,000 brackets":
-            assert is_json(poison.content.body), poison.name
 
 
 def test_what_is_too_large_is_so_by_little() -> None:

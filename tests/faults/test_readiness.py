@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import trio
 
-from tests.faults import readiness as readiness_module
 from tests.faults.readiness import (
     DETECTION,
     READY,
@@ -87,15 +86,14 @@ def test_its_node_is_gone() -> None:
 
 
 @autojump
-async def test_only_answers_given_since_count(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_answers_given_since_count() -> None:
     upcoming = [answers(), answers(UNREADY), None, answers()]
 
-    async def ask(_: str) -> Answers | None:
+    async def ask(_: object) -> Answers | None:
         return upcoming.pop(0) if len(upcoming) > 1 else upcoming[0]
 
-    monkeypatch.setattr(readiness_module, "_ask", ask)
     broker: Any = SimpleNamespace(is_running=True)
-    async with watching({"http://127.0.0.1": broker}, {}) as watch:
+    async with watching([broker], {}, ask) as watch:
         await trio.testing.wait_all_tasks_blocked()
         # It was ready. Since then it may have been restarted, unseen between two looks at it.
         await watch.all_ready()

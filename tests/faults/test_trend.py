@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.faults.trend import Sample, Slack, grown, growth
+from tests.faults.trend import Sample, grown, growth
 
-SLACK = Slack(resident_bytes=100, open_files=1, threads=1, trio_tasks=1, asyncio_tasks=1)
+SLACK = Sample(resident_bytes=100, open_files=1, threads=1, trio_tasks=1, asyncio_tasks=1)
 
 
 def samples(files: list[int]) -> list[Sample]:
-    return [Sample(float(number), 1_000, count, 2, 21, 16) for number, count in enumerate(files)]
+    return [Sample(1_000, count, 2, 21, 16) for count in files]
 
 
 @pytest.mark.parametrize(

@@ -7,42 +7,20 @@ import msgspec
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What the broker held at some moment.
-
-    Attributes:
-        seconds: When, from the first sample on.
-        resident_bytes: Its memory.
-        open_files: Its file descriptors.
-        threads: Its threads.
-        trio_tasks: Trio's tasks that live, its own included.
-        asyncio_tasks: The tasks of the asyncio event loop.
-    """
-
-    seconds: float
-    resident_bytes: int
-    open_files: int
-    threads: int
-    trio_tasks: int
-    asyncio_tasks: int
-
-
-class Slack(msgspec.Struct, frozen=True):
-    """How much more of each there may be at the end without counting as growth."""
+    """What a broker holds at a moment, or how much more of that is no growth yet."""
 
     resident_bytes: int
     open_files: int
     threads: int
     trio_tasks: int
     asyncio_tasks: int
+    seconds: float = 0.0
 
 
 def growth(values: Sequence[float]) -> float:
     """Return by how much the median of the last third is above that of the second third.
 
     The first third is the warm-up. Medians do not see the moments of a reconnect.
-
-    Raises:
-        ValueError: There are fewer than three values.
     """
     third = len(values) // 3
     if not third:
@@ -50,14 +28,9 @@ def growth(values: Sequence[float]) -> float:
     return median(values[-third:]) - median(values[-2 * third : -third])
 
 
-def grown(samples: Sequence[Sample], slack: Slack) -> list[str]:
-    """Return what grew by more than the slack, one line each.
-
-    Raises:
-        ValueError: There are fewer than three samples.
-    """
+def grown(samples: Sequence[Sample], slack: Sample) -> list[str]:
     lines = []
-    for name in Slack.__struct_fields__:
+    for name in Sample.__struct_fields__[:-1]:
         allowed: int = getattr(slack, name)
         more = growth([getattr(sample, name) for sample in samples])
         if more > allowed:

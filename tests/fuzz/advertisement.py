@@ -6,7 +6,6 @@ from tests.fuzz.bodies import MAX_BYTES, check_rejection, parsed, shown, text_fi
 
 
 def check(body: bytes) -> None:
-    """Decode a body from the advertisement queue."""
     message = decode_advertisement(body, MAX_BYTES)
     match message:
         case Rejected():

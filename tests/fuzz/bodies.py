@@ -17,7 +17,6 @@ MAX_NAME_LENGTH = 255
 
 
 def parsed(body: bytes) -> dict[str, Json]:
-    """Return the object that an accepted body must be."""
     value = parse(body.decode())
     assert isinstance(value, dict)
     assert depth(value) <= MAX_DEPTH

@@ -15,7 +15,6 @@ _STRINGS = ("message_id", "text_payload", "send_timestamp", "timestamp", "in_rep
 
 
 def check(body: bytes) -> None:
-    """Decode a body from the input queue, and encode what comes of it."""
     message = decode_input(body, MAX_BYTES)
     match message:
         case Rejected():

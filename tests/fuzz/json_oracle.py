@@ -12,11 +12,7 @@ type Json = dict[str, Json] | list[Json] | tuple[str] | str | bool | None
 
 class _Decoder(json.JSONDecoder):
     def __init__(self) -> None:
-        super().__init__(
-            parse_int=_number,
-            parse_float=_number,
-            parse_constant=_refuse,
-        )
+        super().__init__(parse_int=_number, parse_float=_number, parse_constant=_refuse)
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
 
 
@@ -43,7 +39,6 @@ def parse(text: str) -> Json:
 
 
 def depth(value: Json) -> int:
-    """Return the levels of arrays and objects of a value."""
     match value:
         case dict():
             return 1 + max(map(depth, value.values()), default=0)

@@ -8,7 +8,6 @@ from tests.fuzz.json_oracle import Json, parse
 
 
 def check(body: bytes) -> None:
-    """Decode a body from the metadata queue, and answer it."""
     message = decode_metadata(body, MAX_BYTES)
     match message:
         case Rejected():

@@ -13,7 +13,6 @@ _FRAME_MAX = 1 << 17
 
 
 def check(data: bytes) -> None:
-    """Decode the flags and properties of a content header."""
     properties = decode_properties(data)
     assert properties == decode_properties(data)
     _check_dead_letter(data)

@@ -5,7 +5,7 @@ import pytest
 
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.integration.rig import Rig, open_rig
+from tests.integration.rig import Rig
 
 
 @pytest.fixture
@@ -15,12 +15,10 @@ async def server() -> AsyncIterator[CentralServer]:
 
 
 @pytest.fixture
-async def rig(rabbitmq: RabbitmqNode, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with open_rig(rabbitmq, tmp_path) as rig:
-        yield rig
+def rig(rabbitmq: RabbitmqNode, tmp_path: Path) -> Rig:
+    return Rig(rabbitmq, tmp_path)
 
 
 @pytest.fixture
-async def fragile_rig(fragile_node: RabbitmqNode, tmp_path: Path) -> AsyncIterator[Rig]:
-    async with open_rig(fragile_node, tmp_path) as rig:
-        yield rig
+def fragile_rig(fragile_node: RabbitmqNode, tmp_path: Path) -> Rig:
+    return Rig(fragile_node, tmp_path)

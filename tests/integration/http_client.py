@@ -1,11 +1,20 @@
 """What asks the broker over HTTP, as probes and Prometheus do."""
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from http.client import HTTPConnection
 
 import trio
 
-from tests.integration.rig import PATIENCE, Rig
+from tests.integration.rig import Rig
+from tests.lab.eventually import PATIENCE, eventually
+
+
+@asynccontextmanager
+async def serving(rig: Rig, websocket_url: str, **settings: str) -> AsyncIterator[int]:
+    """Run a broker, and yield the port on which it serves."""
+    async with rig.broker(websocket_url, BROKER_HTTP_PORT="0", **settings):
+        yield await listening(rig)
 
 
 async def listening(rig: Rig, times: int = 1) -> int:
@@ -15,7 +24,6 @@ async def listening(rig: Rig, times: int = 1) -> int:
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
-    """Return the status code and the body of an answer; blocks."""
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path)
@@ -26,19 +34,17 @@ def ask(port: int, path: str) -> tuple[int, str]:
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
-    """Return the status code and the body of an answer."""
     return await trio.to_thread.run_sync(ask, port, path)
 
 
 async def until_answered(port: int, path: str, status: int, text: str = "") -> str:
     """Ask until the answer has a status code and holds a text; return it."""
-    answer = (0, "")
-    with trio.move_on_after(PATIENCE):
-        while not (answer[0] == status and text in answer[1]):
-            await trio.sleep(0.05)
-            answer = await get(port, path)
-        return answer[1]
-    raise AssertionError(f"{path} answered {answer} instead of {status} with {text!r}")
+    _, answer = await eventually(
+        lambda: get(port, path),
+        f"{path} answers {status} with {text!r}",
+        until=lambda answer: answer[0] == status and text in answer[1],
+    )
+    return answer
 
 
 async def answer_to(port: int, sent: bytes) -> str:

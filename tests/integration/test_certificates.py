@@ -3,69 +3,24 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import trio
 import trustme
 
 from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.certificates import refused_certificate
+from tests.lab.proxy import Proxy, Toward, open_proxy
 
 HOST = "127.0.0.1"
 
 
-@dataclass
-class TlsFront:
-    """Attributes: `port`, where it listens; `forwarded`, how many connections it let through."""
-
-    port: int
-    forwarded: int = 0
-
-
-@asynccontextmanager
-async def open_tls_front(
-    certificate: trustme.LeafCert, upstream_port: int
-) -> AsyncIterator[TlsFront]:
-    """Add TLS to what listens on a port."""
+def server_side(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
-    [listener] = await trio.open_tcp_listeners(0, host=HOST)
-    front = TlsFront(listener.socket.getsockname()[1])
-
-    async def serve(client: trio.SocketStream) -> None:
-        try:
-            async with trio.SSLStream(client, context, server_side=True) as secured:
-                # With TLS 1.3 a client's refusal is seen only when something is read.
-                first = await secured.receive_some()
-                if not first:
-                    return
-                front.forwarded += 1
-                async with (
-                    await trio.open_tcp_stream(HOST, upstream_port) as upstream,
-                    trio.open_nursery() as nursery,
-                ):
-                    await upstream.send_all(first)
-                    nursery.start_soon(pump, secured, upstream, nursery.cancel_scope)
-                    nursery.start_soon(pump, upstream, secured, nursery.cancel_scope)
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client is gone
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield front
-        nursery.cancel_scope.cancel()
-
-
-async def pump(
-    source: trio.abc.ReceiveStream, target: trio.abc.SendStream, scope: trio.CancelScope
-) -> None:
-    async for received in source:
-        await target.send_all(received)
-    scope.cancel()
+    return context
 
 
 @pytest.fixture
@@ -83,15 +38,17 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
 @asynccontextmanager
 async def open_fronts(
     rig: Rig, server: CentralServer, certificate: trustme.LeafCert
-) -> AsyncIterator[tuple[TlsFront, TlsFront]]:
+) -> AsyncIterator[tuple[Proxy, Proxy]]:
+    """Add TLS to RabbitMQ and to the server."""
+    tls = server_side(certificate)
     async with (
-        open_tls_front(certificate, rig.node.port) as rabbitmq,
-        open_tls_front(certificate, urlsplit(server.url).port or 0) as central,
+        open_proxy(rig.node.port, tls) as rabbitmq,
+        open_proxy(urlsplit(server.url).port or 0, tls) as central,
     ):
         yield rabbitmq, central
 
 
-def tls_settings(rabbitmq: TlsFront, ca_file: Path) -> dict[str, str]:
+def tls_settings(rabbitmq: Proxy, ca_file: Path) -> dict[str, str]:
     return {
         "AMQP_URL": f"amqps://guest:guest@{HOST}:{rabbitmq.port}/",
         "AMQP_CA_FILE": str(ca_file),
@@ -105,13 +62,11 @@ async def test_both_connections_are_encrypted_and_verified(
     agents = bring_online(server)
     async with open_fronts(rig, server, authority.issue_cert(HOST)) as (rabbitmq, central):
         settings = tls_settings(rabbitmq, ca_file)
-        async with rig.broker(f"wss://{HOST}:{central.port}/ws", **settings) as broker:
-            await rig.logged("routing_started")
+        async with rig.routing(f"wss://{HOST}:{central.port}/ws", **settings):
             await rig.publish(rig.input, text(1, agents[0]))
             assert ids(await rig.take(rig.output, 1)) == ["m-1"]
-            assert await terminate(broker, within=12) == 0
-        assert rabbitmq.forwarded
-        assert central.forwarded == 1
+        assert rabbitmq.connections
+        assert central.connections == 1
 
 
 # The certificate, what is wrong with it, and what an operator can do about it.
@@ -144,4 +99,4 @@ async def test_a_certificate_is_refused_with_the_reason_and_advice(
             assert broker.is_running
             assert await terminate(broker, within=12) == 0
         # Neither password nor token has left.
-        assert rabbitmq.forwarded == central.forwarded == 0
+        assert rabbitmq.forwarded[Toward.SERVER] == central.forwarded[Toward.SERVER] == 0

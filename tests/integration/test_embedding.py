@@ -11,7 +11,8 @@ import trio
 
 import broker
 from broker.sandbox.central_server import CentralServer
-from tests.integration.rig import PATIENCE, Rig, bring_online, ids, text
+from tests.integration.rig import Rig, bring_online, ids, text
+from tests.lab.eventually import PATIENCE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "embedding.md"
 
@@ -19,7 +20,6 @@ type Program = Callable[[trio.Event], Awaitable[None]]
 
 
 def example(your_program: Program) -> Callable[[broker.Settings], Awaitable[None]]:
-    """Return `main` of the example."""
     [code] = re.findall(r"```python\n(.*?)\ntrio\.run\(main", DOCUMENT.read_text(), re.DOTALL)
     names: dict[str, Any] = {"your_program": your_program}
     exec(code, names)  # noqa: S102 - it is our own
@@ -37,16 +37,12 @@ def settings(
 
 
 async def test_the_example_routes_and_stops(
-    settings: broker.Settings,
-    rig: Rig,
-    server: CentralServer,
-    capsys: pytest.CaptureFixture[str],
+    settings: broker.Settings, rig: Rig, server: CentralServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agents, routed = bring_online(server), []
 
     async def your_program(stop: trio.Event) -> None:
-        await rig.declare(rig.input)
-        await rig.declare(rig.output)
+        await rig.declare(rig.input, rig.output)
         await rig.publish(rig.input, text(1, agents[0]))
         routed.extend(ids(await rig.take(rig.output, 1)))
         stop.set()

@@ -4,41 +4,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-import structlog
 import trio
 from yarl import URL
 
-from broker.amqp import (
-    AmqpEndpoint,
-    AmqpLink,
-    Deliveries,
-    SessionParameters,
-    connection,
-    open_rabbit,
-)
-from broker.concurrency.wakeup import Gate
-from broker.net.backoff import Backoff
-from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.central_server import CentralServer
-from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.faults.proxy import open_proxy
-from tests.integration.rig import PATIENCE, Rig, bring_online, ids, text
-from tests.lab.black_hole import black_hole
-
-CONNECT_TIMEOUT = 3.0
-
-
-def nowhere(_: Deliveries) -> None:
-    raise AssertionError("nothing is delivered")
-
-
-def never() -> float:
-    raise AssertionError("nothing is waited for before all nodes have failed")
-
-
-def as_given(_: list[SessionParameters]) -> None:
-    pass
+from tests.integration.rig import Rig, bring_online, ids, text
+from tests.lab.eventually import PATIENCE
+from tests.lab.proxy import open_proxy
 
 
 @contextmanager
@@ -47,44 +19,6 @@ def port_without_listener() -> Iterator[int]:
     with socket.socket() as keeper:
         keeper.bind(("127.0.0.1", 0))
         yield keeper.getsockname()[1]
-
-
-async def test_the_next_node_is_tried_at_once(
-    rabbitmq: RabbitmqNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", CONNECT_TIMEOUT)
-    (there,) = parse_amqp_urls(rabbitmq.url)
-    with (
-        structlog.testing.capture_logs() as lines,
-        port_without_listener() as refusing,
-        black_hole() as silent,
-    ):
-        endpoints = [
-            AmqpEndpoint("127.0.0.1", port, "me", "s3cr3t", "/", tls=False)
-            for port in (refusing, silent)
-        ]
-        with trio.fail_after(PATIENCE):
-            async with open_rabbit() as rabbit, trio.open_nursery() as nursery:
-                link = AmqpLink(
-                    rabbit.open_session,
-                    sessions=[SessionParameters(one, name="test") for one in (*endpoints, there)],
-                    gated_queues=(),
-                    other_queues=(),
-                    consumption=Gate(),
-                    backoff=Backoff(random=never),
-                    shuffle=as_given,
-                )
-                nursery.start_soon(link.run, nowhere)
-                while not link.connectivity.is_connected:
-                    await trio.sleep(0.01)
-                nursery.cancel_scope.cancel()
-
-    refused, timed_out = (line for line in lines if line["event"] == "amqp_lost")
-    assert refused["endpoint"] == str(endpoints[0])
-    assert timed_out["endpoint"] == str(endpoints[1])
-    assert "Connect call failed" in refused["error"]
-    assert timed_out["error"].endswith("no answer in time")
-    assert refused["retry_in_seconds"] == timed_out["retry_in_seconds"] == 0
 
 
 async def test_a_broker_works_with_the_node_that_is_there(rig: Rig, server: CentralServer) -> None:

@@ -2,26 +2,22 @@
 
 import json
 import operator
-import struct
-from datetime import datetime
 from typing import Any
 
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from broker.sandbox.central_server import CentralServer
-from tests.faults import raw_content
-from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.integration.rig import Rig, bring_online, ids, text
+from tests.lab.amqp_connection import Message
 
 
-def decoded(messages: list[DeliveredMessage]) -> list[dict[str, Any]]:
+def decoded(messages: list[Message]) -> list[dict[str, Any]]:
     return [json.loads(message.body) for message in messages]
 
 
 async def test_every_kind_of_message(rig: Rig, server: CentralServer) -> None:
     bring_online(server, 2)
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         error = b'{"message_type": "ERROR",  "text_payload": "left as it is", "n": 1.50}'
         chat = [
             text(1, "agent_0", routing_status="pending", _client_id="c1", _broadcast=True),
@@ -89,70 +85,26 @@ async def test_registrations_and_disconnections_by_queue(rig: Rig, server: Centr
         assert failure["routing_status"] == "error"
 
 
-HOSTILE = [
-    ("input", b"{", "invalid_json"),
-    ("input", b'"\xff"', "invalid_utf8"),
-    ("input", b"[]", "not_an_object"),
-    ("input", b"{}", "missing_message_type"),
-    ("input", b'{"message_type": "REGISTER_AGENT"}', "unsupported_message_type"),
-    ("input", b'{"message_type": "TEXT", "sender_id": 5}', "invalid_field"),
-    ("input", b'{"message_type": "TEXT", "x": "' + b"x" * 2000 + b'"}', "too_large"),
-    ("input", b'{"x":' + b"[" * 200 + b"]" * 200 + b"}", "too_deep"),
-    ("metadata", b'{"message_type": "TEXT"}', "unsupported_message_type"),
-    ("metadata", b'{"message_type": "REGISTER_AGENT"}', "invalid_field"),
-    ("advertisement", b"", "invalid_json"),
-]
-
-
-async def test_what_cannot_be_processed_is_parked_and_its_neighbours_are_routed(
-    rig: Rig, server: CentralServer
-) -> None:
-    bring_online(server)
-    async with rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="1000"):
-        await rig.logged("routing_started")
-        for number, (queue, body, _) in enumerate(HOSTILE):
-            await rig.publish(getattr(rig, queue), body)
-            await rig.publish(rig.input, text(number, "agent_0"))
-        parked = await rig.take(rig.dead_letter, len(HOSTILE))
-        routed = await rig.take(rig.output, len(HOSTILE))
-
-    assert ids(routed) == [f"m-{number}" for number in range(len(HOSTILE))]
-    found = {
-        (message.body, headers["x-broker-reason"], headers["x-original-queue"])
-        for message in parked
-        if (headers := message.header.properties.headers or {})
-    }
-    assert found == {(body, reason, getattr(rig, queue)) for queue, body, reason in HOSTILE}
-    for message in parked:
-        headers = message.header.properties.headers or {}
-        assert headers["x-broker-id"] == "broker-1"
-        assert 0 < len(str(headers["x-broker-error"])) <= 255
-        datetime.fromisoformat(str(headers["x-dead-lettered-at"]))
-
-
 async def test_ten_thousand_messages_in_order(rig: Rig, server: CentralServer) -> None:
     agents = bring_online(server, 10)
-    async with rig.broker(server.url) as broker:
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         senders = [agents[number % 10] for number in range(10_000)]
         await rig.publish(rig.input, *(text(n, sender) for n, sender in enumerate(senders)))
         routed = await rig.take(rig.output, 10_000)
-        assert await terminate(broker, within=12) == 0
 
     assert ids(routed) == [f"m-{number}" for number in range(10_000)]
     receivers = [message["receiver_id"] for message in decoded(routed)]
     assert not any(map(operator.eq, receivers, senders))
     assert set(receivers) == set(agents)
-    assert await rig.ready_count(rig.input) == 0
-    assert await rig.ready_count(rig.dead_letter) == 0
+    assert await rig.ready(rig.input) == 0
+    assert await rig.ready(rig.dead_letter) == 0
 
 
 async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralServer) -> None:
     bring_online(server)
     await rig.declare(rig.input, x_queue_type="quorum")
     await rig.declare(rig.output, x_max_length=100_000)
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         await rig.publish(rig.input, text(1, "agent_0"))
         assert ids(await rig.take(rig.output, 1)) == ["m-1"]
         # A peer that declares what the broker created, as peers do, is not refused.
@@ -162,8 +114,7 @@ async def test_queues_that_exist_are_used_as_they_are(rig: Rig, server: CentralS
 
 
 async def test_half_an_emoji_reaches_its_receiver(rig: Rig, server: CentralServer) -> None:
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         half = text(1, "agent_0\ud83d", text_payload="cut off: \ud83d", key={"\ude00": "\ud83d"})
         await rig.publish(rig.input, half)
         [failure] = decoded(await rig.take(rig.output, 1))
@@ -178,31 +129,12 @@ async def test_half_an_emoji_reaches_its_receiver(rig: Rig, server: CentralServe
     assert json.loads(message.body) == {**json.loads(half), "receiver_id": "agent_0"}
 
 
-async def test_properties_that_nobody_uses_are_not_judged(rig: Rig, server: CentralServer) -> None:
-    bring_online(server)
-    microseconds = raw_content.flags(raw_content.FLAG_TIMESTAMP) + struct.pack(">Q", 17 * 10**14)
-    odd = [
-        microseconds,
-        raw_content.header_table(b"at", b"T" + b"\xff" * 8),
-        raw_content.header_table(b"\xff", raw_content.nested_table(15_000)),
-        raw_content.flags(1 << 7) + raw_content.short(b"\xff"),
-    ]
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
-        contents = [(properties, text(number, "agent_0")) for number, properties in enumerate(odd)]
-        await rig.publish_content(rig.input, *contents)
-        routed = await rig.take(rig.output, len(odd))
-        assert await rig.ready_count(rig.dead_letter) == 0
-    assert ids(routed) == [f"m-{number}" for number in range(len(odd))]
-
-
 async def test_priority_and_expiration_pass_to_the_routed_message(
     rig: Rig, server: CentralServer
 ) -> None:
     bring_online(server)
     properties = Basic.Properties(priority=7, expiration="3600000", reply_to="r", app_id="a")
-    async with rig.broker(server.url):
-        await rig.logged("routing_started")
+    async with rig.routing(server.url):
         await rig.publish(rig.input, text(1, "agent_0"), properties=properties)
         [message] = await rig.take(rig.output, 1)
     its = message.header.properties

@@ -70,11 +70,7 @@ async def test_a_command_ends(
     known = {option.variable for option in options()}
     inherited = {name: value for name, value in os.environ.items() if name not in known}
     url = f"amqp://{RABBITMQ}" if host == RABBITMQ else rig.node.url
-    given = {
-        "AMQP_URL": url,
-        "WEBSOCKET_URL": f"ws://{SERVER}",
-        "BROKER_HTTP_PORT": "off",
-    }
+    given = {"AMQP_URL": url, "WEBSOCKET_URL": f"ws://{SERVER}", "BROKER_HTTP_PORT": "off"}
     command = ("env", "--default-signal=INT", *COMMAND, *arguments)
     process = await trio.lowlevel.open_process(
         resolver.command(command), cwd=rig.directory, env={**inherited, **given}

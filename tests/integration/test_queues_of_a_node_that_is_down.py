@@ -5,18 +5,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiormq
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from broker.amqp import open_rabbit
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.central_server import CentralServer
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.http_client import listening, until_answered
-from tests.integration.rig import Rig, bring_online, ids, open_rig, terminate, text
+from tests.integration.rig import Rig, bring_online, ids, text
 from tests.integration.test_unavailable_queues import POISON, REGISTRATION, never_lost
+from tests.lab.amqp_client import AmqpClient
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1}
@@ -26,21 +24,8 @@ FEW = {"BROKER_HTTP_PORT": "0", "BROKER_PREFETCH": "10"}
 @pytest.fixture
 async def cluster_rig(cluster: RabbitmqCluster, tmp_path: Path) -> AsyncIterator[Rig]:
     """A rig at the first node; the second may be stopped, and runs again afterwards."""
-    async with open_rig(cluster.nodes[0], tmp_path) as rig:
-        yield rig
+    yield Rig(cluster.nodes[0], tmp_path)
     await cluster.nodes[1].start()
-
-
-async def declare_at(node: RabbitmqNode, queue: str, arguments: dict[str, Any]) -> None:
-    """Declare a queue that only one node has."""
-
-    async def declare() -> None:
-        async with aiormq.connect(node.url) as connection:
-            channel = await connection.channel()
-            await channel.queue_declare(queue, durable=True, arguments=arguments)
-
-    with start_blocking_portal("asyncio") as portal:
-        await portal.call_async(declare)
 
 
 @pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])
@@ -49,11 +34,9 @@ async def test_chat_goes_on_without_metadata_and_dead_letters(
 ) -> None:
     rig, away = cluster_rig, cluster.nodes[1]
     bring_online(server)
-    for queue in (rig.metadata, rig.dead_letter):
-        await declare_at(away, queue, arguments)
+    await AmqpClient(away.url).declare(rig.metadata, rig.dead_letter, **arguments)
     await away.stop()
-    async with rig.broker(server.url, **FEW) as broker:
-        await rig.logged("routing_started")
+    async with rig.routing(server.url, **FEW):
         port = await listening(rig)
         shown = await until_answered(port, "/readyz?verbose", 503, f"{rig.metadata} (")
         await rig.publish(rig.input, POISON, text(0, "somebody"), POISON)
@@ -69,7 +52,6 @@ async def test_chat_goes_on_without_metadata_and_dead_letters(
         assert len(await rig.take(rig.output, 1)) == 1
         assert [one.body for one in await rig.take(rig.dead_letter, 2)] == [POISON] * 2
         await until_answered(port, "/readyz", 200)
-        assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
 
 
@@ -78,7 +60,7 @@ async def test_a_queue_whose_node_goes_down_meanwhile_takes_only_itself(
 ) -> None:
     rig, away = cluster_rig, cluster.nodes[1]
     bring_online(server)
-    await declare_at(away, rig.advertisement, {})
+    await AmqpClient(away.url).declare(rig.advertisement)
     async with rig.broker(server.url, **FEW):
         port = await listening(rig)
         await until_answered(port, "/readyz", 200)
@@ -95,7 +77,7 @@ async def test_the_check_calls_it_down_and_not_missing(
     cluster: RabbitmqCluster, cluster_rig: Rig
 ) -> None:
     rig, away = cluster_rig, cluster.nodes[1]
-    await declare_at(away, rig.advertisement, {})
+    await AmqpClient(away.url).declare(rig.advertisement)
     await away.stop()
     (endpoint,) = parse_amqp_urls(rig.node.url)
     wanted = Wanted(

@@ -22,22 +22,20 @@ from broker.sandbox import central_server
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
-from tests.amqp.raw_amqp import RawRabbitmq
-from tests.faults import raw_content
-from tests.faults.proxy import Proxy, Toward, open_proxy
 from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.lab import raw_content
+from tests.lab.eventually import PATIENCE, eventually
+from tests.lab.proxy import Proxy, Toward, open_proxy
 
 CANARY = "c4nary"
 USER = "courier"
 PASSWORD = f"{CANARY}-password"
 TOKEN = f"{CANARY}-token"
-PATIENCE = 30.0
 
 _CANARIES = re.compile(rf".{{0,60}}{CANARY}[\w-]*")
 
 
 def canaries(written: str) -> list[str]:
-    """Return all places where a canary is to be seen."""
     return _CANARIES.findall(written)
 
 
@@ -47,8 +45,7 @@ def log_of(rig: Rig) -> str:
 
 async def declare_queues(rig: Rig) -> None:
     """Make what is published before the broker is there wait for it."""
-    for queue in (rig.input, rig.output, rig.metadata, rig.advertisement, rig.dead_letter):
-        await rig.declare(queue)
+    await rig.declare(rig.input, rig.output, rig.metadata, rig.advertisement, rig.dead_letter)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +73,7 @@ def amqp_urls(rig: Rig, login: str, way_in: Proxy) -> str:
 
 async def every_node_was_tried(way_in: Proxy) -> None:
     """Wait until the only good node, which must refuse, has been tried twice: so all were."""
-    with trio.fail_after(PATIENCE):
-        while way_in.connections < 2:
-            await trio.sleep(0.05)
+    await eventually(lambda: way_in.connections >= 2)
 
 
 POISON = [
@@ -100,9 +95,9 @@ METADATA_POISON = [
     f'{{"message_type": "CLIENT_DISCONNECTED", "x": "{CANARY}"}}'.encode(),
     f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "capabilities": "{CANARY}"}}'.encode(),
 ]
-ODD_PROPERTIES = (
-    struct.pack(">H", raw_content.FLAG_CONTENT_TYPE) + b"\x08\xff\xfe" + CANARY.encode(),
+ODD_MESSAGE = raw_content.Content(
     text(4, "agent_0", text_payload=CANARY),
+    struct.pack(">H", raw_content.FLAG_CONTENT_TYPE) + b"\x08\xff\xfe" + CANARY.encode(),
 )
 WHOLESOME = [
     text(5, "agent_0", text_payload=CANARY, _client_id=f"{CANARY}-client"),
@@ -145,8 +140,7 @@ async def test_a_life_full_of_trouble(
     token_file.write_text(TOKEN)
     await declare_queues(rig)
     await rig.publish(rig.input, *POISON, *WHOLESOME)
-    with start_blocking_portal("asyncio") as portal:
-        await RawRabbitmq(portal, rig.node.url).publish_content(rig.input, ODD_PROPERTIES)
+    await rig.publish_content(rig.input, ODD_MESSAGE)
     await rig.publish(rig.metadata, *METADATA_POISON)
 
     async with (
@@ -168,16 +162,13 @@ async def test_a_life_full_of_trouble(
             await every_node_was_tried(way_in)
             way_in.heal()
             # What is refused on the metadata queue shows that RabbitMQ has been reached.
-            parked = await rig.take(rig.dead_letter, len(METADATA_POISON))
-            assert len(parked) == len(METADATA_POISON)
+            await rig.take(rig.dead_letter, len(METADATA_POISON))
             server.accepting = True
             await rig.publish(rig.advertisement, advertisement(server.url), advertisement(None))
-            parked = await rig.take(rig.dead_letter, len(POISON))
-            assert len(parked) == len(POISON)
+            await rig.take(rig.dead_letter, len(POISON))
             await rig.publish(rig.metadata, json.dumps(REGISTRATION).encode())
             # With the one that has odd properties, and the answer to the registration.
-            published = len(WHOLESOME) + 2
-            assert len(await rig.take(rig.output, published)) == published
+            await rig.take(rig.output, len(WHOLESOME) + 2)
             for frame in FRAMES:
                 server.send(frame)
             server.send({"message_type": "PING"})
@@ -285,7 +276,6 @@ async def test_tracebacks(rig: Rig, login: str, style: str) -> None:
 async def run_to_end(
     directory: Path, *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the broker with nothing but these settings, and capture all that it writes."""
     known = {option.variable for option in options()}
     inherited = {name: value for name, value in os.environ.items() if name.upper() not in known}
     with trio.fail_after(PATIENCE):

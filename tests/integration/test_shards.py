@@ -9,7 +9,8 @@ import trio
 
 from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import get, listening, until_answered
-from tests.integration.rig import PATIENCE, Rig, bring_online, terminate, text
+from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.lab.eventually import eventually
 
 EACH = 600
 
@@ -28,7 +29,7 @@ async def test_all_messages_for_an_agent_are_in_one_queue_and_in_order(
                 bodies = [text(number, "somebody", source=queue) for number in range(EACH)]
                 bodies.append(b'{"message_type": "ERROR"}')
                 nursery.start_soon(rig.publish, queue, *bodies)
-        counts = await _arrived(rig, outputs, 2 * (EACH + 1))
+        await eventually(lambda: rig.ready(*outputs), until=lambda count: count == 2 * (EACH + 1))
         port = await listening(rig)
         await until_answered(port, "/readyz", 200)
         assert json.loads((await get(port, "/status"))[1])["state"] == "routing"
@@ -39,7 +40,7 @@ async def test_all_messages_for_an_agent_are_in_one_queue_and_in_order(
     queues = defaultdict(set)
     errors = []
     for queue in outputs:
-        for message in await rig.take(queue, counts[queue]):
+        for message in await rig.take_all(queue):
             body = json.loads(message.body)
             if body["message_type"] == "ERROR":
                 errors.append(queue)
@@ -53,12 +54,3 @@ async def test_all_messages_for_an_agent_are_in_one_queue_and_in_order(
         arrived = chain.from_iterable(numbers[queue, agent] for agent in agents)
         assert sorted(arrived) == list(range(EACH))
     assert all(some == sorted(some) for some in numbers.values())
-
-
-async def _arrived(rig: Rig, queues: list[str], total: int) -> dict[str, int]:
-    with trio.fail_after(PATIENCE):
-        while True:
-            counts = {queue: await rig.ready_count(queue) for queue in queues}
-            if sum(counts.values()) >= total:
-                return counts
-            await trio.sleep(0.05)

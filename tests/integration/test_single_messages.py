@@ -5,7 +5,7 @@ run in this process, as there are hundreds of them.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from broker import assembly, service
 from broker.amqp import AmqpLink
@@ -32,11 +32,12 @@ from tests.faults.poison import (
     metadata_poison,
     oddities,
 )
-from tests.faults.queue_client import QueueClient
-from tests.faults.raw_content import Content
+from tests.faults.taken import taken
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.eventually import eventually
+from tests.lab.raw_content import Content
 
 PATIENCE = 60.0
-POLL_INTERVAL = 0.02
 GOOD = 1_000_000
 """The number of the good message."""
 DEFAULTS = ""
@@ -48,8 +49,6 @@ class Case(msgspec.Struct, frozen=True):
     """One message.
 
     Attributes:
-        message: The message.
-        kind: The kind of queue that it comes from.
         config: The line of rabbitmq.conf under which it is delivered.
         is_older: Whether it was published before RabbitMQ had that line.
     """
@@ -61,7 +60,6 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
         age = ", older" if self.is_older else ""
         return f"{self.config or self.kind}{age}: {self.message.name}"
 
@@ -91,20 +89,16 @@ CASES = tuple(catalogue())
 
 
 class World:
-    """A RabbitMQ with a limit of its own."""
-
-    def __init__(self, node: RabbitmqNode, portal: BlockingPortal) -> None:
+    def __init__(self, node: RabbitmqNode) -> None:
         self.node = node
-        self.portal = portal
-        self.client = QueueClient(portal, node.url)
+        self.client = AmqpClient(node.url)
         self.older: dict[str, str] = {}
         """The queues of messages from before the limit, by the name of their case."""
 
     async def publish(self, case: Case) -> str:
-        """Put a message and a good one into a new queue, and return its name."""
         queue = f"{case.kind}_{next(_numbers)}"
-        await self.client.declare([queue])
-        await self.client.publish(queue, [case.message.content, good(case.kind)])
+        await self.client.declare(queue)
+        await self.client.publish_content(queue, case.message.content, good(case.kind))
         return queue
 
 
@@ -121,44 +115,17 @@ def good(kind: str) -> Content:
             return Content(chat.body(GOOD))
 
 
-class Worlds:
-    """One world at a time; see `worlds`."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._config: str | None = None
-        self._world: World
-
-    def get(self, config: str) -> World:
-        """Return the world with a line of rabbitmq.conf, in place of the one before."""
-        if config != self._config:
-            self._stack.close()
-            self._config = config
-            self._world = self._stack.enter_context(_open(config))
-        return self._world
-
-
 @pytest.fixture(scope="module")
-def worlds() -> Iterator[Worlds]:
-    with ExitStack() as stack:
-        yield Worlds(stack)
-
-
-@pytest.fixture
-def world(worlds: Worlds, case: Case) -> World:
-    return worlds.get(case.config)
-
-
-@contextmanager
-def _open(config: str) -> Iterator[World]:
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world with a line of rabbitmq.conf; pytest runs all that need the same one in a row."""
+    config: str = request.param
     with (
-        start_blocking_portal("trio") as trio_portal,
-        start_blocking_portal("asyncio", name="client") as portal,
-        trio_portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
     ):
-        world = World(node, portal)
+        world = World(node)
         if config != DEFAULTS:
-            trio_portal.call(_limit, world, config)
+            portal.call(_limit, world, config)
         yield world
 
 
@@ -217,35 +184,38 @@ async def running(world: World, queues: Mapping[str, str]) -> AsyncIterator[None
 
 async def holds(world: World, queue: str, least: int) -> None:
     """Wait until a queue, which the broker may still have to make, has so many messages."""
-    while True:
-        try:
-            if (await world.client.look(queue)).ready >= least:
-                return
-        except ConnectionError:
-            pass
-        await trio.sleep(POLL_INTERVAL)
+
+    async def count() -> int:
+        with suppress(ConnectionError):
+            return await world.client.ready(queue)
+        return 0
+
+    await eventually(count, queue, until=lambda ready: ready >= least, within=PATIENCE)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("world", "case"),
+    [pytest.param(case.config, case, id=case.name) for case in CASES],
+    indirect=["world"],
+)
 async def test_a_message_costs_one_session_at_most(world: World, case: Case) -> None:
     queue = world.older.get(case.name) or await world.publish(case)
     number = next(_numbers)
     queues = {kind: f"{kind}_of_{number}" for kind in KINDS} | {case.kind: queue}
     is_poison = isinstance(case.message, Poison)
     answers = (case.kind != "advertisement") + (not is_poison)
-    with trio.fail_after(PATIENCE):
-        async with running(world, queues):
-            await holds(world, queues["output"], answers)
-            if is_poison:
-                await holds(world, queues["dead_letter"], 1)
+    async with running(world, queues):
+        await holds(world, queues["output"], answers)
+        if is_poison:
+            await holds(world, queues["dead_letter"], 1)
     assert Counted.last is not None
     assert Counted.last.connectivity.reconnects <= 1, Counted.last.connectivity.error
     # Nothing is lost, nothing is left, and nothing else came of it.
-    assert (await world.client.look(queue)).ready == 0
+    assert await world.client.ready(queue) == 0
     assert len(await world.client.take_all(queues["output"])) == answers
-    letters = joined(await world.client.take_all(queues["dead_letter"]))
+    letters = joined(map(taken, await world.client.take_all(queues["dead_letter"])))
     expected = [case.message.content.body] if is_poison else []
     assert [letter.body for letter in letters.whole] == expected
     assert not letters.incomplete
     assert not letters.unsound
-    await world.client.delete(list(queues.values()))
+    await world.client.delete(*queues.values())

@@ -15,7 +15,7 @@ from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import BrokerProcess
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
-from tests.integration.rig import Rig, bring_online, open_rig, terminate, text
+from tests.integration.rig import Rig, bring_online, terminate, text
 from tests.status.page.chromium import open_chromium, open_page
 
 
@@ -37,11 +37,11 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def _stage(node: RabbitmqNode, directory: Path) -> Iterator[_Stage]:
+    rig = Rig(node, directory)
     # Playwright takes the thread of the test, so everything else runs in another one.
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(open_central_server()) as server,
-        portal.wrap_async_context_manager(open_rig(node, directory)) as rig,
         portal.wrap_async_context_manager(rig.broker(server.url, BROKER_HTTP_PORT="0")) as broker,
     ):
         [listening] = portal.call(rig.logged, "http_listening")

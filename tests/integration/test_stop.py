@@ -9,8 +9,9 @@ import pytest
 import trio
 
 from broker.sandbox.broker_process import COMMAND
-from broker.sandbox.central_server import CentralServer, open_central_server
-from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+from broker.sandbox.central_server import CentralServer
+from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.eventually import PATIENCE, eventually
 
 DEADLINE = 6
 SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}
@@ -26,7 +27,7 @@ async def test_while_it_starts(number: signal.Signals, rig: Rig, server: Central
         os.kill(broker.pid, number)
         with trio.fail_after(DEADLINE):
             assert await broker.wait() == 0
-    assert [line["graceful"] for line in rig.log() if line["event"] == "broker_stopped"] == [True]
+    assert [line["graceful"] for line in await rig.logged("broker_stopped")] == [True]
 
 
 def _is_in(pid: int, mask: str, number: signal.Signals) -> bool:
@@ -36,21 +37,15 @@ def _is_in(pid: int, mask: str, number: signal.Signals) -> bool:
     return bool(int(signals.split()[1], 16) & 1 << (number - 1))
 
 
-async def test_idle(rig: Rig, server: CentralServer) -> None:
-    async with rig.broker(server.url, **SOON) as broker:
-        await rig.logged("amqp_connected")
-        assert await terminate(broker, DEADLINE) == 0
-    assert [line["graceful"] for line in rig.log() if line["event"] == "broker_stopped"] == [True]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-async def test_other_signals(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_idle(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
     async with rig.broker(server.url, **SOON) as broker:
         await rig.logged("amqp_connected")
         os.kill(broker.pid, number)
         with trio.fail_after(DEADLINE):
             assert await broker.wait() == 0
-    assert [line["signal"] for line in rig.log() if line["event"] == "stopping"] == [number.name]
+    assert [line["signal"] for line in await rig.logged("stopping")] == [number.name]
+    assert [line["graceful"] for line in await rig.logged("broker_stopped")] == [True]
 
 
 async def test_under_nohup_a_hangup_stays_ignored(rig: Rig, server: CentralServer) -> None:
@@ -62,14 +57,13 @@ async def test_under_nohup_a_hangup_stays_ignored(rig: Rig, server: CentralServe
         await rig.publish(rig.input, text(1, agents[0]))
         assert ids(await rig.take(rig.output, 1)) == ["m-1"]
         assert await terminate(broker, DEADLINE) == 0
-    assert [line["signal"] for line in rig.log() if line["event"] == "stopping"] == ["SIGTERM"]
+    assert [line["signal"] for line in await rig.logged("stopping")] == ["SIGTERM"]
 
 
 async def test_a_terminal_that_closes(rig: Rig, server: CentralServer) -> None:
     """What it still logs has nowhere to go, and that is no failure."""
     agents = bring_online(server)
-    for queue in (rig.input, rig.output):
-        await rig.declare(queue)
+    await rig.declare(rig.input, rig.output)
     terminal, inner = os.openpty()
     broker = await trio.lowlevel.open_process(
         ("env", "--default-signal=HUP", "setsid", "--ctty", *COMMAND),
@@ -98,12 +92,9 @@ async def test_under_load_nothing_is_lost_or_doubled(rig: Rig, server: CentralSe
         async with trio.open_nursery() as nursery:
             load = [text(number, agents[0]) for number in range(6_000)]
             nursery.start_soon(rig.publish, rig.input, *load)
-            while not await rig.ready_count(rig.output):
-                await trio.sleep(0.02)
+            await eventually(lambda: rig.ready(rig.output))
             assert await terminate(broker, DEADLINE) == 0
-    with trio.fail_after(PATIENCE):
-        while await rig.ready_count(rig.input, rig.output) < 6_000:
-            await trio.sleep(0.05)
+    await eventually(lambda: rig.ready(rig.input, rig.output), until=lambda count: count == 6_000)
     waiting = ids(await rig.take_all(rig.input))
     routed = ids(await rig.take_all(rig.output))
     assert waiting, "the stop came too late to show anything"
@@ -127,73 +118,5 @@ async def test_the_broker_stays_until_all_that_it_took_is_settled(
         assert ids(await rig.take(rig.output, 2)) == ["m-0", "m-1"]
         with trio.fail_after(PATIENCE):
             assert await broker.wait() == 0
-    assert await rig.ready_count(rig.input) == 0
-    assert await rig.ready_count(rig.output) == 0
-
-
-async def test_server_gone(rig: Rig) -> None:
-    async with open_central_server() as server:
-        agents = bring_online(server)
-        async with rig.broker(server.url, **SOON) as broker:
-            await rig.logged("routing_started")
-            server.accepting = False
-            server.drop_sessions()
-            await rig.logged("server_lost")
-            await rig.publish(rig.input, text(1, agents[0]))
-            assert ids(await rig.take(rig.output, 1)) == ["m-1"]
-            assert await terminate(broker, DEADLINE) == 0
-
-
-async def test_rabbitmq_gone(fragile_rig: Rig, server: CentralServer) -> None:
-    rig = fragile_rig
-    bring_online(server)
-    async with rig.broker(server.url, **SOON) as broker:
-        await rig.logged("routing_started")
-        await rig.node.kill()
-        try:
-            await rig.logged("amqp_lost")
-            # It holds nothing: what it had taken went back to its queue with the connection.
-            assert await terminate(broker, DEADLINE) == 0
-        finally:
-            await rig.node.start()
-
-
-async def test_rabbitmq_hanging_under_load(fragile_rig: Rig, server: CentralServer) -> None:
-    rig = fragile_rig
-    agents = bring_online(server)
-    async with rig.broker(server.url, **SOON) as broker:
-        await rig.logged("routing_started")
-        await rig.publish(rig.input, *(text(number, agents[0]) for number in range(5_000)))
-        await rig.node.pause()
-        try:
-            assert await terminate(broker, DEADLINE + 1) == 1
-        finally:
-            await rig.node.resume()
-    found: set[str] = set()
-    with trio.move_on_after(PATIENCE):
-        # RabbitMQ wakes up to closed connections, and puts back what was not acknowledged.
-        while len(found) < 5_000:
-            found.update(ids(await rig.take_all(rig.input)), ids(await rig.take_all(rig.output)))
-            await trio.sleep(0.05)
-    assert found == {f"m-{number}" for number in range(5_000)}
-
-
-async def test_second_signal_ends_the_process_at_once(
-    fragile_rig: Rig, server: CentralServer
-) -> None:
-    rig = fragile_rig
-    bring_online(server)
-    async with rig.broker(server.url, BROKER_SHUTDOWN_TIMEOUT="60") as broker:
-        await rig.logged("routing_started")
-        await rig.node.pause()
-        try:
-            os.kill(broker.pid, signal.SIGTERM)
-            await rig.logged("stopping")
-            # Signals that come together count as one.
-            await trio.sleep(0.5)
-            os.kill(broker.pid, signal.SIGTERM)
-            with trio.fail_after(5):
-                assert await broker.wait() == 1
-        finally:
-            await rig.node.resume()
-    assert any(line["event"] == "leaving_at_once" for line in rig.log())
+    assert await rig.ready(rig.input) == 0
+    assert await rig.ready(rig.output) == 0

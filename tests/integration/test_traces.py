@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 from pamqp.commands import Basic
 
 from broker.sandbox.central_server import CentralServer
-from tests.amqp.raw_amqp import RawRabbitmq
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 
 TRACE, SENDER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -34,11 +32,8 @@ def no_otel_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 async def route_one(rig: Rig) -> dict[str, Any]:
     """Send a message with a trace context, and return the headers of what comes of it."""
     await rig.logged("routing_started")
-    with start_blocking_portal("asyncio") as portal:
-        properties = Basic.Properties(delivery_mode=2, message_id="amqp-1", headers={**HEADERS})
-        await RawRabbitmq(portal, rig.node.url).publish(
-            rig.input, text(1, "agent_0"), properties=properties
-        )
+    properties = Basic.Properties(delivery_mode=2, message_id="amqp-1", headers={**HEADERS})
+    await rig.publish(rig.input, text(1, "agent_0"), properties=properties)
     [routed] = await rig.take(rig.output, 1)
     assert ids([routed]) == ["m-1"]
     return dict(routed.header.properties.headers or {})

@@ -2,57 +2,40 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from uuid import uuid4
 
-import aiormq
 import pytest
-import trio
-from aiormq.abc import AbstractChannel, AbstractConnection
-from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.central_server import CentralServer
+from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.http_client import get, listening, until_answered
-from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.amqp_connection import AmqpConnection
+from tests.lab.eventually import eventually
 
 POISON = b"not JSON"
 FEW = {"BROKER_HTTP_PORT": "0", "BROKER_PREFETCH": "10"}
 REGISTRATION = {"message_type": "REGISTER_AGENT", "agent_id": "new", "agent_name": "New"}
 
 
-@asynccontextmanager
-async def holding(
-    url: str, hold: Callable[[AbstractChannel], Awaitable[object]]
-) -> AsyncIterator[None]:
+@contextmanager
+def holding(rig: Rig, hold: Callable[[AmqpConnection, str], object], queue: str) -> Iterator[None]:
     """Let somebody else have something for the length of the block."""
-
-    async def take() -> AbstractConnection:
-        connection = await aiormq.connect(url)
-        await hold(await connection.channel())
-        return connection
-
-    with start_blocking_portal("asyncio") as portal:
-        connection = await portal.call_async(take)
-        try:
-            yield
-        finally:
-            with trio.CancelScope(shield=True):
-                await portal.call_async(connection.close)
+    with AmqpConnection(rig.node.url) as connection:
+        hold(connection, queue)
+        yield
 
 
-async def exclusive_queue(channel: AbstractChannel, queue: str) -> None:
-    await channel.queue_declare(queue, exclusive=True)
+def exclusive_queue(connection: AmqpConnection, queue: str) -> None:
+    connection.declare(queue, exclusive=True)
 
 
-async def exclusive_consumer(channel: AbstractChannel, queue: str) -> None:
-    await channel.queue_declare(queue, durable=True)
-    await channel.basic_consume(queue, ignore, exclusive=True)
-
-
-async def ignore(_: object) -> None:
-    pass
+def exclusive_consumer(connection: AmqpConnection, queue: str) -> None:
+    connection.declare(queue)
+    connection.start_consumer(queue, exclusive=True)
 
 
 async def chat_goes_on(rig: Rig, count: int = 30) -> None:
@@ -63,13 +46,11 @@ async def chat_goes_on(rig: Rig, count: int = 30) -> None:
 
 async def unacknowledged(rig: Rig, queue: str, count: int) -> None:
     """Wait until so many messages of a queue are held, and none waits in it."""
-    with trio.fail_after(PATIENCE):
-        while True:
-            listed = await rig.node.ctl(
-                "list_queues", "name", "messages_ready", "messages_unacknowledged"
-            )
-            if f"{queue}\t0\t{count}\n" in listed:
-                return
+    columns = ("name", "messages_ready", "messages_unacknowledged")
+    await eventually(
+        lambda: rig.node.ctl("list_queues", *columns),
+        until=lambda listed: f"{queue}\t0\t{count}\n" in listed,
+    )
 
 
 async def waiting_for(port: int, queue: str) -> int:
@@ -77,6 +58,11 @@ async def waiting_for(port: int, queue: str) -> int:
     _, shown = await get(port, "/readyz?verbose")
     found = re.search(rf"{re.escape(queue)}: .*\((\d+) messages? wait", shown)
     return int(found[1]) if found else 0
+
+
+@pytest.fixture(autouse=True)
+def online(server: CentralServer) -> None:
+    bring_online(server, 12)
 
 
 def never_lost(rig: Rig) -> bool:
@@ -93,25 +79,20 @@ async def test_a_queue_that_somebody_else_has_takes_only_itself(
     rig: Rig,
     server: CentralServer,
     which: str,
-    hold: Callable[[AbstractChannel, str], Awaitable[None]],
+    hold: Callable[[AmqpConnection, str], object],
     says: str,
 ) -> None:
-    bring_online(server)
     queue: str = getattr(rig, which)
-    async with (
-        holding(rig.node.url, lambda channel: hold(channel, queue)),
-        rig.broker(server.url, **FEW) as broker,
-    ):
-        await rig.logged("routing_started")
-        port = await listening(rig)
-        shown = await until_answered(port, "/readyz?verbose", 503, says)
-        assert f"[-]consumers RabbitMQ has no consumer of {queue}" in shown
-        await chat_goes_on(rig)
-        status = json.loads((await get(port, "/status"))[1])
-        assert says in str(status["checks"])
-        assert status["state"] == "routing"
-        assert says in (await rig.logged("consumer_lost"))[0]["error"]
-        assert await terminate(broker, within=12) == 0
+    with holding(rig, hold, queue):
+        async with rig.routing(server.url, **FEW):
+            port = await listening(rig)
+            shown = await until_answered(port, "/readyz?verbose", 503, says)
+            assert f"[-]consumers RabbitMQ has no consumer of {queue}" in shown
+            await chat_goes_on(rig)
+            status = json.loads((await get(port, "/status"))[1])
+            assert says in str(status["checks"])
+            assert status["state"] == "routing"
+            assert says in (await rig.logged("consumer_lost"))[0]["error"]
     assert never_lost(rig)
 
 
@@ -119,29 +100,25 @@ async def test_a_queue_that_somebody_else_has_takes_only_itself(
 async def test_one_of_several_input_queues_is_away(
     rig: Rig, server: CentralServer, *, is_first: bool
 ) -> None:
-    bring_online(server)
     away = f"{rig.input}-away"
     inputs = [away, rig.input] if is_first else [rig.input, away]
     settings = FEW | {"BROKER_INPUT_QUEUE": ",".join(inputs)}
-    async with AsyncExitStack() as somebody, AsyncExitStack() as broker:
-        hold = partial(exclusive_queue, queue=away)
-        await somebody.enter_async_context(holding(rig.node.url, hold))
-        await broker.enter_async_context(rig.broker(server.url, **settings))
-        await rig.logged("routing_started")
-        port = await listening(rig)
-        await until_answered(port, "/readyz?verbose", 503, f"{away} (")
-        await chat_goes_on(rig)
-        await somebody.aclose()
-        await until_answered(port, "/readyz", 200)
-        await rig.publish(away, text(1, "somebody"))
-        assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+    with ExitStack() as somebody:
+        somebody.enter_context(holding(rig, exclusive_queue, away))
+        async with rig.routing(server.url, **settings):
+            port = await listening(rig)
+            await until_answered(port, "/readyz?verbose", 503, f"{away} (")
+            await chat_goes_on(rig)
+            somebody.close()
+            await until_answered(port, "/readyz", 200)
+            await rig.publish(away, text(1, "somebody"))
+            assert ids(await rig.take(rig.output, 1)) == ["m-1"]
     assert never_lost(rig)
 
 
 async def test_a_stream_is_refused_by_name_and_nothing_of_it_is_skipped(
     rig: Rig, server: CentralServer
 ) -> None:
-    bring_online(server)
     stream = f"{rig.input}-stream"
     await rig.declare(stream, x_queue_type="stream")
     await rig.publish(stream, text(1, "somebody"))
@@ -158,29 +135,39 @@ async def test_a_stream_is_refused_by_name_and_nothing_of_it_is_skipped(
     assert never_lost(rig)
 
 
+@dataclass
+class Restricted:
+    """A user of the rig who may do all but with some names."""
+
+    node: RabbitmqNode
+    name: str
+
+    @property
+    def url(self) -> str:
+        return self.node.url.replace("guest:guest", f"{self.name}:{self.name}")
+
+    async def forbid(self, right: str, queue: str) -> None:
+        patterns = {"configure": ".*", "write": ".*", "read": ".*"}
+        patterns[right] = f"^(?!{re.escape(queue)}$).*"
+        await self.node.ctl("set_permissions", self.name, *patterns.values())
+
+    async def allow_all(self) -> None:
+        await self.node.ctl("set_permissions", self.name, ".*", ".*", ".*")
+
+
 @pytest.fixture
-async def restricted(rig: Rig) -> AsyncIterator[Callable[[str, str], Awaitable[None]]]:
-    """A user of the rig who may do all but with some names; call it to change which."""
+async def restricted(rig: Rig) -> AsyncIterator[Restricted]:
     name = f"restricted-{uuid4().hex[:8]}"
     await rig.node.ctl("add_user", name, name)
-
-    async def forbid(right: str, queue: str) -> None:
-        patterns = {"configure": ".*", "write": ".*", "read": ".*"}
-        if queue:
-            patterns[right] = f"^(?!{re.escape(queue)}$).*"
-        await rig.node.ctl("set_permissions", name, *patterns.values())
-
-    forbid.url = rig.node.url.replace("guest:guest", f"{name}:{name}")  # type: ignore[attr-defined]
-    yield forbid
+    yield Restricted(rig.node, name)
     await rig.node.ctl("delete_user", name)
 
 
 async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
-    rig: Rig, server: CentralServer, restricted: Callable[[str, str], Awaitable[None]]
+    rig: Rig, server: CentralServer, restricted: Restricted
 ) -> None:
-    bring_online(server)
-    await restricted("configure", rig.dead_letter)
-    settings = FEW | {"AMQP_URL": restricted.url}  # type: ignore[attr-defined]
+    await restricted.forbid("configure", rig.dead_letter)
+    settings = FEW | {"AMQP_URL": restricted.url}
     async with rig.broker(server.url, **settings) as broker:
         port = await listening(rig)
         await until_answered(port, "/readyz?verbose", 503, f"[-]queues {rig.dead_letter}: ")
@@ -197,27 +184,27 @@ async def test_while_the_dead_letter_queue_is_away_only_dead_letters_wait(
         await until_answered(port, "/readyz", 200)
         assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
-    assert await rig.ready_count(rig.input) == 0
+    assert await rig.ready(rig.input) == 0
 
 
 async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
-    rig: Rig, server: CentralServer, restricted: Callable[[str, str], Awaitable[None]]
+    rig: Rig, server: CentralServer, restricted: Restricted
 ) -> None:
-    agents = bring_online(server, 12)
     away = f"{rig.output}-away"
-    await restricted("configure", away)
+    await restricted.forbid("configure", away)
     settings = FEW | {
-        "AMQP_URL": restricted.url,  # type: ignore[attr-defined]
+        "AMQP_URL": restricted.url,
         "BROKER_OUTPUT_QUEUE": f"{rig.output},{away}",
         "BROKER_PREFETCH": "100",
     }
-    async with rig.broker(server.url, **settings):
-        await rig.logged("routing_started")
-        await rig.publish(rig.input, *(text(number, agents[0]) for number in range(60)))
+    async with rig.routing(server.url, **settings):
+        await rig.publish(rig.input, *(text(number, "agent_0") for number in range(60)))
         port = await listening(rig)
-        with trio.fail_after(PATIENCE):
-            while await rig.ready_count(rig.output) + await waiting_for(port, away) < 60:
-                await trio.sleep(0.05)
+
+        async def arrived() -> int:
+            return await rig.ready(rig.output) + await waiting_for(port, away)
+
+        await eventually(arrived, until=lambda count: count == 60)
         there = ids(await rig.take_all(rig.output))
         assert 0 < len(there) < 60
         await unacknowledged(rig, rig.input, 60 - len(there))
@@ -229,13 +216,11 @@ async def test_messages_for_an_output_queue_that_is_away_wait_for_it(
 
 @pytest.mark.parametrize("right", ["read", "write"])
 async def test_an_exchange_of_others_takes_only_what_goes_through_it(
-    rig: Rig, server: CentralServer, restricted: Callable[[str, str], Awaitable[None]], right: str
+    rig: Rig, server: CentralServer, restricted: Restricted, right: str
 ) -> None:
-    bring_online(server)
-    await restricted(right, rig.registry_exchange)
-    settings = FEW | {"AMQP_URL": restricted.url}  # type: ignore[attr-defined]
-    async with rig.broker(server.url, **settings) as broker:
-        await rig.logged("routing_started")
+    await restricted.forbid(right, rig.registry_exchange)
+    settings = FEW | {"AMQP_URL": restricted.url}
+    async with rig.routing(server.url, **settings):
         await rig.publish(rig.metadata, json.dumps(REGISTRATION).encode())
         [response] = await rig.take(rig.output, 1)
         assert json.loads(response.body)["status"] == "success"
@@ -244,22 +229,20 @@ async def test_an_exchange_of_others_takes_only_what_goes_through_it(
         await chat_goes_on(rig)
         # What other brokers were to learn waits, and is not lost.
         await unacknowledged(rig, rig.metadata, 1 if right == "write" else 0)
-        await restricted(right, "")
+        await restricted.allow_all()
         await unacknowledged(rig, rig.metadata, 0)
         await until_answered(port, "/readyz", 200)
-        assert await terminate(broker, within=12) == 0
     assert never_lost(rig)
 
 
 async def test_a_queue_that_is_taken_away_meanwhile_takes_only_itself(
     rig: Rig, server: CentralServer
 ) -> None:
-    bring_online(server)
     async with rig.broker(server.url, **FEW):
         port = await listening(rig)
         await until_answered(port, "/readyz", 200)
         await rig.node.ctl("delete_queue", rig.metadata)
-        async with holding(rig.node.url, partial(taken, queue=rig.metadata)):
+        with holding(rig, taken, rig.metadata):
             await chat_goes_on(rig)
             await until_answered(port, "/readyz?verbose", 503, "RESOURCE_LOCKED")
         await until_answered(port, "/readyz", 200)
@@ -268,7 +251,7 @@ async def test_a_queue_that_is_taken_away_meanwhile_takes_only_itself(
     assert never_lost(rig)
 
 
-async def taken(channel: AbstractChannel, queue: str) -> None:
+def taken(connection: AmqpConnection, queue: str) -> None:
     """Take a queue before the broker creates it again, or from it."""
-    await channel.queue_delete(queue)
-    await channel.queue_declare(queue, exclusive=True)
+    connection.delete(queue)
+    connection.declare(queue, exclusive=True)

@@ -39,7 +39,6 @@ class FakeSession:
         self._lost.set()
 
     def cancel(self, queue: str) -> None:
-        """Cancel a consumer, as RabbitMQ does."""
         self._cancelled[queue].set()
 
     def lose_draining(self) -> None:
@@ -92,19 +91,7 @@ class FakeSession:
 
 
 class Node:
-    """Stands in for `Rabbit`, with a RabbitMQ that opens sessions, or does not.
-
-    Attributes:
-        opened: The hosts of all attempts.
-        parameters: Those of all attempts.
-        refuses: Whether attempts fail.
-        down: Hosts of which they fail in any case.
-        refused: Why queues cannot be consumed.
-        opening: Seconds that an attempt takes.
-        sessions: All that were opened.
-        closed: How many of them were closed.
-        events: What happened, in order.
-    """
+    """Stands in for `Rabbit`, with a RabbitMQ that opens sessions, or does not."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []

@@ -16,8 +16,6 @@ _NOW = datetime.now(UTC)
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate with its key."""
-
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 

@@ -19,7 +19,7 @@ from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import Membership, unique_name
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
 
-STARTUP_TIMEOUT: Final = 120.0
+_STARTUP_TIMEOUT: Final = 120.0
 """Seconds until a node must speak AMQP: several start at once, and wait for each other."""
 NET_TICKTIME: Final = 4
 """Seconds, give or take a quarter, after which a node counts as gone that only says nothing."""
@@ -34,12 +34,9 @@ class RabbitmqCluster:
     A node that is started again has the data it had, and joins by itself. One that was paused for
     longer than `NET_TICKTIME` does not: Mnesia holds that the cluster was partitioned, until the
     node is started anew.
-
-    Attributes:
-        nodes: All of them, whether they run or not.
     """
 
-    def __init__(self, installation: Installation, size: int, *, startup_timeout: float) -> None:
+    def __init__(self, installation: Installation, size: int) -> None:
         names = [unique_name() for _ in range(size)]
         cookie, [epmd_port] = secrets.token_hex(16), free_ports(1)
         self.nodes: Final[Sequence[RabbitmqNode]] = [
@@ -53,7 +50,7 @@ class RabbitmqCluster:
                     config=_config(names),
                     advanced_config=f"[{{kernel, [{{net_ticktime, {NET_TICKTIME}}}]}}]",
                 ),
-                startup_timeout=startup_timeout,
+                startup_timeout=_STARTUP_TIMEOUT,
             )
             for name in names
         ]
@@ -64,11 +61,7 @@ class RabbitmqCluster:
         return [node.url for node in self.nodes]
 
     async def start(self) -> None:
-        """Start the nodes that do not run, side by side, and wait until they are one cluster.
-
-        Raises:
-            RabbitmqNodeError: One did not start, or they are not one cluster.
-        """
+        """Start the nodes that do not run, side by side, and wait until they are one cluster."""
         await self._each(RabbitmqNode.start)
         running = await self.nodes[0].ctl("eval", "length(rabbit_nodes:all_running()).")
         if int(running) != len(self.nodes):
@@ -83,27 +76,16 @@ class RabbitmqCluster:
         """Cut the connections between a running node and all others, until `reunite`.
 
         All of them notice at once. Takes a second.
-
-        Raises:
-            RabbitmqNodeError: The node did not do it.
         """
         # Each would connect again, were it not for a cookie that the others do not know.
         await self._for_each_other(node, "erlang:set_cookie(N, cut), erlang:disconnect_node(N)")
 
     async def reunite(self, node: RabbitmqNode) -> None:
-        """Let a node that was cut off and the others find each other again, by themselves.
-
-        Raises:
-            RabbitmqNodeError: The node did not do it.
-        """
+        """Let a node that was cut off and the others find each other again, by themselves."""
         await self._for_each_other(node, "erlang:set_cookie(N, erlang:get_cookie())")
 
     async def witness(self) -> RabbitmqNode:
-        """Return a node that takes clients, and so is with the majority.
-
-        Raises:
-            RabbitmqNodeError: There is none.
-        """
+        """Return a node that takes clients, and so is with the majority."""
         for node in self.nodes:
             if await node.answers():
                 return node
@@ -113,12 +95,6 @@ class RabbitmqCluster:
         """Return the node that leads a quorum queue, as a node that takes clients knows it.
 
         After a fault it may for a moment be the one before.
-
-        Args:
-            queue: Its name, in the vhost `/`.
-
-        Raises:
-            RabbitmqNodeError: There is no such queue, or no node that could tell.
         """
         listed = await (await self.witness()).ctl("list_queues", "name", "leader")
         leaders = dict(line.split("\t") for line in listed.splitlines())
@@ -166,9 +142,7 @@ class RabbitmqCluster:
 
 
 @asynccontextmanager
-async def open_rabbitmq_cluster(
-    size: int = 3, *, startup_timeout: float = STARTUP_TIMEOUT
-) -> AsyncIterator[RabbitmqCluster]:
+async def open_rabbitmq_cluster(size: int = 3) -> AsyncIterator[RabbitmqCluster]:
     """Run a private RabbitMQ cluster for the length of the context.
 
     Like a node of `open_rabbitmq_node` it listens on loopback only, and disappears with the context
@@ -176,19 +150,13 @@ async def open_rabbitmq_cluster(
 
     Args:
         size: How many nodes; an odd number, so that one side of a cut has the majority.
-        startup_timeout: Seconds until a node must speak AMQP, at this and at every later start.
-
-    Yields:
-        The cluster, all nodes ready for connections.
 
     Raises:
         RabbitmqNotInstalledError: RabbitMQ or Erlang is missing; the text says how to install it.
         RabbitmqNodeError: The cluster did not start. The text ends with the tail of a node's log.
     """
     installation = find_installation()
-    async with started(
-        lambda: RabbitmqCluster(installation, size, startup_timeout=startup_timeout)
-    ) as cluster:
+    async with started(lambda: RabbitmqCluster(installation, size)) as cluster:
         yield cluster
 
 

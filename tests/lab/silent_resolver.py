@@ -20,8 +20,6 @@ _WITH_FILE = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 
 
 class SilentResolver:
-    """The resolver; see `open_silent_resolver`."""
-
     def __init__(self, bound: socket.socket, file: Path) -> None:
         self._socket = trio.socket.from_stdlib_socket(bound)
         self._file = file
@@ -31,7 +29,6 @@ class SilentResolver:
         return (*_NEW_MOUNTS, "sh", "-c", _WITH_FILE, str(self._file), *command)
 
     async def asked_for(self, host: str) -> None:
-        """Wait until somebody asks for a host."""
         label = host.partition(".")[0].encode()
         with trio.fail_after(30):
             while label not in await self._socket.recv(512):
@@ -40,11 +37,7 @@ class SilentResolver:
 
 @contextmanager
 def open_silent_resolver(directory: Path) -> Iterator[SilentResolver]:
-    """Be a resolver that takes questions and says nothing; skips the test where it cannot be.
-
-    Args:
-        directory: Where a file may be written.
-    """
+    """Be a resolver that takes questions and says nothing; skips the test where it cannot be."""
     if not _can_mount():
         pytest.skip("only the superuser, on Linux, can put a process before another resolv.conf")
     file = directory / "resolv.conf"

@@ -1,5 +1,6 @@
 """A cluster starts in half a minute, so the tests share one, and each leaves it whole."""
 
+import operator
 import subprocess
 import sys
 from pathlib import Path
@@ -7,19 +8,13 @@ from uuid import uuid4
 
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
-from tests.faults.queue_client import QueueClient
-from tests.faults.raw_content import Content
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
-from tests.sandbox.processes import (
-    listening_addresses,
-    needs_proc,
-    processes_of,
-    wait_until_gone,
-)
+from tests.sandbox.processes import listening_addresses, needs_proc, processes_of, wait_until_gone
 
 PATIENCE = 240.0
 """Nothing here takes this long; it turns a hang into a failure."""
@@ -33,11 +28,6 @@ async def main():
         await trio.sleep_forever()
 trio.run(main)
 """
-
-
-async def until_answering(node: RabbitmqNode, *, expected: bool) -> None:
-    while await node.answers() is not expected:
-        await trio.sleep(0.1)
 
 
 @needs_proc
@@ -61,17 +51,18 @@ async def known_leader(cluster: RabbitmqCluster, queue: str) -> RabbitmqNode | N
 
 async def test_a_queue_outlives_its_leader_which_comes_back(cluster: RabbitmqCluster) -> None:
     queue = uuid4().hex
-    with start_blocking_portal("asyncio") as portal, trio.fail_after(PATIENCE):
-        client = QueueClient(portal, *cluster.urls)
-        await client.declare([queue], **{"x-queue-type": "quorum"})
-        await client.publish(queue, [Content(b"kept")])
+    client = AmqpClient(*cluster.urls)
+    with trio.fail_after(PATIENCE):
+        await client.declare(queue, **{"x-queue-type": "quorum"})
+        await client.publish(queue, b"kept")
         leader = await cluster.leader(queue)
 
         await leader.kill()
-        while await known_leader(cluster, queue) in {None, leader}:
-            await trio.sleep(0.1)
-        while (await client.look(queue)).ready != 1:
-            await trio.sleep(0.1)
+        others = [None, leader]
+        await eventually(
+            lambda: known_leader(cluster, queue), until=lambda led_by: led_by not in others
+        )
+        await eventually(lambda: client.ready(queue), until=lambda ready: ready == 1)
 
         await leader.start()
         await cluster.synchronized()
@@ -79,7 +70,7 @@ async def test_a_queue_outlives_its_leader_which_comes_back(cluster: RabbitmqClu
         assert int(running) == len(cluster.nodes)
         taken = await client.take_all(queue)
         assert [message.body for message in taken] == [b"kept"]
-        await client.delete([queue])
+        await client.delete(queue)
         with pytest.raises(RabbitmqNodeError, match="no node leads"):
             await cluster.leader(queue)
 
@@ -90,13 +81,13 @@ async def test_a_node_that_is_cut_off_takes_no_clients_until_it_is_reunited(
     node, *others = cluster.nodes
     with trio.fail_after(PATIENCE):
         await cluster.cut_off(node)
-        await until_answering(node, expected=False)
+        await eventually(node.answers, until=operator.not_)
         assert await cluster.witness() in others
         running = await others[0].ctl("eval", "length(rabbit_nodes:all_running()).")
         assert int(running) == len(others)
 
         await cluster.reunite(node)
-        await until_answering(node, expected=True)
+        await eventually(node.answers)
         await cluster.synchronized()
         running = await node.ctl("eval", "length(rabbit_nodes:all_running()).")
         assert int(running) == len(cluster.nodes)

@@ -4,14 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.act import main
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import QUEUES, agent_queue
-from tests.amqp.raw_amqp import RawRabbitmq
-from tests.faults.proxy import open_proxy
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.proxy import open_proxy
 from tests.sandbox.programs import Programs, free_port, open_programs
 
 SERVE = "broker.sandbox.serve"
@@ -24,12 +23,11 @@ async def programs(rabbitmq: RabbitmqNode, tmp_path: Path) -> AsyncIterator[Prog
     settings = {"AMQP_URL": rabbitmq.url, "WEBSOCKET_URL": f"ws://127.0.0.1:{port}/ws"}
     async with open_programs(tmp_path, settings) as programs:
         yield programs
-    with start_blocking_portal("asyncio") as portal:
-        # These names are fixed, and other tests use them too.
-        raw = RawRabbitmq(portal, rabbitmq.url)
-        for queue in (*QUEUES, AGENTS_QUEUE, *map(agent_queue, ("alice", "bob"))):
-            await raw.declare(queue)
-            await raw.delete(queue)
+    # These names are fixed, and other tests use them too.
+    queues = (*QUEUES, AGENTS_QUEUE, *map(agent_queue, ("alice", "bob")))
+    client = AmqpClient(rabbitmq.url)
+    await client.declare(*queues)
+    await client.delete(*queues)
 
 
 async def test_a_message_goes_round(programs: Programs) -> None:

@@ -48,8 +48,6 @@ class Unconfirmed:
 
 @dataclass
 class Channel:
-    """What RabbitMQ knows of a channel."""
-
     name: str
     number: int
     prefetch: int = 0
@@ -58,7 +56,6 @@ class Channel:
     consumer_tag: str = ""
     last_tag: int = 0
     unacknowledged: dict[int, Stored] = field(default_factory=dict)
-    has_confirms: bool = False
     last_publishing: int = 0
     unconfirmed: dict[int, Unconfirmed] = field(default_factory=dict)
     method: Basic.Publish | None = None
@@ -119,7 +116,6 @@ class Connection(asyncio.Transport):
     # The server's side
 
     def lose(self) -> None:
-        """Cut the connection."""
         self._hang_up(ConnectionResetError(104, "reset by chance"))
 
     def freeze(self) -> None:
@@ -273,7 +269,6 @@ class Connection(asyncio.Transport):
                 self._node.take_back(self.channels.pop(number), is_lost=False)
                 return [commands.Channel.CloseOk()]
             case commands.Confirm.Select() if channel:
-                channel.has_confirms = True
                 return [commands.Confirm.SelectOk()]
             case Basic.Qos() if channel:
                 channel.prefetch = frame.prefetch_count or 1 << 16

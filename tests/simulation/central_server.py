@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError
 
-from tests.central.peers import Network, Server
+from tests.lab.websocket_peers import Network, Server
 from tests.simulation.trace import Trace
 from tests.simulation.traffic import AGENTS
 
@@ -21,9 +21,8 @@ class CentralServer:
     """Serves the broker, one connection after the other.
 
     Attributes:
-        online: Who is online.
+        has_broker: A broker has registered, and is still there.
         refuses: It answers the registration with an error.
-        is_silent: It answers nothing.
     """
 
     def __init__(self, network: Network, trace: Trace) -> None:
@@ -33,19 +32,13 @@ class CentralServer:
         self._network = network
         self._trace = trace
         self._session: Server | None = None
-        self._has_broker = False
+        self.has_broker = False
         self._names = cycle(_NAMES)
         self._flags = {is_online: cycle(flags) for is_online, flags in _FLAGS.items()}
         self._binary = cycle([False, True, True])
         self._unsent, self._outgoing = trio.open_memory_channel[str](1000)
 
-    @property
-    def has_broker(self) -> bool:
-        """Whether a broker has registered, and is still there."""
-        return self._has_broker
-
     async def run(self) -> None:
-        """Serve, until cancelled."""
         while True:
             with trio.CancelScope() as scope:
                 try:
@@ -57,7 +50,7 @@ class CentralServer:
                 except* (ConnectionClosed, HandshakeError, trio.BrokenResourceError):
                     pass
                 self._session = None
-                self._has_broker = False
+                self.has_broker = False
                 scope.cancel()
             self._trace.note("websocket gone")
 
@@ -102,7 +95,7 @@ class CentralServer:
                 case "REGISTER_BROKER" if self.refuses:
                     self._say("ERROR", message="refused by chance")
                 case "REGISTER_BROKER":
-                    self._has_broker = True
+                    self.has_broker = True
                     self._say("REGISTER_BROKER_RESPONSE", status="success", broker_id="broker_1")
                 case "REQUEST_AGENT_STATUS":
                     self.tell_all()

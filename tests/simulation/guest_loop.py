@@ -21,8 +21,6 @@ _GIVE_WAY = 0.1
 
 
 class Dialer(Protocol):
-    """Answers those who connect."""
-
     async def connect(
         self, loop: "GuestLoop", protocol: asyncio.Protocol, host: str
     ) -> asyncio.Transport: ...
@@ -68,11 +66,7 @@ class _Future(_Numbered, asyncio.Future[Any]):
 
 
 class GuestLoop(asyncio.SelectorEventLoop):
-    """The event loop. Make it, use it and close it inside of one `trio.run`.
-
-    Args:
-        dialer: Answers those who connect.
-    """
+    """The event loop. Make it, use it and close it inside of one `trio.run`."""
 
     def __init__(self, dialer: Dialer) -> None:
         self._waiting = _NoWaiting(self.stop)
@@ -110,7 +104,6 @@ class GuestLoop(asyncio.SelectorEventLoop):
         return transport, protocol
 
     async def host(self) -> None:
-        """Run the loop, until cancelled."""
         while True:
             sniffio.thread_local.name = None
             self.run_forever()

@@ -6,8 +6,6 @@ from tests.simulation.trace import Trace
 
 
 class Fate(Enum):
-    """What must come of a message."""
-
     ROUTED = "output"
     PARKED = "dead"
     NOTHING = "nothing"
@@ -15,8 +13,6 @@ class Fate(Enum):
 
 
 class State(Enum):
-    """Where a message is."""
-
     READY = auto()
     HELD = auto()
     """Delivered, and the broker has published nothing for it, or RabbitMQ did not take it."""

@@ -28,8 +28,6 @@ class Rabbitmq:
     """The node.
 
     Attributes:
-        queues: What waits in the queues that exist.
-        connections: Those that are open.
         is_down: New connections are refused.
         is_silent: New connections are taken, and then nothing is said.
         refuses_logins: They may connect, but not log in.
@@ -78,7 +76,6 @@ class Rabbitmq:
                 self._trace.note(f"{stored.message} delivered as {channel.name}:{channel.last_tag}")
 
     def confirm(self, most: int) -> None:
-        """Tell what became of some publishings."""
         for connection, channel in self.channels():
             for _ in range(most):
                 if not channel.unconfirmed or self.is_mute or connection.is_frozen:
@@ -111,7 +108,6 @@ class Rabbitmq:
     async def connect(
         self, loop: GuestLoop, protocol: asyncio.Protocol, host: str
     ) -> asyncio.Transport:
-        """Answer a client that connects."""
         await asyncio.sleep(_CONNECT_DELAY)
         if self.is_down:
             self._trace.note(f"connection to {host} refused")
@@ -189,12 +185,7 @@ class Rabbitmq:
             self._trace.note(f"{stored.message} acknowledged")
 
     def take_back(self, channel: Channel, *, is_lost: bool) -> None:
-        """Put what a channel held back into its queue.
-
-        Args:
-            channel: The channel.
-            is_lost: It was not the broker that closed it.
-        """
+        """Put what a channel held back into its queue."""
         for stored in reversed(channel.unacknowledged.values()):
             stored.is_redelivered = True
             self.queues[stored.queue].appendleft(stored)

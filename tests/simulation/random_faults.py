@@ -1,6 +1,7 @@
 """Random faults of RabbitMQ and the server, among ordinary traffic, and their repair."""
 
 from collections.abc import Callable
+from functools import partial
 from random import choice, choices, randint, random
 
 import trio
@@ -21,8 +22,6 @@ _LONG_PAUSES_IN_AN_ALARM = 0.1
 
 
 class RandomFaults:
-    """Things happen to the broker, one after the other."""
-
     def __init__(
         self, rabbitmq: Rabbitmq, server: CentralServer, traffic: Traffic, trace: Trace
     ) -> None:
@@ -45,20 +44,19 @@ class RandomFaults:
             self._close_channel,
             self._delete_queue,
             self._toggle_queue,
-            self._toggle_exchange,
+            partial(self._toggle, rabbitmq, "refuses_exchange"),
             self._toggle_alarm,
-            self._toggle_mute,
+            partial(self._toggle, rabbitmq, "is_mute"),
             self._toggle_refusals,
-            self._toggle_node,
+            partial(self._toggle, rabbitmq, "is_down", "is_silent", "refuses_logins"),
             server.hang_up,
-            self._toggle_server,
+            partial(self._toggle, server, "refuses", "is_silent"),
         ]
         # Not all kinds of trouble in every run: some lead to states that others would end at once.
         likely = {fault: 3 for fault in faults if random() < 0.4}
         self._events = ordinary | likely
 
     async def inject(self, events: int) -> None:
-        """Let so many things happen."""
         for _ in range(events):
             long_pauses = _LONG_PAUSES_IN_AN_ALARM if self._rabbitmq.has_alarm else _LONG_PAUSES
             await trio.sleep(choice(_PAUSES) if random() > long_pauses else _LONG_PAUSE)
@@ -124,28 +122,16 @@ class RandomFaults:
             if is_away and channel.queue == queue:
                 connection.cancel_consumer(channel)
 
-    def _toggle_exchange(self) -> None:
-        self._rabbitmq.refuses_exchange = not self._rabbitmq.refuses_exchange
-        self._trace.note(f"refuses the exchange: {self._rabbitmq.refuses_exchange}")
-
     def _toggle_alarm(self) -> None:
         self._rabbitmq.alarm(on=not self._rabbitmq.has_alarm)
         self._trace.note(f"alarm: {self._rabbitmq.has_alarm}")
-
-    def _toggle_mute(self) -> None:
-        self._rabbitmq.is_mute = not self._rabbitmq.is_mute
-        self._trace.note(f"confirms nothing: {self._rabbitmq.is_mute}")
 
     def _toggle_refusals(self) -> None:
         self._rabbitmq.refusals = 0.0 if self._rabbitmq.refusals else choice([0.3, 1.0])
         self._trace.note(f"refuses publishings: {self._rabbitmq.refusals:.0%}")
 
-    def _toggle_node(self) -> None:
-        name = choice(["is_down", "is_silent", "refuses_logins"])
-        setattr(self._rabbitmq, name, not getattr(self._rabbitmq, name))
-        self._trace.note(f"RabbitMQ {name}: {getattr(self._rabbitmq, name)}")
-
-    def _toggle_server(self) -> None:
-        name = choice(["refuses", "is_silent"])
-        setattr(self._server, name, not getattr(self._server, name))
-        self._trace.note(f"server {name}: {getattr(self._server, name)}")
+    def _toggle(self, peer: Rabbitmq | CentralServer, name: str, *others: str) -> None:
+        if others:
+            name = choice([name, *others])
+        setattr(peer, name, not getattr(peer, name))
+        self._trace.note(f"{type(peer).__name__} {name}: {getattr(peer, name)}")

@@ -29,7 +29,7 @@ from broker.core import registry
 from broker.router import decide
 from broker.router import task as router
 from broker.settings import Settings, load_settings
-from tests.central.peers import Network
+from tests.lab.websocket_peers import Network
 from tests.simulation.central_server import CentralServer
 from tests.simulation.guest_loop import GuestLoop, GuestPortal
 from tests.simulation.ledger import Ledger
@@ -53,14 +53,6 @@ _RECOVERS = 0.7
 
 
 def simulate(seed: int) -> Trace:
-    """Run the broker through one run.
-
-    Args:
-        seed: Decides everything that happens.
-
-    Returns:
-        What happened. The broker is right when there are no violations.
-    """
     trace = Trace()
     with seeded(seed), _substituted(trace):
         trio.run(partial(_live, trace), clock=MockClock(autojump_threshold=0))

@@ -15,8 +15,6 @@ class Trace:
     """The story of a run, and the promises that the broker broke in it.
 
     Attributes:
-        lines: What happened.
-        violations: The broken promises.
         blocked_from: When RabbitMQ blocked a connection last.
         blocked_until: When it read from that one again, or the connection was gone.
     """

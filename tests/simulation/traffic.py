@@ -24,7 +24,6 @@ class Traffic:
         self._ledger = ledger
 
     def anything(self) -> None:
-        """Publish one message of any kind."""
         [kind] = choices(
             [self.chat, self.error, self.junk, self.registration, self.disconnect, self.server],
             [12, 1, 2, 2, 1, 1],

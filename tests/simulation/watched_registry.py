@@ -10,13 +10,7 @@ from tests.simulation.trace import Trace
 
 
 class WatchedRegistry(AgentRegistry):
-    """Notes in the trace when a choice is wrong.
-
-    Args:
-        trace: The trace.
-        arguments: Those of the registry.
-        named: The same.
-    """
+    """Notes in the trace when a choice is wrong."""
 
     def __init__(self, trace: Trace, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 
 from broker.amqp.admin import Got, getter
 from broker.amqp.admin.getter import QueueGetter
-from tests.faults import raw_content
+from tests.lab import raw_content
 
 if TYPE_CHECKING:
     import aiormq

@@ -8,14 +8,14 @@ from broker.amqp import Publishing, PublishOutcome, Rabbit, SessionLostError, Se
 from broker.amqp.admin import open_admin_session
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
 
 PATIENCE = 30.0
 BODIES = [b"1", b"", b"3" * 300_000, b"4", b"5"]
 
 
 async def test_what_is_not_acknowledged_returns_to_its_place(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     await raw.declare(queues.input)
     await raw.publish(queues.input, *BODIES)
@@ -34,7 +34,7 @@ async def test_what_is_not_acknowledged_returns_to_its_place(
 
 
 async def test_what_is_acknowledged_is_gone_from_a_quorum_queue_on_return(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     """RabbitMQ keeps acknowledgements back while a quorum queue is busy with others."""
     arguments: dict[str, str | int] = {"x-queue-type": "quorum"}
@@ -55,7 +55,7 @@ async def test_what_is_acknowledged_is_gone_from_a_quorum_queue_on_return(
 
 
 async def test_publishes_once_and_tells_what_came_of_it(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     full: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
     await raw.declare(queues.parked, **full)

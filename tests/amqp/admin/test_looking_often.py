@@ -1,7 +1,5 @@
 """Dead letters in a quorum queue, which counts every look at a message as a return."""
 
-from anyio.from_thread import BlockingPortal
-
 from broker.amqp import Rabbit, SessionParameters
 from broker.amqp.admin import open_admin_session
 from broker.cli.dead_letters.letter import Letter
@@ -9,8 +7,8 @@ from broker.cli.dead_letters.window import windows
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
-from tests.amqp.limits import limited
-from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.limits import limited
 
 LOOKS = 25
 """RabbitMQ 4 drops a message at its 21st return, and every version where a limit is set."""
@@ -29,7 +27,7 @@ async def look(rabbit: Rabbit, parameters: SessionParameters, queue: str) -> lis
 
 
 async def test_dead_letters_may_be_looked_at_any_number_of_times(
-    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, parameters: SessionParameters, queues: Queues, raw: AmqpClient
 ) -> None:
     arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": 20}
     await raw.declare(queues.parked, **arguments)
@@ -43,9 +41,9 @@ async def test_dead_letters_may_be_looked_at_any_number_of_times(
 
 
 async def test_one_that_is_too_large_by_now_can_still_be_looked_at(
-    portal: BlockingPortal, rabbit: Rabbit, queues: Queues, fragile_node: RabbitmqNode
+    rabbit: Rabbit, queues: Queues, fragile_node: RabbitmqNode
 ) -> None:
-    raw = RawRabbitmq(portal, fragile_node.url)
+    raw = AmqpClient(fragile_node.url)
     (endpoint,) = parse_amqp_urls(fragile_node.url)
     parameters = SessionParameters(endpoint, name="test")
     await raw.declare(queues.parked, **{"x-queue-type": "quorum"})

@@ -17,8 +17,8 @@ from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import Inbox
-from tests.amqp.raw_amqp import RawRabbitmq
-from tests.faults.proxy import open_proxy
+from tests.lab.amqp_client import AmqpClient
+from tests.lab.proxy import open_proxy
 
 PATIENCE = 30.0
 ALL = ".*"
@@ -78,7 +78,7 @@ async def test_missing_queues_are_not_created(
 
 
 async def test_messages_stay_where_and_as_they_are(
-    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, raw: RawRabbitmq
+    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, raw: AmqpClient
 ) -> None:
     for queue in (queues.input, queues.output, queues.parked):
         await raw.declare(queue)
@@ -175,7 +175,7 @@ async def test_each_right_is_seen_by_itself(
     rabbit: Rabbit,
     endpoint: AmqpEndpoint,
     queues: Queues,
-    raw: RawRabbitmq,
+    raw: AmqpClient,
     rabbitmq: RabbitmqNode,
     user: str,
     permissions: tuple[str, str, str],

@@ -13,7 +13,7 @@ from pamqp.header import ContentHeader
 
 from broker.amqp.wire.all_properties import AllProperties, decode_all_properties
 from broker.amqp.wire.properties import decode_properties
-from tests.faults import raw_content
+from tests.lab import raw_content
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -20,8 +20,8 @@ from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.frames import MAX_FRAME_SIZE, FrameReader
 from broker.amqp.wire.properties import Properties
 from tests.amqp.fake_rabbitmq import SkippingLoop
-from tests.faults import raw_content
-from tests.faults.raw_content import frame
+from tests.lab import raw_content
+from tests.lab.raw_content import frame
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 TAKEN, LEFT = 1, 2

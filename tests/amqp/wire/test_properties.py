@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from broker.amqp.wire.properties import Properties, decode_properties
-from tests.faults import raw_content
+from tests.lab import raw_content
 
 
 def marshalled(properties: Basic.Properties) -> bytes:

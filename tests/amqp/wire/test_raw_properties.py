@@ -18,7 +18,7 @@ from broker.amqp.wire.raw_properties import (
     split_properties,
     without_foreign_user_id,
 )
-from tests.faults import raw_content
+from tests.lab import raw_content
 
 NAMES = st.text(max_size=20)
 PROPERTIES = st.fixed_dictionaries(

@@ -10,7 +10,6 @@ from tests.bench.names import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
 
 
 async def main() -> None:
-    """Route until ended from outside."""
     connection = await aio_pika.connect_robust(amqp_url())
     async with connection:
         channel = await connection.channel()

@@ -13,7 +13,6 @@ _PARAMETERS = pika.URLParameters(amqp_url())
 def on_message(
     channel: BlockingChannel, method: Basic.Deliver, _: BasicProperties, body: bytes
 ) -> None:
-    """Route one message."""
     with pika.BlockingConnection(_PARAMETERS) as connection:
         publishing = connection.channel()
         publishing.queue_declare(OUTPUT_QUEUE, durable=True)
@@ -29,7 +28,6 @@ def on_message(
 
 
 def main() -> None:
-    """Route until ended from outside."""
     channel = pika.BlockingConnection(_PARAMETERS).channel()
     channel.basic_qos(prefetch_count=PEER_PREFETCH)
     channel.queue_declare(INPUT_QUEUE, durable=True)

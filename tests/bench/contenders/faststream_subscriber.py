@@ -17,7 +17,6 @@ broker = RabbitBroker(
 @broker.subscriber(RabbitQueue(INPUT_QUEUE, durable=True))
 @broker.publisher(RabbitQueue(OUTPUT_QUEUE, durable=True), persist=True)
 async def route(message: dict[str, Any]) -> dict[str, Any]:
-    """Route one message."""
     return routing.route(message)
 
 

@@ -17,7 +17,6 @@ from tests.bench.names import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUE
 
 
 async def main(url: str, prefetch: int) -> None:
-    """Route until ended from outside."""
     dispatcher = _dispatcher()
     (endpoint,) = parse_amqp_urls(url)
     parameters = SessionParameters(

@@ -11,7 +11,6 @@ from tests.bench.names import INPUT_QUEUE, OUTPUT_QUEUE, PEER_PREFETCH
 def on_message(
     channel: BlockingChannel, method: Basic.Deliver, _: BasicProperties, body: bytes
 ) -> None:
-    """Route one message."""
     channel.basic_publish(
         "",
         OUTPUT_QUEUE,
@@ -25,7 +24,6 @@ def on_message(
 
 
 def main() -> None:
-    """Route until ended from outside."""
     connection = pika.BlockingConnection(pika.URLParameters(amqp_url()))
     channel = connection.channel()
     channel.confirm_delivery()

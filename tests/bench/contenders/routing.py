@@ -9,7 +9,6 @@ from tests.bench.names import AGENTS
 
 
 def route(message: dict[str, Any]) -> dict[str, Any]:
-    """Choose a random agent other than the sender, and drop the server's bookkeeping."""
     sender = message.get("sender_id", "unknown")
     receiver = random.choice(AGENTS)
     while receiver == sender:
@@ -21,10 +20,8 @@ def route(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def route_body(body: bytes) -> bytes:
-    """Do the same with a body."""
     return json.dumps(route(json.loads(body))).encode()
 
 
 def amqp_url() -> str:
-    """Return the program's one argument."""
     return sys.argv[1]

@@ -37,8 +37,6 @@ def work_between(before: str, after: str, queues: tuple[str, ...]) -> dict[str, 
     """Return what was done between two looks at a node.
 
     Args:
-        before: What `processes_of` returned at first.
-        after: What it returned later.
         queues: Each gets an entry of its own, if it did something there.
     """
     counted = _by_purpose(after, queues)

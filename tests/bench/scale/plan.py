@@ -13,22 +13,12 @@ SMALL_WINDOW = 20
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """How much is measured.
-
-    Attributes:
-        layouts: Every layout takes its turn, round after round.
-        rounds: How many.
-        messages: In each run.
-        messages_in_small_windows: With a prefetch of `SMALL_WINDOW`, which takes longer.
-    """
-
     layouts: tuple[Layout, ...]
     rounds: int
     messages: int
     messages_in_small_windows: int
 
     def messages_of(self, layout: Layout) -> int:
-        """Return how many messages go through a layout."""
         small = layout.prefetch == SMALL_WINDOW
         return self.messages_in_small_windows if small else self.messages
 

@@ -6,22 +6,17 @@ import msgspec
 import trio
 
 from tests.bench.environment import ROOT
-from tests.bench.growth import status_frame
+from tests.bench.growth import crowd, status_frame
 from tests.bench.results import Growth
 from tests.bench.scale.results import Registry
 
 
 async def registry_costs(agents: int) -> Registry:
-    """Measure memory, traffic and processor time.
-
-    Args:
-        agents: With how many.
-    """
     completed = await trio.run_process(
         [sys.executable, "-m", "tests.bench.growth", str(agents)], capture_stdout=True, cwd=ROOT
     )
     [growth] = msgspec.json.decode(completed.stdout, type=list[Growth])
-    one, ten = (len(status_frame(count)) for count in (1, 10))
+    one, ten = (len(status_frame(crowd(range(count)))) for count in (1, 10))
     return Registry(
         agents=agents,
         bytes_per_agent=growth.bytes_per_agent,

@@ -26,7 +26,6 @@ _CHANGES_EVERY = 600
 
 
 def markdown(results: ScaleResults) -> str:
-    """Return all tables."""
     return "\n".join(_lines(results)) + "\n"
 
 

@@ -11,9 +11,6 @@ class Layout(msgspec.Struct, frozen=True):
     """One way to arrange brokers and queues.
 
     Attributes:
-        nodes: Of RabbitMQ.
-        queue_type: Of the input and output queues.
-        brokers: How many share the work.
         shards: Input queues; there are as many output queues.
         prefetch: Of each broker, for each input queue.
     """
@@ -26,7 +23,6 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def title(layout: Layout) -> str:
-    """Return what a layout is, for people."""
     parts = (
         f"{layout.nodes} node{'s' * (layout.nodes > 1)}",
         layout.queue_type,
@@ -41,12 +37,7 @@ class ScaleRun(msgspec.Struct):
     """One layout, once through preloaded queues.
 
     Attributes:
-        layout: Which.
-        messages: How many there were.
         seconds: From the first delivery to the last message in the output queues.
-        broker_cpu: Processor seconds of all brokers in that time.
-        node_cpu: The same of each RabbitMQ node.
-        machine_cpu: The same of everything on the machine.
         work: What the Erlang processes of each node did, in reductions, by what they are for;
             only of the layouts whose costs are divided by part.
         problems: What was wrong with what came out. A run with problems does not count.
@@ -57,23 +48,19 @@ class ScaleRun(msgspec.Struct):
     seconds: float = 0.0
     broker_cpu: float = 0.0
     node_cpu: list[float] = []
-    machine_cpu: float = 0.0
     work: list[dict[str, int]] = []
     problems: list[str] = []
 
     @property
     def rate(self) -> float:
-        """Messages per second."""
         return self.messages / self.seconds
 
     @property
     def broker_microseconds(self) -> float:
-        """Processor time of the brokers per message."""
         return self.broker_cpu / self.messages * 1e6
 
     @property
     def node_microseconds(self) -> float:
-        """Processor time of all RabbitMQ nodes per message."""
         return sum(self.node_cpu) / self.messages * 1e6
 
 
@@ -81,11 +68,7 @@ class Registry(msgspec.Struct):
     """What a broker's registry costs.
 
     Attributes:
-        agents: With how many that was measured.
-        bytes_per_agent: Memory that it keeps.
         frame_bytes: What an agent takes in a status update.
-        delta_bytes: A status update that names one agent.
-        delta_microseconds: Processor time to apply that.
     """
 
     agents: int
@@ -99,7 +82,6 @@ class Traffic(msgspec.Struct):
     """Bytes per message on the network.
 
     Attributes:
-        layout: With which they were counted.
         brokers: Between brokers and nodes, both ways.
         nodes: Between the nodes of the cluster.
     """
@@ -110,16 +92,6 @@ class Traffic(msgspec.Struct):
 
 
 class ScaleResults(msgspec.Struct):
-    """Everything that one call measured.
-
-    Attributes:
-        machine: Machine, versions and settings, by name.
-        cores: Of the machine.
-        runs: In the order in which they ran.
-        traffic: What the layouts whose costs are divided by part send.
-        registry: What it costs; None when that was not measured.
-    """
-
     machine: dict[str, str]
     cores: int
     runs: list[ScaleRun] = []
@@ -128,7 +100,6 @@ class ScaleResults(msgspec.Struct):
 
 
 def sound_runs(results: ScaleResults) -> dict[Layout, list[ScaleRun]]:
-    """Return the runs without problems, by layout."""
     by_layout: dict[Layout, list[ScaleRun]] = {}
     for run in results.runs:
         if not run.problems:

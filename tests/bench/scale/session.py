@@ -29,10 +29,6 @@ async def measure_scale(plan: ScalePlan, progress: Progress) -> ScaleResults:
 
     The single node and the cluster run all the time, so that layouts can take turns whatever
     they need; a node that has nothing to do costs next to nothing.
-
-    Args:
-        plan: Which layouts, and how often.
-        progress: Where to show how far it is.
     """
     async with AsyncExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))

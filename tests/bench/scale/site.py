@@ -11,8 +11,9 @@ from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer, Message, by_contract
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.bench.names import DEAD_LETTER_QUEUE
+from tests.bench.queues import make_anew
 from tests.bench.scale.results import Layout
-from tests.bench.wire import Wire
+from tests.lab.amqp_connection import AmqpConnection
 
 METADATA_QUEUE = "agent_metadata_queue"
 _START_TIMEOUT = 30.0
@@ -30,12 +31,10 @@ def without_status(server: CentralServer, message: Message) -> Iterable[Message]
 
 
 async def process_id(node: RabbitmqNode) -> int:
-    """Return the process id of a node's virtual machine."""
     return int((await node.ctl("eval", "os:getpid().")).strip().strip('"'))
 
 
 def input_queues(layout: Layout) -> tuple[str, ...]:
-    """Return the names of a layout's input queues."""
     return tuple(f"scale_input_{number}" for number in range(layout.shards))
 
 
@@ -49,10 +48,7 @@ class Site:
     """Where a layout is tried.
 
     Attributes:
-        nodes: One node, or those of a cluster.
-        node_pids: Their process ids.
         server: The stand-in for the central server; answers by `without_status`.
-        directory: Where brokers write their logs.
     """
 
     nodes: Sequence[RabbitmqNode]
@@ -60,20 +56,18 @@ class Site:
     server: CentralServer
     directory: Path
 
-    def wire(self, number: int = 0) -> Wire:
+    def connect(self, number: int = 0) -> AmqpConnection:
         """Connect to a node; numbers beyond the last start again with the first."""
-        node = self.nodes[number % len(self.nodes)]
-        return Wire(node.host, node.port)
+        return AmqpConnection(self.nodes[number % len(self.nodes)].url)
 
     def make_queues(self, layout: Layout) -> None:
         """Make all queues anew; the shards are led by one node after the other."""
-        with self.wire() as wire:
-            wire.make_anew(METADATA_QUEUE)
-            wire.make_anew(DEAD_LETTER_QUEUE)
+        with self.connect() as connection:
+            make_anew(connection, METADATA_QUEUE, DEAD_LETTER_QUEUE)
         for queues in (input_queues(layout), output_queues(layout)):
             for number, queue in enumerate(queues):
-                with self.wire(number) as wire:
-                    wire.make_anew(queue, layout.queue_type)
+                with self.connect(number) as connection:
+                    make_anew(connection, queue, queue_type=layout.queue_type)
 
     @asynccontextmanager
     async def brokers(self, layout: Layout) -> AsyncIterator[list[BrokerProcess]]:
@@ -92,10 +86,10 @@ class Site:
                 await stack.enter_async_context(self._broker(layout, number))
                 for number in range(layout.brokers)
             ]
-            with self.wire() as wire, trio.move_on_after(_START_TIMEOUT) as scope:
+            with self.connect() as connection, trio.move_on_after(_START_TIMEOUT) as scope:
                 while (
                     self.server.session_count < layout.brokers
-                    or wire.consumers(METADATA_QUEUE) < layout.brokers
+                    or connection.look(METADATA_QUEUE).consumers < layout.brokers
                 ):
                     await trio.sleep(_POLL_INTERVAL)
             if scope.cancelled_caught:

@@ -3,10 +3,10 @@
 import json
 
 from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.bench.queues import in_thread
 from tests.bench.scale.measure import load, watch
 from tests.bench.scale.results import Layout, ScaleRun, Traffic
 from tests.bench.scale.site import Site
-from tests.bench.wire import in_thread
 
 # What a node sent to the other nodes of its cluster: command line tools are hidden nodes.
 _SENT_TO_NODES = """
@@ -16,13 +16,7 @@ io:format("~b", [lists:sum([Sent || {Node, Port} <- erlang:system_info(dist_ctrl
 
 
 async def measure_traffic(site: Site, layout: Layout, messages: int) -> Traffic:
-    """Count bytes while a layout's brokers route messages that wait for them.
-
-    Args:
-        site: Where.
-        layout: Which.
-        messages: How many messages.
-    """
+    """Count bytes while a layout's brokers route messages that wait for them."""
     await in_thread(load, site, ScaleRun(layout, messages))
     async with site.brokers(layout) as brokers:
         brokers_before, nodes_before = await _brokers(site.nodes[0]), await _nodes(site)
@@ -37,10 +31,11 @@ async def measure_traffic(site: Site, layout: Layout, messages: int) -> Traffic:
 
 
 async def _brokers(node: RabbitmqNode) -> int:
-    """Return what brokers sent and received: only they say which library they use."""
+    """Return what brokers sent and received: only they say which product they are."""
     columns = ("client_properties", "recv_oct", "send_oct")
     connections = json.loads(await node.ctl("list_connections", "--formatter", "json", *columns))
-    return sum(one["recv_oct"] + one["send_oct"] for one in connections if one[columns[0]])
+    brokers = [one for one in connections if "product" in one["client_properties"]]
+    return sum(one["recv_oct"] + one["send_oct"] for one in brokers)
 
 
 async def _nodes(site: Site) -> int:

@@ -4,8 +4,7 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import RECOVERY, scenario
 
 _MEMORY = "set_vm_memory_high_watermark", "0", "0.4"
 """A command, what raises the alarm, and what ends it."""
@@ -19,27 +18,32 @@ _SETTLING = 2.0
 """Seconds within which RabbitMQ has stopped reading, and what it had read is routed."""
 _SLACK = 4 << 20
 """Bytes that the broker may grow by during an alarm; nothing is routed meanwhile."""
-_RECOVERY = 15.0
 _SAMPLE_INTERVAL = 0.5
 
 
+@scenario(
+    fault="memory alarm under load, with a backlog",
+    promise=f"memory flat, no connection lost, routing again within {RECOVERY:g} s",
+    rabbitmq="own node",
+)
 async def memory_alarm(env: Environment) -> Allowed:
-    """Raise the memory alarm while the broker routes, for a while."""
-    await env.broker.start()
-    async with env.load(200):
-        await env.routing()
+    async with env.broker_under_load(200):
         for _ in range(2 if env.is_long else 1):
             await _block(env, *_MEMORY, seconds=60 if env.is_long else 4)
-    return _nothing_lost(env)
+    env.broker.must_not_have_logged("amqp_lost")
+    return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="disk alarm under load, in the long form for ten heartbeats",
+    promise=f"memory flat, no connection lost, routing again within {RECOVERY:g} s",
+    rabbitmq="own node",
+)
 async def disk_alarm(env: Environment) -> Allowed:
-    """Raise the disk alarm while the broker routes, in the long form for many heartbeats."""
-    await env.broker.start()
-    async with env.load(200):
-        await env.routing()
+    async with env.broker_under_load(200):
         await _block(env, *_DISK, seconds=100 if env.is_long else 4)
-    return _nothing_lost(env)
+    env.broker.must_not_have_logged("amqp_lost")
+    return Allowed(duplicates=0)
 
 
 async def _block(env: Environment, command: str, alarm: str, end: str, *, seconds: float) -> None:
@@ -59,39 +63,13 @@ async def _block(env: Environment, command: str, alarm: str, end: str, *, second
             await trio.sleep(_SAMPLE_INTERVAL)
     if env.is_long:
         await _check_held(env)
-    if await env.routed() != routed:
-        raise ScenarioFailedError("messages were routed during the alarm: there was none")
-    if not (await env.client.look(env.queues.input)).ready:
-        raise ScenarioFailedError("the backlog did not outlast the alarm: it proves nothing")
-    if most_bytes > before + _SLACK:
-        raise ScenarioFailedError(f"the broker grew by {most_bytes - before:,} bytes")
+    assert await env.routed() == routed, "messages were routed during the alarm: there was none"
+    assert await env.client.ready(env.queues.input), "the backlog did not outlast the alarm"
+    assert most_bytes <= before + _SLACK, f"the broker grew by {most_bytes - before:,} bytes"
     await env.node.ctl(command, end)
-    await env.routing(within=_RECOVERY, since=trio.current_time())
+    await env.routing(within=RECOVERY, since=trio.current_time())
 
 
 async def _check_held(env: Environment) -> None:
     held = await env.unacknowledged(env.queues.input)
-    if not 0 < held <= env.prefetch:
-        raise ScenarioFailedError(f"the broker held {held} messages during the alarm")
-
-
-def _nothing_lost(env: Environment) -> Allowed:
-    if env.broker.has_logged("amqp_lost"):
-        raise ScenarioFailedError("the broker has lost its session")
-    return Allowed(duplicates=0)
-
-
-SCENARIOS = (
-    Scenario(
-        memory_alarm,
-        fault="memory alarm under load, with a backlog",
-        promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
-        rabbitmq="own node",
-    ),
-    Scenario(
-        disk_alarm,
-        fault="disk alarm under load, in the long form for ten heartbeats",
-        promise=f"memory flat, no connection lost, routing again within {_RECOVERY:g} s",
-        rabbitmq="own node",
-    ),
-)
+    assert 0 < held <= env.prefetch, f"the broker held {held} messages during the alarm"

@@ -6,8 +6,7 @@ from tests.faults.broker_control import KILLED
 from tests.faults.checker import Allowed
 from tests.faults.crash_at import POINTS, command
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 
 _YOUTH = 1.0
 """Seconds within which a broker that is killed while it starts is killed."""
@@ -21,8 +20,11 @@ _ACKNOWLEDGEMENTS = 20
 """Each is for many messages."""
 
 
+@scenario(
+    fault="kill -9 of the broker every 1 to 3 s under load",
+    promise="at most a prefetch of duplicates for each kill",
+)
 async def broker_kill(env: Environment) -> Allowed:
-    """Kill the broker again and again: while it routes and, one time in five, while it starts."""
     kills, messages, rate = (30, 50_000, 1_500) if env.is_long else (5, 5_000, 700)
     async with env.load(rate) as load:
         for kill in range(kills):
@@ -39,8 +41,11 @@ async def broker_kill(env: Environment) -> Allowed:
     return Allowed(duplicates=kills * env.prefetch)
 
 
+@scenario(
+    fault="the broker dies at each step of a message: received ... acknowledged",
+    promise="at most a prefetch of duplicates for each crash",
+)
 async def crash_points(env: Environment) -> Allowed:
-    """Let the broker kill itself between any two steps in the life of a message."""
     rounds = 10 if env.is_long else 2
     points = [point for point in POINTS for _ in range(rounds)]
     env.random.shuffle(points)
@@ -50,13 +55,16 @@ async def crash_points(env: Environment) -> Allowed:
             number = env.random.randint(1, most)
             await env.broker.start(command(point, number))
             code = await env.broker.ended(within=_CRASH_TIMEOUT)
-            if code != KILLED:
-                raise ScenarioFailedError(f"at {point!r} it ended with exit code {code}")
+            assert code == KILLED, f"at {point!r} it ended with exit code {code}"
             env.fault()
         await _start(env)
     return Allowed(duplicates=len(points) * env.prefetch)
 
 
+@scenario(
+    fault="kill -9 of the broker 25 times, with a quorum input queue and a full output queue",
+    promise="whatever was held is routed when there is room, however often it was returned",
+)
 async def twenty_five_crashes(env: Environment) -> Allowed:
     """Kill the broker 25 times while it holds what the output queue does not take.
 
@@ -64,10 +72,10 @@ async def twenty_five_crashes(env: Environment) -> Allowed:
     it has had back more than 20 times, without a word to anybody.
     """
     crashes = 60 if env.is_long else 25
-    await env.client.delete([env.queues.input, env.queues.output])
-    await env.client.declare([env.queues.input], **{"x-queue-type": "quorum"})
+    await env.client.delete(env.queues.input, env.queues.output)
+    await env.client.declare(env.queues.input, **{"x-queue-type": "quorum"})
     full: dict[str, str | int] = {"x-max-length": _MOST_OUTPUT, "x-overflow": "reject-publish"}
-    await env.client.declare([env.queues.output], **full)
+    await env.client.declare(env.queues.output, **full)
     await env.fill(_MOST_OUTPUT + _HELD)
     for _ in range(crashes):
         await env.broker.start()
@@ -85,22 +93,3 @@ async def _start(env: Environment) -> None:
     started = trio.current_time()
     await env.broker.start()
     await env.routing(since=started)
-
-
-SCENARIOS = (
-    Scenario(
-        broker_kill,
-        fault="kill -9 of the broker every 1 to 3 s under load",
-        promise="at most a prefetch of duplicates for each kill",
-    ),
-    Scenario(
-        crash_points,
-        fault="the broker dies at each step of a message: received ... acknowledged",
-        promise="at most a prefetch of duplicates for each crash",
-    ),
-    Scenario(
-        twenty_five_crashes,
-        fault="kill -9 of the broker 25 times, with a quorum input queue and a full output queue",
-        promise="whatever was held is routed when there is room, however often it was returned",
-    ),
-)

@@ -3,18 +3,27 @@
 import trio
 
 from tests.faults.checker import Allowed
-from tests.faults.cluster_environment import BROKERS, GAP, ClusterEnvironment, stopped
-from tests.faults.failure import ScenarioFailedError
+from tests.faults.cluster_environment import BROKERS, GAP, ClusterEnvironment
 from tests.faults.readiness import DETECTION, RECOVERY
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 
 _LIFE = (1.0, 3.0)
 _CUT = 2 * DETECTION.total_seconds()
 """Seconds that a node stays cut off: a broker that has not noticed by then never would."""
 
 
+_PROMISE = (
+    f"no {GAP:g} s without routing; brokers say rightly whether they are ready, and are so after "
+    f"{RECOVERY.total_seconds():g} s; {BROKERS} prefetches of duplicates a node"
+)
+
+
+@scenario(
+    fault="kill -9 of the node that leads the input queue, of three",
+    promise=_PROMISE,
+    rabbitmq="cluster",
+)
 async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
-    """Kill the node that leads the input queue, start it again, and kill the next."""
     kills = 8 if env.is_long else 2
     async with env.routing_on() as watch:
         for _ in range(kills):
@@ -27,8 +36,12 @@ async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
     return Allowed(duplicates=kills * env.duplicates_of_a_fault)
 
 
+@scenario(
+    fault="a node is cut off from the two others: the leader, or another one",
+    promise=_PROMISE,
+    rabbitmq="cluster",
+)
 async def cluster_partition(env: ClusterEnvironment) -> Allowed:
-    """Cut the leader of the input queue off, then a node that does not lead."""
     cuts = 6 if env.is_long else 2
     async with env.routing_on() as watch:
         for number in range(cuts):
@@ -46,19 +59,22 @@ async def cluster_partition(env: ClusterEnvironment) -> Allowed:
     return Allowed(duplicates=cuts * env.duplicates_of_a_fault)
 
 
+@scenario(
+    fault="all three brokers restarted, then all three nodes, one after the other",
+    promise=f"{_PROMISE}, none for the brokers",
+    rabbitmq="cluster",
+)
 async def cluster_rolling_restart(env: ClusterEnvironment) -> Allowed:
-    """Restart all brokers, then all nodes, one after the other."""
     rounds = 3 if env.is_long else 1
     async with env.routing_on() as watch:
-        for broker in list(env.brokers.values()) * rounds:
+        for broker in env.brokers * rounds:
             env.fault()
-            await stopped(broker)
+            await broker.stop()
             await broker.start()
             await watch.all_ready()
             await env.routing()
     verdict = await env.settled(Allowed(duplicates=0))
-    if verdict.problems:
-        raise ScenarioFailedError(f"after the brokers' restarts: {'; '.join(verdict.problems)}")
+    assert not verdict.problems, f"after the brokers' restarts: {'; '.join(verdict.problems)}"
     async with env.routing_on() as watch:
         for node in list(env.cluster.nodes) * rounds:
             await env.stop(node)
@@ -66,29 +82,3 @@ async def cluster_rolling_restart(env: ClusterEnvironment) -> Allowed:
             await env.start(node)
             await watch.all_ready()
     return Allowed(duplicates=rounds * len(env.cluster.nodes) * env.duplicates_of_a_fault)
-
-
-_PROMISE = (
-    f"no {GAP:g} s without routing; brokers say rightly whether they are ready, and are so after "
-    f"{RECOVERY.total_seconds():g} s; {BROKERS} prefetches of duplicates a node"
-)
-SCENARIOS = (
-    Scenario(
-        cluster_leader_killed,
-        fault="kill -9 of the node that leads the input queue, of three",
-        promise=_PROMISE,
-        rabbitmq="cluster",
-    ),
-    Scenario(
-        cluster_partition,
-        fault="a node is cut off from the two others: the leader, or another one",
-        promise=_PROMISE,
-        rabbitmq="cluster",
-    ),
-    Scenario(
-        cluster_rolling_restart,
-        fault="all three brokers restarted, then all three nodes, one after the other",
-        promise=f"{_PROMISE}, none for the brokers",
-        rabbitmq="cluster",
-    ),
-)

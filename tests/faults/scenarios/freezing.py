@@ -4,11 +4,9 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import RECOVERY, scenario
 
 _RATE = 500.0
-_RECOVERY = 15.0
 _BRIEFLY = 5.0
 """Seconds that no session minds."""
 _MISSING_RABBITMQ = 40.0
@@ -17,21 +15,24 @@ _RABBITMQ_MISSING_BROKER = 40.0
 """Seconds after which RabbitMQ has given the broker up: it waits for two heartbeats in vain."""
 _SILENCE = 45.0
 _SHORT_SILENCE = 2.0
-_NOTICING = 2.0
+_NOTICING = 6.0
 """Seconds that the broker may take to notice that a silence is too long."""
 
 
+@scenario(
+    fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
+    promise=f"the session survives {_BRIEFLY:g} s; routing {RECOVERY:g} s after RabbitMQ is "
+    "back; no duplicates, or a prefetch when it was given up",
+    rabbitmq="own node",
+)
 async def rabbitmq_freeze(env: Environment) -> Allowed:
-    """Freeze RabbitMQ briefly; in the long form, then until the broker has given it up, too."""
-    await env.broker.start()
-    async with env.load(_RATE):
-        await env.routing()
+    async with env.broker_under_load(_RATE):
         await trio.sleep(env.random.random())
         await env.node.pause()
         await trio.sleep(_BRIEFLY)
         await env.node.resume()
         await _recovered(env)
-        _must_not_have(env, "amqp_lost")
+        env.broker.must_not_have_logged("amqp_lost")
         if not env.is_long:
             return Allowed(duplicates=0)
         await env.node.pause()
@@ -41,31 +42,31 @@ async def rabbitmq_freeze(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault="the server goes silent until it is given up",
+    promise=f"routing goes on; the session is back {RECOVERY:g} s after the server; no duplicates",
+)
 async def server_freeze(env: Environment) -> Allowed:
-    """Freeze the server until the broker has given it up. Routing goes on."""
     silence = _SILENCE if env.is_long else _SHORT_SILENCE
-    await env.broker.start(BROKER_WEBSOCKET_SILENCE=str(silence))
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(_RATE, BROKER_WEBSOCKET_SILENCE=str(silence)):
         env.websocket.stall()
         await env.broker.logged("server_lost", within=silence + _NOTICING)
         env.fault()
         await env.routing(within=_NOTICING)
         env.websocket.heal()
-        await env.linked(within=_RECOVERY)
+        await env.linked(within=RECOVERY)
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="SIGSTOP of the broker, briefly and (long) until RabbitMQ gives it up",
+    promise=f"the sessions survive {_BRIEFLY:g} s; routing {RECOVERY:g} s after; no "
+    "duplicates, or a prefetch when it was given up",
+)
 async def broker_freeze(env: Environment) -> Allowed:
-    """Freeze the broker briefly; in the long form, then until RabbitMQ has given it up, too."""
-    await env.broker.start()
-    async with env.load(_RATE):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(_RATE):
         await _freeze_broker(env, _BRIEFLY)
-        _must_not_have(env, "amqp_lost")
-        _must_not_have(env, "server_lost")
+        env.broker.must_not_have_logged("amqp_lost", "server_lost")
         if not env.is_long:
             return Allowed(duplicates=0)
         await _freeze_broker(env, _RABBITMQ_MISSING_BROKER)
@@ -78,37 +79,9 @@ async def _freeze_broker(env: Environment, seconds: float) -> None:
     await trio.sleep(seconds)
     env.broker.resume()
     await _recovered(env)
-    await env.linked(within=_RECOVERY)
+    await env.linked(within=RECOVERY)
 
 
 async def _recovered(env: Environment) -> None:
     env.fault()
-    await env.routing(within=_RECOVERY, since=trio.current_time())
-
-
-def _must_not_have(env: Environment, event: str) -> None:
-    if env.broker.has_logged(event):
-        raise ScenarioFailedError(f"the broker has logged {event!r}")
-
-
-SCENARIOS = (
-    Scenario(
-        rabbitmq_freeze,
-        fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
-        promise=f"the session survives {_BRIEFLY:g} s; routing {_RECOVERY:g} s after RabbitMQ is "
-        "back; no duplicates, or a prefetch when it was given up",
-        rabbitmq="own node",
-    ),
-    Scenario(
-        server_freeze,
-        fault="the server goes silent until it is given up",
-        promise=f"routing goes on; the session is back {_RECOVERY:g} s after the server; no "
-        "duplicates",
-    ),
-    Scenario(
-        broker_freeze,
-        fault="SIGSTOP of the broker, briefly and (long) until RabbitMQ gives it up",
-        promise=f"the sessions survive {_BRIEFLY:g} s; routing {_RECOVERY:g} s after; no "
-        "duplicates, or a prefetch when it was given up",
-    ),
-)
+    await env.routing(within=RECOVERY, since=trio.current_time())

@@ -2,22 +2,18 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 
 import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.process_usage import Usage
-from tests.faults.proxy import Proxy, Toward
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import LINKING, RECOVERY, scenario
+from tests.lab.eventually import eventually
+from tests.lab.process_meter import Usage
+from tests.lab.proxy import Proxy, Toward
 
 _RATE = 400.0
-_RECOVERY = 15.0
-_LINKING = 20.0
-"""Seconds; the longest pause between two tries to reach the server is 10."""
-_NOTICING = 5.0
+_NOTICING = 15.0
 """Seconds until the broker must have seen an end of file or a reset."""
 _BRIEFLY = 3.0
 """Seconds that no session minds."""
@@ -32,13 +28,19 @@ _BYTE_PAUSE = 0.001
 _TRICKLING_TO_LIFE = 60.0
 """Seconds until a broker routes that receives and sends a byte in a millisecond."""
 _BETWEEN_CUTS = 2.0
-_POLL_INTERVAL = 0.02
 _MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
 """What the broker may hold more than before; a connection that is left behind is more."""
 
 
+_BACK = f"routing {RECOVERY:g} s after"
+_NO_LEAK = "no memory, files or threads left behind"
+
+
+@scenario(
+    fault="connections cut, and new ones refused",
+    promise=f"{_BACK}; a prefetch of duplicates; {_NO_LEAK}",
+)
 async def network_refusal(env: Environment) -> Allowed:
-    """Cut each line, and refuse new connections for a while."""
     outage = 20.0 if env.is_long else 1.0
     async with _unharmed(env):
         for proxy in (env.websocket, env.amqp):
@@ -49,25 +51,32 @@ async def network_refusal(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault="connections reset in mid-frame, each way",
+    promise=f"{_BACK} each; a prefetch of duplicates for each reset; {_NO_LEAK}",
+)
 async def network_reset(env: Environment) -> Allowed:
-    """Reset each line after some bytes, wherever in a frame that is."""
     rounds = 10 if env.is_long else 1
     async with _unharmed(env):
         for _ in range(rounds):
             for toward in (Toward.CLIENT, Toward.SERVER):
                 env.amqp.reset_after(env.random.randint(1, 5_000), toward=toward)
-                await _until(lambda: not env.amqp.open_connections, "closed what was reset")
+                await _noticed(lambda: not env.amqp.open_connections, "closed what was reset")
                 await _heal(env, env.amqp)
             update = env.server.full_update()
             env.websocket.reset_after(env.random.randint(1, 1_000), toward=Toward.CLIENT)
             env.server.send(update)
-            await _until(lambda: not env.websocket.open_connections, "closed what was reset")
+            await _noticed(lambda: not env.websocket.open_connections, "closed what was reset")
             await _heal(env, env.websocket)
     return Allowed(duplicates=2 * rounds * env.prefetch)
 
 
+@scenario(
+    fault="a black hole on both lines, briefly and (long) until they are given up",
+    promise=f"the sessions survive {_BRIEFLY:g} s; {_BACK}; no duplicates, or a prefetch when "
+    f"RabbitMQ was given up; {_NO_LEAK}",
+)
 async def network_black_hole(env: Environment) -> Allowed:
-    """Let the lines swallow everything: briefly; in the long form, then until they are given up."""
     async with _unharmed(env):
         connections = _connections(env)
         env.websocket.stall()
@@ -87,8 +96,11 @@ async def network_black_hole(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault=f"{_DELAY:g} s of delay each way, and up to {_JITTER:g} s of jitter",
+    promise=f"the sessions survive and messages flow; no duplicates; {_NO_LEAK}",
+)
 async def network_delay(env: Environment) -> Allowed:
-    """Let everything arrive later, with jitter, each way and on both lines."""
     length = 60.0 if env.is_long else 3.0
     async with _unharmed(env, _DELAYED_RATE):
         connections = _connections(env)
@@ -98,15 +110,19 @@ async def network_delay(env: Environment) -> Allowed:
         before = await env.routed()
         await trio.sleep(length)
         routed = await env.routed() - before
-        if routed < length * _DELAYED_RATE / 2:
-            raise ScenarioFailedError(f"only {routed} messages were routed in {length:g} s")
+        assert routed >= length * _DELAYED_RATE / 2, (
+            f"only {routed} messages were routed in {length:g} s"
+        )
         await _heal(env, env.websocket, env.amqp)
         _must_not_have_reconnected(env, connections)
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="one byte in a millisecond, while the broker routes and while it connects",
+    promise=f"the sessions survive, and others can be made; {_BACK}; {_NO_LEAK}",
+)
 async def network_trickle(env: Environment) -> Allowed:
-    """Let only one byte at a time through, while the broker routes, and while it connects."""
     length = 60.0 if env.is_long else 1.0
     async with _unharmed(env):
         connections = _connections(env)
@@ -122,8 +138,11 @@ async def network_trickle(env: Environment) -> Allowed:
     return Allowed(duplicates=env.prefetch)
 
 
+@scenario(
+    fault=f"connections cut every {_BETWEEN_CUTS:g} s",
+    promise=f"{_BACK}; a prefetch of duplicates for each cut; {_NO_LEAK}",
+)
 async def network_cuts(env: Environment) -> Allowed:
-    """Cut one line or both, again and again."""
     cuts = 30 if env.is_long else 5
     lines = (env.websocket,), (env.amqp,), (env.websocket, env.amqp)
     async with _unharmed(env):
@@ -133,12 +152,15 @@ async def network_cuts(env: Environment) -> Allowed:
                 proxy.cut()
             env.fault()
         # Not after each: the broker backs off, and misses some of the cuts.
-        await env.routing(within=_RECOVERY, since=trio.current_time())
+        await env.routing(within=RECOVERY, since=trio.current_time())
     return Allowed(duplicates=cuts * env.prefetch)
 
 
+@scenario(
+    fault="connections closed one way only",
+    promise=f"{_BACK} each; a prefetch of duplicates for each of RabbitMQ's; {_NO_LEAK}",
+)
 async def network_half_open(env: Environment) -> Allowed:
-    """End each line in one direction only."""
     rounds = 5 if env.is_long else 1
     async with _unharmed(env):
         for _ in range(rounds):
@@ -146,7 +168,7 @@ async def network_half_open(env: Environment) -> Allowed:
                 for proxy, loss in (env.websocket, "server_lost"), (env.amqp, "amqp_lost"):
                     losses = env.broker.times_logged(loss)
                     proxy.half_close(toward)
-                    await _until(partial(_has_logged_more, env, loss, losses), f"seen {loss!r}")
+                    await env.broker.logged(loss, times=losses + 1, within=_NOTICING)
                     await _heal(env, proxy)
     return Allowed(duplicates=2 * rounds * env.prefetch)
 
@@ -154,45 +176,28 @@ async def network_half_open(env: Environment) -> Allowed:
 @asynccontextmanager
 async def _unharmed(env: Environment, rate: float = _RATE) -> AsyncIterator[None]:
     """Start a broker under load; at the end it must route, and hold no more than before."""
-    await env.broker.start()
-    async with env.load(rate):
-        await env.routing()
-        await env.linked()
+    async with env.broker_under_load(rate):
         before = env.usage()
         yield
-        await env.routing(within=_RECOVERY)
-        await env.linked(within=_LINKING)
-        await _until(
-            lambda: _is_about(before, env.usage()), f"come down to {before}, or not much more"
-        )
+        await env.routing(within=RECOVERY)
+        await env.linked(within=LINKING)
+        await _noticed(lambda: _is_about(before, env.usage()), f"come down to about {before}")
 
 
 def _is_about(before: Usage, now: Usage) -> bool:
-    return (
-        now.resident_bytes <= before.resident_bytes + _MORE.resident_bytes
-        and now.open_files <= before.open_files + _MORE.open_files
-        and now.threads <= before.threads + _MORE.threads
-    )
+    return all(a <= b + more for a, b, more in zip(now, before, _MORE, strict=True))
 
 
 async def _heal(env: Environment, *proxies: Proxy) -> None:
     env.fault()
     for proxy in proxies:
         proxy.heal()
-    await env.routing(within=_RECOVERY, since=trio.current_time())
-    await env.linked(within=_LINKING)
+    await env.routing(within=RECOVERY, since=trio.current_time())
+    await env.linked(within=LINKING)
 
 
-async def _until(condition: Callable[[], bool], what: str) -> None:
-    with trio.move_on_after(_NOTICING):
-        while not condition():
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise ScenarioFailedError(f"within {_NOTICING:g} s the broker has not {what}")
-
-
-def _has_logged_more(env: Environment, event: str, times: int) -> bool:
-    return env.broker.times_logged(event) > times
+async def _noticed(condition: Callable[[], bool], what: str) -> None:
+    await eventually(condition, f"the broker has {what}", within=_NOTICING)
 
 
 def _connections(env: Environment) -> int:
@@ -201,48 +206,4 @@ def _connections(env: Environment) -> int:
 
 def _must_not_have_reconnected(env: Environment, connections: int) -> None:
     more = _connections(env) - connections
-    if more:
-        raise ScenarioFailedError(f"the broker opened {more} new connections")
-
-
-_BACK = f"routing {_RECOVERY:g} s after"
-_NO_LEAK = "no memory, files or threads left behind"
-
-SCENARIOS = (
-    Scenario(
-        network_refusal,
-        fault="connections cut, and new ones refused",
-        promise=f"{_BACK}; a prefetch of duplicates; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_reset,
-        fault="connections reset in mid-frame, each way",
-        promise=f"{_BACK} each; a prefetch of duplicates for each reset; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_black_hole,
-        fault="a black hole on both lines, briefly and (long) until they are given up",
-        promise=f"the sessions survive {_BRIEFLY:g} s; {_BACK}; no duplicates, or a prefetch when "
-        f"RabbitMQ was given up; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_delay,
-        fault=f"{_DELAY:g} s of delay each way, and up to {_JITTER:g} s of jitter",
-        promise=f"the sessions survive and messages flow; no duplicates; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_trickle,
-        fault="one byte in a millisecond, while the broker routes and while it connects",
-        promise=f"the sessions survive, and others can be made; {_BACK}; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_cuts,
-        fault=f"connections cut every {_BETWEEN_CUTS:g} s",
-        promise=f"{_BACK}; a prefetch of duplicates for each cut; {_NO_LEAK}",
-    ),
-    Scenario(
-        network_half_open,
-        fault="connections closed one way only",
-        promise=f"{_BACK} each; a prefetch of duplicates for each of RabbitMQ's; {_NO_LEAK}",
-    ),
-)
+    assert not more, f"the broker opened {more} new connections"

@@ -4,32 +4,23 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import RECOVERY, scenario
 
 _LIFE = (2.0, 4.0)
-_RECOVERY = 15.0
 
 
+@scenario(
+    fault="kill -9 of RabbitMQ under load",
+    promise=f"routing {RECOVERY:g} s after RabbitMQ is back; a prefetch of duplicates a kill",
+    rabbitmq="own node",
+)
 async def rabbitmq_kill(env: Environment) -> Allowed:
-    """Kill RabbitMQ under load, and start it again with what it has on disk."""
     kills = 5 if env.is_long else 1
-    await env.broker.start()
-    async with env.load(1_000):
-        await env.routing()
+    async with env.broker_under_load(1_000):
         for _ in range(kills):
             await trio.sleep(env.random.uniform(*_LIFE))
             await env.node.kill()
             env.fault()
             await env.node.start()
-            await env.routing(within=_RECOVERY, since=trio.current_time())
+            await env.routing(within=RECOVERY, since=trio.current_time())
     return Allowed(duplicates=kills * env.prefetch)
-
-
-SCENARIOS = (
-    Scenario(
-        rabbitmq_kill,
-        fault="kill -9 of RabbitMQ under load",
-        promise=f"routing {_RECOVERY:g} s after RabbitMQ is back; a prefetch of duplicates a kill",
-        rabbitmq="own node",
-    ),
-)

@@ -5,15 +5,17 @@ no update as online, or nothing changes. So some agents never come; some never l
 the storms, with nothing under way, everybody's state is known, and the answers must be exact.
 """
 
+from operator import not_
+
 import trio
 
 from broker.core.messages import AgentStatus
 from tests.faults import chat
 from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.raw_content import Content
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
+from tests.lab.eventually import eventually
+from tests.lab.raw_content import Content
 
 _RATE = 300.0
 _ALWAYS = frozenset(chat.AGENTS[:5])
@@ -26,11 +28,13 @@ _PAUSE = 0.1
 _CALM_LOAD = 0.5
 _MARKERS = 2 * len(chat.AGENTS)
 _SETTLING = 20.0
-_POLL_INTERVAL = 0.05
 
 
+@scenario(
+    fault="agents come and go thousands of times a second, by WebSocket and by queue",
+    promise="no message to its sender, or to an agent that is offline; each registration once",
+)
 async def agents_flap(env: Environment) -> Allowed:
-    """Let agents come and go by WebSocket and by queue at once, and ask who is there at the end."""
     seconds = 60.0 if env.is_long else 4.0
     online = [Online(0, possibly=frozenset(chat.AGENTS), certainly=_ALWAYS)]
     await env.broker.start()
@@ -48,8 +52,11 @@ async def agents_flap(env: Environment) -> Allowed:
     return Allowed(duplicates=0, online=online)
 
 
+@scenario(
+    fault="all agents leave, one is left, all come back; empty full updates in between",
+    promise="the exact reason when nobody can receive; no message to who is offline",
+)
 async def agents_leave_and_return(env: Environment) -> Allowed:
-    """Let all agents leave, all but one, all come back; and full updates be empty now and then."""
     rounds = 10 if env.is_long else 1
     everybody, nobody = frozenset(chat.AGENTS), frozenset[str]()
     online = [Online(0, possibly=everybody, certainly=everybody)]
@@ -90,20 +97,19 @@ async def _settled(env: Environment) -> None:
         env.server.agents[marker] = AgentStatus(marker)
     env.server.send(env.server.full_update())
     applied = b'"full": true, "named": %d,' % len(env.server.agents)
-    with trio.move_on_after(_SETTLING):
-        while applied not in env.broker.log.read_bytes():
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise ScenarioFailedError(f"an update was not applied within {_SETTLING:g} s")
+    await eventually(
+        lambda: applied in env.broker.log.read_bytes(), "the update is applied", within=_SETTLING
+    )
 
 
 async def _decided(env: Environment) -> None:
     """Wait until all messages have come out, as answers perhaps."""
-    with trio.move_on_after(_SETTLING):
-        while await env.routed() < env.sent.attempted:
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise ScenarioFailedError(f"not all messages came out within {_SETTLING:g} s")
+    await eventually(
+        env.routed,
+        f"{env.sent.attempted} messages came out",
+        until=lambda routed: routed >= env.sent.attempted,
+        within=_SETTLING,
+    )
 
 
 def _only(env: Environment, names: frozenset[str]) -> None:
@@ -140,7 +146,7 @@ async def _flap_by_queue(env: Environment, seconds: float) -> None:
                     Content(b'{"message_type": "REGISTER_AGENT", "agent_id": "%b"}' % quoted),
                     Content(b'{"message_type": "CLIENT_DISCONNECTED", "agent_id": "%b"}' % quoted),
                 ]
-        await env.client.publish(env.queues.metadata, contents)
+        await env.client.publish_content(env.queues.metadata, *contents)
         for name in _BY_QUEUE:
             env.sent.registrations[name] = env.sent.registrations.get(name, 0) + _BURST
         env.fault()
@@ -148,24 +154,11 @@ async def _flap_by_queue(env: Environment, seconds: float) -> None:
 
 
 async def _metadata_empty(env: Environment) -> None:
-    with trio.move_on_after(_SETTLING):
-        while (await env.client.look(env.queues.metadata)).ready:
-            await trio.sleep(_POLL_INTERVAL)
-        # What was delivered last is decided within this time; the end of the queue shows no more.
-        await trio.sleep(1)
-        return
-    raise ScenarioFailedError(f"the metadata queue was not empty within {_SETTLING:g} s")
-
-
-SCENARIOS = (
-    Scenario(
-        agents_flap,
-        fault="agents come and go thousands of times a second, by WebSocket and by queue",
-        promise="no message to its sender, or to an agent that is offline; each registration once",
-    ),
-    Scenario(
-        agents_leave_and_return,
-        fault="all agents leave, one is left, all come back; empty full updates in between",
-        promise="the exact reason when nobody can receive; no message to who is offline",
-    ),
-)
+    await eventually(
+        lambda: env.client.ready(env.queues.metadata),
+        "empty metadata queue",
+        until=not_,
+        within=_SETTLING,
+    )
+    # What was delivered last is decided within this time; the end of the queue shows no more.
+    await trio.sleep(1)

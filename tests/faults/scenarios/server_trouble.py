@@ -10,8 +10,7 @@ from tests.faults.advertising import advertising
 from tests.faults.bad_server import BadServer, open_bad_server
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
 from tests.faults.server_troubles import (
     BREACHES,
     CLOSINGS,
@@ -24,33 +23,42 @@ from tests.faults.server_troubles import (
     Trouble,
 )
 from tests.faults.steady import steady
+from tests.lab.eventually import eventually
 
 _RATE = 200.0
-_GAP = 5.0
+_GAP = 10.0
 """Seconds without a routed message that are too many, whatever the server does."""
-_COMING_BACK = 8.0
+_COMING_BACK = 15.0
 """Seconds; a server that advertises itself is tried about once a second."""
-_LEAVING = 12.0
+_LEAVING = 20.0
 """Seconds until the broker has left a session that is over; the handshake has 10."""
-_POLL_INTERVAL = 0.05
 
 
+@scenario(
+    fault="the server closes the WebSocket by each code",
+    promise="the broker says why, comes back, and routes meanwhile",
+)
 async def server_closes(env: Environment) -> Allowed:
-    """Close the WebSocket in an orderly way, by each code (by some of them in the short form)."""
     closings = list(CLOSINGS) if env.is_long else env.random.sample(CLOSINGS, 4)
     return await _through(env, closings)
 
 
+@scenario(
+    fault="the server hangs up, sends garbage, refuses, breaks each rule of WebSockets",
+    promise="only the session ends, within seconds, and not even that for what is no breach",
+)
 async def server_breaks_the_protocol(env: Environment) -> Allowed:
-    """Send garbage, refuse, break each rule (some of them in the short form); and be odd."""
     breaches = BREACHES * 5 if env.is_long else env.random.sample(BREACHES, 7)
     troubles = [*breaches, *PATIENCE]
     env.random.shuffle(troubles)
     return await _through(env, troubles)
 
 
+@scenario(
+    fault="the server says nothing, reads nothing, answers nothing",
+    promise="the session ends by its deadline, and messages are routed meanwhile",
+)
 async def server_hangs(env: Environment) -> Allowed:
-    """Say nothing, read nothing; in the long form also answer nothing."""
     if env.is_long:
         return await _through(env, [*HANGS, *HANG_UPS, *LONG_HANGS])
     return await _through(env, HANGS)
@@ -85,19 +93,19 @@ async def _inflict(env: Environment, trouble: Trouble, server: BadServer) -> Non
             await trouble.inflict(peer)
         env.fault()
         error = await _loss(env, losses)
-    except (ScenarioFailedError, trio.BrokenResourceError) as failure:
-        raise ScenarioFailedError(f"{trouble.name}: {failure}") from failure
-    if trouble.error not in error:
-        raise ScenarioFailedError(f"{trouble.name}: the broker says {error!r}")
+    except (AssertionError, trio.BrokenResourceError) as failure:
+        raise AssertionError(f"{trouble.name}: {failure}") from failure
+    assert trouble.error in error, f"{trouble.name}: the broker says {error!r}"
 
 
 async def _loss(env: Environment, number: int) -> str:
-    """Return what the broker says of the loss with that number."""
-    with trio.move_on_after(_LEAVING):
-        while len(losses := _losses(env)) <= number:
-            await trio.sleep(_POLL_INTERVAL)
-        return losses[number]
-    raise ScenarioFailedError("the broker does not say that it has lost the server")
+    losses = await eventually(
+        lambda: _losses(env),
+        "the broker says that it has lost the server",
+        until=lambda losses: len(losses) > number,
+        within=_LEAVING,
+    )
+    return losses[number]
 
 
 def _losses(env: Environment) -> Sequence[str]:
@@ -106,28 +114,7 @@ def _losses(env: Environment) -> Sequence[str]:
 
 
 class _Loss(msgspec.Struct):
-    """What is read of a line of the log."""
-
     error: str
 
 
 _decode = msgspec.json.Decoder(_Loss).decode
-
-
-SCENARIOS = (
-    Scenario(
-        server_closes,
-        fault="the server closes the WebSocket by each code",
-        promise="the broker says why, comes back, and routes meanwhile",
-    ),
-    Scenario(
-        server_breaks_the_protocol,
-        fault="the server hangs up, sends garbage, refuses, breaks each rule of WebSockets",
-        promise="only the session ends, within seconds, and not even that for what is no breach",
-    ),
-    Scenario(
-        server_hangs,
-        fault="the server says nothing, reads nothing, answers nothing",
-        promise="the session ends by its deadline, and messages are routed meanwhile",
-    ),
-)

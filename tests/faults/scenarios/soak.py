@@ -8,22 +8,21 @@ import trio
 from tests.faults import task_counts
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.scenario import Scenario
-from tests.faults.trend import Sample, Slack, grown
+from tests.faults.scenario import LINKING, RECOVERY, scenario
+from tests.faults.trend import Sample, grown
 
 _RATE = 150.0
-_RECOVERY = 15.0
-_LINKING = 20.0
-"""Seconds; the longest pause between two tries is 10."""
 _MIB = 2**20
-_SHORT_SLACK = Slack(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_tasks=3)
+_SHORT_SLACK = Sample(6 * _MIB, open_files=4, threads=2, trio_tasks=3, asyncio_tasks=3)
 """After some seconds the memory has not settled yet."""
-_LONG_SLACK = Slack(3 * _MIB, open_files=2, threads=1, trio_tasks=2, asyncio_tasks=2)
+_LONG_SLACK = Sample(3 * _MIB, open_files=2, threads=1, trio_tasks=2, asyncio_tasks=2)
 
 
+@scenario(
+    fault="steady load, and a connection cut every minute, to the server and RabbitMQ in turn",
+    promise="memory, file descriptors, threads and tasks stay flat",
+)
 async def soak(env: Environment) -> Allowed:
-    """Cut the connections to the server and to RabbitMQ in turn, and watch what grows."""
     reconnects, pause, interval = (14, 60.0, 5.0) if env.is_long else (4, 4.0, 0.5)
     await env.broker.start(task_counts.command())
     async with env.load(_RATE):
@@ -34,47 +33,29 @@ async def soak(env: Environment) -> Allowed:
                 proxy = env.amqp if number % 2 else env.websocket
                 proxy.cut()
                 env.fault()
-                await env.routing(within=_RECOVERY, since=trio.current_time())
-                await env.linked(within=_LINKING)
+                await env.routing(within=RECOVERY, since=trio.current_time())
+                await env.linked(within=LINKING)
             await trio.sleep(pause)
     problems = grown(env.figures.samples, _LONG_SLACK if env.is_long else _SHORT_SLACK)
-    if problems:
-        raise ScenarioFailedError("; ".join(problems))
+    assert not problems, "; ".join(problems)
     cuts_of_amqp = reconnects // 2
     return Allowed(duplicates=cuts_of_amqp * env.prefetch)
 
 
 @asynccontextmanager
 async def _sampling(env: Environment, interval: float) -> AsyncIterator[None]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_sample, env, interval)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-async def _sample(env: Environment, interval: float) -> None:
     started = trio.current_time()
     file = env.broker.log.with_name(task_counts.FILE)
-    while True:
-        with suppress(FileNotFoundError):  # nothing was counted yet
-            counts, usage = task_counts.read(file), env.usage()
-            env.figures.samples.append(
-                Sample(
-                    seconds=round(trio.current_time() - started, 1),
-                    resident_bytes=usage.resident_bytes,
-                    open_files=usage.open_files,
-                    threads=usage.threads,
-                    trio_tasks=counts.trio,
-                    asyncio_tasks=counts.asyncio,
-                )
-            )
-        await trio.sleep(interval)
 
+    async def sample() -> None:
+        while True:
+            with suppress(FileNotFoundError):  # nothing was counted yet
+                seconds = round(trio.current_time() - started, 1)
+                taken = Sample(*env.usage(), *task_counts.read(file), seconds=seconds)
+                env.figures.samples.append(taken)
+            await trio.sleep(interval)
 
-SCENARIOS = (
-    Scenario(
-        soak,
-        fault="steady load, and a connection cut every minute, to the server and RabbitMQ in turn",
-        promise="memory, file descriptors, threads and tasks stay flat",
-    ),
-)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sample)
+        yield
+        nursery.cancel_scope.cancel()

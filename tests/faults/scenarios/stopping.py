@@ -2,6 +2,8 @@
 
 import os
 import signal
+from functools import partial
+from operator import gt
 from pathlib import Path
 
 import trio
@@ -9,16 +11,15 @@ import trio
 from broker.sandbox.broker_process import COMMAND
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import scenario
+from tests.lab.eventually import eventually
 
 _SHUTDOWN_TIMEOUT = 4.0
-_OWN_END = 1.0
+_OWN_END = 4.0
 """Seconds for the process's own end: the interpreter's, and that of its keeper."""
-_AT_ONCE = 1.0
-_START_TIMEOUT = 10.0
-_POLL_INTERVAL = 0.05
-_STALE_AFTER = 1.0
+_AT_ONCE = 4.0
+_START_TIMEOUT = 30.0
+_TTL, _STALE_AFTER = 60.0, 1.0
 _RATE = 500.0
 _DELAY = 0.1
 _LIFE = (0.0, 1.0)
@@ -30,8 +31,12 @@ _AS_PROCESS_ONE = ("unshare", "--pid", "--fork", "--kill-child", *COMMAND)
 """As in a container. No signal ends a process 1 that does not handle it."""
 
 
+_PROMISE = f"it ends within {_SHUTDOWN_TIMEOUT:g} s"
+_ALL_SETTLED = f"{_PROMISE}, with exit code 0 and no duplicates"
+
+
+@scenario(fault="SIGTERM and SIGINT, idle and under load", promise=_ALL_SETTLED)
 async def stop(env: Environment) -> Allowed:
-    """Stop a broker that is idle, and others in the middle of their work."""
     rounds = 5 if env.is_long else 1
     await _start(env)
     async with env.load(_RATE):
@@ -46,8 +51,8 @@ async def stop(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(fault="SIGTERM and SIGINT to process 1 of a namespace, under load", promise=_ALL_SETTLED)
 async def stop_as_process_one(env: Environment) -> Allowed:
-    """Stop a broker that is process 1 of its namespace."""
     rounds = 5 if env.is_long else 1
     async with env.load(_RATE):
         for number in (signal.SIGTERM, signal.SIGINT) * rounds:
@@ -57,39 +62,34 @@ async def stop_as_process_one(env: Environment) -> Allowed:
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="SIGTERM while the server hangs, is away, is missed so that routing pauses",
+    promise=_ALL_SETTLED,
+)
 async def stop_without_server(env: Environment) -> Allowed:
-    """Stop a broker whose server hangs, or is away: at first, when it is missed, and for long."""
-    rounds = 3 if env.is_long else 1
+    stall, take_away = partial(env.websocket.stall), partial(_take_server_away, env)
+    states = [
+        (stall, _TTL, "", _LIFE),
+        (take_away, _TTL, "server_lost", _LIFE),
+        (take_away, _STALE_AFTER, "registry_stale", (0, 2 * _DELAY)),  # it takes longer to pause
+        (take_away, _STALE_AFTER, "routing_paused", (0, 0)),
+    ]
     async with env.load(_RATE):
-        for _ in range(rounds):
-            await _start_routing(env)
-            env.websocket.stall()
-            await trio.sleep(env.random.uniform(*_LIFE))
-            await _stop(env, _SETTLED)
-            env.websocket.heal()
-
-            await _start_routing(env)
-            _take_server_away(env)
-            await env.broker.logged("server_lost")
-            await trio.sleep(env.random.uniform(*_LIFE))
-            await _stop(env, _SETTLED)
-            env.websocket.heal()
-
-            await _start_routing(env, BROKER_REGISTRY_TTL=str(_STALE_AFTER))
-            _take_server_away(env)
-            await env.broker.logged("registry_stale")
-            await trio.sleep(env.random.uniform(0, 2 * _DELAY))  # it takes longer to pause
-            await _stop(env, _SETTLED)
-            env.websocket.heal()
-
-            await _start_routing(env, BROKER_REGISTRY_TTL=str(_STALE_AFTER))
-            _take_server_away(env)
-            await env.broker.logged("routing_paused")
+        for harm, ttl, event, pause in states * (3 if env.is_long else 1):
+            await _start_routing(env, BROKER_REGISTRY_TTL=str(ttl))
+            harm()
+            if event:
+                await env.broker.logged(event)
+            await trio.sleep(env.random.uniform(*pause))
             await _stop(env, _SETTLED)
             env.websocket.heal()
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="SIGTERM while RabbitMQ is away or hangs; and a second one",
+    promise=f"{_PROMISE}, with exit code 1 if it holds messages; the second one ends it",
+)
 async def stop_without_rabbitmq(env: Environment) -> Allowed:
     """Stop a broker whose RabbitMQ is away, or hangs: before it has logged in, and while it routes.
 
@@ -109,7 +109,9 @@ async def stop_without_rabbitmq(env: Environment) -> Allowed:
 
             env.amqp.stall()
             await _start(env)
-            await _until_connected(env)
+            await eventually(
+                lambda: env.amqp.open_connections, "a connection", within=_START_TIMEOUT
+            )
             await _stop(env, _SETTLED)
 
             await _start_routing(env)
@@ -123,20 +125,29 @@ async def stop_without_rabbitmq(env: Environment) -> Allowed:
     return Allowed(duplicates=3 * rounds * env.prefetch)
 
 
+@scenario(
+    fault="SIGTERM while RabbitMQ, short of memory, blocks",
+    promise=f"{_PROMISE}, with exit code 1, as it holds messages",
+    rabbitmq="own node",
+)
 async def stop_under_alarm(env: Environment) -> Allowed:
-    """Stop a broker that holds messages which RabbitMQ, short of memory, does not take."""
     rounds = 3 if env.is_long else 1
     for number in range(rounds):
         if number:
             await _start(env)
             await env.drained()
             await _stop(env, _SETTLED)
-        async with env.load() as load:
+        async with env.load(2_000) as load:
             await load.confirmed(len(env.sent.confirmed) + 5 * env.prefetch)
-        before = (await env.client.look(env.queues.input)).ready
+        before = await env.client.ready(env.queues.input)
         await env.node.ctl("set_vm_memory_high_watermark", "0")
         await _start(env)
-        await _until_taken(env, before)
+        await eventually(
+            lambda: env.client.ready(env.queues.input),
+            "the broker takes messages",
+            until=partial(gt, before),
+            within=_START_TIMEOUT,
+        )
         await trio.sleep(env.random.uniform(*_LIFE))
         await _stop(env, _UNSETTLED)
         await env.node.ctl("set_vm_memory_high_watermark", "0.4")
@@ -170,8 +181,7 @@ async def _stop(
     else:
         os.kill(pid, number)
     code = await env.broker.ended(within=_SHUTDOWN_TIMEOUT + _OWN_END)
-    if code != expected:
-        raise ScenarioFailedError(f"it stopped with exit code {code}, not {expected}")
+    assert code == expected, f"it stopped with exit code {code}, not {expected}"
 
 
 async def _stop_twice(env: Environment) -> None:
@@ -180,25 +190,7 @@ async def _stop_twice(env: Environment) -> None:
     await trio.sleep(1)
     env.broker.send(signal.SIGTERM)
     code = await env.broker.ended(within=_AT_ONCE)
-    if code != _UNSETTLED:
-        raise ScenarioFailedError(f"it left with exit code {code}, not {_UNSETTLED}")
-
-
-async def _until_connected(env: Environment) -> None:
-    with trio.move_on_after(_START_TIMEOUT):
-        while not env.amqp.open_connections:
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise ScenarioFailedError("the broker does not connect to RabbitMQ")
-
-
-async def _until_taken(env: Environment, ready: int) -> None:
-    look = env.client.look
-    with trio.move_on_after(_START_TIMEOUT):
-        while (await look(env.queues.input)).ready == ready:
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise ScenarioFailedError("the broker has taken no message")
+    assert code == _UNSETTLED, f"it left with exit code {code}, not {_UNSETTLED}"
 
 
 def _take_server_away(env: Environment) -> None:
@@ -208,32 +200,3 @@ def _take_server_away(env: Environment) -> None:
 
 def _only_child(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
-
-
-_PROMISE = f"it ends within {_SHUTDOWN_TIMEOUT:g} s"
-_ALL_SETTLED = f"{_PROMISE}, with exit code 0 and no duplicates"
-
-SCENARIOS = (
-    Scenario(stop, fault="SIGTERM and SIGINT, idle and under load", promise=_ALL_SETTLED),
-    Scenario(
-        stop_as_process_one,
-        fault="SIGTERM and SIGINT to process 1 of a namespace, under load",
-        promise=_ALL_SETTLED,
-    ),
-    Scenario(
-        stop_without_server,
-        fault="SIGTERM while the server hangs, is away, is missed so that routing pauses",
-        promise=_ALL_SETTLED,
-    ),
-    Scenario(
-        stop_without_rabbitmq,
-        fault="SIGTERM while RabbitMQ is away or hangs; and a second one",
-        promise=f"{_PROMISE}, with exit code 1 if it holds messages; the second one ends it",
-    ),
-    Scenario(
-        stop_under_alarm,
-        fault="SIGTERM while RabbitMQ, short of memory, blocks",
-        promise=f"{_PROMISE}, with exit code 1, as it holds messages",
-        rabbitmq="own node",
-    ),
-)

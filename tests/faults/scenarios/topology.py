@@ -1,6 +1,5 @@
 """An operator's hand: queues deleted, rights taken, connections closed, limits set."""
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import trio
@@ -8,17 +7,15 @@ from yarl import URL
 
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
-from tests.faults.failure import ScenarioFailedError
-from tests.faults.proxy import Toward
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import RECOVERY, scenario
+from tests.lab.eventually import eventually
+from tests.lab.proxy import Toward
 
 _RATE = 700
 _LIFE = (0.5, 1.5)
-_RECOVERY = 15.0
 _LONG_RECOVERY = 30.0
 """After a long outage, or many in a row, the broker tries only every 10 s or so."""
 _TIMEOUT = 60.0
-_POLL_INTERVAL = 0.1
 _QUIET = 0.5
 """Seconds within which all that is past the proxy has come through RabbitMQ."""
 _POISON_INTERVAL = 0.02
@@ -28,23 +25,29 @@ _ALL, _NOTHING = ".*", ""
 _ACKNOWLEDGEMENT_TIMEOUT_MS = 3_000
 
 
+@scenario(
+    fault="the output queue is deleted under load",
+    promise="it is created anew, with no connection lost; no duplicates",
+)
 async def output_queue_deleted(env: Environment) -> Allowed:
-    """Delete the output queue under load: at first one that the operator made in his own way."""
     output = env.queues.output
-    await env.client.delete([output])
-    await env.client.declare([output], **{"x-max-length": 1_000_000})
+    await env.client.delete(output)
+    await env.client.declare(output, **{"x-max-length": 1_000_000})
     await env.broker.start()
     async with env.load(_RATE), env.collecting(output):
         for _ in range(20 if env.is_long else 4):
             await env.routing()
             await _delete_empty(env, output)
-            await env.routing(within=_RECOVERY, since=trio.current_time())
-    _check_connection(env)
+            await env.routing(within=RECOVERY, since=trio.current_time())
+    env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="the dead-letter queue is deleted while poison comes",
+    promise="it is created anew, with no connection lost; no duplicates",
+)
 async def dead_letter_queue_deleted(env: Environment) -> Allowed:
-    """Delete the dead-letter queue while poison comes."""
     dead_letter = env.queues.dead_letter
     await env.broker.start()
     async with env.load(_RATE) as load, env.collecting(dead_letter):
@@ -65,10 +68,14 @@ async def dead_letter_queue_deleted(env: Environment) -> Allowed:
                 await _delete_empty(env, dead_letter)
                 await _more_collected(env, dead_letter)
             poisoning.cancel_scope.cancel()
-    _check_connection(env)
+    env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="the input queue is deleted when it is empty, the server's queues under load",
+    promise=f"consumed again within {RECOVERY:g} s; a prefetch of duplicates each",
+)
 async def consumed_queues_deleted(env: Environment) -> Allowed:
     """Delete each queue that is consumed: the input when it is empty, the others under load.
 
@@ -89,8 +96,11 @@ async def consumed_queues_deleted(env: Environment) -> Allowed:
     return Allowed(duplicates=2 * rounds * env.prefetch)
 
 
+@scenario(
+    fault="RabbitMQ closes all connections, again and again",
+    promise=f"routing again within {RECOVERY:g} s; a prefetch of duplicates each",
+)
 async def connections_closed(env: Environment) -> Allowed:
-    """Let RabbitMQ close all connections under load, again and again."""
     rounds = 8 if env.is_long else 3
     await env.broker.start()
     async with env.load(_RATE):
@@ -103,8 +113,12 @@ async def connections_closed(env: Environment) -> Allowed:
     return Allowed(duplicates=rounds * env.prefetch)
 
 
+@scenario(
+    fault="the broker's right to write, then to read, is taken for a while",
+    promise=f"routing {RECOVERY:g} s after it is back; a prefetch of duplicates each time",
+    rabbitmq="own node",
+)
 async def rights_taken(env: Environment) -> Allowed:
-    """Take the broker's right to write, then to read, and give it back (403)."""
     await env.node.ctl("add_user", _USER, _PASSWORD)
     await _grant(env, write=_ALL, read=_ALL)
     url = URL(env.node.url).with_port(env.amqp.port)
@@ -119,16 +133,18 @@ async def rights_taken(env: Environment) -> Allowed:
             await _lost_again(env, 2)
             routed = await env.routed()
             await trio.sleep(20 if env.is_long else 1)
-            if await env.routed() != routed:
-                raise ScenarioFailedError("messages were routed without the right to do so")
+            assert await env.routed() == routed, "messages were routed without the right to do so"
             await _grant(env, write=_ALL, read=_ALL)
             await env.routing(within=_recovery(env), since=trio.current_time())
     lost = _times_lost(env)
     return Allowed(duplicates=lost * env.prefetch)
 
 
+@scenario(
+    fault="the output queue refuses messages (reject-publish) until it is emptied",
+    promise="what it refused is held and tried again; no duplicates, no connection lost",
+)
 async def output_full(env: Environment) -> Allowed:
-    """Let the output queue refuse what is too much for it, and empty it later."""
     output = env.queues.output
     await _limit(env, _MOST_OUTPUT)
     try:
@@ -142,17 +158,26 @@ async def output_full(env: Environment) -> Allowed:
                 await _check_nothing_vanished(env)
                 async with env.collecting(output):
                     await env.routing(within=_LONG_RECOVERY, since=trio.current_time())
-                    await _input_empty(env)
+                    await eventually(
+                        lambda: env.client.ready(env.queues.input),
+                        "the input queue is nearly empty",
+                        until=lambda ready: ready < env.prefetch,
+                        within=_TIMEOUT,
+                    )
         async with env.collecting(output):
             await env.drained()
     finally:
         await env.node.ctl("clear_policy", output)
-    _check_connection(env)
+    env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
 
+@scenario(
+    fault="RabbitMQ's consumer timeout strikes while the output queue refuses messages",
+    promise="the queue is consumed again; a prefetch of duplicates each time",
+    rabbitmq="own node",
+)
 async def acknowledgement_timeout(env: Environment) -> Allowed:
-    """Let RabbitMQ lose its patience with acknowledgements while the output queue is full."""
     await env.node.ctl(
         "eval",
         "application:set_env(rabbit, channel_tick_interval, 1000),"
@@ -180,13 +205,15 @@ async def _delete_empty(env: Environment, queue: str) -> None:
     """
     env.amqp.stall(Toward.SERVER)
     await trio.sleep(_QUIET)
-    await _until(lambda: env.client.delete_if_empty(queue), f"{queue} was never empty")
+    await eventually(
+        lambda: env.client.delete_if_empty(queue), f"{queue} is empty", within=_TIMEOUT
+    )
     env.amqp.heal()
     env.fault()
 
 
 async def _delete_consumed(env: Environment, queue: str) -> None:
-    await env.client.delete([queue])
+    await env.client.delete(queue)
     env.fault()
     deleted = trio.current_time()
 
@@ -195,26 +222,24 @@ async def _delete_consumed(env: Environment, queue: str) -> None:
             return (await env.client.look(queue)).consumers > 0
         return False
 
-    await _until(is_consumed, f"nobody consumed {queue} again", within=_recovery(env))
+    await eventually(is_consumed, f"{queue} is consumed again", within=_recovery(env))
     env.figures.recoveries.append(trio.current_time() - deleted)
 
 
 async def _more_collected(env: Environment, queue: str) -> None:
     before = env.collected(queue)
-
-    async def is_more() -> bool:
-        return env.collected(queue) > before
-
-    await _until(is_more, f"nothing came to {queue}", within=_RECOVERY)
+    await eventually(
+        lambda: env.collected(queue) > before, f"messages come to {queue}", within=RECOVERY
+    )
 
 
 async def _lost_again(env: Environment, times: int) -> None:
     before = _times_lost(env)
-
-    async def is_lost() -> bool:
-        return _times_lost(env) >= before + times
-
-    await _until(is_lost, "the broker has lost neither its session nor a consumer")
+    await eventually(
+        lambda: _times_lost(env) >= before + times,
+        "the broker loses its session or a consumer",
+        within=_TIMEOUT,
+    )
 
 
 def _times_lost(env: Environment) -> int:
@@ -223,17 +248,12 @@ def _times_lost(env: Environment) -> int:
 
 
 async def _full(env: Environment) -> None:
-    async def is_full() -> bool:
-        return (await env.client.look(env.queues.output)).ready >= _MOST_OUTPUT
-
-    await _until(is_full, "the output queue was never full")
-
-
-async def _input_empty(env: Environment) -> None:
-    async def is_empty() -> bool:
-        return (await env.client.look(env.queues.input)).ready < env.prefetch
-
-    await _until(is_empty, "the input queue was never empty")
+    await eventually(
+        lambda: env.client.ready(env.queues.output),
+        "the output queue is full",
+        until=lambda ready: ready >= _MOST_OUTPUT,
+        within=_TIMEOUT,
+    )
 
 
 async def _check_nothing_vanished(env: Environment) -> None:
@@ -241,23 +261,16 @@ async def _check_nothing_vanished(env: Environment) -> None:
     confirmed = len(env.sent.confirmed)
     routed = await env.routed()
     held = await env.unacknowledged(env.queues.input)
-    waiting = (await env.client.look(env.queues.input)).ready
-    if not 0 < held <= env.prefetch:
-        raise ScenarioFailedError(f"the broker held {held} messages")
-    if waiting + held + routed < confirmed:
-        raise ScenarioFailedError(
-            f"{confirmed} messages were sent, and there are {routed} in the output queue, {held} "
-            f"with the broker and {waiting} in the input queue"
-        )
+    waiting = await env.client.ready(env.queues.input)
+    assert 0 < held <= env.prefetch, f"the broker held {held} messages"
+    assert waiting + held + routed >= confirmed, (
+        f"{confirmed} messages were sent, and there are {routed} in the output queue, {held} "
+        f"with the broker and {waiting} in the input queue"
+    )
 
 
 def _recovery(env: Environment) -> float:
-    return _LONG_RECOVERY if env.is_long else _RECOVERY
-
-
-def _check_connection(env: Environment) -> None:
-    if env.broker.has_logged("amqp_lost"):
-        raise ScenarioFailedError("the broker has lost its session")
+    return _LONG_RECOVERY if env.is_long else RECOVERY
 
 
 async def _limit(env: Environment, most: int) -> None:
@@ -268,54 +281,3 @@ async def _limit(env: Environment, most: int) -> None:
 
 async def _grant(env: Environment, *, write: str, read: str) -> None:
     await env.node.ctl("set_permissions", _USER, _ALL, write, read)
-
-
-async def _until(
-    condition: Callable[[], Awaitable[bool]], complaint: str, *, within: float = _TIMEOUT
-) -> None:
-    with trio.move_on_after(within):
-        while not await condition():
-            await trio.sleep(_POLL_INTERVAL)
-        return
-    raise ScenarioFailedError(f"{complaint} within {within:g} s")
-
-
-SCENARIOS = (
-    Scenario(
-        output_queue_deleted,
-        fault="the output queue is deleted under load",
-        promise="it is created anew, with no connection lost; no duplicates",
-    ),
-    Scenario(
-        dead_letter_queue_deleted,
-        fault="the dead-letter queue is deleted while poison comes",
-        promise="it is created anew, with no connection lost; no duplicates",
-    ),
-    Scenario(
-        consumed_queues_deleted,
-        fault="the input queue is deleted when it is empty, the server's queues under load",
-        promise=f"consumed again within {_RECOVERY:g} s; a prefetch of duplicates each",
-    ),
-    Scenario(
-        connections_closed,
-        fault="RabbitMQ closes all connections, again and again",
-        promise=f"routing again within {_RECOVERY:g} s; a prefetch of duplicates each",
-    ),
-    Scenario(
-        rights_taken,
-        fault="the broker's right to write, then to read, is taken for a while",
-        promise=f"routing {_RECOVERY:g} s after it is back; a prefetch of duplicates each time",
-        rabbitmq="own node",
-    ),
-    Scenario(
-        output_full,
-        fault="the output queue refuses messages (reject-publish) until it is emptied",
-        promise="what it refused is held and tried again; no duplicates, no connection lost",
-    ),
-    Scenario(
-        acknowledgement_timeout,
-        fault="RabbitMQ's consumer timeout strikes while the output queue refuses messages",
-        promise="the queue is consumed again; a prefetch of duplicates each time",
-        rabbitmq="own node",
-    ),
-)

@@ -1,33 +1,44 @@
-"""What a process and its children use, from Linux's /proc."""
+"""What processes use and hold, from Linux's /proc. A process that has ended is an OSError."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
+class Usage(NamedTuple):
+    """What a process holds now, without its children."""
+
+    resident_bytes: int
+    open_files: int
+    threads: int
+
+
+def usage(pid: int) -> Usage:
+    process = Path(f"/proc/{pid}")
+    return Usage(
+        resident_bytes=int((process / "statm").read_text().split()[1]) * _PAGE,
+        open_files=len(list((process / "fd").iterdir())),
+        threads=len(list((process / "task").iterdir())),
+    )
+
+
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process, its threads and all its children, in seconds."""
+    """Return the processor time of a process, its threads and all its children."""
     return sum(map(_own_cpu_seconds, _tree(pid)))
-
-
-def machine_cpu_seconds() -> float:
-    """Return the processor time of everything on this machine, in seconds."""
-    # user, nice, system, idle, iowait, irq, softirq, steal
-    with Path("/proc/stat").open(encoding="ascii") as stat:
-        user, nice, system, _, _, *rest = map(int, stat.readline().split()[1:9])
-    return (user + nice + system + sum(rest)) / _TICKS
 
 
 def peak_memory(pid: int) -> int:
     """Return the most resident memory so far of a process and its children, in bytes."""
-    return sum(_own_memory(one, "VmHWM:") for one in _tree(pid))
+    return sum(map(_own_peak_memory, _tree(pid)))
 
 
 def resident_memory(pid: int) -> int:
     """Return the resident memory of a process and its children now, in bytes."""
-    return sum(_own_memory(one, "VmRSS:") for one in _tree(pid))
+    return sum(usage(one).resident_bytes for one in _tree(pid))
 
 
 def _tree(pid: int) -> list[int]:
@@ -44,8 +55,8 @@ def _own_cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / _TICKS
 
 
-def _own_memory(pid: int, field: str) -> int:
+def _own_peak_memory(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field):
+        if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0

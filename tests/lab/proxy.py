@@ -8,6 +8,7 @@ half-closing concern the connections that are open. None of the methods waits.
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,8 +35,6 @@ class Toward(Flag):
 
 @dataclass(slots=True)
 class _Faults:
-    """What is wrong with one direction now."""
-
     delay: float = 0.0
     jitter: float = 0.0
     stalled: bool = False
@@ -51,12 +50,8 @@ class Proxy:
 
     Attributes:
         port: Where it listens. It stays the same, and nobody else gets it.
-        connections: How many connections it has accepted so far.
-
-    Args:
-        upstream_port: The server's port on loopback.
-        tls: For the side of the clients.
-        random: Chooses the jitter.
+        connections: How many it has accepted so far.
+        forwarded: How many bytes went each way so far.
     """
 
     def __init__(self, upstream_port: int, *, tls: ssl.SSLContext | None, random: Random) -> None:
@@ -64,6 +59,7 @@ class Proxy:
         self._port_keeper = _bound_socket(0)
         self.port: int = self._port_keeper.getsockname()[1]
         self.connections = 0
+        self.forwarded = Counter[Toward]()
         self._upstream_port = upstream_port
         self._tls = tls
         self._random = random
@@ -75,16 +71,13 @@ class Proxy:
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open now."""
         return len(self._open)
 
     def delay(self, seconds: float, *, jitter: float = 0.0, toward: Toward = Toward.BOTH) -> None:
         """Let bytes arrive later, in order, without making the line narrower.
 
         Args:
-            seconds: How much later.
             jitter: Up to so many seconds are added, at random.
-            toward: The directions.
         """
         for faults in self._of(toward):
             faults.delay, faults.jitter = seconds, jitter
@@ -98,9 +91,7 @@ class Proxy:
         """Forward a few bytes at a time.
 
         Args:
-            size: How many bytes.
             pause: Seconds after each few.
-            toward: The directions.
         """
         for faults in self._of(toward):
             faults.piece, faults.pause = size, pause
@@ -139,7 +130,6 @@ class Proxy:
             self._listener = None
 
     def heal(self) -> None:
-        """End all faults that last."""
         for way, faults in self._faults.items():
             self._faults[way] = _Faults()
             faults.healed.set()
@@ -215,7 +205,10 @@ class Proxy:
         toward: Toward,
     ) -> "_Pipe":
         allowance = self._faults[toward].reset_after
-        return _Pipe(source, target, target_socket, toward, self._faults, self._random, allowance)
+        return _Pipe(
+            *(source, target, target_socket, toward),
+            *(self._faults, self.forwarded, self._random, allowance),
+        )
 
 
 @asynccontextmanager
@@ -225,9 +218,7 @@ async def open_proxy(
     """Run a proxy for the length of the context.
 
     Args:
-        upstream_port: The server's port on loopback.
         tls: Makes clients speak TLS; the server is spoken to without it.
-        random: Chooses the jitter.
     """
     proxy = Proxy(upstream_port, tls=tls, random=random or Random())
     async with trio.open_nursery() as nursery:
@@ -238,13 +229,12 @@ async def open_proxy(
 
 @dataclass(slots=True)
 class _Pipe:
-    """One direction of one connection."""
-
     source: trio.abc.Stream
     target: trio.abc.Stream
     target_socket: trio.SocketStream
     toward: Toward
     all_faults: Mapping[Toward, _Faults]
+    forwarded: Counter[Toward]
     random: Random
     allowance: int | None
     """How many bytes may pass before the connection is reset."""
@@ -274,9 +264,7 @@ class _Pipe:
             await arrived.send((trio.current_time() + delay, received))
 
     async def _write(
-        self,
-        forwarded: trio.MemoryReceiveChannel[tuple[float, bytes]],
-        connection: "_Connection",
+        self, forwarded: trio.MemoryReceiveChannel[tuple[float, bytes]], connection: "_Connection"
     ) -> None:
         received = b"-"
         while received:
@@ -291,6 +279,7 @@ class _Pipe:
                 if self.allowance is not None:
                     self.allowance -= len(piece)
                 await self.target.send_all(piece)
+                self.forwarded[self.toward] += len(piece)
                 unsent = unsent[len(piece) :]
                 if self.allowance == 0:
                     connection.reset()

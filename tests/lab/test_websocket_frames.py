@@ -5,7 +5,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import CloseConnection, TextMessage
 
-from tests.faults.bad_server import PING, TEXT, closing, frame, text
+from tests.lab.websocket_frames import PING, TEXT, closing, frame, text
 
 _PROTOCOL_ERROR = 1002
 

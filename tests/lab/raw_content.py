@@ -20,7 +20,6 @@ _FRAME_END = b"\xce"
 
 
 def frame(kind: int, channel: int, payload: bytes) -> bytes:
-    """Return one frame."""
     return struct.pack(">BHI", kind, channel, len(payload)) + payload + _FRAME_END
 
 
@@ -36,11 +35,8 @@ def content_frames(
     """Return `Basic.Publish` with its content, whatever pamqp thinks of it.
 
     Args:
-        channel: The number of an open channel.
         exchange: Where to publish; empty for the default exchange.
         routing_key: Any bytes, at most 255.
-        properties: The flags, and the properties that they name.
-        body: The body.
         frame_max: Bytes of the largest frame; only the body is divided.
     """
     method = struct.pack(">HHH", 60, 40, 0) + short(exchange) + short(routing_key) + b"\x00"
@@ -87,7 +83,6 @@ def persistent(
     """Return properties of a persistent message with headers, and with more if it is given.
 
     Args:
-        headers: Field values with their types, by name.
         correlation_id: Comes with the highest priority; at most 255 bytes.
         expiration: Milliseconds in decimal digits, likewise.
     """
@@ -123,8 +118,6 @@ class Content(msgspec.Struct, frozen=True):
     """A message made by hand.
 
     Attributes:
-        body: The body.
-        properties: The flags, and the properties that they name.
         routing_key: When there is one it goes through an exchange that heeds no routing key, and
             RabbitMQ itself follows no `CC` header then; else straight to its queue.
     """
