@@ -3,7 +3,7 @@
 import trio
 from trio_websocket import WebSocketRequest
 
-from broker.central.websocket import ServerAddress
+from broker.central.address import ServerAddress
 from tests.central.peers import Attempt, Network, Server, start
 
 LIMIT = 1000

@@ -11,7 +11,8 @@ import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 from trio_websocket import WebSocketConnection, WebSocketRequest, wrap_server_stream
 
-from broker.central.websocket import ServerAddress, open_websocket
+from broker.central.address import ServerAddress
+from broker.central.websocket import open_websocket
 
 _ROUNDING = 1e-6
 _PATIENCE = 1000.0

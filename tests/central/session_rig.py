@@ -6,8 +6,8 @@ from dataclasses import replace
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from broker.central.address import ServerAddress
 from broker.central.session import CentralSession, SessionTerms
-from broker.central.websocket import ServerAddress
 from broker.concurrency.wakeup import Wakeup
 from broker.core.messages import ServerNews
 from broker.telemetry.tally import ServerTally

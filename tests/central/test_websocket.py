@@ -12,10 +12,10 @@ import trio_websocket
 import trustme
 from trio.testing import wait_all_tasks_blocked
 
+from broker.central.address import ServerAddress
 from broker.central.websocket import (
     CONNECT_TIMEOUT,
     MessageTooBigError,
-    ServerAddress,
     WebSocketError,
     open_websocket,
 )

@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from broker.central.websocket import ServerAddress, WebSocketError, open_websocket
+from broker.central.address import ServerAddress
+from broker.central.websocket import WebSocketError, open_websocket
 from broker.core.messages import AgentStatus
 from broker.sandbox import central_server
 from broker.sandbox.central_server import CentralServer, Message, open_central_server
