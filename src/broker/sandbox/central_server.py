@@ -41,15 +41,7 @@ type Answer = Callable[["CentralServer", Message], Iterable[Message]]
 
 
 def by_contract(server: "CentralServer", message: Message) -> Iterable[Message]:
-    """Answer a broker as the contract has it.
-
-    Args:
-        server: The server.
-        message: What the broker said.
-
-    Yields:
-        The messages to send back, in order.
-    """
+    """Answer a broker as the contract has it."""
     match message.get("message_type"):
         case "REGISTER_BROKER":
             yield {
@@ -154,11 +146,7 @@ class CentralServer:
             pass  # Likewise.
 
     async def beat(self, interval: float) -> None:
-        """Send heartbeats until cancelled.
-
-        Args:
-            interval: Seconds between two.
-        """
+        """Send a heartbeat each so many seconds until cancelled."""
         while True:
             await trio.sleep(interval)
             self.send({"message_type": "SERVER_HEARTBEAT", "timestamp": _now()})

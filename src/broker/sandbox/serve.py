@@ -36,9 +36,6 @@ _log = structlog.get_logger(__name__)
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGINT, SIGTERM or SIGHUP.
 
-    Args:
-        arguments: The command line without the program's name.
-
     Returns:
         The exit code: 0 when stopped, 2 for wrong usage or configuration, or an address that is
         taken.
