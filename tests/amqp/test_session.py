@@ -34,12 +34,12 @@ from broker.amqp import (
 )
 from broker.amqp.connection import HEARTBEAT
 from broker.amqp.wire.properties import FORWARDED_HEADERS
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox, forwarded_to
 from tests.amqp.raw_amqp import RawRabbitmq
 from tests.faults import raw_content
 from tests.faults.proxy import Proxy, open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 # Nothing here takes this long; it turns a hang into a failure.
 PATIENCE = 30.0

@@ -13,8 +13,8 @@ from broker.core.messages import AgentStatus
 from broker.sandbox import keeper
 from broker.sandbox.broker_process import open_broker
 from broker.sandbox.central_server import CentralServer
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.bench.names import AGENTS
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 ROOT = Path(__file__).parents[2]
 PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"

@@ -17,9 +17,9 @@ from pamqp.commands import Basic
 from pamqp.common import FieldValue
 
 from broker.sandbox.broker_process import COMMAND
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
 from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 PATIENCE = 60.0
 

@@ -13,10 +13,10 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 
 from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.cli.mailroom import Mailroom, bodies
 from tests.faults import raw_content
 from tests.integration.rig import Rig, bring_online, open_rig, text
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 MANY = 230
 """More than two windows."""

@@ -17,10 +17,10 @@ from pamqp.commands import Basic
 from broker.amqp.admin.mover import _Reader
 from broker.amqp.connection import Connection
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.limits import limited
 from tests.cli.mailroom import PATIENCE, Mailroom, Ran, bodies, ended
 from tests.faults import raw_content
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 MANY = 230
 """More than two windows."""

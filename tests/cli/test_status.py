@@ -22,7 +22,6 @@ from broker.cli.application import execute
 from broker.cli.status import _configured_url, _given_url
 from broker.sandbox.broker_process import open_broker
 from broker.sandbox.central_server import open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings import load_settings
 from broker.settings.options import options
 from broker.status.model import (
@@ -36,6 +35,7 @@ from broker.status.model import (
 )
 from broker.telemetry.connectivity import ConnectionStatus
 from broker.telemetry.tally import DeadLetterNote
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 HOST = "127.0.0.1"
 PATIENCE = 60.0

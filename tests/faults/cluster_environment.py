@@ -12,7 +12,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.free_ports import HOST, free_ports
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
@@ -21,6 +20,7 @@ from tests.faults.failure import ScenarioFailedError
 from tests.faults.readiness import Watch, watching
 from tests.faults.steady import steady
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 GAP = 15.0
 """Seconds for which routing may stop at most."""

@@ -11,7 +11,6 @@ from yarl import URL
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
@@ -19,6 +18,7 @@ from tests.faults.checker import Allowed, Verdict
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.process_usage import Usage, usage
 from tests.faults.proxy import Proxy, open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 _POLL_INTERVAL = 0.1
 _CLOSE_TIMEOUT = 30.0

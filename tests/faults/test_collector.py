@@ -4,11 +4,11 @@ from uuid import uuid4
 import trio
 from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.collector import Collector
 from tests.faults.queue_client import QueueClient
 from tests.faults.raw_content import Content
 from tests.faults.taken import Taken
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 PATIENCE = 30.0
 

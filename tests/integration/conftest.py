@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.rig import Rig, open_rig
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 
 @pytest.fixture

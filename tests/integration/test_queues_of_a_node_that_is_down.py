@@ -13,11 +13,11 @@ from broker.amqp import open_rabbit
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.central_server import CentralServer
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.http_client import listening, until_answered
 from tests.integration.rig import Rig, bring_online, ids, open_rig, terminate, text
 from tests.integration.test_unavailable_queues import POISON, REGISTRATION, never_lost
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1}
 FEW = {"BROKER_HTTP_PORT": "0", "BROKER_PREFETCH": "10"}

@@ -8,9 +8,9 @@ import trio
 import trustme
 
 from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.integration.test_certificates import HOST, open_fronts, open_tls_front
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 OLD, NEW = "0ld-c4nary", "n3w-c4nary"
 USER = "rotating"

@@ -9,11 +9,11 @@ import pytest
 import trio
 from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from tests.faults.queue_client import QueueClient
 from tests.faults.raw_content import Content
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
+from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.processes import (
     listening_addresses,
     needs_proc,

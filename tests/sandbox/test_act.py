@@ -8,10 +8,10 @@ from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.act import main
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import QUEUES, agent_queue
 from tests.amqp.raw_amqp import RawRabbitmq
 from tests.faults.proxy import open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.programs import Programs, free_port, open_programs
 
 SERVE = "broker.sandbox.serve"

@@ -32,7 +32,6 @@ from broker.sandbox.central_server import open_central_server
 from broker.sandbox.conversation import Conversation
 from broker.sandbox.output_reader import OutputReader
 from broker.sandbox.presence import Presence
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import (
     ADVERTISEMENT_QUEUE,
     DEAD_LETTER_QUEUE,
@@ -47,6 +46,7 @@ from broker.sandbox.server_queues import (
     relay,
 )
 from broker.sandbox.traffic import Traffic
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 LIMIT = 60.0
 """Nothing here takes this long; it turns a hang into a failure."""
