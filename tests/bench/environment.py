@@ -12,8 +12,8 @@ import trio
 from broker.core.messages import AgentStatus
 from broker.sandbox import keeper
 from broker.sandbox.broker_process import open_broker
-from broker.sandbox.central_server import CentralServer
 from tests.bench.names import AGENTS
+from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 ROOT = Path(__file__).parents[2]

@@ -12,10 +12,10 @@ import trio
 from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.cli.mailroom import Mailroom, bodies
 from tests.faults import raw_content
 from tests.integration.rig import Rig, bring_online, open_rig, text
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 MANY = 230

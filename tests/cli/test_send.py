@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from broker.sandbox.central_server import open_central_server
 from tests.cli.mailroom import Mailroom
 from tests.integration.rig import bring_online, open_rig
+from tests.lab.central_server import open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 

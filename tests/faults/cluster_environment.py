@@ -10,7 +10,6 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.core.messages import AgentStatus
-from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.free_ports import HOST, free_ports
 from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
@@ -19,6 +18,7 @@ from tests.faults.checker import Allowed, Verdict
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.readiness import Watch, watching
 from tests.faults.steady import steady
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 from tests.lab.rabbitmq_node import RabbitmqNode
 

@@ -10,7 +10,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from yarl import URL
 
 from broker.core.messages import AgentStatus
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.faults import chat
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
@@ -18,6 +17,7 @@ from tests.faults.checker import Allowed, Verdict
 from tests.faults.failure import ScenarioFailedError
 from tests.faults.process_usage import Usage, usage
 from tests.faults.proxy import Proxy, open_proxy
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 _POLL_INTERVAL = 0.1

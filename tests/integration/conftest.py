@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.integration.rig import Rig, open_rig
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 

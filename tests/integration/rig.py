@@ -16,8 +16,8 @@ from pamqp.commands import Basic
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
-from broker.sandbox.central_server import CentralServer
 from tests.amqp.raw_amqp import RawRabbitmq
+from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 _numbers = count(1)

@@ -11,8 +11,8 @@ import pytest
 import trio
 import trustme
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer
 from tests.lab.certificates import refused_certificate
 
 HOST = "127.0.0.1"

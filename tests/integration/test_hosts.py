@@ -20,10 +20,10 @@ from broker.amqp import (
 from broker.concurrency.wakeup import Gate
 from broker.net.backoff import Backoff
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.central_server import CentralServer
 from tests.faults.proxy import open_proxy
 from tests.integration.rig import PATIENCE, Rig, bring_online, ids, text
 from tests.lab.black_hole import black_hole
+from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 CONNECT_TIMEOUT = 3.0

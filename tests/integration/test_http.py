@@ -8,9 +8,9 @@ import socket
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.integration.http_client import answer_to, get, listening, until_answered
 from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer, open_central_server
 
 ANY_PORT = "0"
 NOBODY = "ws://127.0.0.1:9/ws"

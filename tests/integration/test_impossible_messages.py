@@ -9,9 +9,9 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
-from broker.sandbox.central_server import CentralServer
 from tests.amqp.limits import limited
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer
 
 LIMIT = 1_048_576
 

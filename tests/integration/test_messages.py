@@ -9,9 +9,9 @@ from typing import Any
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from broker.sandbox.central_server import CentralServer
 from tests.faults import raw_content
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer
 
 
 def decoded(messages: list[DeliveredMessage]) -> list[dict[str, Any]]:

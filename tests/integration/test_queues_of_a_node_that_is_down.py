@@ -12,10 +12,10 @@ from anyio.from_thread import start_blocking_portal
 from broker.amqp import open_rabbit
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import listening, until_answered
 from tests.integration.rig import Rig, bring_online, ids, open_rig, terminate, text
 from tests.integration.test_unavailable_queues import POISON, REGISTRATION, never_lost
+from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 from tests.lab.rabbitmq_node import RabbitmqNode
 

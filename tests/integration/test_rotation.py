@@ -7,9 +7,9 @@ import pytest
 import trio
 import trustme
 
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.integration.test_certificates import HOST, open_fronts, open_tls_front
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 OLD, NEW = "0ld-c4nary", "n3w-c4nary"

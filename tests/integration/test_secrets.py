@@ -19,12 +19,12 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox import central_server
-from broker.sandbox.central_server import open_central_server
 from broker.settings.options import options
 from tests.amqp.raw_amqp import RawRabbitmq
 from tests.faults import raw_content
 from tests.faults.proxy import Proxy, Toward, open_proxy
 from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.lab.central_server import open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 CANARY = "c4nary"

@@ -7,9 +7,9 @@ from zlib import crc32
 
 import trio
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import get, listening, until_answered
 from tests.integration.rig import PATIENCE, Rig, bring_online, terminate, text
+from tests.lab.central_server import CentralServer
 
 EACH = 600
 

@@ -18,7 +18,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from broker import assembly, service
 from broker.amqp import AmqpLink
 from broker.core.messages import AgentStatus
-from broker.sandbox.central_server import open_central_server
 from broker.settings import load_settings
 from broker.settings.options import options
 from tests.faults import chat
@@ -33,6 +32,7 @@ from tests.faults.poison import (
 )
 from tests.faults.queue_client import QueueClient
 from tests.faults.raw_content import Content
+from tests.lab.central_server import open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 
 PATIENCE = 60.0

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from broker.sandbox.broker_process import COMMAND
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer, open_central_server
 
 DEADLINE = 6
 SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}

@@ -13,9 +13,9 @@ import trio
 from aiormq.abc import AbstractChannel, AbstractConnection
 from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import get, listening, until_answered
 from tests.integration.rig import PATIENCE, Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer
 
 POISON = b"not JSON"
 FEW = {"BROKER_HTTP_PORT": "0", "BROKER_PREFETCH": "10"}

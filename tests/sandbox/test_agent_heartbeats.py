@@ -10,7 +10,7 @@ import trio.testing
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.sandbox.act import INTERVAL
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, SILENCE, AgentHeartbeats
-from broker.sandbox.central_server import CentralServer, by_contract
+from broker.sandbox.central_server import CentralServer
 from broker.sandbox.server_queues import METADATA_QUEUE, UNKNOWN_QUEUE
 from tests.lab.autojump import autojump
 
@@ -39,7 +39,7 @@ class FakeSession:
 
 class World:
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.server = CentralServer(1, token=None, answer=by_contract)
+        self.server = CentralServer(1)
         self.heartbeats = AgentHeartbeats(self.server)
         self.session = FakeSession()
         self.nursery = nursery

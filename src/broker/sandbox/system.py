@@ -93,7 +93,7 @@ async def run_system(
     )
     async with (
         rabbit.open_session(parameters) as session,
-        open_central_server() as server,
+        open_central_server(CentralServer) as server,
         trio.open_nursery() as nursery,
     ):
         presence = Presence(agents, server=server, session=session, random=plan.random("presence"))
