@@ -71,6 +71,10 @@ class MessageTooBigError(WebSocketError):
     """The server sent a message above the limit, and most likely will again."""
 
 
+async def _connect(host: str, port: int) -> trio.abc.Stream:
+    return await trio.open_tcp_stream(host, port)
+
+
 async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContext | None]:
     return await trio.to_thread.run_sync(
         address.read, abandon_on_cancel=True, limiter=_file_readers
@@ -81,7 +85,7 @@ async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContex
 async def open_websocket(
     address: ServerAddress,
     *,
-    connect: Connect = trio.open_tcp_stream,
+    connect: Connect = _connect,
     read_files: ReadFiles = _read_files,
 ) -> AsyncIterator[WebSocketConnection]:
     """Open a WebSocket, and close it at the end of the block, by force if necessary.
