@@ -8,8 +8,8 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.dispositions import use_default_dispositions_in_children
-from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
+from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 
 # How long an example takes is no property of the code on a machine with other work to do.
 hypothesis.settings.register_profile("broker", deadline=None)

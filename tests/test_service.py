@@ -180,7 +180,7 @@ async def stage(settings: Settings, node: Node, network: Network, nursery: trio.
         served.append(await serve(settings, node, stop))
 
     nursery.start_soon(run)
-    server = await network.serve(nursery)
+    server = await network.serve_in(nursery)
     await server.register()
     alice = {"agent_id": "alice", "is_online": True}
     await server.send("AGENT_STATUS_UPDATE", agents=[alice], is_full_update=True)

@@ -9,8 +9,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.amqp import Rabbit, SessionParameters
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 LEFTOVER_TIMEOUT = 5.0
 

@@ -15,7 +15,7 @@ from broker.amqp import (
     confirm_watch,
 )
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.rabbitmq import open_rabbitmq_node
+from tests.lab.rabbitmq_node import open_rabbitmq_node
 
 PATIENCE = 60.0
 CLOSING = 4.0

@@ -23,10 +23,10 @@ from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
 from broker.net.tls import TlsFiles
 from broker.sandbox.free_ports import free_ports
-from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.amqp.conftest import Queues
 from tests.lab.flawed_certificates import Issued, authority, leaf
 from tests.lab.proxy import open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 
 HOST = "127.0.0.1"
 PATIENCE = 30.0

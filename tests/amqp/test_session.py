@@ -34,13 +34,13 @@ from broker.amqp import (
 )
 from broker.amqp.connection import HEARTBEAT
 from broker.amqp.wire.properties import FORWARDED_HEADERS
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox, forwarded_to
 from tests.lab import raw_content
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.eventually import eventually
 from tests.lab.proxy import Proxy, open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 # Nothing here takes this long; it turns a hang into a failure.
 PATIENCE = 30.0

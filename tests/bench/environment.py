@@ -11,10 +11,10 @@ import trio
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import open_broker
-from broker.sandbox.central_server import CentralServer
 from broker.sandbox.kept_process import CLOSE_TIMEOUT, start_kept
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.bench.names import AGENTS
+from tests.lab.central_server import CentralServer
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 ROOT = Path(__file__).parents[2]
 PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"

@@ -4,13 +4,13 @@ import time
 
 import trio
 
-from broker.sandbox.central_server import CentralServer
 from tests.bench import latency
 from tests.bench.environment import BROKER, Environment
 from tests.bench.growth import status_frame
 from tests.bench.latency import Drive
 from tests.bench.names import AGENTS
 from tests.bench.results import HoldUp, Latency
+from tests.lab.central_server import CentralServer
 
 _RATE = 200.0
 _SECONDS = 4.0

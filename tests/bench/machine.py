@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from broker import __version__
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.bench.environment import OUR_PREFETCH, PEER_PYTHON
 from tests.bench.names import AGENTS, PEER_PREFETCH
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 _OURS = ("aiormq", "anyio", "msgspec", "trio")
 _PEERS = ("aio-pika", "faststream", "pika")

@@ -9,13 +9,13 @@ import msgspec
 import trio
 from rich.progress import Progress
 
-from broker.sandbox.central_server import open_central_server
-from broker.sandbox.rabbitmq import open_rabbitmq_node
 from tests.bench import blocked, hold_up, latency, throughput
 from tests.bench.environment import AIO_PIKA, BROKER, CONTENDERS, ROOT, Environment
 from tests.bench.machine import describe
 from tests.bench.plan import Plan
 from tests.bench.results import Growth, Results, median_rate
+from tests.lab.central_server import open_central_server
+from tests.lab.rabbitmq_node import open_rabbitmq_node
 
 _MANY_AGENTS = 100_000
 _LOADS = (0.1, 0.5, 0.8)

@@ -2,37 +2,31 @@ import pytest
 import trio
 
 from broker.core.messages import BrokerRegistered
-from tests.central.opening import Peer
 from tests.central.session_rig import Rig
-from tests.lab.websocket_peers import Attempt, Network, Server, start
+from tests.lab.websocket_peers import Attempt, Peer, Server, start
 
 
 @pytest.fixture
-async def network() -> Network:
-    return Network()
+async def peer(nursery: trio.Nursery) -> Peer:
+    return Peer(nursery)
 
 
 @pytest.fixture
-def peer(network: Network, nursery: trio.Nursery) -> Peer:
-    return Peer(network, nursery)
+async def rig(nursery: trio.Nursery) -> Rig:
+    return Rig(nursery)
 
 
 @pytest.fixture
-def rig(network: Network) -> Rig:
-    return Rig(network)
-
-
-@pytest.fixture
-def attempt(rig: Rig, nursery: trio.Nursery) -> Attempt:
+def attempt(rig: Rig) -> Attempt:
     """The session, which has begun."""
-    return start(nursery, rig.run)
+    return start(rig.nursery, rig.run)
 
 
 @pytest.fixture
-async def stranger(attempt: Attempt, network: Network, nursery: trio.Nursery) -> Server:
+async def stranger(attempt: Attempt, rig: Rig) -> Server:
     """The server of the session. It has accepted the WebSocket and read nothing."""
     del attempt
-    return await network.serve(nursery)
+    return await rig.serve()
 
 
 @pytest.fixture

@@ -1,44 +1,39 @@
 """A session with the central server, and what came of it."""
 
 import math
-from dataclasses import replace
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from broker.central.address import ServerAddress
 from broker.central.session import CentralSession, SessionTerms
-from broker.central.websocket import ServerAddress
 from broker.concurrency.wakeup import Wakeup
 from broker.core.messages import ServerNews
 from broker.telemetry.tally import ServerTally
-from tests.lab.websocket_peers import Network
+from tests.lab.websocket_peers import Peer
 
 TERMS = SessionTerms("Broker", silence=45.0)
 
 
-class Rig:
+class Rig(Peer):
     """A session, to be run, and the news for the router that come of it."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        super().__init__(nursery)
         self.terms = TERMS
         self.status_wanted = Wakeup()
         self.tally = ServerTally()
         self.accepted = trio.Event()
         self.session: CentralSession | None = None
-        self._network = network
         self.make_room(math.inf)
 
     def make_room(self, room: float) -> None:
         """Let so many news wait for the router."""
         self._send_news, self.news = trio.open_memory_channel[ServerNews](room)
 
-    def limit(self, max_backlog_bytes: int) -> None:
-        self.terms = replace(self.terms, max_backlog_bytes=max_backlog_bytes)
-
     async def run(self) -> None:
-        address = ServerAddress("ws://central/ws", token="t0ps3cr3t")  # noqa: S106 - a test's
         async with (
-            self._network.open_websocket(address) as websocket,
+            self.open_websocket(ServerAddress("ws://central/ws")) as websocket,
             trio.open_nursery() as nursery,
         ):
             self.session = CentralSession(

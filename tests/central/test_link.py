@@ -1,10 +1,9 @@
 """Session after session: pauses, addresses, and what the router is told."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 import structlog
@@ -26,16 +25,15 @@ from broker.net.backoff import Backoff
 from broker.telemetry.tally import ServerTally
 from tests.central.session_rig import TERMS
 from tests.lab.autojump import autojump
-from tests.lab.websocket_peers import Attempt, Network, Server, start
+from tests.lab.websocket_peers import CLOSING, Attempt, Peer, Server, start
 
 TOKEN = "t0ps3cr3t"
 CONFIGURED = ("central", 80)
 ADVERTISED = ("elsewhere", 99)
 ELSEWHERE = ServerAvailable("s", "ws://elsewhere:99/ws")
-CLOSING = 1.0
 
 
-class Rig:
+class Rig(Peer):
     """A link, what it tells the router, and the lines it logs.
 
     Attributes:
@@ -45,16 +43,14 @@ class Rig:
     def __init__(
         self,
         lines: list[EventDict],
-        network: Network,
         nursery: trio.Nursery,
         *,
         url: str = "ws://central/ws",
         follow: bool = False,
     ) -> None:
+        super().__init__(nursery)
         self.lines = lines
         self.ends: list[Exception | None] = []
-        self.network = network
-        self.nursery = nursery
         self.make_room(math.inf)
         self.link = CentralLink(
             ServerAddress(url, token=TOKEN, max_message_bytes=1000),
@@ -63,7 +59,7 @@ class Rig:
             follow_advertised_url=follow,
             backoff=Backoff(initial=1, random=lambda: 1.0),
             tally=ServerTally(),
-            open_websocket=self._open_websocket,
+            open_websocket=self._open_or_end,
         )
 
     def make_room(self, room: float) -> None:
@@ -71,8 +67,8 @@ class Rig:
         self._send_news, self.news = trio.open_memory_channel[ServerNews](room)
 
     @asynccontextmanager
-    async def _open_websocket(self, address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
-        async with self.network.open_websocket(address) as websocket:
+    async def _open_or_end(self, address: ServerAddress) -> AsyncIterator[WebSocketConnection]:
+        async with self.open_websocket(address) as websocket:
             with trio.CancelScope() as scope:
                 if self.ends:
                     scope.cancel()
@@ -82,9 +78,6 @@ class Rig:
 
     def start(self) -> Attempt:
         return start(self.nursery, partial(self.link.run, self._send_news))
-
-    async def serve(self) -> Server:
-        return await self.network.serve(self.nursery)
 
     async def register(self, broker_id: str = "named") -> Server:
         """Serve the next session, and let the broker register."""
@@ -104,19 +97,19 @@ class Rig:
 
 
 @pytest.fixture
-def lines() -> Any:
+def lines() -> Iterator[list[EventDict]]:
     with structlog.testing.capture_logs() as lines:
         yield lines
 
 
 @pytest.fixture
-def rig(lines: list[EventDict], network: Network, nursery: trio.Nursery) -> Rig:
-    return Rig(lines, network, nursery)
+async def rig(lines: list[EventDict], nursery: trio.Nursery) -> Rig:
+    return Rig(lines, nursery)
 
 
 @pytest.fixture
-def following(lines: list[EventDict], network: Network, nursery: trio.Nursery) -> Rig:
-    return Rig(lines, network, nursery, follow=True)
+async def following(lines: list[EventDict], nursery: trio.Nursery) -> Rig:
+    return Rig(lines, nursery, follow=True)
 
 
 async def seconds(wait: Callable[[], Awaitable[object]]) -> float:
@@ -132,11 +125,11 @@ async def lose(server: Server) -> None:
 
 @autojump
 async def test_while_nobody_listens_the_pauses_grow(rig: Rig) -> None:
-    rig.network.failure = ConnectionRefusedError(111, "Connection refused")
+    rig.failure = ConnectionRefusedError(111, "Connection refused")
     rig.start()
     await trio.sleep(100)
     assert rig.pauses() == [1, 2, 4, 8, *[10] * 9]
-    assert len(rig.network.connections) == 13
+    assert len(rig.connections) == 13
     assert {line["error"] for line in rig.events("server_lost")} == {"Connection refused"}
     with pytest.raises(trio.WouldBlock):  # there was no server to lose
         rig.news.receive_nowait()
@@ -159,7 +152,7 @@ async def test_a_message_above_the_limit_calls_for_the_longest_pause(rig: Rig) -
     rig.start()
     server = await rig.register()
     await server.send_text("x" * 1001)
-    assert await seconds(rig.network.accept) == pytest.approx(10, abs=CLOSING)
+    assert await seconds(rig.accept) == pytest.approx(10, abs=CLOSING)
     assert rig.pauses() == [10]
 
 
@@ -244,31 +237,31 @@ async def test_an_address_that_cannot_be_requested_is_survived(following: Rig) -
     """A path with a space passes every check but that of the library below."""
     following.link.server_available(ServerAvailable("s", "ws://elsewhere:99/a b"))
     attempt = following.start()
-    await following.network.accept()
-    await following.network.accept()
-    assert following.network.connections == [ADVERTISED, CONFIGURED]
+    await following.accept()
+    await following.accept()
+    assert following.connections == [ADVERTISED, CONFIGURED]
     assert not attempt.has_ended
 
 
 @autojump
 async def test_an_advertisement_ends_a_pause_at_once(rig: Rig) -> None:
-    rig.network.failure = OSError("no route")
+    rig.failure = OSError("no route")
     rig.start()
     await trio.sleep(10)  # within the pause of 8 seconds
-    tried = len(rig.network.connections)
+    tried = len(rig.connections)
     rig.link.server_available(ELSEWHERE)
     await wait_all_tasks_blocked()
-    assert rig.network.connections[tried:] == [CONFIGURED]
+    assert rig.connections[tried:] == [CONFIGURED]
 
 
 @autojump
 async def test_a_flood_of_advertisements_does_not_become_one_of_connections(rig: Rig) -> None:
-    rig.network.failure = OSError("no route")
+    rig.failure = OSError("no route")
     rig.start()
     for _ in range(1000):
         rig.link.server_available(ELSEWHERE)
         await trio.sleep(0.01)
-    assert 9 <= len(rig.network.connections) <= 11
+    assert 9 <= len(rig.connections) <= 11
 
 
 @autojump
@@ -277,7 +270,7 @@ async def test_an_advertisement_of_before_ends_no_pause(rig: Rig) -> None:
     server = await rig.register()
     rig.link.server_available(ELSEWHERE)
     await lose(server)
-    assert await seconds(rig.network.accept) == 1
+    assert await seconds(rig.accept) == 1
 
 
 @autojump
@@ -288,8 +281,8 @@ async def test_an_advertised_address_is_followed_when_that_is_allowed(following:
     await lose(server)
     server = await following.register()
     await lose(server)
-    await following.network.accept()
-    assert following.network.connections == [CONFIGURED, ADVERTISED, ADVERTISED]
+    await following.accept()
+    assert following.connections == [CONFIGURED, ADVERTISED, ADVERTISED]
 
 
 @autojump
@@ -311,33 +304,33 @@ async def test_an_advertised_address_is_followed_when_that_is_allowed(following:
 async def test_an_address_that_is_none_is_not_followed(url: str | None, following: Rig) -> None:
     following.link.server_available(ServerAvailable("s", url))
     following.start()
-    await following.network.accept()
-    assert following.network.connections == [CONFIGURED]
+    await following.accept()
+    assert following.connections == [CONFIGURED]
 
 
 @autojump
 @pytest.mark.parametrize("url", ["wss://central/ws", "WSS://central/ws"])
 async def test_the_token_does_not_leave_in_the_clear_because_a_message_says_so(
-    url: str, lines: list[EventDict], network: Network, nursery: trio.Nursery
+    url: str, lines: list[EventDict], nursery: trio.Nursery
 ) -> None:
-    network.failure = OSError("no route")
-    rig = Rig(lines, network, nursery, url=url, follow=True)
+    rig = Rig(lines, nursery, url=url, follow=True)
+    rig.failure = OSError("no route")
     rig.link.server_available(ELSEWHERE)
     rig.start()
     await trio.sleep(0.5)
     rig.link.server_available(ServerAvailable("s", "wss://elsewhere/ws"))
     await trio.sleep(0.6)
-    assert network.connections == [("central", 443), ("elsewhere", 443)]
+    assert rig.connections == [("central", 443), ("elsewhere", 443)]
     assert len(rig.events("advertised_url_ignored")) == 1
 
 
 @autojump
 async def test_where_nobody_listens_the_configured_address_is_next(following: Rig) -> None:
-    following.network.failure = OSError("no route")
+    following.failure = OSError("no route")
     following.link.server_available(ELSEWHERE)
     following.start()
     await trio.sleep(2)
-    assert following.network.connections == [ADVERTISED, CONFIGURED]
+    assert following.connections == [ADVERTISED, CONFIGURED]
 
 
 @autojump
@@ -347,19 +340,19 @@ async def test_where_the_broker_is_refused_the_configured_address_is_next(follow
     server = await following.serve()
     await server.receive()
     await server.send("ERROR", text_payload="who are you?")
-    await following.network.accept()
-    assert following.network.connections == [ADVERTISED, CONFIGURED]
+    await following.accept()
+    assert following.connections == [ADVERTISED, CONFIGURED]
 
 
 @autojump
 async def test_an_address_advertised_during_an_attempt_is_not_forgotten(following: Rig) -> None:
-    following.network.failure = OSError("no route")
-    following.network.delay = 5
+    following.failure = OSError("no route")
+    following.delay = 5
     following.start()
     await trio.sleep(2)
     following.link.server_available(ELSEWHERE)
     await trio.sleep(5)
-    assert following.network.connections == [CONFIGURED, ADVERTISED]
+    assert following.connections == [CONFIGURED, ADVERTISED]
 
 
 @autojump
@@ -375,17 +368,11 @@ async def test_an_advertisement_is_logged(rig: Rig) -> None:
     ]
 
 
-async def ended(attempt: Attempt) -> None:
-    attempt.scope.cancel()
-    await attempt.end(CLOSING)
-    assert attempt.scope.cancelled_caught
-
-
 @autojump
 async def test_cancelled_in_a_session_it_closes_in_time(rig: Rig) -> None:
     attempt = rig.start()
     server = await rig.register()
-    await ended(attempt)
+    await attempt.cancelled()
     assert server.websocket.closed is not None
     assert server.websocket.closed.code == 1000
 
@@ -393,37 +380,40 @@ async def test_cancelled_in_a_session_it_closes_in_time(rig: Rig) -> None:
 @autojump
 async def test_cancelled_with_a_peer_that_answers_nothing_it_closes_in_time(rig: Rig) -> None:
     attempt = rig.start()
-    await rig.network.serve_by_hand()
+    await rig.serve_by_hand()
     await wait_all_tasks_blocked()
-    rig.network.wires[0].is_stuck = True
-    await ended(attempt)
+    rig.wires[0].is_stuck = True
+    await attempt.cancelled()
 
 
 @autojump
 @pytest.mark.parametrize("delay", [0, 1000])
 async def test_cancelled_while_connecting_it_ends_at_once(delay: float, rig: Rig) -> None:
-    rig.network.delay = delay
+    rig.delay = delay
     attempt = rig.start()
     await wait_all_tasks_blocked()
-    assert await seconds(lambda: ended(attempt)) == 0
+    await attempt.cancelled(within=0)
 
 
 @autojump
 async def test_cancelled_in_a_pause_it_ends_at_once(rig: Rig) -> None:
-    rig.network.failure = OSError("no route")
+    rig.failure = OSError("no route")
     attempt = rig.start()
     await trio.sleep(40)
-    assert await seconds(lambda: ended(attempt)) == 0
+    await attempt.cancelled(within=0)
 
 
 @autojump
-async def test_the_token_is_in_no_log_line(rig: Rig) -> None:
+async def test_the_log_has_advice_and_no_token(rig: Rig) -> None:
     rig.start()
-    request = await rig.network.request(rig.nursery)
-    await request.reject(403, body=TOKEN.encode())
+    stream, _ = await rig.read_request()
+    await stream.send_all(b"HTTP/1.1 401 No\r\nContent-Length: 20\r\n\r\nt0ps3cr3t has expired")
     server = await rig.register()
     await lose(server)
-    await (await rig.network.accept()).send_all(b"garbage\r\n\r\n")
-    await rig.network.accept()
-    assert len(rig.pauses()) == 3
+    await (await rig.accept()).send_all(b"garbage\r\n\r\n")
+    await rig.accept()
+    refused, *others = rig.events("server_lost")
+    assert "*** has expire" in refused["error"]
+    assert refused["advice"] == "correct BROKER_WEBSOCKET_TOKEN"
+    assert ["advice" in other for other in others] == [False, False]
     assert TOKEN not in repr(rig.lines)

@@ -5,8 +5,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.free_ports import free_ports
-from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.cli.mailroom import Mailroom
+from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 
 
 @pytest.fixture

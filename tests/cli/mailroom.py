@@ -15,11 +15,11 @@ from pamqp.commands import Basic
 from pamqp.common import FieldValue
 
 from broker.sandbox.broker_process import COMMAND
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import Message
 from tests.lab.eventually import eventually
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 PATIENCE = 60.0
 

@@ -41,13 +41,13 @@ from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.cli.checks.server import check_server
 from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
 from broker.net.tls import TlsFiles
-from broker.sandbox.central_server import Answer, CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings import load_settings
 from broker.settings.options import options
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.central_server import Answer, CentralServer, open_central_server
 from tests.lab.certificates import refused_certificate
 from tests.lab.proxy import open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.lab.tls_listener import open_tls_listener
 
 HOST = "127.0.0.1"

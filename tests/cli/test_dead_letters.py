@@ -12,11 +12,11 @@ import trio
 from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 
-from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.cli.mailroom import Mailroom, bodies
 from tests.integration.rig import Rig, bring_online, text
 from tests.lab import raw_content
+from tests.lab.central_server import CentralServer, open_central_server
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 MANY = 230
 """More than two windows."""

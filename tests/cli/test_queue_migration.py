@@ -15,8 +15,8 @@ from broker.amqp.wire.marshal import marshal_ack
 from broker.cli.queues.migrating import Progress, _migrate_queue
 from broker.cli.queues.migration import Seen, Step, next_step, obstacle
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 MANY = 130
 LETTERS = [b"%d" % number for number in range(MANY)]

@@ -12,9 +12,9 @@ import aiormq
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.cli.conftest import ManagedNode
 from tests.cli.mailroom import Mailroom
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 LIMIT = 2
 

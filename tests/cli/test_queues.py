@@ -17,10 +17,10 @@ from pamqp.commands import Basic
 from broker.amqp.admin.mover import _Reader
 from broker.amqp.connection import Connection
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.cli.mailroom import PATIENCE, Mailroom, Ran, bodies, ended
 from tests.lab import raw_content
 from tests.lab.limits import limited
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 MANY = 230
 """More than two windows."""

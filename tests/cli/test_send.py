@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from broker.sandbox.central_server import open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.cli.mailroom import Mailroom
 from tests.integration.rig import Rig, bring_online
+from tests.lab.central_server import open_central_server
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 
 async def test_one_message(mailroom: Mailroom) -> None:

@@ -21,8 +21,6 @@ from broker.cli import fetch as fetching
 from broker.cli.application import execute
 from broker.cli.status import _configured_url, _given_url
 from broker.sandbox.broker_process import open_broker
-from broker.sandbox.central_server import open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings import load_settings
 from broker.settings.options import options
 from broker.status.model import (
@@ -36,6 +34,8 @@ from broker.status.model import (
 )
 from broker.telemetry.connectivity import ConnectionStatus
 from broker.telemetry.tally import DeadLetterNote
+from tests.lab.central_server import open_central_server
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 HOST = "127.0.0.1"
 PATIENCE = 60.0

@@ -11,7 +11,6 @@ import msgspec
 import trio
 
 from broker.core.messages import AgentStatus
-from broker.sandbox.central_server import CentralServer
 from tests.faults import chat
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Sent, Verdict, check
@@ -21,6 +20,7 @@ from tests.faults.taken import Taken, taken
 from tests.faults.trend import Sample
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import QueueState
+from tests.lab.central_server import CentralServer
 from tests.lab.eventually import eventually
 from tests.lab.raw_content import Content
 

@@ -7,15 +7,15 @@ from operator import not_
 from pathlib import Path
 from random import Random
 
-from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
 from tests.faults.readiness import Watch, watching
 from tests.faults.steady import steady
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 GAP = 15.0
 """Seconds for which routing may stop at most."""

@@ -7,14 +7,14 @@ from random import Random
 
 from yarl import URL
 
-from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import eventually
 from tests.lab.process_meter import Usage, usage
 from tests.lab.proxy import Proxy, open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 
 class Environment(BaseEnvironment):

@@ -11,7 +11,6 @@ import msgspec
 import trio
 
 from broker.concurrency.error_groups import first_error
-from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.faults.base_environment import Figures
 from tests.faults.checker import Sent
 from tests.faults.cluster_environment import ClusterEnvironment, open_cluster_environment
@@ -19,6 +18,7 @@ from tests.faults.environment import Environment, open_environment
 from tests.faults.scenario import Scenario
 from tests.faults.trend import Sample
 from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
+from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -2,11 +2,11 @@ from uuid import uuid4
 
 import trio
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.collector import Collector
 from tests.faults.taken import Taken, taken
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.eventually import eventually
+from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.lab.raw_content import Content
 
 

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.__main__ import app
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
@@ -10,6 +9,7 @@ from tests.faults.report import complaint, line, markdown
 from tests.faults.run_scenario import Result, open_runner
 from tests.faults.scenario import scenario
 from tests.faults.scenarios import SCENARIOS
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 CHOSEN: list[float] = []
 

@@ -6,12 +6,12 @@ from random import randrange
 import pytest
 import trio
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.faults.report import complaint
 from tests.faults.run_scenario import open_runner, replay
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 LIMIT = 600.0
 """Seconds; nothing here takes this long, on a machine with other work neither."""

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.rig import Rig
+from tests.lab.central_server import CentralServer, open_central_server
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import trio
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
-from broker.sandbox.central_server import CentralServer
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import Message
+from tests.lab.central_server import CentralServer
 from tests.lab.eventually import eventually
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 _numbers = count(1)
 

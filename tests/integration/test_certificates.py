@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer
 from tests.lab.certificates import refused_certificate
 from tests.lab.proxy import Proxy, Toward, open_proxy
 

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 import broker
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, text
+from tests.lab.central_server import CentralServer
 from tests.lab.eventually import PATIENCE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "embedding.md"

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import trio
 from yarl import URL
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, text
+from tests.lab.central_server import CentralServer
 from tests.lab.eventually import PATIENCE
 from tests.lab.proxy import open_proxy
 

@@ -9,9 +9,9 @@ from typing import Any
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.integration.http_client import answer_to, get, listening, serving, until_answered
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import PATIENCE
 
 ANY_PORT = "0"

@@ -8,9 +8,9 @@ import pytest
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.amqp_connection import Message
+from tests.lab.central_server import CentralServer
 from tests.lab.limits import limited
 
 LIMIT = 1_048_576

@@ -6,9 +6,9 @@ from typing import Any
 
 from pamqp.commands import Basic
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, text
 from tests.lab.amqp_connection import Message
+from tests.lab.central_server import CentralServer
 
 
 def decoded(messages: list[Message]) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from broker.sandbox.broker_process import COMMAND
-from broker.sandbox.central_server import CentralServer
 from broker.settings.options import options
 from tests.integration.rig import Rig
+from tests.lab.central_server import CentralServer
 from tests.lab.silent_resolver import SilentResolver, open_silent_resolver
 
 DEADLINE = 8

@@ -2,8 +2,8 @@
 
 import json
 
-from broker.sandbox.central_server import CentralServer, open_central_server
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer, open_central_server
 
 NOBODY = "ws://127.0.0.1:9/ws"
 

@@ -10,11 +10,11 @@ import pytest
 from broker.amqp import open_rabbit
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import listening, until_answered
 from tests.integration.rig import Rig, bring_online, ids, text
 from tests.integration.test_unavailable_queues import POISON, REGISTRATION, never_lost
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1}

@@ -2,8 +2,8 @@
 
 import json
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, terminate, text
+from tests.lab.central_server import CentralServer
 
 
 def register(agent_id: str) -> bytes:

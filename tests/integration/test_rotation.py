@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.integration.test_certificates import HOST, open_fronts, server_side, tls_settings
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import eventually
 from tests.lab.proxy import open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 OLD, NEW = "0ld-c4nary", "n3w-c4nary"
 USER = "rotating"

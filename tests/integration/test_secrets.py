@@ -19,13 +19,13 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox import central_server
-from broker.sandbox.central_server import open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings.options import options
 from tests.integration.rig import Rig, bring_online, terminate, text
 from tests.lab import raw_content
+from tests.lab.central_server import open_central_server
 from tests.lab.eventually import PATIENCE, eventually
 from tests.lab.proxy import Proxy, Toward, open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 CANARY = "c4nary"
 USER = "courier"

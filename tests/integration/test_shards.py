@@ -7,9 +7,9 @@ from zlib import crc32
 
 import trio
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.http_client import get, listening, until_answered
 from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.lab.central_server import CentralServer
 from tests.lab.eventually import eventually
 
 EACH = 600

@@ -18,8 +18,6 @@ from anyio.from_thread import start_blocking_portal
 from broker import assembly, service
 from broker.amqp import AmqpLink
 from broker.core.messages import AgentStatus
-from broker.sandbox.central_server import open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from broker.settings import load_settings
 from broker.settings.options import options
 from tests.faults import chat
@@ -34,7 +32,9 @@ from tests.faults.poison import (
 )
 from tests.faults.taken import taken
 from tests.lab.amqp_client import AmqpClient
+from tests.lab.central_server import open_central_server
 from tests.lab.eventually import eventually
+from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 from tests.lab.raw_content import Content
 
 PATIENCE = 60.0

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import BrokerProcess
-from broker.sandbox.central_server import CentralServer, open_central_server
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.lab.central_server import CentralServer, open_central_server
+from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.status.page.chromium import open_chromium, open_page
 
 

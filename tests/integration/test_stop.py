@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from broker.sandbox.broker_process import COMMAND
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer
 from tests.lab.eventually import PATIENCE, eventually
 
 DEADLINE = 6

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from broker.sandbox.central_server import CentralServer
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
+from tests.lab.central_server import CentralServer
 
 TRACE, SENDER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{TRACE}-{SENDER}-01", "tracestate": "congo=t61rcWkgMzE"}

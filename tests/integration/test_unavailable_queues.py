@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from broker.sandbox.central_server import CentralServer
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.integration.http_client import get, listening, until_answered
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.amqp_connection import AmqpConnection
+from tests.lab.central_server import CentralServer
 from tests.lab.eventually import eventually
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 POISON = b"not JSON"
 FEW = {"BROKER_HTTP_PORT": "0", "BROKER_PREFETCH": "10"}

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 
 @asynccontextmanager

@@ -14,10 +14,11 @@ import trio
 
 from broker.concurrency.error_groups import first_error
 from broker.sandbox.free_ports import free_ports
-from broker.sandbox.rabbitmq import RabbitmqNode, started
+from broker.sandbox.rabbitmq import started
 from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import Membership, unique_name
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 _STARTUP_TIMEOUT: Final = 120.0
 """Seconds until a node must speak AMQP: several start at once, and wait for each other."""

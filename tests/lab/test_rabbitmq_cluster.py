@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 import trio
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
+from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.processes import listening_addresses, needs_proc, processes_of, wait_until_gone
 
 PATIENCE = 240.0

@@ -9,10 +9,15 @@ from typing import Any
 
 import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
-from trio_websocket import WebSocketConnection, WebSocketRequest, wrap_server_stream
+from trio_websocket import WebSocketConnection, wrap_server_stream
 
-from broker.central.websocket import ServerAddress, open_websocket
+from broker.central.address import ServerAddress
+from broker.central.websocket import WebSocketError, open_websocket
 
+LIMIT = 1000
+ADDRESS = ServerAddress("ws://central:8765/ws", max_message_bytes=LIMIT)
+CLOSING = 1.0
+"""Seconds that closing may take."""
 _ROUNDING = 1e-6
 _PATIENCE = 1000.0
 """Seconds, of a clock that jumps, after which what did not happen never will."""
@@ -81,7 +86,6 @@ class Network:
     def open_websocket(
         self, address: ServerAddress
     ) -> AbstractAsyncContextManager[WebSocketConnection]:
-        """Open a WebSocket with whoever answers."""
         return open_websocket(address, connect=self.open_tcp_stream, read_files=_read_files)
 
     async def accept(self) -> MemoryStream:
@@ -89,20 +93,17 @@ class Network:
         with trio.fail_after(_PATIENCE):
             return await self._arrivals.receive()
 
-    async def request(self, nursery: trio.Nursery) -> WebSocketRequest:
-        """Wait for the next connection, and return its request for a WebSocket."""
-        return await _request(nursery, await self.accept())
-
-    async def serve(self, nursery: trio.Nursery) -> "Server":
+    async def serve_in(self, nursery: trio.Nursery) -> "Server":
         """Wait for the next connection, and accept its WebSocket."""
         stream = await self.accept()
-        request = await _request(nursery, stream)
+        with trio.fail_after(_PATIENCE):
+            request = await wrap_server_stream(nursery, stream)
         return Server(await request.accept(), stream)
 
     async def serve_by_hand(self) -> MemoryStream:
         """Wait for the next connection, accept its WebSocket, and leave the frames to the test."""
         async with trio.open_nursery() as nursery:
-            server = await self.serve(nursery)
+            server = await self.serve_in(nursery)
             nursery.cancel_scope.cancel()
         return server.stream
 
@@ -111,11 +112,6 @@ async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContex
     # A clock that jumps would not see that a thread is at work.
     await trio.lowlevel.checkpoint()
     return address.read()
-
-
-async def _request(nursery: trio.Nursery, stream: MemoryStream) -> WebSocketRequest:
-    with trio.fail_after(_PATIENCE):
-        return await wrap_server_stream(nursery, stream)
 
 
 class Server:
@@ -173,8 +169,50 @@ class Attempt:
         assert trio.current_time() - started <= within + _ROUNDING
         return self._error
 
+    async def failure(self, within: float = 0.0) -> str:
+        """Wait for the end, and return what a person would read of the error."""
+        error = await self.end(within)
+        assert isinstance(error, WebSocketError)
+        assert str(error)
+        return str(error)
+
+    async def cancelled(self, within: float = CLOSING) -> None:
+        self.scope.cancel()
+        await self.end(within)
+        assert self.scope.cancelled_caught
+
 
 def start(nursery: trio.Nursery, function: Callable[[], Awaitable[None]]) -> Attempt:
     attempt = Attempt(function)
     nursery.start_soon(attempt.run)
     return attempt
+
+
+class Peer(Network):
+    """The other side of whoever opens WebSockets, and those who do."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        super().__init__()
+        self.nursery = nursery
+
+    async def serve(self) -> Server:
+        return await self.serve_in(self.nursery)
+
+    async def read_request(self) -> tuple[MemoryStream, str]:
+        """Wait for the next connection, and return its other end and the handshake."""
+        stream = await self.accept()
+        return stream, (await stream.receive_some(10_000)).decode()
+
+    def listen(
+        self, address: ServerAddress = ADDRESS, received: list[str | bytes] | None = None
+    ) -> Attempt:
+        """Open a WebSocket, and listen until it ends."""
+
+        async def listen() -> None:
+            async with self.open_websocket(address) as websocket:
+                while True:
+                    message = await websocket.get_message()
+                    if received is not None:
+                        received.append(message)
+
+        return start(self.nursery, listen)

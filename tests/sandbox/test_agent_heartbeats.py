@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import pytest
 import trio
 import trio.testing
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.sandbox.act import INTERVAL
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, SILENCE, AgentHeartbeats
-from broker.sandbox.central_server import CentralServer, by_contract
+from broker.sandbox.central_server import CentralServer
 from broker.sandbox.server_queues import METADATA_QUEUE, UNKNOWN_QUEUE
 from tests.lab.autojump import autojump
 
@@ -39,15 +40,26 @@ class FakeSession:
 
 class World:
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.server = CentralServer(1, token=None, answer=by_contract)
+        self.server = CentralServer(1)
         self.heartbeats = AgentHeartbeats(self.server)
         self.session = FakeSession()
-        self.nursery = nursery
+        self._nursery = nursery
+        self._scope = trio.CancelScope()
 
     async def start(self) -> None:
+        """Use a session until it is lost."""
+        await self._nursery.start(self._use_session)
+
+    async def _use_session(self, task_status: trio.TaskStatus[None]) -> None:
         session = cast("Session", self.session)
-        await self.nursery.start(self.heartbeats.listen, session)
-        self.nursery.start_soon(self.heartbeats.watch_for_silence, session)
+        with trio.CancelScope() as self._scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.heartbeats.listen, session)
+                nursery.start_soon(self.heartbeats.watch_for_silence, session)
+                task_status.started()
+
+    def lose_session(self) -> None:
+        self._scope.cancel()
 
     async def say(self, **message: object) -> None:
         self.session.arriving.send_nowait(json.dumps(message).encode())
@@ -67,77 +79,62 @@ class World:
         return [json.loads(one.body)["message_type"] for one in publishings]
 
 
-@autojump
-async def test_an_agent_comes_once_however_often_it_says_so() -> None:
-    async with trio.open_nursery() as nursery:
-        world = World(nursery)
-        await world.start()
-        await world.be_there()
-        await world.be_there()
-        assert world.online == {"alice": True}
-        assert world.server.agents["alice"].agent_name == "Alice"
-        assert world.passed_on == ["REGISTER_AGENT"]
-        assert len(world.session.settled) == 2
-        nursery.cancel_scope.cancel()
+@pytest.fixture
+async def world(nursery: trio.Nursery) -> World:
+    world = World(nursery)
+    await world.start()
+    return world
 
 
 @autojump
-async def test_an_agent_leaves_and_comes_back() -> None:
-    async with trio.open_nursery() as nursery:
-        world = World(nursery)
-        await world.start()
-        await world.be_there()
-        await world.say(message_type="CLIENT_DISCONNECTED", agent_id="alice")
-        assert world.online == {"alice": False}
-        await world.be_there()
-        assert world.online == {"alice": True}
-        assert world.passed_on == ["REGISTER_AGENT", "CLIENT_DISCONNECTED", "REGISTER_AGENT"]
-        nursery.cancel_scope.cancel()
+async def test_an_agent_comes_once_however_often_it_says_so(world: World) -> None:
+    await world.be_there()
+    await world.be_there()
+    assert world.online == {"alice": True}
+    assert world.server.agents["alice"].agent_name == "Alice"
+    assert world.passed_on == ["REGISTER_AGENT"]
+    assert len(world.session.settled) == 2
 
 
 @autojump
-async def test_who_falls_silent_is_gone() -> None:
-    async with trio.open_nursery() as nursery:
-        world = World(nursery)
-        await world.start()
-        await world.be_there("alice")
-        await world.be_there("bob")
-        await trio.sleep(SILENCE - 1)
-        await world.be_there("bob")
-        await trio.sleep(4)
-        assert world.online == {"alice": False, "bob": True}
-        [publishing] = world.session.published
-        assert publishing.queue == METADATA_QUEUE
-        assert json.loads(publishing.body)["agent_id"] == "alice"
-        nursery.cancel_scope.cancel()
+async def test_an_agent_leaves_and_comes_back(world: World) -> None:
+    await world.be_there()
+    await world.say(message_type="CLIENT_DISCONNECTED", agent_id="alice")
+    assert world.online == {"alice": False}
+    await world.be_there()
+    assert world.online == {"alice": True}
+    assert world.passed_on == ["REGISTER_AGENT", "CLIENT_DISCONNECTED", "REGISTER_AGENT"]
 
 
 @autojump
-async def test_silence_does_not_count_without_a_session() -> None:
-    async with trio.open_nursery() as nursery:
-        world = World(nursery)
-        await world.start()
-        await world.be_there()
-        nursery.cancel_scope.cancel()
+async def test_who_falls_silent_is_gone(world: World) -> None:
+    await world.be_there("alice")
+    await world.be_there("bob")
+    await trio.sleep(SILENCE - 1)
+    await world.be_there("bob")
+    await trio.sleep(4)
+    assert world.online == {"alice": False, "bob": True}
+    [publishing] = world.session.published
+    assert publishing.queue == METADATA_QUEUE
+    assert json.loads(publishing.body)["agent_id"] == "alice"
+
+
+@autojump
+async def test_silence_does_not_count_without_a_session(world: World) -> None:
+    await world.be_there()
+    world.lose_session()
     await trio.sleep(10 * SILENCE)
-    async with trio.open_nursery() as nursery:
-        world.nursery = nursery
-        await world.start()
-        await trio.sleep(SILENCE - 1)
-        assert world.online == {"alice": True}
-        nursery.cancel_scope.cancel()
+    await world.start()
+    await trio.sleep(SILENCE - 1)
+    assert world.online == {"alice": True}
 
 
 @autojump
-async def test_what_it_does_not_understand_is_kept() -> None:
-    async with trio.open_nursery() as nursery:
-        world = World(nursery)
-        await world.start()
-        await world.say(message_type="TEXT")
-        [settlement] = world.session.settled
-        assert settlement.publishing is not None
-        assert settlement.publishing.queue == UNKNOWN_QUEUE
-        nursery.cancel_scope.cancel()
+async def test_what_it_does_not_understand_is_kept(world: World) -> None:
+    await world.say(message_type="TEXT")
+    [settlement] = world.session.settled
+    assert settlement.publishing is not None
+    assert settlement.publishing.queue == UNKNOWN_QUEUE
 
 
 def test_an_agent_may_be_heard_late() -> None:

@@ -28,11 +28,10 @@ from broker.core.policy import FailureReason
 from broker.sandbox import conversation
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
-from broker.sandbox.central_server import open_central_server
+from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.conversation import Conversation
 from broker.sandbox.output_reader import OutputReader
 from broker.sandbox.presence import Presence
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import (
     ADVERTISEMENT_QUEUE,
     DEAD_LETTER_QUEUE,
@@ -47,6 +46,7 @@ from broker.sandbox.server_queues import (
     relay,
 )
 from broker.sandbox.traffic import Traffic
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 LIMIT = 60.0
 """Nothing here takes this long; it turns a hang into a failure."""
@@ -152,7 +152,7 @@ async def open_world(
     decide: Decide | None = None,
 ) -> AsyncIterator[World]:
     world = World(session, messages=messages, malformed=malformed)
-    async with open_central_server() as server, trio.open_nursery() as nursery:
+    async with open_central_server(CentralServer) as server, trio.open_nursery() as nursery:
         world.presence = Presence(world.agents, server=server, session=session, random=Random(2))
         world.conversation = Conversation(
             session,

@@ -46,32 +46,22 @@ def is_running(pid: int) -> bool:
     return True
 
 
-async def test_it_stops_gracefully(tmp_path: Path) -> None:
+async def test_it_runs_with_the_given_settings_only_and_stops_gracefully(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_PREFETCH", "none")
+    monkeypatch.setenv("broker_name", "\n")
     async with open_broker(tmp_path, NOWHERE) as broker:
         await until_logged(broker.log, "broker_starting")
+        assert broker.status_page() is None
+        with broker.log.open("a") as log:
+            log.write('something else\n{"event": "http_listening", "url": "http://here:1/"}\n')
+        assert broker.status_page() == "http://here:1/"
         with trio.fail_after(LIMIT):
             assert await broker.stop() == 0
             assert await broker.stop() == 0
         assert not broker.is_running
     assert not is_running(broker.pid)
-
-
-async def test_its_status_page_is_found(tmp_path: Path) -> None:
-    async with open_broker(tmp_path, {**NOWHERE, "BROKER_HTTP_PORT": "0"}) as broker:
-        await until_logged(broker.log, "http_listening")
-        page = broker.status_page()
-        assert page is not None
-        assert page.startswith("http://127.0.0.1:")
-        await broker.stop()
-
-
-async def test_without_a_status_page_none_is_found(tmp_path: Path) -> None:
-    async with open_broker(tmp_path, NOWHERE) as broker:
-        await until_logged(broker.log, "broker_starting")
-        with broker.log.open("a") as log:
-            log.write("a line of something else\n")
-        assert broker.status_page() is None
-        await broker.stop()
 
 
 async def test_one_that_does_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,22 +74,6 @@ async def test_one_that_does_not_stop(tmp_path: Path, monkeypatch: pytest.Monkey
         with trio.fail_after(LIMIT):
             assert await broker.wait() == 128 + signal.SIGKILL
     assert not is_running(broker.pid)
-
-
-async def test_settings_come_from_nowhere_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BROKER_PREFETCH", "none")
-    monkeypatch.setenv("broker_name", "\n")
-    async with open_broker(tmp_path, NOWHERE) as broker:
-        await until_logged(broker.log, "broker_starting")
-
-
-async def test_wrong_settings_end_it(tmp_path: Path) -> None:
-    async with open_broker(tmp_path, {**NOWHERE, "BROKER_PREFETCH": "none"}) as broker:
-        with trio.fail_after(LIMIT):
-            assert await broker.wait() == 2
-        await until_logged(broker.log, "BROKER_PREFETCH")
 
 
 async def test_it_cannot_be_started(tmp_path: Path) -> None:

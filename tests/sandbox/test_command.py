@@ -16,8 +16,8 @@ from broker.sandbox import command, rabbitmq_installation, system
 from broker.sandbox.agents import agent_names
 from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.conversation import Conversation
-from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import QUEUES, agent_queue
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 LIMIT = 120.0
 """Nothing here takes this long; it turns a hang into a failure."""

@@ -76,9 +76,11 @@ def test_what_is_kept_has_default_dispositions(how: str, tmp_path: Path) -> None
     assert found.read_text() == "[] []\n"
 
 
-@pytest.mark.parametrize("how", ["ignored", "blocked"])
-def test_the_suite_may_be_started_so(how: str) -> None:
-    interrupting = Path(__file__).parents[1] / "cli" / "test_check.py"
-    test = f"{interrupting}::TestProcess::test_interrupted"
-    completed = run(how, "-m", "pytest", "-p", "no:cacheprovider", test)
+def test_children_of_tests_have_default_dispositions() -> None:
+    assert subprocess.check_output([sys.executable, "-c", CHILD], text=True) == "[] []\n"
+
+
+def test_the_suite_may_be_started_with_signals_ignored() -> None:
+    test = f"{__file__}::{test_children_of_tests_have_default_dispositions.__name__}"
+    completed = run("ignored", "-m", "pytest", "-p", "no:cacheprovider", test)
     assert "1 passed" in completed.stdout, completed.stdout

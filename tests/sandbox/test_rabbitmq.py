@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from broker.sandbox import rabbitmq_installation
-from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError, RabbitmqNotInstalledError
+from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 from tests.sandbox.processes import (
     listening_addresses,
     needs_proc,
@@ -35,7 +35,7 @@ with socket.create_server(("127.0.0.1", int(os.environ["RABBITMQ_NODE_PORT"]))) 
 """
 OPENER = """
 import trio
-from broker.sandbox.rabbitmq import open_rabbitmq_node
+from tests.lab.rabbitmq_node import open_rabbitmq_node
 async def main():
     async with open_rabbitmq_node() as node:
         print(node.directory, flush=True)

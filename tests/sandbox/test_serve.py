@@ -5,37 +5,29 @@ from pathlib import Path
 
 import pytest
 
+from broker.central.address import ServerAddress
+from broker.central.websocket import WebSocketError, open_websocket
 from broker.sandbox import standalone
 from broker.sandbox.serve import main
 from tests.sandbox.programs import free_port, open_programs
 
-SERVE = "broker.sandbox.serve"
-TOKEN = "BROKER_WEBSOCKET_TOKEN"
 NOWHERE = {"AMQP_URL": "amqp://127.0.0.1:1", "WEBSOCKET_URL": "ws://127.0.0.1:1/ws"}
 
 
-async def test_brokers_register_while_rabbitmq_is_away(tmp_path: Path) -> None:
+async def test_brokers_with_the_token_register_while_rabbitmq_is_away(tmp_path: Path) -> None:
     port = free_port()
-    settings = {**NOWHERE, TOKEN: "letters"}
-    async with open_programs(tmp_path, settings) as programs:
-        server = await programs.start(SERVE, "--port", str(port))
-        await server.logged("amqp_lost")
-        url = f"ws://127.0.0.1:{port}/ws"
-        broker = await programs.start("broker", WEBSOCKET_URL=url)
-        await broker.logged("registered", broker_id="broker-1")
-        assert await server.stop() == 0
-        assert await broker.stop() == 0
-
-
-async def test_a_broker_with_another_token_is_refused(tmp_path: Path) -> None:
-    port = free_port()
-    async with open_programs(tmp_path, NOWHERE) as programs:
-        server = await programs.start(SERVE, "--port", str(port), **{TOKEN: "one"})
+    url = f"ws://127.0.0.1:{port}/ws"
+    async with open_programs(tmp_path, {**NOWHERE, "BROKER_WEBSOCKET_TOKEN": "letters"}) as some:
+        server = await some.start("broker.sandbox.serve", "--port", str(port))
         await server.logged("server_listening", port=port)
-        url = f"ws://127.0.0.1:{port}/ws"
-        broker = await programs.start("broker", **{TOKEN: "other", "WEBSOCKET_URL": url})
-        lost = await broker.logged("server_lost")
-        assert "401" in lost["error"]
+        await server.logged("amqp_lost")
+        for token in (None, "other"):
+            with pytest.raises(WebSocketError, match="401"):
+                await open_websocket(ServerAddress(url, token)).__aenter__()
+        async with open_websocket(ServerAddress(url, "letters")) as websocket:
+            await websocket.send_message(b'{"message_type": "REGISTER_BROKER"}')
+            assert '"broker-1"' in await websocket.get_message()
+        assert await server.stop() == 0
 
 
 def test_an_address_that_is_taken(

@@ -43,7 +43,7 @@ class CentralServer:
             with trio.CancelScope() as scope:
                 try:
                     async with trio.open_nursery() as nursery:
-                        self._session = await self._network.serve(nursery)
+                        self._session = await self._network.serve_in(nursery)
                         self._trace.note("websocket connected")
                         nursery.start_soon(self._send)
                         await self._listen(self._session)

@@ -32,11 +32,7 @@ class Backlog[Item]:
         self._bytes = 0
 
     def put(self, item: Item, size: int) -> None:
-        """Append an item. Does not wait.
-
-        Args:
-            item: What to append.
-            size: Bytes of its text.
+        """Append an item whose text has so many bytes. Does not wait.
 
         Raises:
             WebSocketError: There is no room.

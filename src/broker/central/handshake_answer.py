@@ -23,9 +23,6 @@ class HandshakeAnswer(trio.abc.Stream):
 
     Attributes:
         received: A refusal, as far as it arrived, or the head of the answer that opens a WebSocket.
-
-    Args:
-        stream: The stream below, closed along with this one.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -61,12 +58,11 @@ class HandshakeAnswer(trio.abc.Stream):
             HandshakeEndedError: The connection ended before a WebSocket was opened. With TLS, the
                 sender may be the first to see the alert that says why.
         """
-        if self._is_open:
-            await self._stream.send_all(data)
-            return
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as error:
+            if self._is_open:
+                raise
             raise HandshakeEndedError from error
 
     async def wait_send_all_might_not_block(self) -> None:

@@ -9,13 +9,9 @@ import structlog
 import trio
 from trio_websocket import WebSocketConnection
 
+from broker.central.address import ServerAddress
 from broker.central.session import CentralSession, SessionTerms
-from broker.central.websocket import (
-    MessageTooBigError,
-    ServerAddress,
-    WebSocketError,
-    open_websocket,
-)
+from broker.central.websocket import MessageTooBigError, WebSocketError, open_websocket
 from broker.concurrency.wakeup import Wakeup
 from broker.core.messages import ServerAvailable, ServerLost, ServerNews
 from broker.net.backoff import Backoff
@@ -31,17 +27,9 @@ _log = structlog.get_logger(__name__)
 class CentralLink:
     """Keeps a session with the central server.
 
-    Attributes:
-        connectivity: The state of the connection.
-
     Args:
-        address: The server.
-        terms: Names and limits of each session.
         broker_id: What the broker calls itself until the server names it.
         follow_advertised_url: Whether to connect to the URL that a server advertises.
-        backoff: The pauses between sessions.
-        tally: Counts what the server sends and the broker cannot use.
-        open_websocket: Opens a WebSocket, and closes it at the end of the context.
     """
 
     def __init__(
@@ -78,17 +66,11 @@ class CentralLink:
 
     def server_available(self, advertisement: ServerAvailable) -> None:
         """End a pause between sessions at once: a server advertised itself."""
-        _log.info(
-            "server_available",
-            server_id=advertisement.server_id,
-            websocket_url=(
-                None
-                if advertisement.websocket_url is None
-                else _without_secrets(advertisement.websocket_url)
-            ),
-        )
+        url = advertisement.websocket_url
+        shown_url = None if url is None else _without_secrets(url)
+        _log.info("server_available", server_id=advertisement.server_id, websocket_url=shown_url)
         if self._follow_advertised_url:
-            self._follow(advertisement.websocket_url)
+            self._follow(url)
         self._server_available.set()
 
     def _follow(self, url: str | None) -> None:
@@ -103,8 +85,7 @@ class CentralLink:
     async def run(self, send_news: trio.MemorySendChannel[ServerNews]) -> None:
         """Keep a session until cancelled. On cancellation it is closed within a second.
 
-        Args:
-            send_news: Leads to the router. Each session waits while the router is busy.
+        Each session waits while the router, to which the news go, is busy.
         """
         while True:
             started = trio.current_time()

@@ -1,12 +1,14 @@
 """Describe how a server refused the WebSocket, and advise what to do about it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import h11
+
+from broker.central.address import ServerAddress
 
 _SHOWN_CHARACTERS = 200
 _SHORTEST_SECRET = 4
@@ -44,7 +46,6 @@ class Refusal:
     """An answer to the handshake that does not open a WebSocket.
 
     Attributes:
-        status: The HTTP status.
         location: Where it redirects to, if anywhere.
         said: The first line of its body with text; empty if there is none.
     """
@@ -54,32 +55,8 @@ class Refusal:
     said: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What the broker sent in the handshake.
-
-    Attributes:
-        url: The server's.
-        token: The bearer token.
-        origin: The `Origin` header.
-        subprotocols: Those offered.
-    """
-
-    url: str
-    token: str | None
-    origin: str | None
-    subprotocols: Sequence[str]
-
-
 def read_refusal(answer: bytes) -> Refusal | None:
-    """Parse a refusal, as far as it arrived.
-
-    Args:
-        answer: The answer to the handshake, or the first part of it.
-
-    Returns:
-        The refusal, or None if the answer is not HTTP or opens a WebSocket.
-    """
+    """Parse a refusal, as far as it arrived; None if it is not HTTP or opens a WebSocket."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="GET", target="/", headers=[("Host", "server")]))
     connection.send(h11.EndOfMessage())
@@ -110,7 +87,7 @@ def read_subprotocol(answer: bytes) -> str | None:
     return None if chosen is None else chosen[1].decode(errors="replace")
 
 
-def describe(refusal: Refusal, sent: Sent) -> str:
+def describe(refusal: Refusal, sent: ServerAddress) -> str:
     """Return a refusal as a sentence, with echoed secrets hidden."""
     target = _target(refusal, sent)
     where = f", and redirects to {target}" if target is not None else ""
@@ -118,7 +95,7 @@ def describe(refusal: Refusal, sent: Sent) -> str:
     return f"the server refused the WebSocket with HTTP status {refusal.status}{where}{said}"
 
 
-def advise(refusal: Refusal, sent: Sent) -> str:
+def advise(refusal: Refusal, sent: ServerAddress) -> str:
     """Return what to do about a refusal, given its status and what the broker sent."""
     match refusal.status:
         case 401 | 403:
@@ -137,7 +114,7 @@ def advise(refusal: Refusal, sent: Sent) -> str:
     return _ADVICE.get(refusal.status, "see the log of the server, and of any proxy before it")
 
 
-def _advise_on_rights(refusal: Refusal, sent: Sent) -> str:
+def _advise_on_rights(refusal: Refusal, sent: ServerAddress) -> str:
     token = _set_or_correct("BROKER_WEBSOCKET_TOKEN", sent.token)
     origin = _set_or_correct("WEBSOCKET_ORIGIN", sent.origin)
     if refusal.status == HTTPStatus.UNAUTHORIZED:
@@ -158,7 +135,7 @@ def _first_line(body: bytes) -> str:
     return "".join(one if one.isprintable() else " " for one in line)
 
 
-def _target(refusal: Refusal, sent: Sent) -> str | None:
+def _target(refusal: Refusal, sent: ServerAddress) -> str | None:
     """Return where a refusal redirects to: absolute, without credentials, query and fragment."""
     if refusal.location is None:
         return None
@@ -170,7 +147,7 @@ def _target(refusal: Refusal, sent: Sent) -> str | None:
     return _without_secrets("".join(one for one in target if one.isprintable()), sent)
 
 
-def _without_secrets(text: str, sent: Sent) -> str:
+def _without_secrets(text: str, sent: ServerAddress) -> str:
     # Servers echo what they were sent.
     text = _QUERY.sub("?" + _HIDDEN, text)
     secrets = [value for _, value in parse_qsl(urlsplit(sent.url).query)]

@@ -41,7 +41,6 @@ class SessionTerms:
     """What all sessions of a broker share. Times are in seconds.
 
     Attributes:
-        broker_name: The name to register with.
         silence: Time without any frame after which the session counts as dead.
         register_timeout: Time for the server to answer the registration.
         send_timeout: Time that sending a message may take.
@@ -65,11 +64,8 @@ class CentralSession:
 
     Args:
         websocket: Open; the caller closes it.
-        terms: Names and limits.
-        broker_id: The initial one.
         send_news: Leads to the router. The session stays responsive while the router is busy.
         status_wanted: Set when the registry lacks an agent.
-        tally: Counts what the server sends and the broker cannot use.
     """
 
     def __init__(
@@ -97,8 +93,7 @@ class CentralSession:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Register, listen and answer, until cancelled or until the session is lost.
 
-        Args:
-            task_status: Started once the server has accepted the broker.
+        Started once the server has accepted the broker.
 
         Raises:
             WebSocketError: Lost, refused or silent; possibly in an exception group.

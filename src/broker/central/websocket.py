@@ -10,8 +10,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import h11
@@ -20,14 +19,13 @@ import trio_websocket
 import wsproto.utilities
 from trio_websocket import HandshakeError, WebSocketConnection
 
+from broker.central.address import ServerAddress
 from broker.central.handshake_answer import HandshakeAnswer, HandshakeEndedError
-from broker.central.refusal import Refusal, Sent, advise, read_refusal, read_subprotocol
+from broker.central.refusal import Refusal, advise, read_refusal, read_subprotocol
 from broker.central.refusal import describe as describe_refusal
 from broker.concurrency.error_groups import first_error
-from broker.net.tls import TlsFiles, describe, server_name
+from broker.net.tls import describe, server_name
 from broker.net.unusable_file import UnusableFileError
-from broker.settings import Settings
-from broker.settings.secret_files import SecretFile
 from broker.version import __version__
 
 CONNECT_TIMEOUT = 10.0
@@ -40,7 +38,6 @@ _ROOT_DOT = re.compile(r"\.(?=:\d*$|$)")
 """The dot at the end of a host name, which no server expects in its own name."""
 _file_readers = trio.CapacityLimiter(8)
 """Trio's default limiter also serves name resolution, which a hanging file must not delay."""
-_SYSTEMS_TRUST = TlsFiles(settings="WEBSOCKET")
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 _MESSAGE_TOO_BIG = 1009
 
@@ -63,69 +60,15 @@ class WebSocketError(Exception):
 
 
 class RefusedError(WebSocketError):
-    """The server answered the handshake with an HTTP status that does not open a WebSocket.
+    """The server answered the handshake with an HTTP status that does not open a WebSocket."""
 
-    Attributes:
-        status: The HTTP status.
-    """
-
-    def __init__(self, refusal: Refusal, sent: Sent) -> None:
+    def __init__(self, refusal: Refusal, sent: ServerAddress) -> None:
         super().__init__(describe_refusal(refusal, sent), advise(refusal, sent))
         self.status = refusal.status
 
 
 class MessageTooBigError(WebSocketError):
     """The server sent a message above the limit, and most likely will again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """Where the central server is, and what the handshake carries.
-
-    Attributes:
-        url: A `ws://` or `wss://` URL.
-        token: Sent as `Authorization: Bearer`.
-        token_file: Read again for each connection, if set; replaces `token`.
-        origin: Sent as `Origin`.
-        subprotocols: Offered as `Sec-WebSocket-Protocol`, preferred first.
-        tls: The files for `wss://`, read again for each connection.
-        max_message_bytes: The largest message that may arrive.
-    """
-
-    url: str
-    token: str | None = field(default=None, repr=False)
-    token_file: SecretFile | None = None
-    origin: str | None = None
-    subprotocols: tuple[str, ...] = ()
-    tls: TlsFiles = _SYSTEMS_TRUST
-    max_message_bytes: int = 1 << 28
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return what the settings say of the server."""
-        return cls(
-            url=settings.websocket_url,
-            token=settings.broker_websocket_token,
-            token_file=settings.secret_file("BROKER_WEBSOCKET_TOKEN"),
-            origin=settings.websocket_origin,
-            subprotocols=settings.websocket_subprotocol,
-            tls=settings.websocket_tls,
-            max_message_bytes=settings.broker_websocket_max_bytes,
-        )
-
-    @property
-    def is_tls(self) -> bool:
-        """Whether the connection is encrypted."""
-        return urlsplit(self.url).scheme == "wss"
-
-    def read(self) -> tuple[str | None, ssl.SSLContext | None]:
-        """Return the current token and TLS context. Blocks while it reads files.
-
-        Raises:
-            UnusableFileError: A file is missing or invalid.
-        """
-        token = self.token if self.token_file is None else self.token_file.read()
-        return token, self.tls.context() if self.is_tls else None
 
 
 async def _connect(host: str, port: int) -> trio.abc.Stream:
@@ -140,17 +83,15 @@ async def _read_files(address: ServerAddress) -> tuple[str | None, ssl.SSLContex
 
 @asynccontextmanager
 async def open_websocket(
-    address: ServerAddress, *, connect: Connect = _connect, read_files: ReadFiles = _read_files
+    address: ServerAddress,
+    *,
+    connect: Connect = _connect,
+    read_files: ReadFiles = _read_files,
 ) -> AsyncIterator[WebSocketConnection]:
     """Open a WebSocket, and close it at the end of the block, by force if necessary.
 
     The block is cancelled if the connection breaks in a way that the library does not report to
     its caller.
-
-    Args:
-        address: The server.
-        connect: Opens the TCP connection.
-        read_files: Reads token and certificates if the address names any.
 
     Raises:
         WebSocketError: It could not be opened, or it broke.
@@ -226,8 +167,7 @@ def _refusal(
     refusal = read_refusal(received)
     if refusal is not None:
         # Also if it breaks off or never ends, which the library reports otherwise.
-        sent = Sent(address.url, token, address.origin, address.subprotocols)
-        return RefusedError(refusal, sent)
+        return RefusedError(refusal, replace(address, token=token))
     subprotocol = read_subprotocol(received)
     if subprotocol is not None and subprotocol not in address.subprotocols:
         return WebSocketError(

@@ -68,14 +68,11 @@ class Interruption:
 async def run_interruptible[T](
     program: Callable[[Interruption], Awaitable[T]], interrupted: T
 ) -> T:
-    """Run a program that SIGINT, SIGTERM and SIGHUP cancel.
+    """Run a program that SIGINT, SIGTERM and SIGHUP cancel, and return what it returns.
 
     Args:
         program: Is given the means to stop in another way.
         interrupted: Returned when the program was cancelled.
-
-    Returns:
-        What the program returns.
     """
     interruption, result = Interruption(), interrupted
     async with trio.open_nursery() as nursery:

@@ -16,11 +16,7 @@ _LONG_LENGTH = 0x80
 def certificate_names(certificate: bytes) -> tuple[str, ...] | None:
     """Return the DNS names and IP addresses in the subject alternative name of a certificate.
 
-    Args:
-        certificate: In DER, sent by anybody.
-
-    Returns:
-        The names; none when it has none, and None when it cannot be read.
+    The certificate is in DER, and anybody may have sent it. None if it cannot be read.
     """
     _, found, rest = certificate.partition(_SUBJECT_ALT_NAME)
     if not found:
@@ -47,11 +43,7 @@ def _names(rest: bytes) -> Iterator[str]:
 
 
 def _element(encoded: bytes) -> tuple[int, bytes, bytes]:
-    """Return tag and value of the first element, and what follows it.
-
-    Raises:
-        IndexError: It ends too early.
-    """
+    """Return tag and value of the first element, and what follows it."""
     tag, length, begin = encoded[0], encoded[1], 2
     if length & _LONG_LENGTH:
         begin += length & ~_LONG_LENGTH

@@ -46,13 +46,7 @@ class AmqpEndpoint:
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
-    """Split a comma-separated list of host names and IP addresses.
-
-    Args:
-        text: For example `rabbit-1, rabbit-2` or `[fd00::1]`.
-
-    Returns:
-        The hosts in the given order, IPv6 addresses without brackets.
+    """Split a comma-separated list of host names and IP addresses, `[fd00::1]` without brackets.
 
     Raises:
         ValueError: An entry is empty or no host.
@@ -69,9 +63,6 @@ def parse_amqp_urls(text: str, *, has_certificate: bool = False) -> tuple[AmqpEn
             without port the scheme's own, and without vhost `/`.
         has_certificate: Whether there is a client certificate.
 
-    Returns:
-        The endpoints in the given order.
-
     Raises:
         ValueError: A URL is wrong; the text tells which and how, without quoting it.
     """
@@ -87,14 +78,10 @@ def parse_amqp_urls(text: str, *, has_certificate: bool = False) -> tuple[AmqpEn
 
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    """Split a URL whose scheme, host and port are then known to be sound.
+    """Split a URL, whose parts stay encoded, and check its scheme, host and port.
 
     Args:
-        url: The URL.
         schemes: The allowed schemes, lower case.
-
-    Returns:
-        The parts, undecoded.
 
     Raises:
         ValueError: Wrong scheme, no host, a wrong port, spaces or control characters.

@@ -61,7 +61,6 @@ class TlsFiles:
     Attributes:
         ca_file: CA certificates to trust instead of the system's.
         cert_file: The client certificate to show, with its key unless that has a file of its own.
-        key_file: The private key of the client certificate.
         settings: What the variables that name them begin with.
     """
 

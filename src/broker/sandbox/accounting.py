@@ -30,16 +30,12 @@ class _Sent:
     malformed: bool
     routed_to: list[str] = field(default_factory=list)
     delivered_to: list[str] = field(default_factory=list)
-    failed: bool = False
-    dead_lettered: bool = False
-
-    @property
-    def decided(self) -> bool:
-        return bool(self.routed_to) or self.failed or self.dead_lettered
+    not_routed: bool = False
+    """Failed, or dead-lettered."""
 
     @property
     def accounted_for(self) -> bool:
-        return bool(self.delivered_to) or self.failed or self.dead_lettered
+        return bool(self.delivered_to) or self.not_routed
 
 
 class Ledger:
@@ -49,21 +45,13 @@ class Ledger:
     after it, and every delivery that no route explains, is a duplicate, as at-least-once allows.
 
     Attributes:
-        sent: How many messages were sent.
-        malformed: How many of them are malformed on purpose.
-        routed: How many were routed to an agent.
+        malformed: How many messages are malformed on purpose.
         failed: How many came back because nobody could receive them.
-        dead_lettered: How many came into the dead-letter queue.
-        accounted_for: How many need nothing any more.
         duplicates: How many decisions and deliveries were repeated.
         unexpected_count: How much contradicts the ledger.
         unexpected: The first of it, one line each.
-        sent_by: How many messages each agent sent.
         received_by: How many were delivered to each agent, duplicates included.
-        recent_routes: The last routes, the latest last.
-
-    Args:
-        clock: Returns seconds.
+        recent_routes: The latest last.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -108,55 +96,38 @@ class Ledger:
 
     def record_routed(self, message_id: str, receiver_id: str) -> None:
         """Record that the broker chose a receiver."""
-        message = self._messages.get(message_id)
+        message = self._sent(message_id, "was routed")
         if message is None:
-            self.record_unexpected(f"{message_id} was routed, but nobody sent it")
             return
         if message.malformed:
             self.record_unexpected(f"{message_id} is malformed, but was routed")
         if receiver_id == message.sender_id:
             self.record_unexpected(f"{message_id} was routed back to its sender")
-        if message.decided:
-            self.duplicates += 1
-        else:
-            self.routed += 1
+        self.routed += self._is_first_decision(message)
         message.routed_to.append(receiver_id)
         self.recent_routes.append(Route(message.sender_id, receiver_id))
 
     def record_failed(self, message_id: str) -> None:
-        """Record the broker's word that nobody can receive a message."""
-        message = self._messages.get(message_id)
-        if message is None:
-            self.record_unexpected(f"{message_id} failed, but nobody sent it")
-            return
-        if message.decided:
-            self.duplicates += 1
-        else:
-            self.failed += 1
-        self._account_for(message)
-        message.failed = True
+        """Record the broker's answer that nobody can receive a message."""
+        message = self._sent(message_id, "failed")
+        if message is not None:
+            self.failed += self._is_first_decision(message)
+            self._account_for(message)
+            message.not_routed = True
 
     def record_dead_lettered(self, message_id: str) -> None:
         """Record a message that came into the dead-letter queue."""
-        message = self._messages.get(message_id)
+        message = self._sent(message_id, "was dead-lettered")
         if message is None:
-            self.record_unexpected(f"{message_id} was dead-lettered, but nobody sent it")
             return
         if not message.malformed:
             self.record_unexpected(f"{message_id} was dead-lettered, but is well-formed")
-        if message.decided:
-            self.duplicates += 1
-        else:
-            self.dead_lettered += 1
+        self.dead_lettered += self._is_first_decision(message)
         self._account_for(message)
-        message.dead_lettered = True
+        message.not_routed = True
 
     def record_delivered(self, message_id: str, agent_id: str) -> bool:
-        """Record what an agent received.
-
-        Returns:
-            Whether it is new: an agent answers a message once, however often it comes.
-        """
+        """Record what an agent received, and return whether it is new to all agents."""
         message = self._messages.get(message_id)
         if message is None:
             self.record_unexpected(f"{agent_id} received {message_id}, but nobody sent it")
@@ -194,6 +165,17 @@ class Ledger:
         """Return how many messages a second were accounted for."""
         duration = self.duration()
         return self.accounted_for / duration if duration else 0.0
+
+    def _sent(self, message_id: str, what_happened: str) -> _Sent | None:
+        message = self._messages.get(message_id)
+        if message is None:
+            self.record_unexpected(f"{message_id} {what_happened}, but nobody sent it")
+        return message
+
+    def _is_first_decision(self, message: _Sent) -> bool:
+        is_repeated = bool(message.routed_to) or message.not_routed
+        self.duplicates += is_repeated
+        return not is_repeated
 
     def _account_for(self, message: _Sent) -> None:
         if not message.accounted_for:

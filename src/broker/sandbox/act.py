@@ -16,12 +16,12 @@ import msgspec
 import structlog
 import trio
 
-from broker.amqp import Deliveries, Delivery, Publishing, Rabbit, Session, Settlement
+from broker.amqp import Delivery, Publishing, Rabbit, Session
 from broker.concurrency.signals import Interruption
 from broker.core.codec import decode_input, string_field
 from broker.core.messages import MAX_BODY_BYTES, ChatMessage
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
-from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
+from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue, answering
 from broker.sandbox.standalone import keep_session, run
 from broker.settings import Settings
 
@@ -35,9 +35,6 @@ _log = structlog.get_logger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Be an agent until SIGINT, SIGTERM or SIGHUP.
-
-    Args:
-        arguments: The command line without the program's name.
 
     Returns:
         The exit code: 0 when stopped, 2 for wrong usage or configuration.
@@ -79,25 +76,23 @@ class _Agent:
             interruption.stop = stop
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(session.consume, self.queue, self._take)
+                    await nursery.start(session.consume, self.queue, answering(self._answer))
                     while not stopped.is_set():
-                        await session.publish([self._here(), self._question()])
+                        question = self._chat("TEXT", "Is anybody there?")
+                        await session.publish([self._here(), question])
                         with trio.move_on_after(INTERVAL):
                             await stopped.wait()
                     # First, so that nothing more is sent here while the last of it is answered.
-                    await session.publish([self._goodbye()])
+                    await session.publish([self._to_server("CLIENT_DISCONNECTED")])
                     nursery.cancel_scope.cancel()
             finally:
                 interruption.stop = None
 
-    def _take(self, arrived: Deliveries) -> None:
-        arrived.publish(list(map(self._settlement, arrived.deliveries)))
-
-    def _settlement(self, delivery: Delivery) -> Settlement:
+    def _answer(self, delivery: Delivery) -> Publishing | None:
         message = decode_input(delivery.body, MAX_BODY_BYTES)
         if not isinstance(message, ChatMessage):
             _log.warning("not_understood")
-            return Settlement(delivery)
+            return None
         message_type = string_field(message.fields, "message_type")
         message_id = string_field(message.fields, "message_id")
         _log.info(
@@ -106,45 +101,29 @@ class _Agent:
             message_id=message_id,
             sender_id=message.sender_id,
         )
-        # Answering answers would never end.
-        is_question = message_type == "TEXT"
-        return Settlement(delivery, self._answer(message_id) if is_question else None)
+        if message_type != "TEXT":  # answering answers would never end
+            return None
+        return self._chat("REPLY", f"Yes, {self._name} is.", in_reply_to_message_id=message_id)
 
     def _here(self) -> Publishing:
-        return self._publishing(
-            AGENTS_QUEUE,
-            message_type="REGISTER_AGENT",
-            agent_id=self._id,
-            agent_name=self._name,
-            capabilities=["chat"],
-        )
+        return self._to_server("REGISTER_AGENT", agent_name=self._name, capabilities=["chat"])
 
-    def _goodbye(self) -> Publishing:
-        return self._publishing(AGENTS_QUEUE, message_type="CLIENT_DISCONNECTED", agent_id=self._id)
+    def _to_server(self, message_type: str, **fields: object) -> Publishing:
+        message = {"message_type": message_type, "agent_id": self._id, **fields}
+        return Publishing(AGENTS_QUEUE, msgspec.json.encode(message), self._id)
 
-    def _question(self) -> Publishing:
-        return self._chat(message_type="TEXT", text_payload="Is anybody there?")
-
-    def _answer(self, message_id: str | None) -> Publishing:
-        return self._chat(
-            message_type="REPLY",
-            text_payload=f"Yes, {self._name} is.",
-            in_reply_to_message_id=message_id,
-        )
-
-    def _chat(self, **fields: object) -> Publishing:
+    def _chat(self, message_type: str, text: str, **fields: object) -> Publishing:
         message_id = uuid4().hex
-        _log.info("sent", message_type=fields["message_type"], message_id=message_id)
-        return self._publishing(
-            INPUT_QUEUE,
-            message_id=message_id,
-            sender_id=self._id,
-            send_timestamp=datetime.now(UTC).isoformat(),
+        _log.info("sent", message_type=message_type, message_id=message_id)
+        message = {
+            "message_type": message_type,
+            "text_payload": text,
+            "message_id": message_id,
+            "sender_id": self._id,
+            "send_timestamp": datetime.now(UTC).isoformat(),
             **fields,
-        )
-
-    def _publishing(self, queue: str, **message: object) -> Publishing:
-        return Publishing(queue, msgspec.json.encode(message), self._id)
+        }
+        return Publishing(INPUT_QUEUE, msgspec.json.encode(message), self._id)
 
 
 if __name__ == "__main__":

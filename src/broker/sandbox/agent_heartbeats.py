@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 import trio
 
-from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
+from broker.amqp import Delivery, Publishing, Session
 from broker.core.codec import decode_metadata
 from broker.core.messages import (
     MAX_BODY_BYTES,
@@ -23,6 +23,7 @@ from broker.sandbox.server_queues import (
     METADATA_QUEUE,
     SERVER_ID,
     UNKNOWN_QUEUE,
+    answering,
     disconnect_agent,
 )
 
@@ -36,11 +37,7 @@ _log = structlog.get_logger(__name__)
 
 
 class AgentHeartbeats:
-    """Records which agents are online: those that were heard from lately.
-
-    Args:
-        server: Is told of every change, and tells its brokers.
-    """
+    """Records which agents are online: those that were heard from lately."""
 
     def __init__(self, server: CentralServer) -> None:
         self._server = server
@@ -54,7 +51,7 @@ class AgentHeartbeats:
         Raises:
             AmqpError: The session was lost.
         """
-        await session.consume(AGENTS_QUEUE, self._take, task_status=task_status)
+        await session.consume(AGENTS_QUEUE, answering(self._answer), task_status=task_status)
 
     async def watch_for_silence(self, session: Session) -> None:
         """Take silent agents offline, until cancelled. Cancelling it ends the session.
@@ -72,23 +69,20 @@ class AgentHeartbeats:
                 self._leave(agent_id)
                 await disconnect_agent(session, agent_id)
 
-    def _take(self, arrived: Deliveries) -> None:
-        arrived.publish([self._settlement(delivery) for delivery in arrived.deliveries])
-
-    def _settlement(self, delivery: Delivery) -> Settlement:
+    def _answer(self, delivery: Delivery) -> Publishing | None:
         match decode_metadata(delivery.body, MAX_BODY_BYTES):
             case RegisterAgent(agent_id=agent_id, agent_name=agent_name):
                 is_news = agent_id not in self._heard
                 self._heard[agent_id] = trio.current_time()
                 if not is_news:
-                    return Settlement(delivery)
+                    return None
                 self._tell(agent_id, agent_name, is_online=True)
             case ClientDisconnected(agent_id=agent_id):
                 self._leave(agent_id)
             case Rejected(error=error):
                 _log.warning("agent_not_understood", error=error)
-                return Settlement(delivery, Publishing(UNKNOWN_QUEUE, delivery.body, SERVER_ID))
-        return Settlement(delivery, Publishing(METADATA_QUEUE, delivery.body, SERVER_ID))
+                return Publishing(UNKNOWN_QUEUE, delivery.body, SERVER_ID)
+        return Publishing(METADATA_QUEUE, delivery.body, SERVER_ID)
 
     def _leave(self, agent_id: str) -> None:
         self._heard.pop(agent_id, None)

@@ -34,18 +34,13 @@ _decode = msgspec.json.Decoder(_Received).decode
 
 
 class Agent:
-    """One agent.
-
-    What was routed to it while it was offline waits in its queue.
+    """One agent. What is routed to it while it is offline waits in its queue.
 
     Attributes:
-        agent_id: Its id.
-        agent_name: Its name, for people.
         online: Open while it reads its queue.
 
     Args:
-        agent_name: Its name; the id is made of it.
-        ledger: Where it enters what it receives.
+        ledger: Where it records what it receives.
         traffic: Writes its messages.
         progressed: Called after something was received.
     """

@@ -40,12 +40,7 @@ class BrokerProcessError(Exception):
 
 
 class BrokerProcess:
-    """A running broker. Made by `open_broker`.
-
-    Attributes:
-        pid: Its process id.
-        log: The file that has its log.
-    """
+    """A running broker. Made by `open_broker`."""
 
     def __init__(self, kept: KeptProcess, log: Path) -> None:
         self.pid = kept.pid
@@ -67,19 +62,11 @@ class BrokerProcess:
         return None
 
     async def wait(self) -> int:
-        """Wait until it has ended.
-
-        Returns:
-            Its exit status; 128 + n after signal n.
-        """
+        """Wait until it has ended, and return its exit status; 128 + n after signal n."""
         return await self._kept.wait()
 
     async def stop(self) -> int | None:
-        """Ask it to stop (SIGTERM).
-
-        Returns:
-            Its exit status, or None when it is still there after `STOP_TIMEOUT`.
-        """
+        """Send SIGTERM, and return the exit status; None if it still runs after `STOP_TIMEOUT`."""
         if self.is_running:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
@@ -98,8 +85,7 @@ async def open_broker(
 
     Args:
         directory: Where it runs and where its log is written.
-        settings: Its settings, by variable. No other setting reaches it, from wherever.
-        command: What to run.
+        settings: Its settings, by variable. It gets no other setting.
 
     Raises:
         BrokerProcessError: It could not be started.

@@ -26,8 +26,7 @@ from broker.core.messages import AgentStatus
 
 HOST = "127.0.0.1"
 PATH = "/ws"
-HEARTBEAT_INTERVAL = 10.0
-"""Seconds between two heartbeats."""
+_HEARTBEAT_INTERVAL = 10.0
 _HANDSHAKE_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 1.0
 _UNSENT_FRAMES = 1000
@@ -36,57 +35,26 @@ _RECEIVED_KEPT = 10_000
 _REGISTERED = "REGISTER_BROKER_RESPONSE"
 
 type Message = Mapping[str, Any]
-type Answer = Callable[["CentralServer", Message], Iterable[Message]]
-"""What the server answers to a message."""
-
-
-def by_contract(server: "CentralServer", message: Message) -> Iterable[Message]:
-    """Answer a broker as the contract has it.
-
-    Args:
-        server: The server.
-        message: What the broker said.
-
-    Yields:
-        The messages to send back, in order.
-    """
-    match message.get("message_type"):
-        case "REGISTER_BROKER":
-            yield {
-                "message_type": _REGISTERED,
-                "status": "success",
-                "broker_id": server.next_broker_id(),
-            }
-            yield server.full_update()
-        case "REQUEST_AGENT_STATUS":
-            yield server.full_update()
-        case "PONG":
-            pass
-        case unknown:
-            yield {
-                "message_type": "ERROR",
-                "text_payload": f"unsupported message type: {unknown}",
-            }
 
 
 class CentralServer:
-    """A listening server. Made by `open_central_server`.
+    """A server.
 
     Attributes:
-        url: Where brokers connect.
         agents: The truth about all agents, by id; change it by `update`.
-        accepting: While False, brokers that connect are turned away with HTTP status 503.
         received: What the brokers sent lately, oldest first; a frame that is no JSON object
             stands there as `{"frame": ...}`.
+
+    Args:
+        token: What brokers must send as `Authorization: Bearer`; None to accept all.
     """
 
-    def __init__(self, port: int, *, token: str | None, answer: Answer) -> None:
+    def __init__(self, port: int, token: str | None = None) -> None:
         self.url = f"ws://{HOST}:{port}{PATH}"
         self.agents: dict[str, AgentStatus] = {}
-        self.accepting = True
         self.received: deque[Message] = deque(maxlen=_RECEIVED_KEPT)
         self._token = token
-        self._answer = answer
+        self._heartbeat_interval = _HEARTBEAT_INTERVAL
         self._broker_numbers = count(1)
         self._sessions: set[_Session] = set()
         self._news = trio.lowlevel.ParkingLot()
@@ -95,10 +63,6 @@ class CentralServer:
     def session_count(self) -> int:
         """How many brokers are connected and registered."""
         return sum(session.is_registered for session in self._sessions)
-
-    def next_broker_id(self) -> str:
-        """Return an id that no broker has."""
-        return f"broker-{next(self._broker_numbers)}"
 
     def full_update(self) -> Message:
         """Return the status update that names all agents."""
@@ -119,15 +83,6 @@ class CentralServer:
             if session.is_registered:
                 session.put(frame)
 
-    def drop_sessions(self, code: int | None = None) -> None:
-        """End all sessions.
-
-        Args:
-            code: The code of the closing handshake; None to hang up without one.
-        """
-        for session in self._sessions:
-            session.drop(code)
-
     async def heard(self, message_type: str, times: int = 1) -> None:
         """Wait until brokers have sent messages of a type so many times, by `received`.
 
@@ -136,7 +91,31 @@ class CentralServer:
         while sum(m.get("message_type") == message_type for m in self.received) < times:
             await self._news.park()
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    def answer(self, message: Message) -> Iterable[Message]:
+        """Answer a broker as the contract has it."""
+        match message.get("message_type"):
+            case "REGISTER_BROKER":
+                broker_id = f"broker-{next(self._broker_numbers)}"
+                yield {"message_type": _REGISTERED, "status": "success", "broker_id": broker_id}
+                yield self.full_update()
+            case "REQUEST_AGENT_STATUS":
+                yield self.full_update()
+            case "PONG":
+                pass
+            case unknown:
+                text = f"unsupported message type: {unknown}"
+                yield {"message_type": "ERROR", "text_payload": text}
+
+    async def run(self, listeners: list[trio.SocketListener]) -> None:
+        """Serve brokers and send heartbeats until cancelled; sessions are closed in a second."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, self.serve, listeners)
+            while True:
+                await trio.sleep(self._heartbeat_interval)
+                timestamp = datetime.now(UTC).isoformat()
+                self.send({"message_type": "SERVER_HEARTBEAT", "timestamp": timestamp})
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection to its end; whatever a peer does ends no other."""
         try:
             async with stream, trio.open_nursery() as nursery:
@@ -153,19 +132,7 @@ class CentralServer:
         except* (trio.ClosedResourceError, trio.TooSlowError):
             pass  # Likewise.
 
-    async def beat(self, interval: float) -> None:
-        """Send heartbeats until cancelled.
-
-        Args:
-            interval: Seconds between two.
-        """
-        while True:
-            await trio.sleep(interval)
-            self.send({"message_type": "SERVER_HEARTBEAT", "timestamp": _now()})
-
     def _refusal(self, request: WebSocketRequest) -> int | None:
-        if not self.accepting:
-            return 503
         if request.path != PATH:
             return 404
         authorization = dict(request.headers).get(b"authorization")
@@ -186,7 +153,7 @@ class CentralServer:
     def _received(self, session: "_Session", frame: str | bytes) -> None:
         message = _decode(frame)
         self.received.append(message)
-        for answer in self._answer(self, message):
+        for answer in self.answer(message):
             session.put(msgspec.json.encode(answer).decode())
             if answer.get("message_type") == _REGISTERED and answer.get("status") == "success":
                 session.is_registered = True
@@ -194,26 +161,14 @@ class CentralServer:
 
 
 @asynccontextmanager
-async def open_central_server(
-    *,
-    token: str | None = None,
-    heartbeat_interval: float = HEARTBEAT_INTERVAL,
-    answer: Answer = by_contract,
-) -> AsyncIterator[CentralServer]:
-    """Run a server on a free loopback port for the length of the context.
-
-    At the end all sessions are closed, within a second.
-
-    Args:
-        token: What brokers must send as `Authorization: Bearer`; None to accept all.
-        heartbeat_interval: Seconds between two heartbeats.
-        answer: What it answers; for servers that behave in another way.
-    """
+async def open_central_server[Server: CentralServer](
+    make: Callable[[int], Server],
+) -> AsyncIterator[Server]:
+    """Run a server, made for a free loopback port, for the length of the context."""
     [listener] = await trio.open_tcp_listeners(0, host=HOST)
-    server = CentralServer(listener.socket.getsockname()[1], token=token, answer=answer)
+    server = make(listener.socket.getsockname()[1])
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, server.serve, [listener])
-        nursery.start_soon(server.beat, heartbeat_interval)
+        nursery.start_soon(server.run, [listener])
         yield server
         nursery.cancel_scope.cancel()
 
@@ -268,7 +223,3 @@ def _status_update(agents: Iterable[AgentStatus], *, is_full: bool) -> Message:
         "agents": list(agents),
         "is_full_update": is_full,
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

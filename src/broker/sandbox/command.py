@@ -36,10 +36,8 @@ def run(*, agents: int, messages: int | None, seed: int | None, malformed: float
     it started is left.
 
     Args:
-        agents: Number of sample agents.
-        messages: Number of messages to send.
         seed: Makes the choice of agents and texts repeatable.
-        malformed: Percentage of messages that are malformed on purpose, from 0 to 100.
+        malformed: Percentage of messages that are malformed on purpose.
 
     Returns:
         The exit code: 0 when every message is accounted for and the broker stopped gracefully,

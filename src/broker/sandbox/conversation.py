@@ -33,12 +33,7 @@ class Conversation:
     `AmqpError` when the session is lost.
 
     Args:
-        session: Where the agents publish.
-        presence: The agents.
-        traffic: Writes their messages.
-        ledger: What became of each message.
         progress: Set whenever something was recorded in the ledger.
-        random: Chooses who speaks and when.
     """
 
     def __init__(
@@ -75,9 +70,6 @@ class Conversation:
         """Exchange messages as fast as possible, until the traffic is over and all is settled.
 
         It also ends when nothing has moved for `PATIENCE` seconds.
-
-        Args:
-            messages: How many messages there will be.
         """
         window = max(1, min(WINDOW, messages // 4))
         changes = 0

@@ -36,9 +36,6 @@ _REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def main(arguments: list[str]) -> int:
     """Run the command to its end, or to the keeper's.
 
-    Args:
-        arguments: The command line without the program's name.
-
     Returns:
         The command's exit status as a shell would give it; 127 when it could not be started.
     """
@@ -57,14 +54,7 @@ def main(arguments: list[str]) -> int:
 
 
 def share(directory: str) -> int:
-    """Hold a directory, so that no keeper removes it.
-
-    Args:
-        directory: An existing directory.
-
-    Returns:
-        A file descriptor. Closing it, or the end of the process, lets the directory go.
-    """
+    """Hold a directory, so that no keeper removes it, until the returned descriptor is closed."""
     shared = os.open(directory, os.O_RDONLY)
     fcntl.flock(shared, fcntl.LOCK_SH)
     return shared

@@ -20,11 +20,7 @@ _START_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class KeptProcess:
-    """A command and its keeper. Made by `start_kept`.
-
-    Attributes:
-        pid: The command's process id, and that of its process group.
-    """
+    """A command, which leads a process group, and its keeper. Made by `start_kept`."""
 
     pid: int
     _keeper: trio.Process
@@ -42,11 +38,7 @@ class KeptProcess:
                 os.killpg(self.pid, number)
 
     async def wait(self) -> int:
-        """Wait until the command has ended.
-
-        Returns:
-            Its exit status; 128 + n after signal n.
-        """
+        """Wait until it has ended, and return its exit status; 128 + n after signal n."""
         return await self._keeper.wait()
 
     async def end(self) -> None:
@@ -65,9 +57,7 @@ async def start_kept(
     """Start a command that ends with this process, however this process ends.
 
     Args:
-        command: The command and its arguments.
         directory: Where it runs.
-        environment: All of its environment variables.
         log: What it prints is appended to this file.
         removes_directory: Whether its keeper removes the directory in the end; of several keepers
             of one directory the last does.

@@ -31,8 +31,6 @@ class BrokerState:
     """How the broker is doing.
 
     Attributes:
-        pid: Its process id.
-        is_running: Whether the process is there.
         is_connected: Whether it is registered with the central server.
         uptime: Seconds since it was started.
         page: The URL of its status page, if it has one.
@@ -46,11 +44,7 @@ class BrokerState:
 
 
 class RateMeter:
-    """How fast a counter grows: the average of the last seconds.
-
-    Args:
-        clock: Returns seconds.
-    """
+    """How fast a counter grows: the average of the last seconds."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -69,14 +63,7 @@ class RateMeter:
 async def watch(
     console: Console, agents: Sequence[Agent], ledger: Ledger, broker: Callable[[], BrokerState]
 ) -> None:
-    """Show the live view on the whole terminal until cancelled, and restore the terminal.
-
-    Args:
-        console: The terminal.
-        agents: All agents, in the order to list them.
-        ledger: What became of each message.
-        broker: Tells how the broker is doing.
-    """
+    """Show the live view on the whole terminal until cancelled, and restore the terminal."""
     meter = RateMeter()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -87,13 +74,7 @@ async def watch(
 
 
 async def watch_progress(console: Console, ledger: Ledger, messages: int) -> None:
-    """Show a progress bar until cancelled.
-
-    Args:
-        console: The terminal.
-        ledger: What became of each message.
-        messages: How many messages there will be.
-    """
+    """Show a progress bar until cancelled."""
     columns = (TextColumn("accounted for"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, auto_refresh=False) as progress:
         bar = progress.add_task("", total=messages)
@@ -108,15 +89,7 @@ async def watch_progress(console: Console, ledger: Ledger, messages: int) -> Non
 def draw(
     agents: Sequence[Agent], ledger: Ledger, broker: BrokerState, *, rate: float, height: int
 ) -> RenderableType:
-    """Draw one picture.
-
-    Args:
-        agents: All agents.
-        ledger: What became of each message.
-        broker: How the broker is doing.
-        rate: Messages a second.
-        height: Lines of the terminal.
-    """
+    """Draw one picture, at so many messages per second, for a terminal of so many lines."""
     room = max(1, height - _HEADER_HEIGHT - _FOOTER_HEIGHT - _PANEL_BORDERS)
     body = Layout()
     body.split_row(

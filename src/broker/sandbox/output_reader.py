@@ -17,10 +17,6 @@ class OutputReader:
 
     Attributes:
         registered: The agents whose registration the broker confirmed.
-
-    Args:
-        ledger: Where it is recorded.
-        progressed: Called after something was recorded.
     """
 
     def __init__(self, ledger: Ledger, progressed: Callable[[], None]) -> None:

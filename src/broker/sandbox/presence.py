@@ -16,12 +16,6 @@ class Presence:
 
     All its coroutines publish: cancelling one ends the session, and they raise `AmqpError` when
     the session is lost.
-
-    Args:
-        agents: The agents.
-        server: The WebSocket half of the central server.
-        session: For its AMQP half.
-        random: Chooses who comes and goes.
     """
 
     def __init__(
@@ -60,11 +54,7 @@ class Presence:
             await self.come(agent)
 
     async def change(self, *, staying: int) -> None:
-        """Let one agent, chosen at random, come or go.
-
-        Args:
-            staying: How many stay online at least.
-        """
+        """Let one agent, chosen at random, come or go; at least so many stay online."""
         candidates = self.agents if len(self.online) > staying else self.offline
         if not candidates:
             return

@@ -5,7 +5,6 @@ behind even when this process is killed.
 """
 
 import os
-import secrets
 import shutil
 import signal
 import tempfile
@@ -20,21 +19,12 @@ from broker.sandbox import keeper
 from broker.sandbox.free_ports import HOST, free_ports
 from broker.sandbox.kept_process import CLOSE_TIMEOUT, KeptProcess, start_kept
 from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
-from broker.sandbox.rabbitmq_files import (
-    BASE_CONFIG,
-    CONFIG,
-    Membership,
-    unique_name,
-    write_files,
-)
+from broker.sandbox.rabbitmq_files import Membership, lone_member, write_files
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
 
 START_ATTEMPTS: Final = 3
 """How often another set of free ports is tried: somebody may take one before the node does."""
-STOP_TIMEOUT: Final = 30.0
-"""Seconds a graceful stop may take before it becomes a kill."""
-CTL_TIMEOUT: Final = 60.0
-"""Seconds one rabbitmqctl command may take: each starts an Erlang virtual machine."""
+_STARTUP_TIMEOUT: Final = 60.0
 _POLL_INTERVAL: Final = 0.1
 _ANSWER_TIMEOUT: Final = 2.0
 
@@ -46,19 +36,21 @@ _CONNECTION_START: Final = b"\x00\x0a\x00\x0a"  # class 10, method 10
 class RabbitmqNode:
     """A RabbitMQ node of one's own, made by `open_rabbitmq_node`.
 
-    Its ports, directory, data and credentials stay the same however often it is stopped and
-    started. Only one task at a time may stop or start it.
+    Its ports, directory, data and credentials stay the same however often it is killed and
+    started. Only one task at a time may do that.
 
     Attributes:
-        host: The loopback address it listens on.
-        port: Its AMQP port.
         url: Where and as whom to connect, as an ``amqp://`` URL.
         directory: Everything it writes, removed at the end.
         name: What Erlang calls it, host included.
     """
 
     def __init__(
-        self, installation: Installation, membership: Membership, *, startup_timeout: float
+        self,
+        installation: Installation,
+        membership: Membership,
+        *,
+        startup_timeout: float = _STARTUP_TIMEOUT,
     ) -> None:
         self.host: Final = HOST
         self.port, distribution_port = free_ports(2)
@@ -80,16 +72,6 @@ class RabbitmqNode:
         )
         self._epmd: KeptProcess | None = None
         self._server: KeptProcess | None = None
-        self.configure()
-
-    def configure(self, config: str = "") -> None:
-        """Set further lines of rabbitmq.conf, in place of those before; the next start reads them.
-
-        Args:
-            config: Lines such as `max_message_size = 1048576`, in place of defaults.
-        """
-        lines = f"{BASE_CONFIG.format(port=self.port)}{self._membership.config}{config}"
-        (self.directory / CONFIG).write_text(lines, encoding="ascii")
 
     async def start(self) -> None:
         """Start the node, with the data it already has, and wait until it speaks AMQP.
@@ -119,19 +101,6 @@ class RabbitmqNode:
             f"RabbitMQ was not ready after {self._startup_timeout:g} s:\n{self.log_tail(30)}"
         )
 
-    async def stop(self) -> None:
-        """Stop the node gracefully (SIGTERM); one that takes too long is killed.
-
-        Does nothing when it is not running. When cancelled, the node may go on stopping.
-        """
-        if self._server is None:
-            return
-        self._server.signal(signal.SIGTERM)
-        self._server.signal(signal.SIGCONT)  # a paused node sees SIGTERM only once continued
-        with trio.move_on_after(STOP_TIMEOUT):
-            await self._server.wait()
-        await self.kill()
-
     async def kill(self) -> None:
         """Kill the node's virtual machine (SIGKILL) and wait until it is gone.
 
@@ -142,18 +111,6 @@ class RabbitmqNode:
         self._server.signal(signal.SIGKILL)
         await self._server.end()
         self._server = None
-
-    async def pause(self) -> None:
-        """Freeze the node (SIGSTOP): its connections stay open and nobody answers."""
-        if self._server is not None:
-            self._server.signal(signal.SIGSTOP)
-        await trio.lowlevel.checkpoint()
-
-    async def resume(self) -> None:
-        """Let a paused node go on (SIGCONT)."""
-        if self._server is not None:
-            self._server.signal(signal.SIGCONT)
-        await trio.lowlevel.checkpoint()
 
     async def answers(self) -> bool:
         """Tell, within 2 s, whether this node (not another on its port) speaks AMQP."""
@@ -171,42 +128,8 @@ class RabbitmqNode:
                         return True
         return False
 
-    async def ctl(self, *arguments: str, within: float = CTL_TIMEOUT) -> str:
-        """Run rabbitmqctl against this node; when cancelled, the command is ended.
-
-        Args:
-            *arguments: The command and its arguments, such as ``"list_queues", "name"``.
-            within: Seconds that it may take.
-
-        Returns:
-            What it wrote to stdout, without banners.
-
-        Raises:
-            RabbitmqNodeError: It failed, or took longer.
-        """
-        with trio.move_on_after(within):
-            completed = await trio.run_process(
-                [self._installation.ctl, "--quiet", *arguments],
-                env=self._environment,
-                cwd=self.directory,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-            )
-            if completed.returncode != 0:
-                said = (completed.stderr + completed.stdout).decode(errors="replace").strip()
-                raise RabbitmqNodeError(
-                    f"rabbitmqctl {arguments[0]} failed ({completed.returncode}): {said}"
-                )
-            return completed.stdout.decode(errors="replace")
-        raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {within:g} s")
-
     def log_tail(self, lines: int) -> str:
-        """Give the last lines of what the node and its epmd wrote.
-
-        Args:
-            lines: How many lines at most.
-        """
+        """Return the last lines of what the node and its epmd wrote."""
         written = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(written[-lines:])
 
@@ -233,38 +156,20 @@ class RabbitmqNode:
 
 
 @asynccontextmanager
-async def open_rabbitmq_node(
-    *, startup_timeout: float = 60, config: str = "", plugins: tuple[str, ...] = ()
-) -> AsyncIterator[RabbitmqNode]:
-    """Run a private RabbitMQ node for the length of the context.
+async def open_rabbitmq_node() -> AsyncIterator[RabbitmqNode]:
+    """Run a private RabbitMQ node, ready for connections, for the length of the context.
 
     It listens on loopback only, and disappears with its directory at the end of
     the context or of this process, whichever comes first, even when the process is killed. The end
     is shielded from cancellation and bounded by `CLOSE_TIMEOUT`.
-
-    Args:
-        startup_timeout: Seconds until the node must speak AMQP, at this and at every later start.
-        config: Further lines of rabbitmq.conf.
-        plugins: The plugins that are enabled.
-
-    Yields:
-        The node, ready for connections.
 
     Raises:
         RabbitmqNotInstalledError: RabbitMQ or Erlang is missing; the text says how to install it.
         RabbitmqNodeError: The node did not start. The text ends with the tail of its log.
     """
     installation = find_installation()
-
-    def node() -> RabbitmqNode:
-        [epmd_port] = free_ports(1)
-        membership = Membership(
-            unique_name(), secrets.token_hex(16), epmd_port, config=config, plugins=plugins
-        )
-        return RabbitmqNode(installation, membership, startup_timeout=startup_timeout)
-
-    async with started(node) as running:
-        yield running
+    async with started(lambda: RabbitmqNode(installation, lone_member())) as node:
+        yield node
 
 
 class Startable(Protocol):
@@ -289,9 +194,6 @@ async def started[T: Startable](make: Callable[[], T]) -> AsyncIterator[T]:
 
     Args:
         make: Makes it, with ports that are free at the moment.
-
-    Yields:
-        The first one that started.
 
     Raises:
         NodeEndedError: The last of `START_ATTEMPTS` did not start, either.

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.sandbox.free_ports import HOST
+from broker.sandbox.free_ports import HOST, free_ports
 
-CONFIG: Final = "rabbitmq.conf"
-BASE_CONFIG: Final = (
+_CONFIG: Final = "rabbitmq.conf"
+_BASE_CONFIG: Final = (
     f"listeners.tcp.1 = {HOST}:{{port}}\n"
     # The default may be more than what a small machine has free.
     "disk_free_limit.absolute = 50MB\n"
 )
-"""The first lines of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,6 @@ class Membership:
         keeps_epmd: Whether this node runs the epmd, from its first start to its close.
         config: Further lines of rabbitmq.conf.
         advanced_config: The Erlang term that is advanced.config.
-        plugins: The plugins that are enabled.
     """
 
     name: str
@@ -46,6 +44,20 @@ def unique_name() -> str:
     return f"sandbox-{secrets.token_hex(6)}"
 
 
+def lone_member(config: str = "", plugins: tuple[str, ...] = ()) -> Membership:
+    """Return the membership of a node that has its epmd, whose port is free now, for itself."""
+    [epmd_port] = free_ports(1)
+    return Membership(
+        unique_name(), secrets.token_hex(16), epmd_port, config=config, plugins=plugins
+    )
+
+
+def write_config(directory: Path, membership: Membership, port: int, config: str = "") -> None:
+    """Write rabbitmq.conf, which each start reads, with further lines in place of defaults."""
+    lines = f"{_BASE_CONFIG.format(port=port)}{membership.config}{config}"
+    (directory / _CONFIG).write_text(lines, encoding="ascii")
+
+
 def write_files(
     directory: Path,
     membership: Membership,
@@ -56,6 +68,7 @@ def write_files(
     search_path: str,
 ) -> Mapping[str, str]:
     """Write what the node needs, and return the environment in which its commands find it."""
+    write_config(directory, membership, port)
     cookie = directory / ".erlang.cookie"
     cookie.write_text(membership.cookie, encoding="ascii")
     cookie.chmod(0o400)
@@ -94,7 +107,7 @@ def write_files(
         "RABBITMQ_MNESIA_BASE": str(directory / "data"),
         "RABBITMQ_LOG_BASE": str(directory / "log"),
         "RABBITMQ_LOGS": "-",  # to stdout, and so into the one log
-        "RABBITMQ_CONFIG_FILE": str(directory / CONFIG),
+        "RABBITMQ_CONFIG_FILE": str(directory / _CONFIG),
         "RABBITMQ_CONFIG_FILES": str(directory / "conf.d" / "*.conf"),
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced_config),
         "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),

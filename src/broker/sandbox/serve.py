@@ -16,12 +16,7 @@ from broker.amqp import Rabbit, Session
 from broker.concurrency.error_groups import first_error
 from broker.concurrency.signals import Interruption
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, AgentHeartbeats
-from broker.sandbox.central_server import (
-    HEARTBEAT_INTERVAL,
-    HOST,
-    CentralServer,
-    by_contract,
-)
+from broker.sandbox.central_server import HOST, CentralServer
 from broker.sandbox.server_queues import QUEUES, FromBroker, advertise, relay
 from broker.sandbox.standalone import keep_session, run
 from broker.settings import Settings
@@ -35,9 +30,6 @@ _log = structlog.get_logger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGINT, SIGTERM or SIGHUP.
-
-    Args:
-        arguments: The command line without the program's name.
 
     Returns:
         The exit code: 0 when stopped, 2 for wrong usage or configuration, or an address that is
@@ -64,12 +56,11 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _serve(host: str, port: int, settings: Settings, rabbit: Rabbit, _: Interruption) -> None:
     listeners = await trio.open_tcp_listeners(port, host=host)
-    server = CentralServer(port, token=settings.broker_websocket_token, answer=by_contract)
+    server = CentralServer(port, settings.broker_websocket_token)
     heartbeats = AgentHeartbeats(server)
     _log.info("server_listening", host=host, port=port)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, server.serve, listeners)
-        nursery.start_soon(server.beat, HEARTBEAT_INTERVAL)
+        nursery.start_soon(server.run, listeners)
         await keep_session(
             settings,
             rabbit,

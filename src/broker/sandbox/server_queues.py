@@ -2,6 +2,9 @@
 
 What the broker routed goes on to the queue of the agent that was chosen. A message is acknowledged
 only when RabbitMQ confirmed what comes of it, so nothing is lost on the way.
+
+What is published is confirmed on return; cancelling that ends the session. All coroutines raise
+`AmqpError` when the session is lost.
 """
 
 from collections.abc import Callable
@@ -39,7 +42,6 @@ class FromBroker(msgspec.Struct, frozen=True):
 
     message_type: str | None = None
     message_id: str | None = None
-    sender_id: str | None = None
     receiver_id: str | None = None
     original_message_id: str | None = None
     reason: str | None = None
@@ -65,11 +67,7 @@ def agent_queue(agent_id: str) -> str:
 
 
 async def advertise(session: Session, websocket_url: str) -> None:
-    """Tell brokers where the server is; confirmed on return. Cancelling it ends the session.
-
-    Raises:
-        AmqpError: The session was lost.
-    """
+    """Tell brokers where the server is."""
     await _publish(
         session,
         ADVERTISEMENT_QUEUE,
@@ -83,13 +81,7 @@ async def advertise(session: Session, websocket_url: str) -> None:
 
 
 async def register_agent(session: Session, agent_id: str, agent_name: str) -> None:
-    """Tell the broker that an agent is there; confirmed on return.
-
-    Cancelling it ends the session.
-
-    Raises:
-        AmqpError: The session was lost.
-    """
+    """Tell the broker that an agent is there."""
     await _publish(
         session,
         METADATA_QUEUE,
@@ -104,16 +96,21 @@ async def register_agent(session: Session, agent_id: str, agent_name: str) -> No
 
 
 async def disconnect_agent(session: Session, agent_id: str) -> None:
-    """Tell the broker that an agent is gone; confirmed on return.
-
-    Cancelling it ends the session.
-
-    Raises:
-        AmqpError: The session was lost.
-    """
+    """Tell the broker that an agent is gone."""
     await _publish(
         session, METADATA_QUEUE, {"message_type": "CLIENT_DISCONNECTED", "agent_id": agent_id}
     )
+
+
+def answering(
+    answer: Callable[[Delivery], Publishing | None],
+) -> Callable[[Deliveries], None]:
+    """Return a consumer that publishes what answers each delivery, if anything."""
+
+    def take(arrived: Deliveries) -> None:
+        arrived.publish([Settlement(delivery, answer(delivery)) for delivery in arrived.deliveries])
+
+    return take
 
 
 async def relay(
@@ -128,27 +125,19 @@ async def relay(
     here, and everything else is kept in `UNKNOWN_QUEUE`.
 
     Args:
-        session: The session; its end is the end of this.
         notice: Is shown every message before it is passed on. Must not raise.
         task_status: Started once RabbitMQ has registered the consumer.
-
-    Raises:
-        AmqpError: The session was lost.
     """
 
-    def settle(arrived: Deliveries) -> None:
-        arrived.publish([_settlement(delivery, notice) for delivery in arrived.deliveries])
+    def passed_on(delivery: Delivery) -> Publishing | None:
+        message = _read(delivery.body)
+        notice(message)
+        if message.is_for_the_server:
+            return None
+        queue = agent_queue(message.receiver_id or "") if message.is_routed else UNKNOWN_QUEUE
+        return Publishing(queue, delivery.body, SERVER_ID, delivery.headers)
 
-    await session.consume(OUTPUT_QUEUE, settle, task_status=task_status)
-
-
-def _settlement(delivery: Delivery, notice: Callable[[FromBroker], None]) -> Settlement:
-    message = _read(delivery.body)
-    notice(message)
-    if message.is_for_the_server:
-        return Settlement(delivery)
-    queue = agent_queue(message.receiver_id or "") if message.is_routed else UNKNOWN_QUEUE
-    return Settlement(delivery, Publishing(queue, delivery.body, SERVER_ID, delivery.headers))
+    await session.consume(OUTPUT_QUEUE, answering(passed_on), task_status=task_status)
 
 
 def _read(body: bytes) -> FromBroker:

@@ -25,9 +25,7 @@ _log = structlog.get_logger(__name__)
 def run(main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]]) -> int:
     """Run a program until SIGINT, SIGTERM or SIGHUP, with the settings that a broker would have.
 
-    Args:
-        main: The program. It gets the settings, the AMQP thread, and the signals,
-            which cancel it unless it says how else to stop.
+    The signals cancel it unless it says how else to stop.
 
     Returns:
         The exit code: 0 when it was stopped, 2 for a wrong configuration.
@@ -61,11 +59,9 @@ async def keep_session(
     """Open a session with RabbitMQ and use it; when it is lost, open another and start again.
 
     Args:
-        settings: They tell where RabbitMQ is.
-        rabbit: The AMQP thread.
         use: What is done with a session. When it returns, this returns.
         name: Names the connections in RabbitMQ's own listings.
-        queues: Queues that must exist; those that do not are created.
+        queues: Queues that are created if they are missing.
     """
     backoff = Backoff(maximum=_LONGEST_PAUSE)
     for endpoint in cycle(settings.amqp_endpoints):

@@ -9,12 +9,7 @@ _IDS_SHOWN = 10
 
 
 def summary(ledger: Ledger, agents: Sequence[Agent]) -> Iterator[str]:
-    """Yield the lines that tell what became of all messages.
-
-    Args:
-        ledger: What became of each message.
-        agents: In the order to list them.
-    """
+    """Yield the lines that tell what became of all messages."""
     yield f"sent          {ledger.sent:8}  by {len(agents)} agents"
     yield f"routed        {ledger.routed:8}"
     yield f"errors        {ledger.failed:8}  nobody was there to receive them"

@@ -34,8 +34,8 @@ class Plan:
     """What a run does.
 
     Attributes:
-        agents: Number of agents.
-        messages: Number of messages, or None to talk until stopped.
+        agents: How many.
+        messages: How many, or None to talk until stopped.
         seed: Makes all choices repeatable.
         malformed: Percentage of malformed messages.
     """
@@ -55,10 +55,8 @@ class Result:
     """How a run ended.
 
     Attributes:
-        ledger: What became of each message.
-        agents: The agents.
-        problems: What else went wrong, one line each.
-        broker_log: The file with the broker's log.
+        problems: What the ledger does not tell, one line each.
+        broker_log: A file, removed along with the node.
     """
 
     ledger: Ledger
@@ -75,14 +73,7 @@ async def run_system(
     console: Console,
     interruption: Interruption,
 ) -> Result:
-    """Start everything around a node, let the agents talk, and stop everything again.
-
-    Args:
-        plan: What to do.
-        node: RabbitMQ; it must run.
-        rabbit: The AMQP thread.
-        console: Where to show it.
-        interruption: Ctrl-C, which ends the talk.
+    """Start everything around a running node, let the agents talk, and stop everything again.
 
     Raises:
         SessionLostError: RabbitMQ is gone.
@@ -102,7 +93,7 @@ async def run_system(
     )
     async with (
         rabbit.open_session(parameters) as session,
-        open_central_server() as server,
+        open_central_server(CentralServer) as server,
         trio.open_nursery() as nursery,
     ):
         presence = Presence(agents, server=server, session=session, random=plan.random("presence"))

@@ -42,8 +42,6 @@ class Traffic:
     spread evenly, so that their share is exact.
 
     Args:
-        ledger: What became of each message.
-        random: Chooses the texts.
         messages: How many messages may be written; None for as many as wanted.
         malformed: Percentage of messages that are malformed, from 0 to 100.
     """

@@ -5,10 +5,10 @@ from broker.amqp.admin import open_admin_session
 from broker.cli.dead_letters.letter import Letter
 from broker.cli.dead_letters.window import windows
 from broker.net.endpoints import parse_amqp_urls
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.limits import limited
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 LOOKS = 25
 """RabbitMQ 4 drops a message at its 21st return, and every version where a limit is set."""

@@ -14,11 +14,11 @@ from broker.amqp import AmqpError, Publishing, Rabbit, SessionParameters, Settle
 from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueReport, probe_node
 from broker.amqp.admin import probe as probing
 from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import Inbox
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.proxy import open_proxy
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 PATIENCE = 30.0
 ALL = ".*"

@@ -6,7 +6,7 @@ process. So "one queue is one process, and one process is one core" gets a numbe
 
 from collections import Counter
 
-from broker.sandbox.rabbitmq import RabbitmqNode
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 # One line a process: its reductions, what it is, and its queue if it is one.
 _LIST_PROCESSES = """

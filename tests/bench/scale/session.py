@@ -8,8 +8,6 @@ from pathlib import Path
 from rich.progress import Progress
 
 from broker.core.messages import AgentStatus
-from broker.sandbox.central_server import open_central_server
-from broker.sandbox.rabbitmq import open_rabbitmq_node
 from tests.bench.machine import describe
 from tests.bench.names import AGENTS
 from tests.bench.scale.measure import measure
@@ -18,7 +16,9 @@ from tests.bench.scale.registry import registry_costs
 from tests.bench.scale.results import ScaleResults, title
 from tests.bench.scale.site import Site, process_id, without_status
 from tests.bench.scale.traffic import measure_traffic
+from tests.lab.central_server import open_central_server
 from tests.lab.rabbitmq_cluster import open_rabbitmq_cluster
+from tests.lab.rabbitmq_node import open_rabbitmq_node
 
 _AGENTS = 100_000
 """With how many the registry is measured."""

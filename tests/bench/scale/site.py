@@ -8,12 +8,13 @@ from pathlib import Path
 import trio
 
 from broker.sandbox.broker_process import BrokerProcess, open_broker
-from broker.sandbox.central_server import CentralServer, Message, by_contract
-from broker.sandbox.rabbitmq import RabbitmqNode
+from broker.sandbox.central_server import CentralServer, Message
 from tests.bench.names import DEAD_LETTER_QUEUE
 from tests.bench.queues import make_anew
 from tests.bench.scale.results import Layout
 from tests.lab.amqp_connection import AmqpConnection
+from tests.lab.central_server import by_contract
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 METADATA_QUEUE = "agent_metadata_queue"
 _START_TIMEOUT = 30.0

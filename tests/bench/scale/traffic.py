@@ -2,11 +2,11 @@
 
 import json
 
-from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.bench.queues import in_thread
 from tests.bench.scale.measure import load, watch
 from tests.bench.scale.results import Layout, ScaleRun, Traffic
 from tests.bench.scale.site import Site
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 # What a node sent to the other nodes of its cluster: command line tools are hidden nodes.
 _SENT_TO_NODES = """

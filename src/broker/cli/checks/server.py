@@ -6,13 +6,9 @@ from urllib.parse import urlsplit
 import trio
 from trio_websocket import WebSocketConnection
 
+from broker.central.address import ServerAddress
 from broker.central.session import CentralSession, SessionTerms
-from broker.central.websocket import (
-    RefusedError,
-    ServerAddress,
-    WebSocketError,
-    open_websocket,
-)
+from broker.central.websocket import RefusedError, WebSocketError, open_websocket
 from broker.cli.checks.item import Item, failed, held
 from broker.cli.checks.reach import (
     Target,

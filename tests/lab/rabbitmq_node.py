@@ -1,0 +1,89 @@
+"""A private RabbitMQ node that tests stop, freeze, configure and command."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from broker.sandbox import rabbitmq
+from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
+from broker.sandbox.rabbitmq_files import lone_member, write_config
+from broker.sandbox.rabbitmq_installation import Installation, find_installation
+
+_STOP_TIMEOUT = 30.0
+"""Seconds a graceful stop may take before it becomes a kill."""
+_CTL_TIMEOUT = 60.0
+"""Seconds one rabbitmqctl command may take: each starts an Erlang virtual machine."""
+
+
+class RabbitmqNode(rabbitmq.RabbitmqNode):
+    def configure(self, config: str = "") -> None:
+        """Set further lines of rabbitmq.conf, in place of those before; the next start reads them.
+
+        For example `max_message_size = 1048576`.
+        """
+        write_config(self.directory, self._membership, self.port, config)
+
+    async def stop(self) -> None:
+        """Stop the node gracefully (SIGTERM); one that takes too long is killed."""
+        if self._server is None:
+            return
+        self._server.signal(signal.SIGTERM)
+        self._server.signal(signal.SIGCONT)  # a paused node sees SIGTERM only once continued
+        with trio.move_on_after(_STOP_TIMEOUT):
+            await self._server.wait()
+        await self.kill()
+
+    async def pause(self) -> None:
+        """Freeze the node (SIGSTOP): its connections stay open and nobody answers."""
+        await self._send(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        await self._send(signal.SIGCONT)
+
+    async def ctl(self, *arguments: str, within: float = _CTL_TIMEOUT) -> str:
+        """Run rabbitmqctl, and return what it wrote to stdout; when cancelled, it is ended.
+
+        Raises:
+            RabbitmqNodeError: It failed, or took longer than so many seconds.
+        """
+        with trio.move_on_after(within):
+            completed = await trio.run_process(
+                [self._installation.ctl, "--quiet", *arguments],
+                env=self._environment,
+                cwd=self.directory,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+            )
+            if completed.returncode != 0:
+                said = (completed.stderr + completed.stdout).decode(errors="replace").strip()
+                raise RabbitmqNodeError(
+                    f"rabbitmqctl {arguments[0]} failed ({completed.returncode}): {said}"
+                )
+            return completed.stdout.decode(errors="replace")
+        raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {within:g} s")
+
+    async def _send(self, number: signal.Signals) -> None:
+        if self._server is not None:
+            self._server.signal(number)
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def open_rabbitmq_node(
+    installation: Installation | None = None,
+    *,
+    startup_timeout: float = 60,
+    config: str = "",
+    plugins: tuple[str, ...] = (),
+) -> AsyncIterator[RabbitmqNode]:
+    """Run a node as the sandbox does."""
+    found = installation or find_installation()
+
+    def make() -> RabbitmqNode:
+        return RabbitmqNode(found, lone_member(config, plugins), startup_timeout=startup_timeout)
+
+    async with rabbitmq.started(make) as node:
+        yield node
