@@ -16,7 +16,8 @@ from broker.amqp.daemon_thread import in_daemon_thread
 from broker.amqp.look_up import look_up
 from broker.amqp.refusal import RefusedError, refusal
 from broker.amqp.wire.errors import translated
-from broker.amqp.wire.frames import FrameReader, FrameSink, FrameTaker
+from broker.amqp.wire.frames import FrameReader
+from broker.amqp.wire.takers import DeliverySink, FrameTaker
 from broker.amqp.wire.writer import FrameWriter
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles, server_name
@@ -91,8 +92,8 @@ class Connection:
         """The way to the socket of the open connection for frames that aiormq need not see."""
         return self._transport.writer
 
-    def add_sink(self, channel: int, sink: FrameSink) -> None:
-        """Hand the frequent frames of an open channel to a sink; see `broker.amqp.wire.frames`."""
+    def add_sink(self, channel: int, sink: DeliverySink) -> None:
+        """Hand the deliveries of an open channel to a sink; see `broker.amqp.wire.frames`."""
         self._transport.reader.add_sink(channel, sink)
 
     def add_taker(self, channel: int, taker: FrameTaker) -> None:

@@ -27,7 +27,7 @@ from broker.amqp.wire.writer import FrameWriter
 class QueueConsumer:
     """Consumes one queue on a channel of its own, and can stop and start again.
 
-    It is the `FrameSink` of its channel. Runs in the asyncio event loop; all methods must be
+    It is the `DeliverySink` of its channel. Runs in the asyncio event loop; all methods must be
     called there.
 
     Attributes:
@@ -240,12 +240,6 @@ class QueueConsumer:
             arrived, self._arrived = self._arrived, []
             if self._deliver is not None:
                 self._deliver(arrived)
-
-    def returned(self, properties: Properties) -> None:
-        """Nothing is published on this channel."""
-
-    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
-        """Nothing is published on this channel."""
 
     def _announced(self, settlement: Settlement, outcome: PublishOutcome) -> None:
         if outcome is PublishOutcome.CONFIRMED:

@@ -3,8 +3,10 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
+from functools import partial
 from itertools import takewhile
 
 from aiormq import Channel
@@ -38,7 +40,7 @@ class PublishOutcome(Enum):
 
 
 class Publisher:
-    """Publishes and takes the confirms; the `FrameSink` of its channel.
+    """Publishes and takes the confirms; the `ConfirmSink` of its channel.
 
     Attributes:
         frame_max: Bytes of the largest frame that RabbitMQ takes.
@@ -107,6 +109,16 @@ class Publisher:
         finally:
             # What has a number is written, whatever came of the next one.
             self._writer.write(b"".join(frames))
+
+    def outcomes(self, publishings: Sequence[Publishing]) -> Sequence[Future[PublishOutcome]]:
+        """Publish each once, all with one write; return what RabbitMQ will have made of each."""
+        outcomes: list[Future[PublishOutcome]] = [self._loop.create_future() for _ in publishings]
+        self.submit(zip(publishings, (partial(_set, one) for one in outcomes), strict=True))
+        return outcomes
+
+    async def publish_once(self, publishing: Publishing) -> PublishOutcome:
+        """Publish, and return what RabbitMQ made of it."""
+        return await self.outcomes([publishing])[0]
 
     def _numbered(self, publishing: Publishing, done: Callable[[PublishOutcome], None]) -> bytes:
         number = self._last_number + 1
@@ -192,21 +204,7 @@ class Publisher:
                 self._tally.confirmed += positive
                 done(PublishOutcome.CONFIRMED if positive else PublishOutcome.REFUSED)
 
-    def delivered(
-        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
-    ) -> None:
-        """Nothing is consumed on this channel."""
 
-    def flush(self) -> None:
-        """Nothing is collected here."""
-
-    async def publish_once(self, publishing: Publishing) -> PublishOutcome:
-        """Publish, and return what RabbitMQ made of it."""
-        submitted: asyncio.Future[PublishOutcome] = self._loop.create_future()
-
-        def done(outcome: PublishOutcome) -> None:
-            if not submitted.done():
-                submitted.set_result(outcome)
-
-        self.submit([(publishing, done)])
-        return await submitted
+def _set(future: Future[PublishOutcome], outcome: PublishOutcome) -> None:
+    if not future.done():  # who waited may have been cancelled
+        future.set_result(outcome)

@@ -15,6 +15,7 @@ from broker.amqp.renewal import Renewal
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.suspects import SuspectPublisher
 from broker.amqp.wire.publishing import Publishing
+from broker.amqp.wire.takers import ConfirmTaker
 
 
 class SessionPublishing:
@@ -82,18 +83,12 @@ class SessionPublishing:
 
     async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
         """Publish, and return what RabbitMQ made of each, without another try."""
-        loop = asyncio.get_running_loop()
-        outcomes: list[Future[PublishOutcome]] = [loop.create_future() for _ in publishings]
-        self.publisher.submit(
-            (publishing, partial(_set, outcome))
-            for publishing, outcome in zip(publishings, outcomes, strict=True)
-        )
-        return await asyncio.gather(*outcomes)
+        return await asyncio.gather(*self.publisher.outcomes(publishings))
 
     def _add_publisher(self, connection: Connection, channel: Channel) -> Publisher:
         tally = self._parameters.tally
         publisher = Publisher(channel, connection.writer, self._ensure_queue, tally)
-        connection.add_sink(channel.number, publisher)
+        connection.add_taker(channel.number, ConfirmTaker(publisher))
         return publisher
 
     def _watch(
@@ -110,8 +105,3 @@ class SessionPublishing:
         reason = None if closing.cancelled() else closing.exception()
         if reason is not None:
             self._parameters.refusals.learn(reason)
-
-
-def _set[T](future: Future[T], result: T) -> None:
-    if not future.done():  # whoever waited may have been cancelled
-        future.set_result(result)

@@ -52,19 +52,17 @@ class SuspectPublisher:
         """
         async with self._turn:
             self._open = suspected = self._open or await self._opened()
-            outcome = asyncio.ensure_future(suspected.publisher.publish_once(publishing))
+            [outcome] = suspected.publisher.outcomes([publishing])
             awaited: Sequence[asyncio.Future[Any]] = (outcome, *suspected.closing)
             try:
                 await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                if outcome.done():
-                    return outcome.result()
             except asyncio.CancelledError:
                 # Its answer may still come, and must not be taken for that to the next one.
                 self._open = None
                 suspected.connection.abort()
                 raise
-            finally:
-                outcome.cancel()
+            if outcome.done():
+                return outcome.result()
             self._open = None
             reasons = filter(None, map(_reason, suspected.closing))
             reason = next(reasons, ConnectionError("the connection was lost"))

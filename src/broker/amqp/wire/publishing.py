@@ -20,6 +20,8 @@ class Publishing(msgspec.Struct, frozen=True):
         kept: AMQP flags and properties of another message that this one keeps, byte for byte; the
             headers above replace those of the same names. Nothing is set but the delivery mode,
             and a `message_id` when there is none.
+        is_moved: Whether `kept` stays as it is, with nothing set or replaced, and a queue must take
+            the message also behind an exchange.
     """
 
     queue: str
@@ -31,6 +33,7 @@ class Publishing(msgspec.Struct, frozen=True):
     priority: int | None = None
     expiration: str | None = None
     kept: bytes | None = None
+    is_moved: bool = False
 
     def __repr__(self) -> str:
         return f"<Publishing to {self.exchange or self.queue!r}>"
