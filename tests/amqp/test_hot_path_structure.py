@@ -23,12 +23,8 @@ from broker.amqp import AmqpError, Deliveries, Rabbit, Session
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery, Settlement
 from broker.amqp.lifetime import Lifetime
-from broker.amqp.notices import Notices
-from broker.amqp.publisher import Publisher
-from broker.amqp.wire.frames import FrameReader
 from broker.amqp.wire.publishing import Publishing
-from broker.telemetry.tally import PublishTally
-from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, dead_lettering, renewal
+from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
 
 FEW, MANY = 10, 200
 PATIENCE = 30.0
@@ -45,23 +41,8 @@ class HalfSession:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.rabbitmq = FakeRabbitmq()
         tasks.create_task(self.rabbitmq.serve())
-        writer = self.rabbitmq.writer
-        publisher = Publisher(self.rabbitmq.publishing, writer, no_queue_is_missing, PublishTally())
-        self.consumer = Consumer(
-            QUEUE,
-            self.rabbitmq.consuming,
-            consumed=QUEUE,
-            writer=writer,
-            publisher=publisher,
-            dead_lettering=dead_lettering(publisher),
-            renewal=renewal(publisher),
-            notices=Notices(PublishTally()),
-            tasks=tasks,
-            cancelled=lambda error: pytest.fail(str(error)),
-        )
-        self._reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        self._reader.add_sink(self.rabbitmq.consuming.number, self.consumer)
-        self._reader.add_sink(self.rabbitmq.publishing.number, publisher)
+        self.consumer = self.rabbitmq.consumer(self.rabbitmq.publisher(), tasks, kind=Consumer)
+        self._reader = self.rabbitmq.reader
 
     def deliver(self, count: int) -> None:
         """Let so many messages arrive in one chunk."""
@@ -93,10 +74,6 @@ class HalfSession:
             await asyncio.sleep(0)
         for _ in range(10):
             await asyncio.sleep(0)
-
-
-async def no_queue_is_missing(queue: str) -> None:
-    raise AssertionError(queue)
 
 
 @asynccontextmanager
@@ -222,7 +199,11 @@ class UnconnectedSession:
         lifetime.tasks.create_task(keep())
         return cls(await opened)
 
-    async def consumer(self, _: str) -> QueueConsumer:
+    @property
+    def consumers(self) -> Self:
+        return self
+
+    async def get(self, _: str) -> QueueConsumer:
         return self.half.consumer
 
     async def start(

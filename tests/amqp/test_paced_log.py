@@ -6,7 +6,7 @@ import structlog
 from structlog.typing import EventDict
 
 from broker.amqp.paced_log import PacedLog
-from tests.amqp.fake_rabbitmq import SkippingLoop
+from tests.amqp.in_asyncio import SkippingLoop
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from broker.amqp import (
     Settlement,
     UnroutableError,
     confirm_watch,
-    declarations,
+    topology,
 )
 from broker.amqp.connection import HEARTBEAT
 from broker.amqp.wire.properties import FORWARDED_HEADERS
@@ -463,8 +463,8 @@ async def test_publishing_to_a_queue_that_cannot_be_created_is_an_error_of_its_o
 
 
 def nothing_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(declarations, "ensure_queues", do_nothing)
-    monkeypatch.setattr(declarations, "create_missing", do_nothing)
+    monkeypatch.setattr(topology, "ensure_queue", do_nothing)
+    monkeypatch.setattr(topology, "create_missing", do_nothing)
 
 
 async def do_nothing(*_: object) -> None:

@@ -15,21 +15,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import DeadLetterAddress, Delivery, Settlement, SettlementObserver
-from broker.amqp.notices import Notices
-from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.wire.publishing import Publishing
-from broker.telemetry.tally import PublishTally
-from tests.amqp.fake_rabbitmq import (
-    QUEUE,
-    FakeRabbitmq,
-    Published,
-    SkippingLoop,
-    dead_lettering,
-    renewal,
-)
+from tests.amqp.fake_rabbitmq import FakeRabbitmq, Published
+from tests.amqp.in_asyncio import SkippingLoop
 
 OUTPUT, PARKED, EXCHANGE = "output", "parked", "exchange"
 # Longer than any pause between two tries.
@@ -183,31 +173,10 @@ class ConsumerUnderTest:
     async def _host(self, opened: asyncio.Event) -> None:
         self.told = Told()
         async with asyncio.TaskGroup() as tasks:
-            writer = self.rabbitmq.writer
-            publisher = Publisher(
-                self.rabbitmq.publishing, writer, self._ensure_queue, PublishTally()
-            )
-            self._consumer = QueueConsumer(
-                QUEUE,
-                self.rabbitmq.consuming,
-                consumed=QUEUE,
-                writer=writer,
-                publisher=publisher,
-                dead_lettering=dead_lettering(publisher, self.told),
-                renewal=renewal(publisher),
-                notices=Notices(PublishTally()),
-                tasks=tasks,
-                observer=self.told,
-                cancelled=lambda error: self.complaints.append(str(error)),
-            )
-            self.rabbitmq.attach(self.rabbitmq.publishing, publisher)
-            self.rabbitmq.attach(self.rabbitmq.consuming, self._consumer)
+            self._consumer = self.rabbitmq.consumer(self.rabbitmq.publisher(), tasks, self.told)
             await self._consumer.start(self.handed_out.extend)
             opened.set()
             await asyncio.get_running_loop().create_future()
-
-    async def _ensure_queue(self, _: str) -> None:
-        await asyncio.sleep(0)
 
 
 class Told(SettlementObserver):

@@ -27,6 +27,7 @@ from broker.amqp.admin import open_admin_session
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher
 from broker.amqp.suspects import SuspectPublisher
+from broker.amqp.wire.takers import ConfirmTaker
 from broker.telemetry.tally import PublishTally
 from tests.amqp.conftest import Queues
 from tests.amqp.inbox import APP_ID, Inbox
@@ -185,7 +186,7 @@ def new_publisher(connection: Connection, channel: Channel) -> Publisher:
         raise AssertionError(queue)
 
     publisher = Publisher(channel, connection.writer, ensure, PublishTally())
-    connection.add_sink(channel.number, publisher)
+    connection.add_taker(channel.number, ConfirmTaker(publisher))
     return publisher
 
 

@@ -15,7 +15,7 @@ from broker.amqp.confinement import ConfinedChannel, open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
-from broker.amqp.topology import ensure_fanouts
+from broker.amqp.topology import ensure_fanout
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, confined
 from broker.amqp.wire.publishing import Publishing
 from broker.net.backoff import Backoff
@@ -106,7 +106,8 @@ class Announcer:
     async def _publish_on(self, connection: Connection) -> str:
         """Publish what comes, and return why RabbitMQ closed the channel."""
         with confined():
-            await ensure_fanouts(connection, self._fanouts)
+            for exchange in self._fanouts:
+                await ensure_fanout(connection, exchange)
             channel = await open_channel(connection, publisher_confirms=True)
         publisher = self._new_publisher(connection, channel)
         ended: asyncio.Future[AmqpError] = asyncio.get_running_loop().create_future()

@@ -7,12 +7,10 @@ be lost, too, or meet late frames of the closed channel.
 
 from asyncio import Future
 from collections.abc import Callable
-from typing import cast
 
 from aiormq import Channel
 
 from broker.amqp.connection import Connection
-from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.errors import (
     AmqpError,
     QueueUnavailableError,
@@ -61,7 +59,4 @@ async def open_channel(connection: Connection, *, publisher_confirms: bool) -> C
         AmqpError: RabbitMQ refused, or did not answer in time.
     """
     with translated("opening a channel"):
-        channel = await connection.aiormq.channel(
-            publisher_confirms=publisher_confirms, timeout=RPC_TIMEOUT
-        )
-    return cast("Channel", channel)
+        return await connection.channel(publisher_confirms=publisher_confirms)

@@ -3,25 +3,44 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from aiormq import Channel
 
 from broker.amqp.announcer import Announcer
+from broker.amqp.connection import RPC_TIMEOUT
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
 from broker.amqp.notices import Notices
-from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
-from broker.amqp.renewal import RENEWED_AT, Renewal
+from broker.amqp.publisher import PublishOutcome, UnroutableError
+from broker.amqp.renewal import RENEWED_AT, renew
 from broker.amqp.settlement import SettlementWindow
-from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.suspects import Publishers
 from broker.amqp.trials import Trials
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, translated
 from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.properties import Properties
 from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.writer import FrameWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What settles the deliveries of all consumers of a session.
+
+    Attributes:
+        tasks: The tasks of the session; a failure of one ends it.
+        announcer: Publishes the announcements; None leaves them to the usual publisher.
+    """
+
+    publishers: Publishers
+    dead_lettering: DeadLettering
+    notices: Notices
+    tasks: asyncio.TaskGroup
+    observer: SettlementObserver | None = None
+    announcer: Announcer | None = None
 
 
 class QueueConsumer:
@@ -36,38 +55,31 @@ class QueueConsumer:
 
     Args:
         channel: The channel, without confirms, with its prefetch set.
-        tasks: The tasks of the session; a failure of one ends it.
+        consumed: The queue that RabbitMQ knows.
         cancelled: Called when RabbitMQ cancels the consumer.
-        announcer: Publishes the announcements; None leaves them to the publisher.
     """
 
     def __init__(
         self,
         queue: str,
         channel: Channel,
+        writer: FrameWriter,
+        settling: Settling,
         *,
         consumed: str,
-        writer: FrameWriter,
-        publisher: Publisher,
-        dead_lettering: DeadLettering,
-        renewal: Renewal,
-        notices: Notices,
-        tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
-        observer: SettlementObserver | None = None,
-        announcer: Announcer | None = None,
     ) -> None:
         self.queue = queue
         self._consumed = consumed
         self._channel = channel
         self._writer = writer
-        self._publisher = publisher
-        self._announcer = announcer
-        self._observer = observer
-        self._dead_lettering = dead_lettering
-        self._renewal = renewal
-        self._notices = notices
-        self._trials = Trials(tasks)
+        self._publishers = settling.publishers
+        self._publisher = settling.publishers.usual
+        self._announcer = settling.announcer
+        self._observer = settling.observer
+        self._dead_lettering = settling.dead_lettering
+        self._notices = settling.notices
+        self._trials = Trials(settling.tasks)
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
         self._acknowledging = False
@@ -308,7 +320,8 @@ class QueueConsumer:
         self._acknowledge_soon(settlement.delivery.tag)
 
     async def _renew(self, delivery: Delivery) -> None:
-        if await self._renewal.renew(delivery.source, delivery.raw_properties, delivery.body):
+        raw, body = delivery.raw_properties, delivery.body
+        if await renew(self._publishers, delivery.source, raw, body):
             self._notices.renewed(self.queue)
             self._acknowledge_soon(delivery.tag)
         else:

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 
 from broker.amqp.confinement import ConfinedChannel, open_channel
-from broker.amqp.connection import Connection
-from broker.amqp.consumer import QueueConsumer
+from broker.amqp.connection import RPC_TIMEOUT, Connection
+from broker.amqp.consumer import QueueConsumer, Settling
+from broker.amqp.declarations import Connect
 from broker.amqp.delivery import Delivery
 from broker.amqp.queue_type import refuse_stream
-from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
+from broker.amqp.session_parameters import SessionParameters
+from broker.amqp.topology import ensure_fanout, ensure_queue, listen
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, confined, translated
 
 PREPARE_TIMEOUT = 10.0
@@ -23,26 +25,23 @@ class Consumers:
 
     Args:
         connect: Makes a connection for a purpose, not open yet.
-        fanouts: Names that are fanout exchanges, and no queues.
-        prefetch: Unacknowledged deliveries held at once, per consumer.
+        parameters: Those of the session.
+        settling: What the consumers settle with.
         fail: Ends the session, as a connection was lost.
-        new_consumer: Makes a consumer, given all that concerns its queue and its connection.
     """
 
     def __init__(
         self,
-        *,
-        connect: Callable[[str], Connection],
-        fanouts: Collection[str],
-        prefetch: int,
+        connect: Connect,
+        parameters: SessionParameters,
+        settling: Settling,
         fail: Callable[[AmqpError], None],
-        new_consumer: Callable[..., QueueConsumer],
     ) -> None:
         self._connect = connect
-        self._fanouts = fanouts
-        self._prefetch = prefetch
+        self._fanouts = parameters.fanouts
+        self._prefetch = parameters.prefetch
+        self._settling = settling
         self._fail = fail
-        self._new_consumer = new_consumer
         self._consumers: dict[str, QueueConsumer] = {}
         self._channels: dict[str, ConfinedChannel] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -143,19 +142,20 @@ class Consumers:
     async def _prepare(self, connection: Connection, queue: str) -> QueueConsumer:
         is_fanout = queue in self._fanouts
         if is_fanout:
-            await ensure_fanouts(connection, [queue])
+            await ensure_fanout(connection, queue)
         else:
-            await ensure_queues(connection, [queue])
+            await ensure_queue(connection, queue)
             await refuse_stream(connection, queue)
         channel = await open_channel(connection, publisher_confirms=False)
         with translated(f"setting the prefetch of {queue!r}"):
             await channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_TIMEOUT)
         ended = partial(self._ended, queue)
-        consumer = self._new_consumer(
+        consumer = QueueConsumer(
             queue,
             channel,
+            connection.writer,
+            self._settling,
             consumed=await listen(channel, queue) if is_fanout else queue,
-            writer=connection.writer,
             cancelled=ended,
         )
         connection.add_sink(channel.number, consumer)

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 from broker.amqp.dead_letter import bare, dead_letter
 from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
-from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
-from broker.amqp.refusals import Refusals
-from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
+from broker.amqp.publisher import PublishOutcome, UnroutableError
+from broker.amqp.suspects import Publishers, PublishingRefusedError
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.marshal import header_frame_size
 from broker.amqp.wire.publishing import Publishing
@@ -26,22 +25,14 @@ class DeadLettering:
     """Publishes what cannot go along with everything else. Runs in the asyncio event loop.
 
     Args:
-        publisher: The session's.
-        suspects: For messages that may cost the connection.
-        refusals: Tells what RabbitMQ does not take.
+        publishers: Those of the session.
         observer: Follows settlements that carry a trace.
     """
 
-    def __init__(
-        self,
-        publisher: Publisher,
-        suspects: SuspectPublisher,
-        refusals: Refusals,
-        observer: SettlementObserver | None = None,
-    ) -> None:
-        self._publisher = publisher
-        self._suspects = suspects
-        self._refusals = refusals
+    def __init__(self, publishers: Publishers, observer: SettlementObserver | None = None) -> None:
+        self._publisher = publishers.usual
+        self._suspects = publishers.suspects
+        self._refusals = publishers.refusals
         self._observer = observer
 
     def concerns(self, settlement: Settlement) -> bool:

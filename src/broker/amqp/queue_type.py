@@ -9,8 +9,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelClosed, ChannelPreconditionFailed
 from pamqp.common import FieldTable
 
-from broker.amqp.connection import Connection
-from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.wire.errors import QueueUnavailableError, describe, translated
 
 NO_TYPE = "?"
@@ -102,7 +101,7 @@ def type_argument(kind: str) -> FieldTable:
 @asynccontextmanager
 async def channel_for_requests(connection: Connection) -> AsyncIterator[AbstractChannel]:
     """Open a channel for requests of which one may be refused, which closes the channel."""
-    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
+    channel = await connection.channel()
     yield channel
     async with asyncio.timeout(RPC_TIMEOUT):
         await channel.close()

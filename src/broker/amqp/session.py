@@ -54,12 +54,12 @@ class Session:
     @property
     def is_blocked(self) -> bool:
         """Whether RabbitMQ takes no messages because of an alarm, as of a second ago at most."""
-        return self._asyncio.is_blocked
+        return self._asyncio.publishing.is_blocked
 
     @property
     def consumed(self) -> AbstractSet[str]:
         """The queues that RabbitMQ has a consumer of this session for."""
-        return self._asyncio.consumed
+        return self._asyncio.consumers.consumed
 
     @property
     def unavailable(self) -> Mapping[str, str]:
@@ -69,22 +69,22 @@ class Session:
     @property
     def on_hold(self) -> Mapping[str, int]:
         """How many deliveries wait until RabbitMQ takes what was decided, by queue."""
-        return self._asyncio.on_hold
+        return self._asyncio.consumers.on_hold
 
     @property
     def tried_again(self) -> Mapping[str, int]:
         """How many messages RabbitMQ did not take at first, by the queue or exchange they go to."""
-        return self._asyncio.tried_again
+        return self._asyncio.consumers.tried_again
 
     @property
     def overdue(self) -> int:
         """How many messages RabbitMQ neither takes nor refuses, although it answers."""
-        return self._asyncio.overdue
+        return self._asyncio.publishing.overdue
 
     @property
     def in_flight(self) -> int:
         """How many deliveries are not acknowledged yet."""
-        return self._asyncio.in_flight
+        return self._asyncio.consumers.in_flight
 
     async def publish(self, publishings: Sequence[Publishing]) -> None:
         """Publish, and return when RabbitMQ confirmed all of them.
@@ -142,16 +142,18 @@ class Session:
             failed.set()
 
         # What is cancelled here is thrown away with its connection.
-        consumer = await border.attempt(half.consumer, queue)
+        consumer = await border.attempt(half.consumers.get, queue)
         with trio.CancelScope(shield=True):
             put = Handoff(border.wake, arrived).put
-            await border.call(half.start, consumer, put, lambda error: border.wake(lost, error))
+            await border.call(
+                half.consumers.start, consumer, put, lambda error: border.wake(lost, error)
+            )
         task_status.started()
         try:
             await failed.wait()
         except trio.Cancelled:
             with trio.move_on_after(self._drain_timeout, shield=True) as drain:
-                await border.call(half.stop, consumer)
+                await border.call(half.consumers.stop, consumer)
             if drain.cancelled_caught:
                 border.end()
                 raise AmqpError(f"deliveries of {queue!r} were not settled in time") from failure

@@ -79,6 +79,20 @@ class SuspectPublisher:
         return _Open(self._new_publisher(connection, channel), connection, closing)
 
 
+class Publishers(NamedTuple):
+    """What the messages of a session are published with.
+
+    Attributes:
+        usual: For nearly all of them.
+        suspects: For those that may cost the connection.
+        refusals: What RabbitMQ does not take.
+    """
+
+    usual: Publisher
+    suspects: SuspectPublisher
+    refusals: Refusals
+
+
 class _Open(NamedTuple):
     publisher: Publisher
     connection: Connection

@@ -16,9 +16,8 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelLockedResource
 from pamqp.commands import Basic
 
-from broker.amqp.connection import Connection
+from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
-from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.errors import AmqpError, translated
 from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.publishing import Publishing
@@ -84,7 +83,7 @@ class Mover:
             AmqpError: RabbitMQ refused, or did not answer in time.
         """
         with translated(f"locking {name!r}"):
-            channel = await self._channel()
+            channel = await self._connection.channel()
             try:
                 await channel.queue_declare(name, exclusive=True, timeout=RPC_TIMEOUT)
             except ChannelLockedResource:
@@ -134,15 +133,12 @@ class Mover:
             return Moved(len(messages), changed)
 
     async def _read(self, queue: str) -> "_Reader":
-        channel = await self._channel()
+        channel = await self._connection.channel()
         await channel.basic_qos(prefetch_count=WINDOW, timeout=RPC_TIMEOUT)
         reader = _Reader(channel)
         self._connection.add_taker(channel.number, reader)
         await reader.start(queue)
         return reader
-
-    async def _channel(self) -> AbstractChannel:
-        return await self._connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
 
 
 class _Reader:

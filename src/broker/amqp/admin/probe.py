@@ -24,11 +24,10 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.amqp.admin.delivery_limit import QuorumArguments, quorum_arguments
-from broker.amqp.connection import Connection
+from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.queue_type import INEQUIVALENT, NO_CONSUMER, tells_stream
 from broker.amqp.rabbit import Rabbit
 from broker.amqp.refusal import RefusedError, Stage
-from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.errors import AmqpError, describe, translated
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles
@@ -282,7 +281,7 @@ def _difference(refusal: ChannelClosed | None) -> str | None:
 
 async def _try_publishing(connection: Connection) -> tuple[bool, bool]:
     """Return whether messages may be published, and whether they are blocked."""
-    channel = await connection.aiormq.channel(publisher_confirms=True, timeout=RPC_TIMEOUT)
+    channel = await connection.channel(publisher_confirms=True)
     nowhere = uuid4().hex
     try:
         async with asyncio.timeout(RPC_TIMEOUT):
@@ -306,7 +305,7 @@ async def _refusal(
     connection: Connection, request: Callable[[AbstractChannel], Awaitable[None]]
 ) -> ChannelClosed | None:
     """Make a request on a channel of its own, which a refusal closes."""
-    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
+    channel = await connection.channel()
     try:
         await request(channel)
     except ChannelClosed as refusal:

@@ -10,7 +10,7 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
 )
 
-from broker.amqp.connection import Connection
+from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.queue_type import (
     NO_TYPE,
     channel_for_requests,
@@ -18,7 +18,6 @@ from broker.amqp.queue_type import (
     told_by,
     type_argument,
 )
-from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.errors import translated
 
 type QueueType = Literal["classic", "quorum"]

@@ -10,10 +10,11 @@ from broker.amqp.admin.mover import Mover
 from broker.amqp.admin.queues import Queues
 from broker.amqp.border import Border
 from broker.amqp.connection import Connection
-from broker.amqp.declarations import Declarations
+from broker.amqp.declarations import create_missing
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.publisher import PublishOutcome
 from broker.amqp.rabbit import Rabbit
+from broker.amqp.renewal import renew
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.session_publishing import SessionPublishing
@@ -37,7 +38,7 @@ class _AsyncioHalf:
     @classmethod
     async def open(cls, parameters: SessionParameters, lifetime: Lifetime) -> Self:
         connections = SessionConnections(parameters, lifetime)
-        ensure = Declarations(connections.new).create_missing
+        ensure = partial(create_missing, connections.new)
         return cls(connections, await SessionPublishing.open(connections, ensure))
 
     async def get(self, queue: str, count: int) -> Sequence[Got]:
@@ -45,12 +46,12 @@ class _AsyncioHalf:
             return await (await self._getter(queue)).get(count)
 
     async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
-        renew = self.publishing.renewal.renew
+        publishers = self.publishing.publishers
         renewed = [
             message
             for message in messages
             # RabbitMQ may have taken it when its limits were others.
-            if await renew(queue, message.raw_properties, message.body, apart=True)
+            if await renew(publishers, queue, message.raw_properties, message.body, apart=True)
         ]
         await self.acknowledge(queue, renewed)
         return renewed
@@ -123,7 +124,9 @@ class AdminSession:
             PublishingRefusedError: RabbitMQ closed the channel because of it.
             AmqpError: The session was lost; whether it arrived is not known.
         """
-        return await self._border.call(self._border.half.publishing.suspects.publish, publishing)
+        return await self._border.call(
+            self._border.half.publishing.publishers.suspects.publish, publishing
+        )
 
     async def get(self, queue: str, count: int) -> Sequence[Got]:
         """Ask a queue for its oldest messages that nobody else holds, oldest first.
