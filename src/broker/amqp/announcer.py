@@ -34,12 +34,6 @@ class Announcer:
 
     Attributes:
         problem: Why RabbitMQ takes no announcements now; None when it does, as far as it is known.
-
-    Args:
-        connect: Makes a connection for a purpose, not open yet.
-        fanouts: The exchanges.
-        new_publisher: Makes a publisher for a channel, and watches that it is answered.
-        refusals: Learns how large an announcement may be.
     """
 
     def __init__(
@@ -66,9 +60,7 @@ class Announcer:
         """Publish, now or as soon as the exchange can be used. Does not wait.
 
         Args:
-            announcement: What to publish.
             done: Called when it is confirmed, unless the session ends before.
-            owner: See `forget`.
         """
         self._last_key += 1
         self._waiting[self._last_key] = (announcement, done, owner)

@@ -39,10 +39,6 @@ class AsyncioSession:
     """Everything that is open while a session lives. Runs in the asyncio event loop.
 
     Made by `open`.
-
-    Attributes:
-        consumers: The consumers.
-        publishing: What it publishes with.
     """
 
     def __init__(

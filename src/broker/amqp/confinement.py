@@ -24,8 +24,6 @@ class ConfinedChannel:
     """The channel of a connection that has no other with anything to lose.
 
     Args:
-        connection: Its connection, which is open.
-        channel: The channel.
         ended: Called once when RabbitMQ closed one of them, or they were lost: with a
             `QueueUnavailableError` for a refusal, else with an `AmqpError`.
     """

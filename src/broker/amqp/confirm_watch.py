@@ -23,9 +23,6 @@ class ConfirmWatch:
 
     A quorum queue without a majority neither takes a message nor refuses it. Then nothing else may
     be under way, and RabbitMQ is well. So it is asked: a message to nowhere comes back at once.
-
-    Args:
-        publisher: The publisher.
     """
 
     def __init__(self, publisher: Publisher) -> None:
@@ -46,7 +43,6 @@ class ConfirmWatch:
         """Watch until the connection closes.
 
         Args:
-            connection: What is published on.
             noticed: Called once a second with whether RabbitMQ takes no messages because of an
                 alarm.
 

@@ -49,8 +49,6 @@ class Connection:
     """One aiormq connection and the transport below it.
 
     Args:
-        endpoint: The node.
-        name: Names the connection in RabbitMQ's own listings.
         tls: The files for an endpoint with TLS, read again when the connection is opened.
         nodes: Where the login is read again, if it may change.
     """

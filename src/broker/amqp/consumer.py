@@ -51,11 +51,9 @@ class QueueConsumer:
 
     Attributes:
         queue: Where deliveries say that they came from.
-        has_delivered: Whether anything was delivered yet.
 
     Args:
         channel: The channel, without confirms, with its prefetch set.
-        consumed: The queue that RabbitMQ knows.
         cancelled: Called when RabbitMQ cancels the consumer.
     """
 
@@ -169,9 +167,6 @@ class QueueConsumer:
         """Give up all deliveries: RabbitMQ has put them back into the queue, or will.
 
         The queue needs another consumer then. Whatever is still settled does nothing.
-
-        Args:
-            error: Why.
         """
         if self._lost is not None:
             return

@@ -24,9 +24,6 @@ class Consumers:
     """Opens consumers, and gives one up that RabbitMQ refuses or cancels. Runs in asyncio.
 
     Args:
-        connect: Makes a connection for a purpose, not open yet.
-        parameters: Those of the session.
-        settling: What the consumers settle with.
         fail: Ends the session, as a connection was lost.
     """
 

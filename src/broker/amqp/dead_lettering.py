@@ -22,12 +22,7 @@ _LONGEST_PAUSE = 5.0
 
 
 class DeadLettering:
-    """Publishes what cannot go along with everything else. Runs in the asyncio event loop.
-
-    Args:
-        publishers: Those of the session.
-        observer: Follows settlements that carry a trace.
-    """
+    """Publishes what cannot go along with everything else. Runs in the asyncio event loop."""
 
     def __init__(self, publishers: Publishers, observer: SettlementObserver | None = None) -> None:
         self._publisher = publishers.usual

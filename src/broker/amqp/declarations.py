@@ -22,8 +22,6 @@ async def ensure(
     """Create the queues and fanout exchanges that are missing.
 
     Args:
-        connect: See `Connect`.
-        queues: The queues.
         fanouts: The exchanges. One that is refused is met again where it is used.
         refused: Called with a queue that RabbitMQ does not let be used, and the reason.
 

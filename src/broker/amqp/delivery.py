@@ -15,17 +15,9 @@ class Delivery(msgspec.Struct, frozen=True):
     Attributes:
         source: The queue it came from; for announcements, the fanout exchange.
         tag: The delivery tag; it lives and dies with the session.
-        body: The body, untouched.
-        redelivered: Whether somebody had it before.
         headers: Those of `FORWARDED_HEADERS` that are present, and not too long.
-        correlation_id: The AMQP property, if present.
-        properties_error: Why the AMQP properties could not be read, if so.
-        replays: How often it came out of the dead-letter queue before.
-        message_id: The AMQP property, if present.
-        priority: The AMQP property, if present.
         expiration: The AMQP property in milliseconds, if present and such that RabbitMQ takes it.
         delivery_count: How often a quorum queue had it returned before, as far as it says so.
-        raw_properties: AMQP flags and properties, byte for byte.
     """
 
     source: str
@@ -48,12 +40,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class DeadLetterAddress(msgspec.Struct, frozen=True):
-    """Where a delivery goes that RabbitMQ does not take as it was decided.
-
-    Attributes:
-        queue: The dead-letter queue.
-        broker_id: Who could not deliver it.
-    """
+    """Where a delivery goes that RabbitMQ does not take as it was decided."""
 
     queue: str
     broker_id: str
@@ -79,12 +66,10 @@ class Settlement(msgspec.Struct, frozen=True):
     far as there are any.
 
     Attributes:
-        publishing: What is published for it.
         rejected: The reason code when the publishing is a dead letter.
         fallback: Where the delivery goes when there is no queue for the publishing, or when
             RabbitMQ refuses it for good.
         trace: What the session's observer knows the settlement by; None is not observed.
-        announcement: What other brokers are told.
     """
 
     delivery: Delivery
@@ -97,10 +82,6 @@ class Settlement(msgspec.Struct, frozen=True):
 
 class Deliveries:
     """Deliveries from one source that arrived together, and the way back for what is decided.
-
-    Attributes:
-        source: The queue, or the fanout exchange, that they came from.
-        deliveries: In the order in which they arrived.
 
     Args:
         publish: Takes settlements in the AMQP thread's stead.

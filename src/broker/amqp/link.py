@@ -40,18 +40,14 @@ class AmqpLink:
     RabbitMQ does not let be consumed is tried again by itself.
 
     Attributes:
-        connectivity: What is known of the connection.
         endpoint: The node of the session, or of the last try.
 
     Args:
-        open_session: Opens a session, as `Rabbit.open_session` does.
         sessions: How to open a session, one entry for each RabbitMQ node. In each round all of
             them are tried, one right after the other, until one opens. When their URLs are in a
             file, that is read again before each round.
         gated_queues: Queues that are consumed only while the gate is open, all or none.
         other_queues: Queues that are always consumed.
-        consumption: The gate.
-        backoff: The pauses between rounds.
         shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
             prefers a node, spread over all of them.
         read_timeout: Seconds that reading that file may take: it may lie in a network.
@@ -127,11 +123,7 @@ class AmqpLink:
         return {} if self._session is None else self._session.on_hold
 
     async def run(self, deliver: Deliver) -> None:
-        """Keep a session until cancelled; on cancellation it is closed within three seconds.
-
-        Args:
-            deliver: Takes what arrives.
-        """
+        """Keep a session until cancelled; on cancellation it is closed within three seconds."""
         while not self._draining.is_set():
             pause = await self._round(deliver)
             with trio.move_on_after(pause):

@@ -5,11 +5,7 @@ from broker.telemetry.tally import PublishTally
 
 
 class Notices:
-    """Takes notes in the asyncio event loop.
-
-    Args:
-        tally: Counts.
-    """
+    """Takes notes in the asyncio event loop."""
 
     def __init__(self, tally: PublishTally) -> None:
         self._tally = tally

@@ -48,9 +48,6 @@ class Publisher:
 
     Args:
         channel: A channel in confirm mode that nobody else publishes on.
-        writer: The writer of its connection.
-        ensure_queue: Creates a queue that went missing.
-        tally: Counts what became of the publishings.
     """
 
     def __init__(
@@ -155,12 +152,7 @@ class Publisher:
             await self.publish_again(publishing, outcome)
 
     async def publish_again(self, publishing: Publishing, outcome: PublishOutcome) -> None:
-        """Publish what RabbitMQ has not taken; see `publish`.
-
-        Args:
-            publishing: What to publish.
-            outcome: What became of the first try.
-        """
+        """Publish what RabbitMQ has not taken; see `publish`."""
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
         while outcome is not PublishOutcome.CONFIRMED:
             if outcome is PublishOutcome.RETURNED:

@@ -30,10 +30,6 @@ async def refuse_stream(connection: Connection, queue: str) -> None:
     A stream hands each new consumer what is published from then on, and forgets nothing that is
     acknowledged: what came while nobody consumed would be skipped.
 
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
-
     Raises:
         QueueUnavailableError: It is a stream.
         AmqpError: RabbitMQ did not answer in time, or it refused for another reason.

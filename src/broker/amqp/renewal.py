@@ -27,10 +27,6 @@ async def renew(
     """Publish a message to its own queue, with all its properties and headers.
 
     Args:
-        publishers: Those of the session.
-        queue: The queue.
-        properties: Flags and properties, as they came.
-        body: The body.
         apart: Whether RabbitMQ may close the channel because of it; else that is decided by what
             it refused before.
 

@@ -27,10 +27,6 @@ async def open_session(
     connections are closed within three seconds, whatever RabbitMQ does; deliveries that are not
     settled by then return to their queues.
 
-    Args:
-        portal: The AMQP thread.
-        parameters: What to connect to, and how.
-
     Raises:
         SessionLostError: The session could not be opened, or it was lost.
     """
@@ -42,7 +38,6 @@ class Session:
     """An open session. Made by `open_session`.
 
     Args:
-        border: The way to the other half.
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
     """
 
@@ -111,7 +106,6 @@ class Session:
         The queue may be consumed again afterwards.
 
         Args:
-            queue: The queue.
             take: Takes what arrived together, in Trio's thread but in no task, and does not wait:
                 RabbitMQ sends no more than the prefetch before some are settled. What it raises is
                 raised here, and nothing more is taken.

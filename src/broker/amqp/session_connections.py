@@ -15,7 +15,6 @@ class SessionConnections:
     """Opens connections to the node of a session.
 
     Args:
-        parameters: Which node, and how to log in.
         lifetime: Ends when a connection is lost that the session needs.
     """
 

@@ -54,7 +54,6 @@ class SessionPublishing:
         Args:
             connections: Opens the connections; their session ends when RabbitMQ does not confirm
                 for too long.
-            ensure_queue: Creates a queue that went missing.
 
         Raises:
             AmqpError: There is no RabbitMQ, it refused, or it did not answer in time.

@@ -25,10 +25,8 @@ class SuspectPublisher:
     lives on. Runs in the asyncio event loop.
 
     Args:
-        connect: Opens a connection whose loss ends nothing.
         new_publisher: Makes a publisher for a channel of it, which ends the session when it waits
             for a confirm for too long.
-        refusals: Learns from what RabbitMQ says.
     """
 
     def __init__(

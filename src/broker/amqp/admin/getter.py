@@ -30,12 +30,8 @@ class Got(msgspec.Struct, frozen=True):
 
     Attributes:
         tag: The delivery tag; it lives and dies with the session.
-        body: The body, untouched.
-        behind: How many messages were ready behind it.
         headers: All AMQP headers, with values of any kind; whatever somebody chose to send.
         properties: All other AMQP properties that are present, by their names; see `AllProperties`.
-        properties_error: Why the AMQP properties could not be read, if so.
-        raw_properties: AMQP flags and properties, byte for byte.
     """
 
     tag: int
@@ -51,13 +47,7 @@ class Got(msgspec.Struct, frozen=True):
 
 
 class QueueGetter:
-    """Asks one queue for messages; the `FrameTaker` of its channel.
-
-    Args:
-        queue: The queue.
-        channel: A channel that nobody else uses.
-        writer: The writer of its connection.
-    """
+    """Asks one queue for messages; the `FrameTaker` of its channel."""
 
     def __init__(self, queue: str, channel: Channel, writer: FrameWriter) -> None:
         self._channel = channel

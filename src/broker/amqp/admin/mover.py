@@ -55,9 +55,7 @@ class Mover:
     """Moves messages from one queue at a time through exchanges.
 
     Args:
-        connection: A connection for this alone.
         channel: A channel of it in confirm mode that nobody else publishes on.
-        user: Who is logged in.
     """
 
     def __init__(self, connection: Connection, channel: Channel, user: str) -> None:
@@ -72,9 +70,6 @@ class Mover:
         """Take a lock that nobody else has, for as long as the connection lives.
 
         What another holder of the lock had not acknowledged is back in its queue by then.
-
-        Args:
-            name: A name for an exclusive queue.
 
         Returns:
             Whether nobody else has it.

@@ -26,8 +26,6 @@ class Part(msgspec.Struct, frozen=True):
 
     Attributes:
         group: Names the dead letter that it is a part of.
-        number: Its place, from 1.
-        count: How many parts there are.
         properties_size: Bytes in front of the body that are the original's flags and properties.
     """
 
@@ -52,7 +50,6 @@ def joined(parts: Sequence[Got], properties_size: int = 0) -> Got:
     """Return the dead letter that parts make up.
 
     Args:
-        parts: In their order.
         properties_size: Bytes in front of the body that are the original's flags and properties.
     """
     first = parts[0]

@@ -73,14 +73,9 @@ class QueueReport:
     Attributes:
         exists: Whether it does, also when it is down; taken for granted when it is not shown.
         problem: Why it cannot be used, in RabbitMQ's words; None when it can.
-        may_configure: Whether it could be created.
-        may_consume: Whether it could be consumed; None when nobody wants to.
         differs_in: The first property in which it differs from a durable queue without arguments,
             as far as that is seen: `durable`, `auto_delete`, or an argument. Only who may configure
             it sees that.
-        is_shown: Whether RabbitMQ tells this user that it exists.
-        is_stream: Whether it is a stream that was to be consumed.
-        quorum: What limits it, if it is a quorum queue to consume; None if not, or not shown.
     """
 
     exists: bool
@@ -98,11 +93,8 @@ class ExchangeReport:
     """What is known of a fanout exchange.
 
     Attributes:
-        exists: Whether it does.
-        may_configure: Whether it could be created.
         may_publish: Whether it takes messages from this user; during an alarm that is not known,
             and taken for granted.
-        may_listen: Whether a queue could be made, bound to it and consumed.
     """
 
     exists: bool
@@ -117,9 +109,6 @@ class NodeReport:
 
     Attributes:
         user: Who is logged in; empty when a client certificate names the user to RabbitMQ.
-        queues: By name.
-        exchange: The exchange.
-        may_publish: Whether it takes messages for queues from this user.
         is_blocked: Whether it takes none from anybody at present, as there is an alarm.
     """
 
@@ -145,16 +134,6 @@ async def probe_node(
 
     It takes at most `PROBE_TIMEOUT` seconds and two for closing, whatever the node does. When
     cancelled, the connection is closed all the same.
-
-    Args:
-        rabbit: The AMQP thread.
-        endpoint: The node.
-        name: Names the connection in RabbitMQ's own listings.
-        consumed: Queues that the broker consumes.
-        published: Queues that it publishes to.
-        exchange: The fanout exchange that it publishes and listens to.
-        tls: The files for an endpoint with TLS.
-        nodes: Where the login is read again, if it may change.
 
     Raises:
         ProbeError: It let nobody in.

@@ -32,7 +32,6 @@ class QueueState:
     """A queue that exists.
 
     Attributes:
-        ready: Messages that nobody holds.
         consumers: Consumers; a quorum queue counts each message that `basic.get` holds as one.
         type: `classic`, `quorum`, another, or None when RabbitMQ does not tell.
         differs_in: The first property besides its type, as far as it was seen, in which it is no
@@ -49,10 +48,6 @@ async def look(connection: Connection, queue: str) -> QueueState | None:
     """Return the state of a queue, or None when there is none. Changes nothing.
 
     RabbitMQ tells the type in the refusal of a declaration with another. It logs that.
-
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
 
     Raises:
         AmqpError: RabbitMQ refused, or did not answer in time.
@@ -98,11 +93,6 @@ async def delete(connection: Connection, queue: str, kind: str) -> int | None:
 
     RabbitMQ makes sure of that itself for a classic queue. For a quorum queue it cannot, so that
     is looked at right before.
-
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
-        kind: Its type.
 
     Returns:
         How many messages went with it, as somebody published them in that moment; None when it was

@@ -23,11 +23,7 @@ from broker.amqp.wire.publishing import Publishing
 
 
 class _AsyncioHalf:
-    """The half of a command's session that runs in the asyncio event loop.
-
-    Attributes:
-        publishing: What it publishes with.
-    """
+    """The half of a command's session that runs in the asyncio event loop."""
 
     def __init__(self, connections: SessionConnections, publishing: SessionPublishing) -> None:
         self._connections = connections
@@ -88,7 +84,6 @@ async def open_admin_session(
     its queue afterwards.
 
     Args:
-        rabbit: The AMQP thread.
         parameters: What to connect to, and how. Nothing is declared or consumed.
 
     Raises:
@@ -136,7 +131,6 @@ class AdminSession:
 
         Args:
             queue: The queue; only one call for it at a time.
-            count: How many at most.
 
         Raises:
             AmqpError: There is no such queue, or the session was lost.

@@ -34,7 +34,6 @@ class AllProperties(msgspec.Struct, frozen=True):
         headers: All of them, by name: text, numbers, times, lists, mappings, bytes, or None.
         properties: All others that are present, by their AMQP names: text, a number, a time, or
             bytes where a text is not UTF-8.
-        error: Why the properties could not be read, if so.
     """
 
     headers: Mapping[str, object] = {}
@@ -43,11 +42,7 @@ class AllProperties(msgspec.Struct, frozen=True):
 
 
 def decode_all_properties(data: bytes) -> AllProperties:
-    """Decode the flags and properties of a content header. Never raises.
-
-    Args:
-        data: Flags and properties.
-    """
+    """Decode the flags and properties of a content header. Never raises."""
     try:
         raw = split_properties(data)
         headers = _table(uncounted(raw.pop("headers", b"")), 0)

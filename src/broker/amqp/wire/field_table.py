@@ -78,7 +78,6 @@ def end_of_value(data: bytes, start: int) -> int:
     """Return where a value ends; possibly behind the data.
 
     Args:
-        data: What contains the value.
         start: Where the octet of its type stands.
 
     Raises:

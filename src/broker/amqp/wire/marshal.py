@@ -46,10 +46,7 @@ def marshal_publishing(
     """Return the frames of a persistent `basic.publish`, mandatory unless through an exchange.
 
     Args:
-        publishing: What to publish.
         message_id: The AMQP message id, unless the publishing keeps one; unique.
-        channel: The channel's number.
-        frame_max: The largest frame that RabbitMQ takes, in bytes.
     """
     body = publishing.body
     marshalled = _own_properties if publishing.kept is None else _kept_properties

@@ -54,14 +54,9 @@ class Properties(msgspec.Struct, frozen=True):
 
     Attributes:
         headers: Those of `FORWARDED_HEADERS` that are present.
-        correlation_id: The property, if present.
-        message_id: The property, if present.
-        error: Why the properties could not be read, if so.
         replays: What `REPLAYS_HEADER` says.
-        priority: The property, if present.
         expiration: The property in milliseconds, if present and such that RabbitMQ takes it.
         delivery_count: What `DELIVERY_COUNT_HEADER` says; 0 without it.
-        raw: Flags and properties, byte for byte.
     """
 
     headers: Mapping[str, str] = _NO_HEADERS
@@ -146,11 +141,7 @@ def _expiration(text: bytes) -> str | None:
 
 
 def count_replays(said: object) -> int:
-    """Return the number that `REPLAYS_HEADER` says: 0 when it is missing or no such number.
-
-    Args:
-        said: The header's value.
-    """
+    """Return the number that `REPLAYS_HEADER` says: 0 when it is missing or no such number."""
     match said:
         case str(text) if len(text) <= len(str(MAX_REPLAYS)) and _NUMBER.fullmatch(text):
             return int(text)

@@ -10,12 +10,8 @@ class Publishing(msgspec.Struct, frozen=True):
 
     Attributes:
         queue: The queue it goes to, and must go to (`mandatory`); empty with an exchange.
-        body: The body.
         app_id: Who publishes.
-        headers: AMQP headers.
-        correlation_id: The AMQP property.
         exchange: The fanout exchange it goes through, to whoever listens; empty with a queue.
-        priority: The AMQP property.
         expiration: The AMQP property: decimal milliseconds, ten years at most.
         kept: AMQP flags and properties of another message that this one keeps, byte for byte; the
             headers above replace those of the same names. Nothing is set but the delivery mode,

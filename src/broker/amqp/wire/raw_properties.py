@@ -67,9 +67,6 @@ _unpack_size = struct.Struct(">I").unpack_from
 def split_properties(data: bytes) -> dict[Name, bytes]:
     """Return the properties by their names, in the order of the wire.
 
-    Args:
-        data: Flags and properties.
-
     Returns:
         Each property as it stands: texts and headers behind their lengths.
 
@@ -151,7 +148,6 @@ def without_foreign_user_id(data: bytes, user: str) -> bytes:
 
     Args:
         data: Flags and properties; what cannot be read is left alone.
-        user: Who publishes.
     """
     try:
         properties = split_properties(data)

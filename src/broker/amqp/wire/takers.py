@@ -51,7 +51,6 @@ class ContentTaker[T]:
     """Takes one kind of method, and the contents that follow it, each in several frames.
 
     Args:
-        method: The method that announces a content.
         read: Reads from the payload of the method what `complete` is called with.
         complete: Takes that, flags and properties, and the body.
     """
