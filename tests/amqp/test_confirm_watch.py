@@ -68,7 +68,7 @@ class Watched:
             is_blocked=is_blocked,
             writer=SimpleNamespace(unsent=0),
         )
-        watching = asyncio.create_task(self._watch.run(idle, lambda _is_blocked: None))
+        watching = asyncio.create_task(self._watch.run(idle))
         await enough.wait()
         gc.collect()
         found = sum(isinstance(one, asyncio.Future) for one in gc.get_objects())

@@ -20,8 +20,8 @@ from broker.amqp.admin import (
     read_rabbitmqs_dead_letter,
     replayed,
 )
+from broker.amqp.admin.all_properties import decode_all_properties
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
-from broker.amqp.wire.all_properties import decode_all_properties
 from broker.amqp.wire.marshal import header_frame_size, marshal_publishing
 from broker.amqp.wire.properties import decode_properties
 from broker.amqp.wire.raw_properties import (

@@ -69,11 +69,7 @@ class Border[Half]:
         self.opened = trio.Event()
 
     async def run(self, open_half: Callable[[Lifetime], Awaitable[Half]]) -> None:
-        """Host the half until it has ended. Not cancelled but asked to end: see `end`.
-
-        Raises:
-            AmqpError: It could not be opened, or it was lost.
-        """
+        """Host the half until it has ended. Not cancelled but asked to end: see `end`."""
 
         def opened(half: Half) -> None:
             self.half = half

@@ -42,12 +42,17 @@ class ConfinedChannel:
         self._ended = None
 
     def _closed(self, future: Future[None]) -> None:
-        reason = None if future.cancelled() else future.exception()
         ended, self._ended = self._ended, None
-        if ended is None:
-            return
-        text = describe(reason or ConnectionError("the connection was lost"))
-        ended(QueueUnavailableError(text) if is_refusal(reason) else AmqpError(text))
+        if ended is not None:
+            reason = loss(future)
+            kind = QueueUnavailableError if is_refusal(reason) else AmqpError
+            ended(kind(describe(reason)))
+
+
+def loss(*closing: Future[None]) -> BaseException:
+    """Return why one of aiormq's channels or connections closed."""
+    reasons = (one.exception() for one in closing if one.done() and not one.cancelled())
+    return next(filter(None, reasons), ConnectionError("the connection was lost"))
 
 
 async def open_channel(connection: Connection, *, publisher_confirms: bool) -> Channel:

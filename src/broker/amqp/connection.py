@@ -15,7 +15,7 @@ from yarl import URL
 
 from broker.amqp.daemon_thread import in_daemon_thread
 from broker.amqp.look_up import look_up
-from broker.amqp.refusal import RefusedError, refusal
+from broker.amqp.refusal import refusal
 from broker.amqp.wire.errors import translated
 from broker.amqp.wire.frames import FrameReader
 from broker.amqp.wire.takers import DeliverySink, FrameTaker
@@ -131,7 +131,15 @@ class Connection:
                     raise
                 await self._connect(context, others[0])
         except Exception as error:
-            explained = self._explained(error)
+            reader = self._parts[1].reader
+            explained = refusal(
+                error,
+                endpoint=self._endpoint,
+                has_certificate=self._has_certificate,
+                by_certificate=self._mechanism == "external",
+                close_text=reader.close_text,
+                greeting=reader.greeting,
+            )
             if explained is None:
                 raise
             raise explained from error
@@ -144,11 +152,9 @@ class Connection:
         return await in_daemon_thread(self._tls.context) if self._endpoint.tls else None
 
     def _mechanisms(self) -> Sequence[_Mechanism]:
-        """Return the ways to log in, the one that is meant first.
-
-        A certificate without a login is one. The other way is gone when RabbitMQ does not offer
-        the first: a certificate may be there for TLS only, and a login for another RabbitMQ.
-        """
+        """Return the ways to log in, the one that is meant first."""
+        # The other way is gone when RabbitMQ does not offer the first: a certificate may be there
+        # for TLS only, and a login for another RabbitMQ.
         if not self._has_certificate:
             return ("plain",)
         return ("external", "plain") if self._endpoint.by_certificate else ("plain", "external")
@@ -174,16 +180,6 @@ class Connection:
         self._opened = connection, transport
         self._mechanism = mechanism
         await connection.connect()
-
-    def _explained(self, error: Exception) -> RefusedError | None:
-        return refusal(
-            error,
-            endpoint=self._endpoint,
-            has_certificate=self._has_certificate,
-            by_certificate=self._mechanism == "external",
-            close_text=self._parts[1].reader.close_text,
-            greeting=self._parts[1].reader.greeting,
-        )
 
     async def is_blocked(self) -> bool:
         """Return whether RabbitMQ refuses to read from this connection (an alarm)."""

@@ -201,7 +201,7 @@ class QueueConsumer:
     ) -> Iterator[tuple[Publishing, Callable[[PublishOutcome], None]]]:
         for settlement in settlements:
             if settlement.announcement is not None:
-                announced = partial(self._announced, settlement)
+                announced = partial(self._tried, settlement, settlement.announcement)
                 if self._announcer is None:
                     yield settlement.announcement, announced
                 else:
@@ -210,7 +210,8 @@ class QueueConsumer:
                 if self._dead_lettering.concerns(settlement):
                     self._start(settlement.delivery.tag, self._publish_apart(settlement))
                 else:
-                    yield settlement.publishing, partial(self._published, settlement)
+                    done = partial(self._tried, settlement, settlement.publishing)
+                    yield settlement.publishing, done
             elif settlement.announcement is None:
                 self._mark_settled(settlement)
 
@@ -248,24 +249,16 @@ class QueueConsumer:
             if self._deliver is not None:
                 self._deliver(arrived)
 
-    def _announced(self, settlement: Settlement, outcome: PublishOutcome) -> None:
+    def _tried(
+        self, settlement: Settlement, publishing: Publishing, outcome: PublishOutcome
+    ) -> None:
         if outcome is PublishOutcome.CONFIRMED:
             self._one_is_confirmed(settlement)
-        elif settlement.announcement is not None:
+        else:
             self._start(
                 settlement.delivery.tag,
-                self._announce_again(settlement, settlement.announcement, outcome),
-                settlement.announcement.exchange,
-            )
-
-    def _published(self, settlement: Settlement, outcome: PublishOutcome) -> None:
-        if outcome is PublishOutcome.CONFIRMED:
-            self._one_is_confirmed(settlement)
-        elif settlement.publishing is not None:
-            self._start(
-                settlement.delivery.tag,
-                self._publish_again(settlement, settlement.publishing, outcome),
-                settlement.publishing.queue,
+                self._publish_again(settlement, publishing, outcome),
+                publishing.exchange or publishing.queue,
             )
 
     def _start(
@@ -279,12 +272,6 @@ class QueueConsumer:
         # How long it will take, nobody knows. Its neighbours are not to wait for it.
         self._window.hold(tag)
         self._acknowledge_later()
-
-    async def _announce_again(
-        self, settlement: Settlement, announcement: Publishing, outcome: PublishOutcome
-    ) -> None:
-        await self._publisher.publish_again(announcement, outcome)
-        self._one_is_confirmed(settlement)
 
     async def _publish_again(
         self, settlement: Settlement, publishing: Publishing, outcome: PublishOutcome

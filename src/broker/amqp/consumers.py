@@ -23,6 +23,9 @@ PREPARE_TIMEOUT = 10.0
 class Consumers:
     """Opens consumers, and gives one up that RabbitMQ refuses or cancels. Runs in asyncio.
 
+    What concerns one queue raises `QueueUnavailableError` when RabbitMQ does not let that queue be
+    consumed now, and `AmqpError` when a connection was lost or could not be opened.
+
     Args:
         fail: Ends the session, as a connection was lost.
     """
@@ -66,12 +69,7 @@ class Consumers:
         return sum((consumer.tried_again for consumer in consumers), Counter[str]())
 
     async def get(self, queue: str) -> QueueConsumer:
-        """Return the consumer of a queue, which consumes once it is started.
-
-        Raises:
-            QueueUnavailableError: RabbitMQ does not let the queue be consumed now.
-            AmqpError: No connection could be opened, or it was lost.
-        """
+        """Return the consumer of a queue, which consumes once it is started."""
         consumer = self._consumers.get(queue)
         return await self._open(queue) if consumer is None else consumer
 
@@ -81,12 +79,7 @@ class Consumers:
         deliver: Callable[[list[Delivery]], None],
         on_loss: Callable[[AmqpError], None],
     ) -> None:
-        """Let a consumer consume; see `QueueConsumer.start`. If refused, it is lost.
-
-        Raises:
-            QueueUnavailableError: RabbitMQ does not let the queue be consumed now.
-            AmqpError: The connection was lost.
-        """
+        """Let a consumer consume; see `QueueConsumer.start`. If refused, it is lost."""
         try:
             with confined():
                 await consumer.start(deliver, on_loss)
@@ -100,7 +93,6 @@ class Consumers:
         Raises:
             QueueUnavailableError: It was lost before, or its connection hangs, and something is
                 back in the queue, or will be.
-            AmqpError: The connection was lost.
         """
         try:
             with confined():

@@ -22,7 +22,11 @@ _LONGEST_PAUSE = 5.0
 
 
 class DeadLettering:
-    """Publishes what cannot go along with everything else. Runs in the asyncio event loop."""
+    """Publishes what cannot go along with everything else. Runs in the asyncio event loop.
+
+    It returns the settlement as it was carried out, or raises `AmqpError`: the connection was lost,
+    or RabbitMQ refuses the dead letter, too.
+    """
 
     def __init__(self, publishers: Publishers, observer: SettlementObserver | None = None) -> None:
         self._publisher = publishers.usual
@@ -38,14 +42,7 @@ class DeadLettering:
         return letter is not None and not (self._is_small(letter) and self._has_room(letter))
 
     async def publish(self, settlement: Settlement) -> Settlement:
-        """Publish until RabbitMQ has confirmed it, as a dead letter if there is no other way.
-
-        Returns:
-            The settlement as it was carried out.
-
-        Raises:
-            AmqpError: The connection was lost, or RabbitMQ refuses the dead letter, too.
-        """
+        """Publish until RabbitMQ has confirmed it, as a dead letter if there is no other way."""
         delivery, publishing = settlement.delivery, settlement.publishing
         if publishing is None:
             return settlement
@@ -62,14 +59,7 @@ class DeadLettering:
         return settlement
 
     async def unroutable(self, settlement: Settlement, error: UnroutableError) -> Settlement:
-        """Dead-letter a delivery, as there is no queue for what was decided.
-
-        Returns:
-            The settlement as it was carried out.
-
-        Raises:
-            AmqpError: The connection was lost, or RabbitMQ refuses the dead letter, too.
-        """
+        """Dead-letter a delivery, as there is no queue for what was decided."""
         if settlement.fallback is None and settlement.publishing is not None:
             await self._publish_letter(settlement.publishing, settlement.delivery)
             return settlement
@@ -141,13 +131,7 @@ class DeadLettering:
             await asyncio.sleep(pauses.next())
 
     async def _publish(self, publishing: Publishing, delivery: Delivery) -> None:
-        """Publish until RabbitMQ has confirmed it.
-
-        Raises:
-            PublishingRefusedError: RabbitMQ closed a channel because of it; the session lives on.
-            UnroutableError: There is no queue for it and it could not be created.
-            AmqpError: The connection was lost.
-        """
+        """Publish until RabbitMQ has confirmed it."""
         if not self._is_suspect(delivery):
             await self._publisher.publish(publishing)
             return

@@ -163,11 +163,7 @@ class AmqpLink:
                 return pause
 
     async def _sessions_of_now(self) -> list[SessionParameters]:
-        """Return how to open a session with each node that a file names now.
-
-        Raises:
-            UnusableFileError: It cannot be used.
-        """
+        """Return how to open a session with each node that a file names now."""
         like, nodes = self._sessions[0], self._sessions[0].nodes
         if nodes is None or nodes.url_file is None:
             return list(self._sessions)
@@ -235,11 +231,7 @@ class AmqpLink:
                 _log.warning("routing_paused", queue=queue)
 
     async def _leave_a_node_without_input(self) -> None:
-        """End the session when no gated queue can be consumed for long: another node may see one.
-
-        Raises:
-            SessionLostError: None can.
-        """
+        """Lose the session when it can consume no gated queue for long: another node may."""
         seconds = 0.0
         while True:
             await trio.sleep(_LONGEST_QUEUE_PAUSE)

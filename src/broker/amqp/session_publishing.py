@@ -8,6 +8,7 @@ from typing import Self
 
 from aiormq import Channel
 
+from broker.amqp.confinement import loss
 from broker.amqp.confirm_watch import ConfirmWatch
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
@@ -22,8 +23,6 @@ class SessionPublishing:
 
     Attributes:
         publishers: The loss of the connection of the usual one ends the session.
-        is_blocked: Whether RabbitMQ takes no messages because of an alarm, as of a second ago at
-            most.
     """
 
     def __init__(
@@ -36,8 +35,7 @@ class SessionPublishing:
         self._tally = connections.parameters.tally
         self._tasks = connections.lifetime.tasks
         self._ensure_queue = ensure_queue
-        self.is_blocked = False
-        usual, self._confirms = self._add_publisher(connection, channel, self._noticed)
+        usual, self._confirms = self._add_publisher(connection, channel)
         refusals = connections.parameters.refusals
         connect = partial(connections.open_apart, "suspects")
         suspects = SuspectPublisher(connect, self.new_publisher, refusals)
@@ -63,13 +61,18 @@ class SessionPublishing:
         return cls(connections, ensure_queue, connection, channel)
 
     @property
+    def is_blocked(self) -> bool:
+        """See `ConfirmWatch`. Another thread may ask, too."""
+        return self._confirms.is_blocked
+
+    @property
     def overdue(self) -> int:
         """How many messages RabbitMQ leaves without an answer. Another thread may ask, too."""
         return self._confirms.overdue
 
     def new_publisher(self, connection: Connection, channel: Channel) -> Publisher:
         """Make a publisher for a channel in confirm mode, and watch that it is answered."""
-        publisher, _ = self._add_publisher(connection, channel, lambda _: None)
+        publisher, _ = self._add_publisher(connection, channel)
         return publisher
 
     async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
@@ -77,18 +80,13 @@ class SessionPublishing:
         return await asyncio.gather(*self.publishers.usual.outcomes(publishings))
 
     def _add_publisher(
-        self, connection: Connection, channel: Channel, noticed: Callable[[bool], None]
+        self, connection: Connection, channel: Channel
     ) -> tuple[Publisher, ConfirmWatch]:
         publisher = Publisher(channel, connection.writer, self._ensure_queue, self._tally)
         connection.add_taker(channel.number, ConfirmTaker(publisher))
         watch = ConfirmWatch(publisher)
-        self._tasks.create_task(watch.run(connection, noticed))
+        self._tasks.create_task(watch.run(connection))
         return publisher, watch
 
-    def _noticed(self, is_blocked: bool) -> None:
-        self.is_blocked = is_blocked
-
     def _learn(self, closing: Future[None]) -> None:
-        reason = None if closing.cancelled() else closing.exception()
-        if reason is not None:
-            self.publishers.refusals.learn(reason)
+        self.publishers.refusals.learn(loss(closing))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from aiormq import Channel
 
-from broker.amqp.confinement import open_channel
+from broker.amqp.confinement import loss, open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
@@ -62,8 +62,7 @@ class SuspectPublisher:
             if outcome.done():
                 return outcome.result()
             self._open = None
-            reasons = filter(None, map(_reason, suspected.closing))
-            reason = next(reasons, ConnectionError("the connection was lost"))
+            reason = loss(*suspected.closing)
             await suspected.connection.close()
             if self._refusals.learn(reason):
                 raise PublishingRefusedError(describe(reason))
@@ -95,7 +94,3 @@ class _Open(NamedTuple):
     publisher: Publisher
     connection: Connection
     closing: Sequence[asyncio.Future[None]]
-
-
-def _reason(closing: "asyncio.Future[None]") -> BaseException | None:
-    return closing.exception() if closing.done() and not closing.cancelled() else None

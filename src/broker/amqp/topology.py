@@ -1,4 +1,7 @@
-"""Queues and exchanges: used as they are where they exist, created where they are missing."""
+"""Queues and exchanges: used as they are where they exist, created where they are missing.
+
+Every function raises `AmqpError` when RabbitMQ refuses or does not answer in time.
+"""
 
 import secrets
 
@@ -23,9 +26,6 @@ async def ensure_queue(connection: Connection, queue: str) -> None:
     Args:
         connection: A connection for this alone. A missing queue closes the channel that asked for
             it, and late frames of a closed channel are no neighbours for deliveries.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
     """
     with translated(f"looking for queue {queue!r}"):
         if not await _exists(connection, queue):
@@ -33,22 +33,14 @@ async def ensure_queue(connection: Connection, queue: str) -> None:
 
 
 async def create_missing(connection: Connection, queue: str) -> None:
-    """Create a queue that RabbitMQ returned messages for; nothing changes when it is back.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
+    """Create a queue that RabbitMQ returned messages for; nothing changes when it is back."""
     with translated(f"looking for queue {queue!r}"):
         if not await _exists(connection, queue, unless_refused=False):
             await _create(connection, queue)
 
 
 async def ensure_fanout(connection: Connection, exchange: str) -> None:
-    """Create a fanout exchange unless it exists: durable. Otherwise as `ensure_queue`.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
+    """Create a fanout exchange unless it exists: durable. Otherwise as `ensure_queue`."""
     with translated(f"looking for exchange {exchange!r}"):
         try:
             channel = await connection.channel()
@@ -68,9 +60,6 @@ async def listen(channel: AbstractChannel, exchange: str) -> str:
 
     It belongs to the channel's connection, and ends with it or with its consumer. Its name is new
     each time: the queue of a connection that was lost stays until RabbitMQ has noticed that.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
     """
     queue = f"{exchange}.{secrets.token_hex(6)}"
     with translated(f"listening to exchange {exchange!r}"):

@@ -14,8 +14,8 @@ from aiormq import Channel
 from pamqp import commands, frame
 from pamqp.constants import FRAME_METHOD
 
+from broker.amqp.admin.all_properties import decode_all_properties
 from broker.amqp.connection import RPC_TIMEOUT
-from broker.amqp.wire.all_properties import decode_all_properties
 from broker.amqp.wire.raw_properties import NO_PROPERTIES
 from broker.amqp.wire.takers import ContentTaker, index
 from broker.amqp.wire.writer import FrameWriter

@@ -19,9 +19,10 @@ from pamqp.commands import Basic
 from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.wire.errors import AmqpError, translated
+from broker.amqp.wire.field_table import UnreadablePropertiesError
 from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.publishing import Publishing
-from broker.amqp.wire.raw_properties import without_foreign_user_id
+from broker.amqp.wire.raw_properties import join_properties, short_string, split_properties
 from broker.amqp.wire.takers import ConfirmTaker, ContentTaker, read_delivery
 from broker.telemetry.tally import PublishTally
 
@@ -176,6 +177,24 @@ class _Reader:
         """Take the frames of deliveries."""
         self._progressed.set()
         return self._deliveries.take(frame_type, payload)
+
+
+def without_foreign_user_id(data: bytes, user: str) -> bytes:
+    """Return flags and properties without a `user_id` that is not the user's own.
+
+    RabbitMQ refuses to take such a one.
+
+    Args:
+        data: Flags and properties; what cannot be read is left alone.
+    """
+    try:
+        properties = split_properties(data)
+    except UnreadablePropertiesError:
+        return data
+    if properties.get("user_id") in (None, short_string(user)):
+        return data
+    del properties["user_id"]
+    return join_properties(properties)
 
 
 async def _create_nothing(_: str) -> None:

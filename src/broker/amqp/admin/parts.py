@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from broker.amqp.admin.all_properties import decode_all_properties
 from broker.amqp.admin.getter import Got
 from broker.amqp.parts import (
     COUNT_HEADER,
@@ -14,7 +15,6 @@ from broker.amqp.parts import (
     PROPERTIES_SIZE_HEADER,
     UNREADABLE_HEADER,
 )
-from broker.amqp.wire.all_properties import decode_all_properties
 from broker.amqp.wire.field_table import bytes_value
 from broker.amqp.wire.raw_properties import edit_headers, join_properties, split_properties
 

@@ -180,14 +180,15 @@ async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> Q
     async def declare(channel: AbstractChannel) -> None:
         await channel.queue_declare(queue, durable=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
 
-    async def consume(channel: AbstractChannel) -> None:
-        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
-
     seen = await _refusal(connection, look)
     exists = not (isinstance(seen, ChannelNotFoundEntity) and _NO_SUCH in describe(seen))
     is_shown = not isinstance(seen, ChannelAccessRefused)
     declared = await _refusal(connection, declare)
-    consumable = await _refusal(connection, consume) if is_consumed else None
+    consumable = (
+        await _refusal(connection, lambda channel: _consume(queue, channel))
+        if is_consumed
+        else None
+    )
     may_configure = not isinstance(declared, ChannelAccessRefused)
     quorum = None
     if is_consumed and may_configure and seen is None:
@@ -226,9 +227,6 @@ async def _report_exchange(connection: Connection, exchange: str) -> ExchangeRep
     async def bind(channel: AbstractChannel) -> None:
         await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
 
-    async def consume(channel: AbstractChannel) -> None:
-        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
-
     async def may(request: Callable[[AbstractChannel], Awaitable[None]]) -> bool:
         return not isinstance(await _refusal(connection, request), ChannelAccessRefused)
 
@@ -236,7 +234,9 @@ async def _report_exchange(connection: Connection, exchange: str) -> ExchangeRep
         exists=not isinstance(await _refusal(connection, look), ChannelNotFoundEntity),
         may_configure=await may(declare),
         may_publish=True,
-        may_listen=await may(declare_queue) and await may(bind) and await may(consume),
+        may_listen=await may(declare_queue)
+        and await may(bind)
+        and await may(lambda channel: _consume(queue, channel)),
     )
 
 
@@ -290,6 +290,10 @@ async def _refusal(
     except ChannelClosed as refusal:
         return refusal
     return None
+
+
+async def _consume(queue: str, channel: AbstractChannel) -> None:
+    await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
 
 
 async def _ignore(_: DeliveredMessage) -> None:

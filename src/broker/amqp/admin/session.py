@@ -96,18 +96,15 @@ async def open_admin_session(
 class AdminSession:
     """An open session for a command. Made by `open_admin_session`.
 
-    Cancelling a call of it ends the session.
+    Each call raises `AmqpError` when the session is lost; then it is not known how far it came.
+    Cancelling a call ends the session, likewise.
     """
 
     def __init__(self, border: Border[_AsyncioHalf]) -> None:
         self._border = border
 
     async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
-        """Publish, and return what RabbitMQ made of each. Nothing is tried again or created.
-
-        Raises:
-            AmqpError: The session was lost; which of them arrived is not known.
-        """
+        """Publish, and return what RabbitMQ made of each. Nothing is tried again or created."""
         return await self._border.call(self._border.half.publishing.publish_once, publishings)
 
     async def publish_apart(self, publishing: Publishing) -> PublishOutcome:
@@ -117,7 +114,6 @@ class AdminSession:
 
         Raises:
             PublishingRefusedError: RabbitMQ closed the channel because of it.
-            AmqpError: The session was lost; whether it arrived is not known.
         """
         return await self._border.call(
             self._border.half.publishing.publishers.suspects.publish, publishing
@@ -133,37 +129,22 @@ class AdminSession:
             queue: The queue; only one call for it at a time.
 
         Raises:
-            AmqpError: There is no such queue, or the session was lost.
+            AmqpError: There is no such queue, among other reasons.
         """
         return await self._border.call(self._border.half.get, queue, count)
 
     async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
         """Publish messages that `get` returned to the end of their queue, and remove them.
 
-        Cancelling it may leave both in the queue.
-
         Returns:
             Those that RabbitMQ took; a queue that is full takes none.
-
-        Raises:
-            AmqpError: The session was lost; likewise.
         """
         return await self._border.call(self._border.half.renew, queue, messages)
 
     async def acknowledge(self, queue: str, messages: Sequence[Got]) -> None:
-        """Remove messages that `get` returned; RabbitMQ has done it on return.
-
-        Cancelling it leaves open which of them are gone.
-
-        Raises:
-            AmqpError: The session was lost; likewise.
-        """
+        """Remove messages that `get` returned; RabbitMQ has done it on return."""
         await self._border.call(self._border.half.acknowledge, queue, messages)
 
     async def queues(self) -> Queues:
-        """Open what looks at queues, and can make, empty and remove them; once per session.
-
-        Raises:
-            AmqpError: RabbitMQ refused, or the session was lost.
-        """
+        """Open what looks at queues, and can make, empty and remove them; once per session."""
         return Queues(self._border.call, *await self._border.call(self._border.half.queue_tools))

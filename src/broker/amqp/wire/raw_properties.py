@@ -141,24 +141,6 @@ def short_string(text: str | bytes) -> bytes:
     return bytes([len(data)]) + data
 
 
-def without_foreign_user_id(data: bytes, user: str) -> bytes:
-    """Return flags and properties without a `user_id` that is not the user's own.
-
-    RabbitMQ refuses to take such a one.
-
-    Args:
-        data: Flags and properties; what cannot be read is left alone.
-    """
-    try:
-        properties = split_properties(data)
-    except UnreadablePropertiesError:
-        return data
-    if properties.get("user_id") in (None, short_string(user)):
-        return data
-    del properties["user_id"]
-    return join_properties(properties)
-
-
 @lru_cache(maxsize=1024)
 def _layout(flags: int) -> tuple[tuple[Name, int], ...]:
     return tuple((name, size) for name, size in _SIZES.items() if flags & _FLAGS[name])

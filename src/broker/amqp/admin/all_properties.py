@@ -13,8 +13,8 @@ import msgspec
 
 from broker.amqp.wire.field_table import (
     UnreadablePropertiesError,
+    end_of_value,
     integer_of,
-    split_array,
     split_table,
     uncounted,
 )
@@ -65,7 +65,13 @@ def _table(table: bytes, depth: int) -> dict[str, object]:
 
 
 def _array(array: bytes, depth: int) -> list[object]:
-    return [_value(value, depth) for value in split_array(array)]
+    values, position = list[bytes](), 0
+    while position < len(array):
+        start, position = position, end_of_value(array, position)
+        values.append(array[start:position])
+    if position != len(array):
+        raise UnreadablePropertiesError("a value ends behind its array")
+    return [_value(value, depth) for value in values]
 
 
 def _value(value: bytes, depth: int) -> object:
