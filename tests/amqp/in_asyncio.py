@@ -1,19 +1,11 @@
 """Tests that run in an asyncio event loop of their own; others run in Trio."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
+from typing import Any
 
-
-def in_asyncio[**P](test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    @wraps(test)
-    def run(*args: P.args, **options: P.kwargs) -> None:
-        async def act() -> None:
-            await test(*args, **options)
-
-        asyncio.run(act())
-
-    return run
+type AsyncTest[**P] = Callable[P, Coroutine[Any, Any, None]]
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -27,3 +19,28 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+
+def in_asyncio[**P](
+    test: AsyncTest[P], *, loop: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
+) -> Callable[P, None]:
+    @wraps(test)
+    def run(*args: P.args, **options: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(test(*args, **options))
+
+    return run
+
+
+def in_stopped_time[**P](test: AsyncTest[P]) -> Callable[P, None]:
+    """Run a test in a `SkippingLoop`; see `passes`."""
+    return in_asyncio(test, loop=SkippingLoop)
+
+
+async def passes(seconds: float) -> None:
+    """Put the clock of a `SkippingLoop` forward, and let happen what is due."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SkippingLoop)
+    loop.now += seconds
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -30,8 +30,8 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
     return path
 
 
-def secured(rig: Rig, proxy: Proxy, *files: Path) -> Rig:
-    return rig.at(port=proxy.port, tls=True).with_parameters(tls=TlsFiles(*files))
+def secured(rig: Rig, proxy: Proxy, ca: Path | None = None, shown: Path | None = None) -> Rig:
+    return rig.at(port=proxy.port, tls=True).with_parameters(tls=TlsFiles(ca, shown))
 
 
 async def test_a_verified_server(rig: Rig, authority: trustme.CA, ca_file: Path) -> None:
