@@ -14,9 +14,11 @@ from typing import Any, Self, cast
 import pamqp.frame
 import pytest
 import trio
+from aiormq import Channel
 from anyio.from_thread import BlockingPortal
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.frame import FrameTypes
 from pamqp.header import ContentHeader
 
 from broker.amqp import AmqpError, Deliveries, Rabbit, Session
@@ -25,6 +27,7 @@ from broker.amqp.delivery import Delivery, Settlement
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.wire.publishing import Publishing
 from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
+from tests.amqp.in_asyncio import in_asyncio
 
 FEW, MANY = 10, 200
 PATIENCE = 30.0
@@ -42,31 +45,29 @@ class HalfSession:
         self.rabbitmq = FakeRabbitmq()
         tasks.create_task(self.rabbitmq.serve())
         self.consumer = self.rabbitmq.consumer(self.rabbitmq.publisher(), tasks, kind=Consumer)
-        self._reader = self.rabbitmq.reader
 
     def deliver(self, count: int) -> None:
         """Let so many messages arrive in one chunk."""
-        channel = self.rabbitmq.consuming.number
-        self._reader.feed_data(
-            b"".join(
-                pamqp.frame.marshal(frame, channel)
+        self._feed(
+            self.rabbitmq.consuming,
+            *(
+                frame
                 for tag in range(1, count + 1)
                 for frame in (
                     Basic.Deliver("consumer", tag, routing_key=QUEUE),
                     ContentHeader(body_size=4),
                     ContentBody(b"body"),
                 )
-            )
+            ),
         )
 
     def confirm_each(self, count: int) -> None:
         """Let so many confirms, one for each message, arrive in one chunk."""
-        channel = self.rabbitmq.publishing.number
-        self._reader.feed_data(
-            b"".join(
-                pamqp.frame.marshal(Basic.Ack(number), channel) for number in range(1, count + 1)
-            )
-        )
+        self._feed(self.rabbitmq.publishing, *(Basic.Ack(number) for number in range(1, count + 1)))
+
+    def _feed(self, channel: Channel, *frames: FrameTypes) -> None:
+        marshalled = (pamqp.frame.marshal(frame, channel.number) for frame in frames)
+        self.rabbitmq.reader.feed_data(b"".join(marshalled))
 
     async def written(self, writes: int) -> None:
         """Wait for so many writes, and make sure that no more come."""
@@ -152,33 +153,26 @@ def published(delivery: Delivery) -> Settlement:
     return Settlement(delivery, Publishing("output", delivery.body, "app"))
 
 
-def test_messages_that_arrive_together_stay_together_all_the_way() -> None:
-    spent = cost(MANY)
-
-    assert spent.batches == 1
-    assert spent.writes == 2  # all publishings, and the acknowledgement
-    assert spent.acknowledgements == [(MANY, True)]
-
-
-def test_no_message_has_a_task_or_a_future_of_its_own() -> None:
+def test_nothing_grows_with_the_messages_that_arrive_together() -> None:
     few, many = cost(FEW), cost(MANY)
 
+    assert many.batches == 1
+    assert many.writes == 2  # all publishings, and the acknowledgement
+    assert many.acknowledgements == [(MANY, True)]
     assert many.tasks == few.tasks == 0
     assert many.futures == few.futures
 
 
-def test_a_message_that_comes_alone_waits_for_no_turn_of_the_event_loop() -> None:
-    async def settle_one() -> None:
-        async with half_session() as half:
+@in_asyncio
+async def test_a_message_that_comes_alone_waits_for_no_turn_of_the_event_loop() -> None:
+    async with half_session() as half:
 
-            def arrived(deliveries: Sequence[Delivery]) -> None:
-                half.consumer.publish([published(delivery) for delivery in deliveries])
+        def arrived(deliveries: Sequence[Delivery]) -> None:
+            half.consumer.publish([published(delivery) for delivery in deliveries])
 
-            await half.consumer.start(arrived)
-            half.deliver(1)
-            assert half.rabbitmq.unread == 1
-
-    asyncio.run(settle_one())
+        await half.consumer.start(arrived)
+        half.deliver(1)
+        assert half.rabbitmq.unread == 1
 
 
 class UnconnectedSession:
