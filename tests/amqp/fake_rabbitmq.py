@@ -20,7 +20,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.consumer import QueueConsumer, Settling
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import SettlementObserver
-from broker.amqp.notices import Notices
+from broker.amqp.paced_log import PacedLog
 from broker.amqp.publisher import Publisher
 from broker.amqp.refusals import Refusals
 from broker.amqp.suspects import Publishers, SuspectPublisher
@@ -115,7 +115,8 @@ class FakeRabbitmq:
             Settling(
                 publishers,
                 DeadLettering(publishers, observer),
-                Notices(PublishTally()),
+                PublishTally(),
+                PacedLog(),
                 tasks,
                 observer,
             ),

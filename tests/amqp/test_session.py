@@ -305,6 +305,18 @@ async def test_what_a_full_queue_refuses_is_held_and_tried_again(rig: Rig) -> No
     assert await rig.raw.ready(rig.input) == 0
 
 
+async def test_what_is_never_taken_is_never_acknowledged(rig: Rig) -> None:
+    await rig.raw.declare(rig.input)
+    await rig.raw.declare(rig.output, **FULL_WITH_ONE)
+    await rig.raw.publish(rig.output, b"fills the queue")
+    await rig.raw.publish(rig.input, b"refused")
+    inbox = rig.forwarding()
+    with losing("not settled in time"):
+        async with rig.consuming(inbox, drain_timeout=0.5):
+            await inbox.holds(1)
+    assert await rig.bodies(rig.input, 1) == [b"refused"]
+
+
 # --- queues
 
 

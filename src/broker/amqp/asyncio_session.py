@@ -21,7 +21,7 @@ from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.declarations import create_missing, ensure
 from broker.amqp.delivery import Settlement
 from broker.amqp.lifetime import Lifetime
-from broker.amqp.notices import Notices
+from broker.amqp.paced_log import PacedLog
 from broker.amqp.publisher import PublishOutcome, UnroutableError
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.session_parameters import SessionParameters
@@ -52,7 +52,7 @@ class AsyncioSession:
         self._lifetime = lifetime
         self._availability = availability
         self.publishing = publishing
-        self._notices = Notices(parameters.tally)
+        self._log = PacedLog()
         self._announcer: Announcer | None = None
         if self._fanouts:
             self._announcer = Announcer(
@@ -63,7 +63,8 @@ class AsyncioSession:
         settling = Settling(
             publishing.publishers,
             DeadLettering(publishing.publishers, parameters.observer),
-            self._notices,
+            parameters.tally,
+            self._log,
             lifetime.tasks,
             parameters.observer,
             self._announcer,
@@ -125,7 +126,7 @@ class AsyncioSession:
             raise first_error(failures)
 
     async def _close(self) -> None:
-        self._notices.flush()
+        self._log.flush()
         await self.consumers.close()
 
     async def _watch(self) -> None:

@@ -13,7 +13,7 @@ from broker.amqp.announcer import Announcer
 from broker.amqp.connection import RPC_TIMEOUT
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
-from broker.amqp.notices import Notices
+from broker.amqp.paced_log import PacedLog
 from broker.amqp.publisher import PublishOutcome, UnroutableError
 from broker.amqp.renewal import RENEWED_AT, renew
 from broker.amqp.settlement import SettlementWindow
@@ -24,6 +24,7 @@ from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.properties import Properties
 from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.writer import FrameWriter
+from broker.telemetry.tally import PublishTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Settling:
 
     publishers: Publishers
     dead_lettering: DeadLettering
-    notices: Notices
+    tally: PublishTally
+    log: PacedLog
     tasks: asyncio.TaskGroup
     observer: SettlementObserver | None = None
     announcer: Announcer | None = None
@@ -76,7 +78,8 @@ class QueueConsumer:
         self._announcer = settling.announcer
         self._observer = settling.observer
         self._dead_lettering = settling.dead_lettering
-        self._notices = settling.notices
+        self._tally = settling.tally
+        self._log = settling.log
         self._trials = Trials(settling.tasks)
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
@@ -296,7 +299,8 @@ class QueueConsumer:
 
     def _mark_settled(self, settlement: Settlement) -> None:
         if settlement.rejected is not None:
-            self._notices.dead_lettered(self.queue, settlement.rejected)
+            self._tally.dead_letter(self.queue, settlement.rejected)
+            self._log.add("dead_lettered", queue=self.queue, reason=settlement.rejected)
         if settlement.trace is not None and self._observer is not None:
             self._observer.confirmed(settlement.trace)
         self._acknowledge_soon(settlement.delivery.tag)
@@ -304,7 +308,8 @@ class QueueConsumer:
     async def _renew(self, delivery: Delivery) -> None:
         raw, body = delivery.raw_properties, delivery.body
         if await renew(self._publishers, delivery.source, raw, body):
-            self._notices.renewed(self.queue)
+            self._tally.renewed += 1
+            self._log.add("delivery_count_reset", queue=self.queue)
             self._acknowledge_soon(delivery.tag)
         else:
             self._arrived.append(delivery)

@@ -1,6 +1,7 @@
 """What crosses the border between RabbitMQ and the broker, in both directions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -80,28 +81,17 @@ class Settlement(msgspec.Struct, frozen=True):
     announcement: Publishing | None = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Deliveries:
     """Deliveries from one source that arrived together, and the way back for what is decided.
 
-    Args:
-        publish: Takes settlements in the AMQP thread's stead.
+    Attributes:
+        source: The queue, or the fanout exchange, that they came from.
+        deliveries: In the order in which they arrived.
+        publish: Publishes what was decided about some of them, in the order given. Returns at once.
+            After the session has ended it does nothing: RabbitMQ delivers again.
     """
 
-    __slots__ = ("_publish", "deliveries", "source")
-
-    def __init__(
-        self,
-        source: str,
-        deliveries: Sequence[Delivery],
-        publish: Callable[[Sequence[Settlement]], None],
-    ) -> None:
-        self.source = source
-        self.deliveries = deliveries
-        self._publish = publish
-
-    def publish(self, settlements: Sequence[Settlement]) -> None:
-        """Publish what was decided about some of them, in the order given. Returns at once.
-
-        After the session has ended it does nothing: RabbitMQ delivers again.
-        """
-        self._publish(settlements)
+    source: str
+    deliveries: Sequence[Delivery]
+    publish: Callable[[Sequence[Settlement]], None]

@@ -44,6 +44,7 @@ class Publisher:
 
     Attributes:
         frame_max: Bytes of the largest frame that RabbitMQ takes.
+        last_number: The number of the publishing that was submitted last.
         last_progress: When a confirm came last, or the first wait began; event loop's time.
 
     Args:
@@ -69,7 +70,7 @@ class Publisher:
         # are unique, and cheap.
         self._prefix = secrets.token_hex(8) + "-"
         self._own_id = re.compile(f"{self._prefix}([0-9]{{1,20}})")
-        self._last_number = 0
+        self.last_number = 0
         self._pending: dict[int, Callable[[PublishOutcome], None]] = {}
         self._kept_ids: dict[int, str | None] = {}
         self._returned: set[int] = set()
@@ -80,11 +81,6 @@ class Publisher:
     def unconfirmed(self) -> int:
         """How many publishings wait for their confirm now."""
         return len(self._pending)
-
-    @property
-    def last_number(self) -> int:
-        """The number of the publishing that was submitted last."""
-        return self._last_number
 
     def unconfirmed_before(self, number: int) -> int:
         """Return how many publishings before one wait for their confirm. Any thread may ask."""
@@ -118,7 +114,7 @@ class Publisher:
         return await self.outcomes([publishing])[0]
 
     def _numbered(self, publishing: Publishing, done: Callable[[PublishOutcome], None]) -> bytes:
-        number = self._last_number + 1
+        number = self.last_number + 1
         frames = marshal_publishing(
             publishing,
             f"{self._prefix}{number}",
@@ -131,7 +127,7 @@ class Publisher:
             self.last_progress = self._loop.time()
         if not self._measured:
             self._measured, self._measured_from = number, self._loop.time()
-        self._last_number = number
+        self.last_number = number
         self._pending[number] = done
         if publishing.kept is not None:
             self._kept_ids[number] = decode_properties(publishing.kept).message_id

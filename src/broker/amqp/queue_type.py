@@ -20,8 +20,6 @@ _CURRENT_TYPE = re.compile(
     r"arg 'x-queue-type' .* but current is (?:(?:the value )?'([a-z]+)'.*|none)$"
 )
 _OF_A_STREAM = "of queue type rabbit_stream_queue"
-NO_CONSUMER: FieldTable = {"x-priority": "none"}
-"""What no consumer can have: none is made by asking for it."""
 
 
 async def refuse_stream(connection: Connection, queue: str) -> None:
@@ -53,7 +51,7 @@ async def _type_told_to_consumer(connection: Connection, queue: str) -> str | No
     """Return `stream` when RabbitMQ says so to a user who may only consume, else None."""
     try:
         async with channel_for_requests(connection) as channel:
-            await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
+            await consume_in_vain(channel, queue)
     except ChannelClosed as refusal:
         # Any other refusal comes back when the queue is really consumed.
         return "stream" if tells_stream(refusal) else None
@@ -61,7 +59,7 @@ async def _type_told_to_consumer(connection: Connection, queue: str) -> str | No
 
 
 def tells_stream(refusal: ChannelClosed | None) -> bool:
-    """Return whether the refusal of `NO_CONSUMER` says that it was asked of a stream."""
+    """Return whether the refusal of `consume_in_vain` says that it was asked of a stream."""
     return refusal is not None and describe(refusal).endswith(_OF_A_STREAM)
 
 
@@ -103,5 +101,11 @@ async def channel_for_requests(connection: Connection) -> AsyncIterator[Abstract
         await channel.close()
 
 
-async def _ignore(_: DeliveredMessage) -> None:
-    """Take no message: none can come."""
+async def consume_in_vain(channel: AbstractChannel, queue: str) -> None:
+    """Ask for a consumer that RabbitMQ refuses, for one reason or another."""
+    arguments: FieldTable = {"x-priority": "none"}
+    await channel.basic_consume(queue, ignore, arguments=arguments, timeout=RPC_TIMEOUT)
+
+
+async def ignore(_: DeliveredMessage) -> None:
+    """Take no message: none can come, or all are taken before aiormq sees them."""

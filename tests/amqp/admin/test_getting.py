@@ -11,7 +11,7 @@ QUORUM: dict[str, str | int] = {"x-queue-type": "quorum"}
 FULL: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
 
 
-async def test_takes_the_oldest_and_gives_back_what_it_does_not_acknowledge(rig: Rig) -> None:
+async def test_what_is_not_acknowledged_returns_to_its_place(rig: Rig) -> None:
     await rig.raw.declare(rig.input)
     await rig.raw.publish(rig.input, *BODIES)
     async with rig.administer() as session:

@@ -12,12 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from aiormq import Channel
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelLockedResource
 from pamqp.commands import Basic
 
 from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
+from broker.amqp.queue_type import ignore
 from broker.amqp.wire.errors import AmqpError, translated
 from broker.amqp.wire.field_table import UnreadablePropertiesError
 from broker.amqp.wire.marshal import marshal_ack
@@ -108,25 +109,24 @@ class Mover:
                     await self._reader.channel.close()
                 self._reader = None
                 return Moved(0)
-            properties = [without_foreign_user_id(one.properties, self._user) for one in messages]
-            outcomes = await asyncio.gather(
-                *self._publisher.outcomes(
-                    [
-                        Publishing("", one.body, "", exchange=exchange, kept=raw, is_moved=True)
-                        for raw, one in zip(properties, messages, strict=True)
-                    ]
+            moved = [
+                Publishing(
+                    *("", one.body, ""),
+                    exchange=exchange,
+                    kept=without_foreign_user_id(one.properties, self._user),
+                    is_moved=True,
                 )
-            )
+                for one in messages
+            ]
+            outcomes = await asyncio.gather(*self._publisher.outcomes(moved))
             if PublishOutcome.RETURNED in outcomes:
                 raise AmqpError("the queue that the messages go to is gone")
             if PublishOutcome.REFUSED in outcomes:
                 raise AmqpError("RabbitMQ refused a message, is a queue's length limited?")
             self._writer.write(marshal_ack(messages[-1].tag, channel=self._reader.channel.number))
             await self._writer.flushed()
-            changed = sum(
-                raw != one.properties for raw, one in zip(properties, messages, strict=True)
-            )
-            return Moved(len(messages), changed)
+            pairs = zip(moved, messages, strict=True)
+            return Moved(len(messages), sum(now.kept != old.properties for now, old in pairs))
 
     async def _read(self, queue: str) -> "_Reader":
         channel = await self._connection.channel()
@@ -152,7 +152,7 @@ class _Reader:
 
     async def start(self, queue: str) -> None:
         """Begin to consume."""
-        answer = await self.channel.basic_consume(queue, _ignore, timeout=RPC_TIMEOUT)
+        answer = await self.channel.basic_consume(queue, ignore, timeout=RPC_TIMEOUT)
         self._consumer_tag = str(answer.consumer_tag)
 
     async def read(self) -> Sequence[_Message]:
@@ -199,7 +199,3 @@ def without_foreign_user_id(data: bytes, user: str) -> bytes:
 
 async def _create_nothing(_: str) -> None:
     """Leave it to whoever moves."""
-
-
-async def _ignore(_: DeliveredMessage) -> None:
-    """Take no message: all are taken before aiormq sees them."""

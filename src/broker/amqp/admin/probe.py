@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import anyio
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelClosed,
@@ -25,7 +25,7 @@ from pamqp.common import FieldTable
 
 from broker.amqp.admin.delivery_limit import QuorumArguments, quorum_arguments
 from broker.amqp.connection import RPC_TIMEOUT, Connection
-from broker.amqp.queue_type import INEQUIVALENT, NO_CONSUMER, tells_stream
+from broker.amqp.queue_type import INEQUIVALENT, consume_in_vain, tells_stream
 from broker.amqp.rabbit import Rabbit
 from broker.amqp.refusal import RefusedError, Stage
 from broker.amqp.wire.errors import AmqpError, describe, translated
@@ -185,7 +185,7 @@ async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> Q
     is_shown = not isinstance(seen, ChannelAccessRefused)
     declared = await _refusal(connection, declare)
     consumable = (
-        await _refusal(connection, lambda channel: _consume(queue, channel))
+        await _refusal(connection, lambda channel: consume_in_vain(channel, queue))
         if is_consumed
         else None
     )
@@ -236,7 +236,7 @@ async def _report_exchange(connection: Connection, exchange: str) -> ExchangeRep
         may_publish=True,
         may_listen=await may(declare_queue)
         and await may(bind)
-        and await may(lambda channel: _consume(queue, channel)),
+        and await may(lambda channel: consume_in_vain(channel, queue)),
     )
 
 
@@ -290,11 +290,3 @@ async def _refusal(
     except ChannelClosed as refusal:
         return refusal
     return None
-
-
-async def _consume(queue: str, channel: AbstractChannel) -> None:
-    await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
-
-
-async def _ignore(_: DeliveredMessage) -> None:
-    """Take no message: none can come."""

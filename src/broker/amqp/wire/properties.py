@@ -17,8 +17,7 @@ from broker.amqp.wire.field_table import (
     text_of,
     uncounted,
 )
-from broker.amqp.wire.raw_properties import NO_PROPERTIES as NO_RAW_PROPERTIES
-from broker.amqp.wire.raw_properties import split_properties
+from broker.amqp.wire.raw_properties import NO_PROPERTIES, split_properties
 
 FORWARDED_HEADERS = ("traceparent", "tracestate")
 """Headers that pass from a delivery to what comes of it.
@@ -67,10 +66,7 @@ class Properties(msgspec.Struct, frozen=True):
     priority: int | None = None
     expiration: str | None = None
     delivery_count: int = 0
-    raw: bytes = NO_RAW_PROPERTIES
-
-
-NO_PROPERTIES = Properties()
+    raw: bytes = NO_PROPERTIES
 
 
 def decode_properties(data: bytes) -> Properties:

@@ -8,7 +8,7 @@ does this module.
 import struct
 from collections.abc import Collection, Mapping, MutableMapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from broker.amqp.wire.field_table import (
     UnreadablePropertiesError,
@@ -35,25 +35,17 @@ type Name = Literal[
     "app_id",
     "cluster_id",
 ]
+"""In the order of the wire."""
 
 _SHORT_STRING, _TABLE = -1, -4
 _SIZES: Mapping[Name, int] = {
-    "content_type": _SHORT_STRING,
-    "content_encoding": _SHORT_STRING,
+    **dict.fromkeys(get_args(Name.__value__), _SHORT_STRING),
     "headers": _TABLE,
     "delivery_mode": 1,
     "priority": 1,
-    "correlation_id": _SHORT_STRING,
-    "reply_to": _SHORT_STRING,
-    "expiration": _SHORT_STRING,
-    "message_id": _SHORT_STRING,
     "timestamp": 8,
-    "type": _SHORT_STRING,
-    "user_id": _SHORT_STRING,
-    "app_id": _SHORT_STRING,
-    "cluster_id": _SHORT_STRING,
 }
-"""In the order of the wire: a size, or the negative size of the length in front."""
+"""A size, or the negative size of the length in front; in the same order."""
 _FLAGS: Mapping[Name, int] = {name: 1 << 15 - place for place, name in enumerate(_SIZES)}
 
 NO_PROPERTIES = b"\0\0"
