@@ -1,15 +1,12 @@
 import asyncio
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass
-from uuid import uuid4
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import Rabbit, SessionParameters
-from broker.net.endpoints import parse_amqp_urls
-from tests.lab.amqp_client import AmqpClient
+from broker.amqp import Rabbit
+from tests.amqp.rig import Rig
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 LEFTOVER_TIMEOUT = 5.0
@@ -48,29 +45,6 @@ def rabbit(portal: BlockingPortal) -> Rabbit:
     return Rabbit(portal)
 
 
-@dataclass(frozen=True)
-class Queues:
-    """Names that no other test uses."""
-
-    input: str
-    output: str
-    parked: str
-
-
 @pytest.fixture
-def queues() -> Queues:
-    number = uuid4().hex[:8]
-    return Queues(f"input-{number}", f"output-{number}", f"parked-{number}")
-
-
-@pytest.fixture
-def raw(rabbitmq: RabbitmqNode) -> AmqpClient:
-    return AmqpClient(rabbitmq.url)
-
-
-@pytest.fixture
-def parameters(rabbitmq: RabbitmqNode, queues: Queues) -> SessionParameters:
-    (endpoint,) = parse_amqp_urls(rabbitmq.url)
-    return SessionParameters(
-        endpoint, name="test", queues=(queues.input, queues.output, queues.parked)
-    )
+def rig(portal: BlockingPortal, rabbitmq: RabbitmqNode) -> Rig:
+    return Rig.of(portal, rabbitmq.url)

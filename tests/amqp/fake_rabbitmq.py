@@ -17,14 +17,18 @@ from pamqp.frame import FrameTypes
 from pamqp.header import ContentHeader
 
 from broker.amqp.connection import Connection
+from broker.amqp.consumer import QueueConsumer, Settling
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import SettlementObserver
+from broker.amqp.paced_log import PacedLog
 from broker.amqp.publisher import Publisher
 from broker.amqp.refusals import Refusals
-from broker.amqp.renewal import Renewal
-from broker.amqp.suspects import SuspectPublisher
-from broker.amqp.wire.frames import FrameReader, FrameSink
+from broker.amqp.suspects import Publishers, SuspectPublisher
+from broker.amqp.wire.errors import AmqpError
+from broker.amqp.wire.frames import FrameReader
+from broker.amqp.wire.takers import ConfirmTaker
 from broker.amqp.wire.writer import FrameWriter
+from broker.telemetry.tally import PublishTally
 
 QUEUE = "input"
 
@@ -57,27 +61,6 @@ class Stream:
         await self.unread.join()
 
 
-def dead_lettering(
-    publisher: Publisher, observer: SettlementObserver | None = None
-) -> DeadLettering:
-    """Return what needs no connection of its own, as this RabbitMQ never closes a channel."""
-    refusals = Refusals()
-    return DeadLettering(publisher, _no_suspects(publisher, refusals), refusals, observer)
-
-
-def renewal(publisher: Publisher) -> Renewal:
-    """Return likewise what publishes anew."""
-    refusals = Refusals()
-    return Renewal(publisher, _no_suspects(publisher, refusals), refusals)
-
-
-def _no_suspects(publisher: Publisher, refusals: Refusals) -> SuspectPublisher:
-    async def connect() -> Connection:
-        raise AssertionError("there are no suspects")
-
-    return SuspectPublisher(connect, lambda *_: publisher, refusals)
-
-
 class FakeRabbitmq:
     """One connection with two channels. Made in the event loop that serves it."""
 
@@ -92,7 +75,7 @@ class FakeRabbitmq:
         self.publishing = Channel(self._connection, 2, publisher_confirms=True)
         self._stream = Stream()
         self.writer = FrameWriter(cast("asyncio.StreamWriter", self._stream))
-        self._reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+        self.reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
         self.acknowledgements: list[tuple[int, bool]] = []
         self.published: list[Published] = []
         self.unconfirmed: dict[int, Published] = {}
@@ -108,9 +91,40 @@ class FakeRabbitmq:
         """How many writes have left and were not dealt with yet."""
         return self._stream.unread.qsize()
 
-    def attach(self, channel: Channel, sink: FrameSink) -> None:
-        """Send the frequent frames of a channel through a frame reader."""
-        self._reader.add_sink(channel.number, sink)
+    def publisher(self) -> Publisher:
+        """Make the publisher of the one channel."""
+        publisher = Publisher(self.publishing, self.writer, _no_queue_is_missing, PublishTally())
+        self.reader.add_taker(self.publishing.number, ConfirmTaker(publisher))
+        return publisher
+
+    def consumer(
+        self,
+        publisher: Publisher,
+        tasks: asyncio.TaskGroup,
+        observer: SettlementObserver | None = None,
+        kind: type[QueueConsumer] = QueueConsumer,
+    ) -> QueueConsumer:
+        """Make the consumer of the other; there are no suspects, as no channel is ever closed."""
+        refusals = Refusals()
+        suspects = SuspectPublisher(_no_suspects, lambda *_: publisher, refusals)
+        publishers = Publishers(publisher, suspects, refusals)
+        consumer = kind(
+            QUEUE,
+            self.consuming,
+            self.writer,
+            Settling(
+                publishers,
+                DeadLettering(publishers, observer),
+                PublishTally(),
+                PacedLog(),
+                tasks,
+                observer,
+            ),
+            consumed=QUEUE,
+            cancelled=_not_cancelled,
+        )
+        self.reader.add_sink(self.consuming.number, consumer)
+        return consumer
 
     async def serve(self) -> None:
         """Deal with what is written, until cancelled."""
@@ -214,17 +228,16 @@ class FakeRabbitmq:
             if isinstance(frame, Basic.ConsumeOk):
                 channel.frames.put_nowait((0, frame))
             else:
-                self._reader.feed_data(pamqp.frame.marshal(frame, channel.number))
+                self.reader.feed_data(pamqp.frame.marshal(frame, channel.number))
 
 
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still unless it is put forward.
+async def _no_queue_is_missing(_: str) -> None:
+    await asyncio.sleep(0)
 
-    Timers then depend on the test alone, and not on how long the machine takes for it.
-    """
 
-    # A clock that reads zero could be taken for one that was never read.
-    now = 1_000.0
+async def _no_suspects() -> Connection:
+    raise AssertionError("there are no suspects")
 
-    def time(self) -> float:
-        return self.now
+
+def _not_cancelled(error: AmqpError) -> None:
+    raise error

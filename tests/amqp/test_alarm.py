@@ -5,69 +5,55 @@ from contextlib import contextmanager
 
 import pytest
 import trio
+from anyio.from_thread import BlockingPortal
 
-from broker.amqp import (
-    Publishing,
-    Rabbit,
-    Session,
-    SessionLostError,
-    SessionParameters,
-    confirm_watch,
-)
-from broker.net.endpoints import parse_amqp_urls
+from broker.amqp import Session, SessionLostError, confirm_watch
+from tests.amqp.rig import CLOSING, Rig
 from tests.lab.rabbitmq_node import open_rabbitmq_node
 
-PATIENCE = 60.0
-CLOSING = 4.0
 CONFIRM_TIMEOUT = 0.5
-MESSAGE = [Publishing("q", b"a", "me")]
 
 
 async def test_alarms_frozen_and_killed_nodes(
-    rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch
+    portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirm_watch, "_INTERVAL", 0.05)
     async with open_rabbitmq_node() as node:
-        (endpoint,) = parse_amqp_urls(node.url)
-        parameters = SessionParameters(endpoint, name="test", queues=("q",))
+        rig = Rig.of(portal, node.url)
 
-        with trio.fail_after(PATIENCE):
-            # An alarm stops publishing for as long as it lasts, and is no loss.
-            async with rabbit.open_session(parameters) as session:
-                await node.ctl("set_vm_memory_high_watermark", "0")
-                async with trio.open_nursery() as nursery:
-                    published = trio.Event()
-                    nursery.start_soon(publish, session, published)
-                    await blocked(session)
-                    with confirms_due_soon():
-                        await trio.sleep(4 * CONFIRM_TIMEOUT)
-                    assert not published.is_set()
-                    await node.ctl("set_vm_memory_high_watermark", "0.9")
-                    await published.wait()
-
-        with trio.fail_after(PATIENCE):
-            # It does not hold up the end either: RabbitMQ reads no farewell from the connection.
+        # An alarm stops publishing for as long as it lasts, and is no loss.
+        async with rig.open() as session:
             await node.ctl("set_vm_memory_high_watermark", "0")
-            await publish_and_end(rabbit, parameters)
-            await node.ctl("set_vm_memory_high_watermark", "0.9")
+            async with trio.open_nursery() as nursery:
+                published = trio.Event()
+                nursery.start_soon(publish, rig, session, published)
+                await blocked(session)
+                with confirms_due_soon():
+                    await trio.sleep(4 * CONFIRM_TIMEOUT)
+                assert not published.is_set()
+                await node.ctl("set_vm_memory_high_watermark", "0.9")
+                await published.wait()
 
-        with trio.fail_after(PATIENCE):
-            # A node that hangs.
-            with (
-                confirms_due_soon(),
-                pytest.raises(SessionLostError, match="RabbitMQ confirmed nothing"),
-            ):
-                await publish_after(node.pause, rabbit, parameters)
-            monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.5)
-            with pytest.raises(SessionLostError, match="no answer in time"):
-                await publish_after(node.pause, rabbit, parameters)
-            await node.resume()
-            monkeypatch.undo()
+        # It does not hold up the end either: RabbitMQ reads no farewell from the connection.
+        await node.ctl("set_vm_memory_high_watermark", "0")
+        await publish_and_end(rig)
+        await node.ctl("set_vm_memory_high_watermark", "0.9")
 
-        with trio.fail_after(PATIENCE):
-            # A node that is killed.
-            with pytest.raises(SessionLostError):
-                await publish_after(node.kill, rabbit, parameters)
+        # A node that hangs.
+        with (
+            confirms_due_soon(),
+            pytest.raises(SessionLostError, match="RabbitMQ confirmed nothing"),
+        ):
+            await publish_after(node.pause, rig)
+        monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.5)
+        with pytest.raises(SessionLostError, match="no answer in time"):
+            await publish_after(node.pause, rig)
+        await node.resume()
+        monkeypatch.undo()
+
+        # A node that is killed.
+        with pytest.raises(SessionLostError):
+            await publish_after(node.kill, rig)
 
 
 @contextmanager
@@ -84,15 +70,15 @@ async def blocked(session: Session) -> None:
         await trio.sleep(0.02)
 
 
-async def publish(session: Session, published: trio.Event) -> None:
-    await session.publish(MESSAGE)
+async def publish(rig: Rig, session: Session, published: trio.Event) -> None:
+    await session.publish([rig.to_output(b"a")])
     published.set()
 
 
-async def publish_and_end(rabbit: Rabbit, parameters: SessionParameters) -> None:
+async def publish_and_end(rig: Rig) -> None:
     with trio.CancelScope() as closing:
-        async with rabbit.open_session(parameters) as session, trio.open_nursery() as nursery:
-            nursery.start_soon(publish, session, trio.Event())
+        async with rig.open() as session, trio.open_nursery() as nursery:
+            nursery.start_soon(publish, rig, session, trio.Event())
             await blocked(session)
             closing.deadline = trio.current_time() + CLOSING
             nursery.cancel_scope.cancel()
@@ -100,9 +86,7 @@ async def publish_and_end(rabbit: Rabbit, parameters: SessionParameters) -> None
     pytest.fail("it took too long")
 
 
-async def publish_after(
-    happening: Callable[[], Awaitable[None]], rabbit: Rabbit, parameters: SessionParameters
-) -> None:
-    async with rabbit.open_session(parameters) as session:
+async def publish_after(happening: Callable[[], Awaitable[None]], rig: Rig) -> None:
+    async with rig.open() as session:
         await happening()
-        await session.publish(MESSAGE)
+        await session.publish([rig.to_output(b"a")])

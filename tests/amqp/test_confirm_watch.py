@@ -11,11 +11,10 @@ import pytest
 
 from broker.amqp import confirm_watch
 from broker.amqp.confirm_watch import CONFIRM_TIMEOUT, ConfirmWatch
-from broker.amqp.publisher import Publisher
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.publishing import Publishing
-from broker.telemetry.tally import PublishTally
-from tests.amqp.fake_rabbitmq import FakeRabbitmq, SkippingLoop
+from tests.amqp.fake_rabbitmq import FakeRabbitmq
+from tests.amqp.in_asyncio import SkippingLoop
 
 
 class Watched:
@@ -28,10 +27,7 @@ class Watched:
     async def _open(self) -> None:
         self.rabbitmq = FakeRabbitmq()
         self._serving = asyncio.create_task(self.rabbitmq.serve())
-        self.publisher = Publisher(
-            self.rabbitmq.publishing, self.rabbitmq.writer, no_queue_is_missing, PublishTally()
-        )
-        self.rabbitmq.attach(self.rabbitmq.publishing, self.publisher)
+        self.publisher = self.rabbitmq.publisher()
         self._watch = ConfirmWatch(self.publisher)
 
     @property
@@ -72,7 +68,7 @@ class Watched:
             is_blocked=is_blocked,
             writer=SimpleNamespace(unsent=0),
         )
-        watching = asyncio.create_task(self._watch.run(idle, lambda _is_blocked: None))
+        watching = asyncio.create_task(self._watch.run(idle))
         await enough.wait()
         gc.collect()
         found = sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
@@ -90,10 +86,6 @@ class Watched:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.wait(tasks))
-
-
-async def no_queue_is_missing(queue: str) -> None:
-    raise AssertionError(queue)
 
 
 @pytest.fixture

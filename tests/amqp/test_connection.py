@@ -2,19 +2,15 @@
 
 import socket
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import ExitStack
 
-import msgspec
 import pytest
-import trio
 
-from broker.amqp import Publishing, Rabbit, SessionLostError, SessionParameters, connection
-from tests.amqp.conftest import Queues
-from tests.lab.amqp_client import AmqpClient
+from broker.amqp import connection
+from tests.amqp.rig import Rig, losing
 from tests.lab.black_hole import black_hole
 
 NAME = "rabbitmq.test"
-PATIENCE = 30.0
 
 
 def resolving(*addresses: str) -> Callable[..., list[object]]:
@@ -32,45 +28,28 @@ def resolving(*addresses: str) -> Callable[..., list[object]]:
     return getaddrinfo
 
 
-def of_name(parameters: SessionParameters) -> SessionParameters:
-    return msgspec.structs.replace(parameters, endpoint=replace(parameters.endpoint, host=NAME))
-
-
 async def test_a_first_address_that_does_not_answer_costs_little(
-    rabbit: Rabbit,
-    parameters: SessionParameters,
-    queues: Queues,
-    raw: AmqpClient,
-    monkeypatch: pytest.MonkeyPatch,
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3", "127.0.0.1"))
-    port = parameters.endpoint.port
-    with black_hole("127.0.0.2", port), black_hole("127.0.0.3", port), trio.fail_after(PATIENCE):
-        async with rabbit.open_session(of_name(parameters)) as session:
-            await session.publish([Publishing(queues.output, b"x", "me")])
-    assert [message.body for message in await raw.take(queues.output, 1)] == [b"x"]
+    port = rig.endpoint.port
+    with black_hole("127.0.0.2", port), black_hole("127.0.0.3", port):
+        async with rig.at(host=NAME).open() as session:
+            await session.publish([rig.to_output(b"x")])
+    assert await rig.bodies(rig.output, 1) == [b"x"]
 
 
-async def test_no_address_answers(
-    rabbit: Rabbit, parameters: SessionParameters, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [(False, f"{NAME}.*: no answer in time"), (True, "Connect call failed")],
+)
+async def test_no_address_is_of_use(
+    *, rig: Rig, monkeypatch: pytest.MonkeyPatch, answers: bool, said: str
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3"))
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.6)
-    port = parameters.endpoint.port
-    with (
-        black_hole("127.0.0.2", port),
-        black_hole("127.0.0.3", port),
-        trio.fail_after(PATIENCE),
-        pytest.raises(SessionLostError, match=f"{NAME}.*: no answer in time"),
-    ):
-        async with rabbit.open_session(of_name(parameters)):
-            pass
-
-
-async def test_all_addresses_refuse(
-    rabbit: Rabbit, parameters: SessionParameters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3"))
-    with trio.fail_after(PATIENCE), pytest.raises(SessionLostError, match="Connect call failed"):
-        async with rabbit.open_session(of_name(parameters)):
+    with ExitStack() as silent, losing(said):
+        for host in () if answers else ("127.0.0.2", "127.0.0.3"):
+            silent.enter_context(black_hole(host, rig.endpoint.port))
+        async with rig.at(host=NAME).open():
             pass

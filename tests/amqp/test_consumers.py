@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any, cast
 
 from broker.amqp.consumers import Consumers
@@ -17,12 +18,9 @@ class RefusingConnection:
 
 
 async def close_while_a_connection_closes() -> None:
+    parameters: Any = SimpleNamespace(fanouts=(), prefetch=1)
     consumers = Consumers(
-        connect=lambda _: cast("Any", RefusingConnection()),
-        fanouts=(),
-        prefetch=1,
-        fail=lambda _: None,
-        new_consumer=cast("Any", None),
+        lambda _: cast("Any", RefusingConnection()), parameters, cast("Any", None), lambda _: None
     )
     try:
         await consumers.get("queue")

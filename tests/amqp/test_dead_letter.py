@@ -1,6 +1,6 @@
-"""Parked deliveries: as they came, with the reason."""
+"""Dead letters: deliveries as they came, with the reason."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,8 +20,9 @@ from broker.amqp.admin import (
     read_rabbitmqs_dead_letter,
     replayed,
 )
+from broker.amqp.admin.all_properties import decode_all_properties
+from broker.amqp.admin.mover import _Message
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
-from broker.amqp.wire.all_properties import decode_all_properties
 from broker.amqp.wire.marshal import header_frame_size, marshal_publishing
 from broker.amqp.wire.properties import decode_properties
 from broker.amqp.wire.raw_properties import (
@@ -31,30 +32,6 @@ from broker.amqp.wire.raw_properties import (
     split_properties,
 )
 from tests.lab import raw_content
-
-
-def test_keeps_the_body_and_says_why() -> None:
-    body = b"\xff\x00 not JSON"
-    delivery = Delivery(
-        "input", 7, body, headers={"traceparent": "00-1-2-01"}, correlation_id="correlation"
-    )
-    before = datetime.now(UTC).replace(microsecond=0)
-    parked = dead_letter(
-        delivery, queue="parked", reason="invalid_json", error="no\n JSON", broker_id="broker_1"
-    )
-
-    assert (parked.queue, parked.body, parked.app_id) == ("parked", body, "broker_1")
-    assert parked.correlation_id == "correlation"
-    headers = dict(parked.headers)
-    at = datetime.fromisoformat(headers.pop("x-dead-lettered-at"))
-    assert before <= at <= datetime.now(UTC)
-    assert headers == {
-        "traceparent": "00-1-2-01",
-        "x-broker-reason": "invalid_json",
-        "x-broker-error": "no JSON",
-        "x-original-queue": "input",
-        "x-broker-id": "broker_1",
-    }
 
 
 def wire(publishing: Publishing) -> bytes:
@@ -73,14 +50,19 @@ def read(publishing: Publishing) -> tuple[dict[str, object], dict[str, object]]:
     return dict(found.properties), dict(found.headers)
 
 
+def letter_of(delivery: Delivery, error: str = "e") -> Publishing:
+    return dead_letter(delivery, queue="letters", reason="r", error=error, broker_id="broker-1")
+
+
 def dead_lettered(raw: bytes, replays: int = 0) -> Publishing:
     decoded = decode_properties(raw)
-    delivery = Delivery(
-        *("input", 1, b"{", False, decoded.headers, decoded.correlation_id, decoded.error),
-        replays=replays,
-        raw_properties=raw,
+    return letter_of(
+        Delivery(
+            *("input", 1, b"{", False, decoded.headers, decoded.correlation_id, decoded.error),
+            replays=replays,
+            raw_properties=raw,
+        )
     )
-    return dead_letter(delivery, queue="letters", reason="r", error="e", broker_id="broker-1")
 
 
 def sent_back(letter: Publishing) -> Publishing:
@@ -120,37 +102,34 @@ KEPT = {
     "app_id": "a",
 }
 
+KEPT_HEADERS = {
+    "x-tenant": "acme",
+    "n": 5,
+    "nested": {"a": [1, "b"]},
+    "x-original-expiration": "60000",
+}
+
 
 def marshalled(properties: Basic.Properties) -> bytes:
     return ContentHeader(properties=properties).marshal()[12:]
 
 
-def test_keeps_all_properties_and_headers_of_the_original() -> None:
-    properties, headers = read(dead_lettered(marshalled(ORIGINAL)))
+def test_keeps_all_properties_and_headers_and_says_why() -> None:
+    before = datetime.now(UTC)
+    letter = dead_lettered(marshalled(ORIGINAL))
+    assert (letter.queue, letter.body, letter.app_id) == ("letters", b"{", "broker-1")
+    properties, headers = read(letter)
     assert properties == KEPT
-    assert headers.pop("x-dead-lettered-at")
+    at = datetime.fromisoformat(str(headers.pop("x-dead-lettered-at")))
+    assert before - timedelta(milliseconds=1) <= at <= datetime.now(UTC)
     assert headers == {
-        "x-tenant": "acme",
-        "n": 5,
-        "nested": {"a": [1, "b"]},
-        "x-original-expiration": "60000",
+        **KEPT_HEADERS,
         "x-broker-reason": "r",
         "x-broker-error": "e",
         "x-original-queue": "input",
         "x-broker-id": "broker-1",
     }
-
-
-def test_a_replay_restores_properties_and_headers_of_the_original() -> None:
-    properties, headers = read(sent_back(dead_lettered(marshalled(ORIGINAL))))
-    assert properties == KEPT
-    assert headers == {
-        "x-tenant": "acme",
-        "n": 5,
-        "nested": {"a": [1, "b"]},
-        "x-original-expiration": "60000",
-        "x-broker-replays": "1",
-    }
+    assert read(sent_back(letter)) == (KEPT, {**KEPT_HEADERS, "x-broker-replays": "1"})
 
 
 def test_what_the_original_lacks_is_ours_in_the_letter_and_gone_after_it() -> None:
@@ -290,19 +269,11 @@ def test_how_much_of_it_the_headers_of_a_part_take() -> None:
     assert most <= header_frame_size(letter) + PART_HEADERS_SIZE
 
 
-def test_the_count_of_replays_stays_with_a_message() -> None:
-    body, trace = b"{", {"traceparent": "00-1-2-01"}
-    delivery = Delivery("input", 7, body, headers=trace, correlation_id="c", replays=2)
-    parked = dead_letter(delivery, queue="parked", reason="r", error="e", broker_id="b")
-    assert parked.headers["x-broker-replays"] == "2"
-
-    assert sent_back(parked).headers == {"x-broker-replays": "3"}
-
-
-def test_the_count_of_replays_has_an_end() -> None:
-    delivery = Delivery("input", 7, b"", replays=999_999)
-    parked = dead_letter(delivery, queue="parked", reason="r", error="e", broker_id="b")
-    assert sent_back(parked).headers == {"x-broker-replays": "999999"}
+@pytest.mark.parametrize(("count", "then"), [(2, "3"), (999_999, "999999")])
+def test_the_count_of_replays_stays_with_a_message_and_has_an_end(count: int, then: str) -> None:
+    letter = letter_of(Delivery("input", 7, b"{", replays=count))
+    assert letter.headers["x-broker-replays"] == str(count)
+    assert sent_back(letter).headers == {"x-broker-replays": then}
 
 
 GOOD = {
@@ -316,8 +287,8 @@ def test_what_a_dead_letter_must_say() -> None:
     at = datetime(2026, 1, 2, 2, 4, 5, 678_000, UTC)
     assert read_dead_letter(GOOD) == DeadLetterLabel("too_deep", "", "input", "", at, 0)
     said = {**GOOD, "x-broker-error": "a\n b" + "x" * 300, "x-broker-id": "b", "x-other": 5}
-    parked = read_dead_letter(said)
-    assert (parked.error, parked.broker_id) == ("a b" + "x" * 252, "b")
+    label = read_dead_letter(said)
+    assert (label.error, label.broker_id) == ("a b" + "x" * 252, "b")
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -339,10 +310,7 @@ def test_what_is_no_time(value: str) -> None:
 @given(st.text(st.characters(codec=None), max_size=400))
 @example("\ud800")
 def test_the_error_is_one_short_line(error: str) -> None:
-    parked = dead_letter(
-        Delivery("input", 1, b""), queue="parked", reason="r", error=error, broker_id="b"
-    )
-    line = parked.headers["x-broker-error"]
+    line = letter_of(Delivery("input", 1, b""), error).headers["x-broker-error"]
     assert len(line.encode()) <= 255
     assert len(line.splitlines()) <= 1
     if error.isascii() and error.isprintable():
@@ -350,17 +318,17 @@ def test_the_error_is_one_short_line(error: str) -> None:
 
 
 def test_a_character_is_not_cut_in_two() -> None:
-    parked = dead_letter(
-        Delivery("q", 1, b""), queue="p", reason="r", error="x" + "ü" * 200, broker_id="b"
-    )
-    assert parked.headers["x-broker-error"] == "x" + "ü" * 127
+    letter = letter_of(Delivery("q", 1, b""), "x" + "ü" * 200)
+    assert letter.headers["x-broker-error"] == "x" + "ü" * 127
 
 
 def test_nothing_that_travels_shows_its_body() -> None:
     delivery = Delivery("input", 1, b"secret")
-    parked = dead_letter(delivery, queue="parked", reason="r", error="e", broker_id="b")
-    deliveries = Deliveries("input", [delivery], print)
-    assert "secret" not in repr(Got(1, b"secret", 0))
-    assert "secret" not in repr((delivery, parked, Settlement(delivery, parked), deliveries))
+    letter = letter_of(delivery)
+    travelling = (
+        *(delivery, letter, Settlement(delivery, letter), Got(1, b"secret", 0)),
+        *(Deliveries("input", [delivery], print), _Message(1, b"secret", b"secret")),
+    )
+    assert "secret" not in repr(travelling)
     assert repr(delivery) == "<Delivery 1 from 'input'>"
-    assert repr(parked) == "<Publishing to 'parked'>"
+    assert repr(letter) == "<Publishing to 'letters'>"

@@ -8,6 +8,7 @@ from broker.amqp import Delivery, Publishing, PublishingRefusedError, Refusals, 
 from broker.amqp.dead_letter import dead_letter
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.publisher import PublishOutcome, UnroutableError
+from broker.amqp.suspects import Publishers
 
 
 class Suspects:
@@ -32,7 +33,7 @@ def test_a_dead_letter_that_becomes_a_suspect_on_its_way_may_be_refused_like_any
     suspects, refusals = Suspects(), Refusals()
     refusals.is_unexplained = True
     publisher: Any = SimpleNamespace(frame_max=131_072)
-    dead_lettering = DeadLettering(publisher, cast("Any", suspects), refusals)
+    dead_lettering = DeadLettering(Publishers(publisher, cast("Any", suspects), refusals))
     settled = asyncio.run(dead_lettering.unroutable(settlement, UnroutableError("dead")))
     assert settled == settlement
     assert suspects.taken == [b"\0\0body"]

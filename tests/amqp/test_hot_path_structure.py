@@ -14,21 +14,20 @@ from typing import Any, Self, cast
 import pamqp.frame
 import pytest
 import trio
+from aiormq import Channel
 from anyio.from_thread import BlockingPortal
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.frame import FrameTypes
 from pamqp.header import ContentHeader
 
 from broker.amqp import AmqpError, Deliveries, Rabbit, Session
 from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import Delivery, Settlement
 from broker.amqp.lifetime import Lifetime
-from broker.amqp.notices import Notices
-from broker.amqp.publisher import Publisher
-from broker.amqp.wire.frames import FrameReader
 from broker.amqp.wire.publishing import Publishing
-from broker.telemetry.tally import PublishTally
-from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq, dead_lettering, renewal
+from tests.amqp.fake_rabbitmq import QUEUE, FakeRabbitmq
+from tests.amqp.in_asyncio import in_asyncio
 
 FEW, MANY = 10, 200
 PATIENCE = 30.0
@@ -45,47 +44,30 @@ class HalfSession:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.rabbitmq = FakeRabbitmq()
         tasks.create_task(self.rabbitmq.serve())
-        writer = self.rabbitmq.writer
-        publisher = Publisher(self.rabbitmq.publishing, writer, no_queue_is_missing, PublishTally())
-        self.consumer = Consumer(
-            QUEUE,
-            self.rabbitmq.consuming,
-            consumed=QUEUE,
-            writer=writer,
-            publisher=publisher,
-            dead_lettering=dead_lettering(publisher),
-            renewal=renewal(publisher),
-            notices=Notices(PublishTally()),
-            tasks=tasks,
-            cancelled=lambda error: pytest.fail(str(error)),
-        )
-        self._reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        self._reader.add_sink(self.rabbitmq.consuming.number, self.consumer)
-        self._reader.add_sink(self.rabbitmq.publishing.number, publisher)
+        self.consumer = self.rabbitmq.consumer(self.rabbitmq.publisher(), tasks, kind=Consumer)
 
     def deliver(self, count: int) -> None:
         """Let so many messages arrive in one chunk."""
-        channel = self.rabbitmq.consuming.number
-        self._reader.feed_data(
-            b"".join(
-                pamqp.frame.marshal(frame, channel)
+        self._feed(
+            self.rabbitmq.consuming,
+            *(
+                frame
                 for tag in range(1, count + 1)
                 for frame in (
                     Basic.Deliver("consumer", tag, routing_key=QUEUE),
                     ContentHeader(body_size=4),
                     ContentBody(b"body"),
                 )
-            )
+            ),
         )
 
     def confirm_each(self, count: int) -> None:
         """Let so many confirms, one for each message, arrive in one chunk."""
-        channel = self.rabbitmq.publishing.number
-        self._reader.feed_data(
-            b"".join(
-                pamqp.frame.marshal(Basic.Ack(number), channel) for number in range(1, count + 1)
-            )
-        )
+        self._feed(self.rabbitmq.publishing, *(Basic.Ack(number) for number in range(1, count + 1)))
+
+    def _feed(self, channel: Channel, *frames: FrameTypes) -> None:
+        marshalled = (pamqp.frame.marshal(frame, channel.number) for frame in frames)
+        self.rabbitmq.reader.feed_data(b"".join(marshalled))
 
     async def written(self, writes: int) -> None:
         """Wait for so many writes, and make sure that no more come."""
@@ -93,10 +75,6 @@ class HalfSession:
             await asyncio.sleep(0)
         for _ in range(10):
             await asyncio.sleep(0)
-
-
-async def no_queue_is_missing(queue: str) -> None:
-    raise AssertionError(queue)
 
 
 @asynccontextmanager
@@ -175,33 +153,26 @@ def published(delivery: Delivery) -> Settlement:
     return Settlement(delivery, Publishing("output", delivery.body, "app"))
 
 
-def test_messages_that_arrive_together_stay_together_all_the_way() -> None:
-    spent = cost(MANY)
-
-    assert spent.batches == 1
-    assert spent.writes == 2  # all publishings, and the acknowledgement
-    assert spent.acknowledgements == [(MANY, True)]
-
-
-def test_no_message_has_a_task_or_a_future_of_its_own() -> None:
+def test_nothing_grows_with_the_messages_that_arrive_together() -> None:
     few, many = cost(FEW), cost(MANY)
 
+    assert many.batches == 1
+    assert many.writes == 2  # all publishings, and the acknowledgement
+    assert many.acknowledgements == [(MANY, True)]
     assert many.tasks == few.tasks == 0
     assert many.futures == few.futures
 
 
-def test_a_message_that_comes_alone_waits_for_no_turn_of_the_event_loop() -> None:
-    async def settle_one() -> None:
-        async with half_session() as half:
+@in_asyncio
+async def test_a_message_that_comes_alone_waits_for_no_turn_of_the_event_loop() -> None:
+    async with half_session() as half:
 
-            def arrived(deliveries: Sequence[Delivery]) -> None:
-                half.consumer.publish([published(delivery) for delivery in deliveries])
+        def arrived(deliveries: Sequence[Delivery]) -> None:
+            half.consumer.publish([published(delivery) for delivery in deliveries])
 
-            await half.consumer.start(arrived)
-            half.deliver(1)
-            assert half.rabbitmq.unread == 1
-
-    asyncio.run(settle_one())
+        await half.consumer.start(arrived)
+        half.deliver(1)
+        assert half.rabbitmq.unread == 1
 
 
 class UnconnectedSession:
@@ -222,7 +193,11 @@ class UnconnectedSession:
         lifetime.tasks.create_task(keep())
         return cls(await opened)
 
-    async def consumer(self, _: str) -> QueueConsumer:
+    @property
+    def consumers(self) -> Self:
+        return self
+
+    async def get(self, _: str) -> QueueConsumer:
         return self.half.consumer
 
     async def start(

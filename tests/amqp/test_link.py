@@ -66,6 +66,20 @@ class Rig:
         with self.scope:
             await self.link.run(self._deliver.send_nowait)
 
+    async def open_gate(self) -> None:
+        self.gate.open()
+        await settled()
+
+    def start_draining(self, nursery: trio.Nursery) -> list[bool]:
+        """Return what draining returns, once it does."""
+        drained: list[bool] = []
+
+        async def drain() -> None:
+            drained.append(await self.link.drain())
+
+        nursery.start_soon(drain)
+        return drained
+
     async def settle(self) -> None:
         mail = await self.arrived.receive()
         mail.publish([Settlement(delivery) for delivery in mail.deliveries])
@@ -100,44 +114,29 @@ async def settled() -> None:
 
 
 @autojump
-async def test_all_queues_but_the_gated_one_are_consumed(running: Rig) -> None:
-    assert sorted(running.node.session.consuming) == ["advert", "meta"]
-
-
-@autojump
-async def test_the_gate_pauses_and_resumes_the_gated_queue_alone(running: Rig) -> None:
-    others = list(running.node.session.consuming)
-    for _ in range(3):
-        running.gate.open()
-        await settled()
-        assert running.node.session.consuming == [*others, "in"], "the others were not touched"
-        running.gate.close()
-        await settled()
-        assert running.node.session.consuming == others
-    assert len(running.node.sessions) == 1
-    assert [line["queue"] for line in running.events("routing_started")] == ["in"] * 3
-    assert [line["queue"] for line in running.events("routing_paused")] == ["in"] * 3
-
-
-@autojump
-async def test_all_gated_queues_pause_and_resume_together(nursery: trio.Nursery) -> None:
+async def test_the_gate_pauses_and_resumes_all_gated_queues_and_no_other(
+    nursery: trio.Nursery,
+) -> None:
     node = Node()
     with structlog.testing.capture_logs() as lines:
         rig = Rig(node, lines, gated_queues=("in-1", "in-2", "in-3"))
         nursery.start_soon(rig.run)
         await settled()
+        others = list(node.session.consuming)
+        assert sorted(others) == ["advert", "meta"]
         for _ in range(2):
-            assert sorted(node.session.consuming) == ["advert", "meta"]
-            rig.gate.open()
-            await settled()
+            await rig.open_gate()
+            assert node.session.consuming[:2] == others, "the others were not touched"
             assert sorted(node.session.consuming[2:]) == ["in-1", "in-2", "in-3"]
-            for queue in ("in-3", "in-1"):
+            for queue in ("in-3", "in-1", "meta"):
                 node.session.deliver(queue)
                 mail = await rig.arrived.receive()
                 assert mail.source == queue
                 mail.publish([Settlement(delivery) for delivery in mail.deliveries])
             rig.gate.close()
             await settled()
+            assert node.session.consuming == others
+    assert len(node.sessions) == 1
     for event in ("routing_started", "routing_paused"):
         logged = [line["queue"] for line in rig.events(event)]
         assert sorted(logged[:3]) == sorted(logged[3:]) == ["in-1", "in-2", "in-3"]
@@ -148,13 +147,11 @@ async def test_no_gated_queue_resumes_while_another_holds_something(nursery: tri
     node = Node()
     rig = Rig(node, [], gated_queues=("in-1", "in-2"))
     nursery.start_soon(rig.run)
-    rig.gate.open()
-    await settled()
+    await rig.open_gate()
     node.session.deliver("in-2")
     rig.gate.close()
     await settled()
-    rig.gate.open()
-    await settled()
+    await rig.open_gate()
     assert sorted(node.session.consuming) == ["advert", "meta"]
     await rig.settle()
     await settled()
@@ -167,28 +164,10 @@ async def test_a_gate_that_turns_quickly_is_obeyed(running: Rig) -> None:
     running.gate.close()
     await settled()
     assert "in" not in running.node.session.consuming
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     running.gate.close()
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     assert running.node.session.consuming.count("in") == 1
-
-
-@autojump
-async def test_a_paused_queue_is_consumed_again_when_what_it_held_is_settled(running: Rig) -> None:
-    running.gate.open()
-    await settled()
-    running.node.session.deliver("in")
-    await settled()
-    running.gate.close()
-    await settled()
-    running.gate.open()
-    await settled()
-    assert "in" not in running.node.session.consuming
-    await running.settle()
-    await settled()
-    assert "in" in running.node.session.consuming
 
 
 @autojump
@@ -197,8 +176,7 @@ async def test_a_queue_that_is_refused_is_tried_again_alone(
 ) -> None:
     rig.node.refused = {"advert": "RESOURCE_LOCKED", "in": "NOT_FOUND"}
     nursery.start_soon(rig.run)
-    rig.gate.open()
-    await settled()
+    await rig.open_gate()
     assert rig.node.session.consuming == ["meta"]
     assert rig.link.refused == rig.node.refused
     await trio.sleep(40)
@@ -233,8 +211,7 @@ async def test_another_node_is_tried_when_no_input_queue_can_be_consumed(
 
 @autojump
 async def test_a_consumer_that_is_lost_is_consumed_again_alone(running: Rig) -> None:
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     for queue in ("advert", "in"):
         running.node.session.cancel(queue)
         await settled()
@@ -249,15 +226,9 @@ async def test_a_consumer_that_is_lost_is_consumed_again_alone(running: Rig) -> 
 async def test_a_consumer_that_is_lost_while_draining_spoils_it_if_something_was_held(
     running: Rig, nursery: trio.Nursery, *, is_held: bool
 ) -> None:
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     running.node.session.deliver("in")
-    drained: list[bool] = []
-
-    async def drain() -> None:
-        drained.append(await running.link.drain())
-
-    nursery.start_soon(drain)
+    drained = running.start_draining(nursery)
     await settled()
     if is_held:
         running.node.session.lose_draining()
@@ -265,16 +236,6 @@ async def test_a_consumer_that_is_lost_while_draining_spoils_it_if_something_was
         await running.settle()
     await settled()
     assert drained == [not is_held]
-
-
-@autojump
-async def test_deliveries_are_handed_over(running: Rig) -> None:
-    running.gate.open()
-    await settled()
-    for queue in ("in", "meta", "advert"):
-        running.node.session.deliver(queue)
-        mail = await running.arrived.receive()
-        assert mail.source == queue
 
 
 @autojump
@@ -321,9 +282,7 @@ async def test_a_loss_begins_a_new_round(rig: Rig, nursery: trio.Nursery) -> Non
 
 
 @autojump
-async def test_many_brokers_spread_over_all_nodes(
-    nursery: trio.Nursery,
-) -> None:
+async def test_many_brokers_spread_over_all_nodes(nursery: trio.Nursery) -> None:
     random.seed(0)
     node = Node()
     for _ in range(60):
@@ -379,8 +338,7 @@ async def test_draining_ends_a_round(rig: Rig, nursery: trio.Nursery) -> None:
 
 @autojump
 async def test_a_lost_session_is_built_anew(running: Rig) -> None:
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     for number in (1, 2):
         running.node.session.lose()
         await settled()
@@ -414,8 +372,7 @@ async def test_a_session_that_lasted_resets_the_pauses(running: Rig) -> None:
 
 @autojump
 async def test_draining_with_nothing_held(running: Rig) -> None:
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     assert await running.link.drain()
     assert running.node.session.consuming == []
     assert running.node.closed == 0, "the session stays open for the last acknowledgements"
@@ -466,16 +423,10 @@ async def test_draining_in_a_pause(running: Rig) -> None:
 async def test_draining_waits_until_all_that_is_held_is_settled(
     running: Rig, nursery: trio.Nursery
 ) -> None:
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     running.node.session.deliver("in")
     running.node.session.deliver("meta")
-    drained: list[bool] = []
-
-    async def drain() -> None:
-        drained.append(await running.link.drain())
-
-    nursery.start_soon(drain)
+    drained = running.start_draining(nursery)
     await settled()
     assert running.node.session.consuming == [], "nothing more is taken"
     await running.settle()
@@ -488,8 +439,7 @@ async def test_draining_waits_until_all_that_is_held_is_settled(
 
 @autojump
 async def test_draining_that_takes_too_long(running: Rig) -> None:
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     running.node.session.deliver("in")
     started = trio.current_time()
     assert not await running.link.drain()
@@ -500,8 +450,7 @@ async def test_draining_that_takes_too_long(running: Rig) -> None:
 
 @autojump
 async def test_a_loss_spoils_draining(running: Rig, nursery: trio.Nursery) -> None:
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     running.node.session.deliver("in")
 
     async def lose() -> None:
@@ -517,8 +466,7 @@ async def test_a_loss_spoils_draining(running: Rig, nursery: trio.Nursery) -> No
 @autojump
 async def test_a_loss_of_before_spoils_no_draining(running: Rig) -> None:
     """What was held then is back in its queue, and the next session had nothing left unsettled."""
-    running.gate.open()
-    await settled()
+    await running.open_gate()
     running.node.session.deliver("in")
     running.node.session.lose()
     await trio.sleep(1)

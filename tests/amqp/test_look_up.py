@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import msgspec
 import pytest
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp import Rabbit, SessionParameters
+from broker.amqp import Rabbit
 from broker.amqp.look_up import look_up
+from tests.amqp.rig import Rig
 
 NAME = "rabbitmq.test"
 PATIENCE = 20.0
@@ -47,13 +47,11 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     resolver.release.set()
 
 
-async def test_nobody_waits_for_a_silent_resolver(
-    parameters: SessionParameters, resolver: Resolver
-) -> None:
+async def test_nobody_waits_for_a_silent_resolver(rig: Rig, resolver: Resolver) -> None:
     threads = set(threading.enumerate())
     with start_blocking_portal("asyncio") as portal:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(open_in_vain, Rabbit(portal), parameters)
+            nursery.start_soon(open_in_vain, replace(rig.at(host=NAME), rabbit=Rabbit(portal)))
             await trio.to_thread.run_sync(resolver.is_asked.wait)
             nursery.cancel_scope.cancel()
     # Neither the event loop has waited, nor will the interpreter.
@@ -61,9 +59,8 @@ async def test_nobody_waits_for_a_silent_resolver(
     assert all(thread.daemon for thread in set(threading.enumerate()) - threads)
 
 
-async def open_in_vain(rabbit: Rabbit, parameters: SessionParameters) -> None:
-    endpoint = replace(parameters.endpoint, host=NAME)
-    async with rabbit.open_session(msgspec.structs.replace(parameters, endpoint=endpoint)):
+async def open_in_vain(rig: Rig) -> None:
+    async with rig.open():
         raise AssertionError("it has opened")
 
 

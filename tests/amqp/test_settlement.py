@@ -1,10 +1,11 @@
 """What is acknowledged, and when: the window by itself, and as a session uses it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,23 +16,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from broker.amqp.consumer import QueueConsumer
 from broker.amqp.delivery import DeadLetterAddress, Delivery, Settlement, SettlementObserver
-from broker.amqp.notices import Notices
-from broker.amqp.publisher import Publisher
 from broker.amqp.settlement import SettlementWindow
 from broker.amqp.wire.publishing import Publishing
-from broker.telemetry.tally import PublishTally
-from tests.amqp.fake_rabbitmq import (
-    QUEUE,
-    FakeRabbitmq,
-    Published,
-    SkippingLoop,
-    dead_lettering,
-    renewal,
-)
+from tests.amqp.fake_rabbitmq import FakeRabbitmq, Published
+from tests.amqp.in_asyncio import SkippingLoop
 
-OUTPUT, PARKED, EXCHANGE = "output", "parked", "exchange"
+OUTPUT, LETTERS, EXCHANGE = "output", "letters", "exchange"
 # Longer than any pause between two tries.
 LONG_AGO = 60.0
 CALM_TURNS = 12
@@ -183,31 +174,10 @@ class ConsumerUnderTest:
     async def _host(self, opened: asyncio.Event) -> None:
         self.told = Told()
         async with asyncio.TaskGroup() as tasks:
-            writer = self.rabbitmq.writer
-            publisher = Publisher(
-                self.rabbitmq.publishing, writer, self._ensure_queue, PublishTally()
-            )
-            self._consumer = QueueConsumer(
-                QUEUE,
-                self.rabbitmq.consuming,
-                consumed=QUEUE,
-                writer=writer,
-                publisher=publisher,
-                dead_lettering=dead_lettering(publisher, self.told),
-                renewal=renewal(publisher),
-                notices=Notices(PublishTally()),
-                tasks=tasks,
-                observer=self.told,
-                cancelled=lambda error: self.complaints.append(str(error)),
-            )
-            self.rabbitmq.attach(self.rabbitmq.publishing, publisher)
-            self.rabbitmq.attach(self.rabbitmq.consuming, self._consumer)
+            self._consumer = self.rabbitmq.consumer(self.rabbitmq.publisher(), tasks, self.told)
             await self._consumer.start(self.handed_out.extend)
             opened.set()
             await asyncio.get_running_loop().create_future()
-
-    async def _ensure_queue(self, _: str) -> None:
-        await asyncio.sleep(0)
 
 
 class Told(SettlementObserver):
@@ -285,7 +255,7 @@ class SettlingMachine(RuleBasedStateMachine):
         fallback = None
         if data.draw(st.booleans(), label="second choice"):
             self.with_second_choice.add(delivery.tag)
-            fallback = DeadLetterAddress(PARKED, "")
+            fallback = DeadLetterAddress(LETTERS, "")
         return Settlement(
             delivery,
             Publishing(OUTPUT, body, ""),
@@ -321,7 +291,7 @@ class SettlingMachine(RuleBasedStateMachine):
             return  # it is not mandatory
         key = (published.queue, published.body)
         is_last_choice = (
-            published.queue == PARKED or int(published.body) not in self.with_second_choice
+            published.queue == LETTERS or int(published.body) not in self.with_second_choice
         )
         if key in self.came_back and is_last_choice:
             return  # this would end the session
@@ -398,55 +368,47 @@ TestSettling = SettlingMachine.TestCase
 TestSettling.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-def test_is_not_drained_while_a_delivery_is_unsettled() -> None:
+@pytest.fixture
+def consumer() -> Iterator[ConsumerUnderTest]:
     consumer = ConsumerUnderTest()
-    try:
-        consumer.rabbitmq.deliver(b"a")
-        consumer.turn()
-        assert not consumer.is_drained
-        consumer.publish([Settlement(consumer.handed_out[0])])
-        assert consumer.is_drained
-    finally:
-        consumer.close()
+    yield consumer
+    consumer.close()
 
 
-def test_is_not_drained_before_the_acknowledgement_is_written() -> None:
-    consumer = ConsumerUnderTest()
-    try:
-        consumer.rabbitmq.deliver(b"a")
-        consumer.turn()
-        consumer.stop_reading()
-        consumer.publish([Settlement(consumer.handed_out[0])])
-        assert not consumer.is_drained
-    finally:
-        consumer.close()
+def test_is_not_drained_while_a_delivery_is_unsettled(consumer: ConsumerUnderTest) -> None:
+    consumer.rabbitmq.deliver(b"a")
+    consumer.turn()
+    assert not consumer.is_drained
+    consumer.publish([Settlement(consumer.handed_out[0])])
+    assert consumer.is_drained
 
 
-def test_what_comes_after_the_end_does_no_harm() -> None:
-    consumer = ConsumerUnderTest()
+def test_is_not_drained_before_the_acknowledgement_is_written(consumer: ConsumerUnderTest) -> None:
+    consumer.rabbitmq.deliver(b"a")
+    consumer.turn()
+    consumer.stop_reading()
+    consumer.publish([Settlement(consumer.handed_out[0])])
+    assert not consumer.is_drained
+
+
+def test_what_comes_after_the_end_does_no_harm(consumer: ConsumerUnderTest) -> None:
     rabbitmq = consumer.rabbitmq
-    try:
-        for body in (b"1", b"2", b"3"):
-            rabbitmq.deliver(body)
-        consumer.turn()
-        consumer.publish(
-            [
-                Settlement(delivery, Publishing(OUTPUT, delivery.body, ""))
-                for delivery in consumer.handed_out
-            ]
-        )
-        consumer.end()
+    for body in (b"1", b"2", b"3"):
+        rabbitmq.deliver(body)
+    consumer.turn()
+    consumer.publish(
+        [Settlement(one, Publishing(OUTPUT, one.body, "")) for one in consumer.handed_out]
+    )
+    consumer.end()
 
-        rabbitmq.refuse(1)
-        rabbitmq.give_back(2)
-        rabbitmq.confirm(3)
-        rabbitmq.deliver(b"4")
-        consumer.pass_time()
-        consumer.publish([Settlement(consumer.handed_out[0])])
+    rabbitmq.refuse(1)
+    rabbitmq.give_back(2)
+    rabbitmq.confirm(3)
+    rabbitmq.deliver(b"4")
+    consumer.pass_time()
+    consumer.publish([Settlement(consumer.handed_out[0])])
 
-        assert consumer.complaints == []
-        # The first is settled by now; the third, though confirmed, is behind one that is not.
-        assert rabbitmq.acknowledgements == [(1, True)]
-        assert len(rabbitmq.published) == 3
-    finally:
-        consumer.close()
+    assert consumer.complaints == []
+    # The first is settled by now; the third, though confirmed, is behind one that is not.
+    assert rabbitmq.acknowledgements == [(1, True)]
+    assert len(rabbitmq.published) == 3

@@ -8,7 +8,7 @@ import pytest
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from broker.amqp.connection import Connection
-from broker.amqp.topology import create_missing, ensure_fanouts, ensure_queues
+from broker.amqp.topology import create_missing, ensure_fanout, ensure_queue
 from broker.amqp.wire.errors import AmqpError
 
 
@@ -22,7 +22,7 @@ class Node:
 
     @property
     def connection(self) -> Connection:
-        return cast("Connection", SimpleNamespace(aiormq=SimpleNamespace(channel=self._channel)))
+        return cast("Connection", SimpleNamespace(channel=self._channel))
 
     async def _channel(self, **_: object) -> object:
         return SimpleNamespace(queue_declare=self._declare, exchange_declare=self._declare)
@@ -37,8 +37,8 @@ class Node:
 
 def test_what_is_not_shown_is_taken_for_granted() -> None:
     node = Node()
-    asyncio.run(ensure_queues(node.connection, ["q"]))
-    asyncio.run(ensure_fanouts(node.connection, ["x"]))
+    asyncio.run(ensure_queue(node.connection, "q"))
+    asyncio.run(ensure_fanout(node.connection, "x"))
     assert node.created == []
 
 
@@ -52,4 +52,4 @@ def test_what_returned_a_message_is_missing_whether_it_is_shown_or_not() -> None
 
 def test_what_is_missing_and_may_not_be_created_is_an_error() -> None:
     with pytest.raises(AmqpError, match="ACCESS_REFUSED"):
-        asyncio.run(ensure_queues(Node(lets_look=True).connection, ["q"]))
+        asyncio.run(ensure_queue(Node(lets_look=True).connection, "q"))

@@ -16,7 +16,7 @@ from jsonschema import Draft7Validator
 from msgspec import Raw
 
 from broker.amqp import Delivery, dead_letter
-from broker.amqp.wire.all_properties import decode_all_properties
+from broker.amqp.admin.all_properties import decode_all_properties
 from broker.central import session
 from broker.cli.asyncapi import asyncapi
 from broker.cli.asyncapi_document import asyncapi_document

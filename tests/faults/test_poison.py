@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from pamqp.header import ContentHeader
 
-from broker.amqp.wire.all_properties import AllProperties, decode_all_properties
+from broker.amqp.admin.all_properties import AllProperties, decode_all_properties
 from broker.core.messages import RejectReason
 from tests.faults import chat
 from tests.faults.poison import (

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, cast
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.frames import FrameReader
 from broker.amqp.wire.properties import Properties
+from broker.amqp.wire.takers import ConfirmTaker
 
 if TYPE_CHECKING:
     import asyncio
 
 CHANNELS = (1, 2)
-"""Those with a sink; all others are left to aiormq."""
+"""One that consumes and one that publishes; all others are left to aiormq."""
 
 
 def check(data: bytes) -> None:
@@ -37,8 +38,8 @@ def _read(pieces: Sequence[bytes]) -> tuple[list[object], bytes | None]:
     """Return what the sinks take, and what is left for aiormq unless the stream is nonsense."""
     reader = FrameReader(limit=1 << 16, loop=cast("asyncio.AbstractEventLoop", _Loop()))
     taken: list[object] = []
-    for channel in CHANNELS:
-        reader.add_sink(channel, _Sink(channel, taken))
+    reader.add_sink(CHANNELS[0], _Sink(CHANNELS[0], taken))
+    reader.add_taker(CHANNELS[1], ConfirmTaker(_Sink(CHANNELS[1], taken)))
     for piece in pieces:
         reader.feed_data(piece)
     reader.feed_eof()

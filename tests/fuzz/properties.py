@@ -4,7 +4,7 @@ from pamqp import frame
 from pamqp.header import ContentHeader
 
 from broker.amqp import Delivery, Publishing, dead_letter
-from broker.amqp.wire.all_properties import decode_all_properties
+from broker.amqp.admin.all_properties import decode_all_properties
 from broker.amqp.wire.marshal import header_frame_size, marshal_publishing
 from broker.amqp.wire.properties import FORWARDED_HEADERS, Properties, decode_properties
 from broker.amqp.wire.raw_properties import split_properties

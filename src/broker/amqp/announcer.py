@@ -15,7 +15,7 @@ from broker.amqp.confinement import ConfinedChannel, open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
-from broker.amqp.topology import ensure_fanouts
+from broker.amqp.topology import ensure_fanout
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, confined
 from broker.amqp.wire.publishing import Publishing
 from broker.net.backoff import Backoff
@@ -34,12 +34,6 @@ class Announcer:
 
     Attributes:
         problem: Why RabbitMQ takes no announcements now; None when it does, as far as it is known.
-
-    Args:
-        connect: Makes a connection for a purpose, not open yet.
-        fanouts: The exchanges.
-        new_publisher: Makes a publisher for a channel, and watches that it is answered.
-        refusals: Learns how large an announcement may be.
     """
 
     def __init__(
@@ -66,9 +60,7 @@ class Announcer:
         """Publish, now or as soon as the exchange can be used. Does not wait.
 
         Args:
-            announcement: What to publish.
             done: Called when it is confirmed, unless the session ends before.
-            owner: See `forget`.
         """
         self._last_key += 1
         self._waiting[self._last_key] = (announcement, done, owner)
@@ -106,7 +98,8 @@ class Announcer:
     async def _publish_on(self, connection: Connection) -> str:
         """Publish what comes, and return why RabbitMQ closed the channel."""
         with confined():
-            await ensure_fanouts(connection, self._fanouts)
+            for exchange in self._fanouts:
+                await ensure_fanout(connection, exchange)
             channel = await open_channel(connection, publisher_confirms=True)
         publisher = self._new_publisher(connection, channel)
         ended: asyncio.Future[AmqpError] = asyncio.get_running_loop().create_future()

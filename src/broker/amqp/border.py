@@ -34,10 +34,6 @@ async def hosted[Half](
     The block is cancelled when the half is lost. When the block ends or is cancelled, the
     connections are closed within three seconds, whatever RabbitMQ does.
 
-    Args:
-        portal: The AMQP thread.
-        open_half: Opens the half, in the AMQP thread.
-
     Raises:
         SessionLostError: It could not be opened, or it was lost.
     """
@@ -59,12 +55,7 @@ async def hosted[Half](
 
 
 class Border[Half]:
-    """The way to an asyncio half and back. Made by `hosted`.
-
-    Attributes:
-        half: The asyncio half, once it is open.
-        opened: Set then.
-    """
+    """The way to an asyncio half and back. Made by `hosted`."""
 
     half: Half
 
@@ -78,11 +69,7 @@ class Border[Half]:
         self.opened = trio.Event()
 
     async def run(self, open_half: Callable[[Lifetime], Awaitable[Half]]) -> None:
-        """Host the half until it has ended. Not cancelled but asked to end: see `end`.
-
-        Raises:
-            AmqpError: It could not be opened, or it was lost.
-        """
+        """Host the half until it has ended. Not cancelled but asked to end: see `end`."""
 
         def opened(half: Half) -> None:
             self.half = half

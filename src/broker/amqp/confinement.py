@@ -7,12 +7,10 @@ be lost, too, or meet late frames of the closed channel.
 
 from asyncio import Future
 from collections.abc import Callable
-from typing import cast
 
 from aiormq import Channel
 
 from broker.amqp.connection import Connection
-from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.errors import (
     AmqpError,
     QueueUnavailableError,
@@ -26,8 +24,6 @@ class ConfinedChannel:
     """The channel of a connection that has no other with anything to lose.
 
     Args:
-        connection: Its connection, which is open.
-        channel: The channel.
         ended: Called once when RabbitMQ closed one of them, or they were lost: with a
             `QueueUnavailableError` for a refusal, else with an `AmqpError`.
     """
@@ -46,12 +42,17 @@ class ConfinedChannel:
         self._ended = None
 
     def _closed(self, future: Future[None]) -> None:
-        reason = None if future.cancelled() else future.exception()
         ended, self._ended = self._ended, None
-        if ended is None:
-            return
-        text = describe(reason or ConnectionError("the connection was lost"))
-        ended(QueueUnavailableError(text) if is_refusal(reason) else AmqpError(text))
+        if ended is not None:
+            reason = loss(future)
+            kind = QueueUnavailableError if is_refusal(reason) else AmqpError
+            ended(kind(describe(reason)))
+
+
+def loss(*closing: Future[None]) -> BaseException:
+    """Return why one of aiormq's channels or connections closed."""
+    reasons = (one.exception() for one in closing if one.done() and not one.cancelled())
+    return next(filter(None, reasons), ConnectionError("the connection was lost"))
 
 
 async def open_channel(connection: Connection, *, publisher_confirms: bool) -> Channel:
@@ -61,7 +62,4 @@ async def open_channel(connection: Connection, *, publisher_confirms: bool) -> C
         AmqpError: RabbitMQ refused, or did not answer in time.
     """
     with translated("opening a channel"):
-        channel = await connection.aiormq.channel(
-            publisher_confirms=publisher_confirms, timeout=RPC_TIMEOUT
-        )
-    return cast("Channel", channel)
+        return await connection.channel(publisher_confirms=publisher_confirms)

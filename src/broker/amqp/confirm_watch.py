@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
 
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
@@ -24,8 +23,9 @@ class ConfirmWatch:
     A quorum queue without a majority neither takes a message nor refuses it. Then nothing else may
     be under way, and RabbitMQ is well. So it is asked: a message to nowhere comes back at once.
 
-    Args:
-        publisher: The publisher.
+    Attributes:
+        is_blocked: Whether RabbitMQ takes no messages because of an alarm, as of a second ago at
+            most.
     """
 
     def __init__(self, publisher: Publisher) -> None:
@@ -34,6 +34,7 @@ class ConfirmWatch:
         self._asking = False
         self._asked = self._answered = 0
         self._overdue_since: float | None = None
+        self.is_blocked = False
 
     @property
     def overdue(self) -> int:
@@ -42,13 +43,8 @@ class ConfirmWatch:
             return 0
         return self._publisher.unconfirmed_before(self._answered)
 
-    async def run(self, connection: Connection, noticed: Callable[[bool], None]) -> None:
-        """Watch until the connection closes.
-
-        Args:
-            connection: What is published on.
-            noticed: Called once a second with whether RabbitMQ takes no messages because of an
-                alarm.
+    async def run(self, connection: Connection) -> None:
+        """Watch until the connection that is published on closes.
 
         Raises:
             AmqpError: It confirmed nothing for too long.
@@ -56,12 +52,11 @@ class ConfirmWatch:
         unsent = 0
         while not connection.aiormq.is_closed:
             await asyncio.sleep(_INTERVAL)
-            is_blocked = await connection.is_blocked()
-            noticed(is_blocked)
+            self.is_blocked = await connection.is_blocked()
             # A large body on a slow line takes its time to leave.
             is_leaving = connection.writer.unsent != unsent
             unsent = connection.writer.unsent
-            self.check(is_blocked=is_blocked or is_leaving)
+            self.check(is_blocked=self.is_blocked or is_leaving)
 
     def check(self, *, is_blocked: bool) -> None:
         """Look at the time; to be called about once a second.

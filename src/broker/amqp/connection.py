@@ -4,24 +4,28 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import aiohappyeyeballs
 import aiormq
+from aiormq import Channel
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import AuthenticationError
 from yarl import URL
 
 from broker.amqp.daemon_thread import in_daemon_thread
 from broker.amqp.look_up import look_up
-from broker.amqp.refusal import RefusedError, refusal
+from broker.amqp.refusal import refusal
 from broker.amqp.wire.errors import translated
-from broker.amqp.wire.frames import FrameReader, FrameSink, FrameTaker
+from broker.amqp.wire.frames import FrameReader
+from broker.amqp.wire.takers import DeliverySink, FrameTaker
 from broker.amqp.wire.writer import FrameWriter
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles, server_name
 from broker.settings.amqp_nodes import AmqpNodes
 
+RPC_TIMEOUT = 10.0
+"""Seconds that RabbitMQ has to answer a request."""
 CONNECT_TIMEOUT = 10.0
 """Seconds that opening a connection may take, login included."""
 HEARTBEAT = 10
@@ -45,8 +49,6 @@ class Connection:
     """One aiormq connection and the transport below it.
 
     Args:
-        endpoint: The node.
-        name: Names the connection in RabbitMQ's own listings.
         tls: The files for an endpoint with TLS, read again when the connection is opened.
         nodes: Where the login is read again, if it may change.
     """
@@ -67,10 +69,6 @@ class Connection:
         self._opened: tuple[aiormq.Connection, _Transport] | None = None
 
     @property
-    def _transport(self) -> "_Transport":
-        return self._parts[1]
-
-    @property
     def _parts(self) -> tuple[aiormq.Connection, "_Transport"]:
         if self._opened is None:
             raise RuntimeError("the connection is not open")
@@ -89,15 +87,25 @@ class Connection:
     @property
     def writer(self) -> FrameWriter:
         """The way to the socket of the open connection for frames that aiormq need not see."""
-        return self._transport.writer
+        writer = self._parts[1].writer
+        if writer is None:
+            raise RuntimeError("the connection is not open")
+        return writer
 
-    def add_sink(self, channel: int, sink: FrameSink) -> None:
-        """Hand the frequent frames of an open channel to a sink; see `broker.amqp.wire.frames`."""
-        self._transport.reader.add_sink(channel, sink)
+    async def channel(self, *, publisher_confirms: bool = False) -> Channel:
+        """Open a channel, which is closed with the connection. Raises what aiormq raises."""
+        channel = await self.aiormq.channel(
+            publisher_confirms=publisher_confirms, timeout=RPC_TIMEOUT
+        )
+        return cast("Channel", channel)
+
+    def add_sink(self, channel: int, sink: DeliverySink) -> None:
+        """Hand the deliveries of an open channel to a sink; see `broker.amqp.wire.frames`."""
+        self._parts[1].reader.add_sink(channel, sink)
 
     def add_taker(self, channel: int, taker: FrameTaker) -> None:
-        """Show all frames of an open channel to somebody first; see `broker.amqp.wire.frames`."""
-        self._transport.reader.add_taker(channel, taker)
+        """Show all frames of an open channel to a taker first; see `broker.amqp.wire.frames`."""
+        self._parts[1].reader.add_taker(channel, taker)
 
     async def open(self) -> None:
         """Read the files that belong to it, connect and log in.
@@ -123,7 +131,15 @@ class Connection:
                     raise
                 await self._connect(context, others[0])
         except Exception as error:
-            explained = self._explained(error)
+            reader = self._parts[1].reader
+            explained = refusal(
+                error,
+                endpoint=self._endpoint,
+                has_certificate=self._has_certificate,
+                by_certificate=self._mechanism == "external",
+                close_text=reader.close_text,
+                greeting=reader.greeting,
+            )
             if explained is None:
                 raise
             raise explained from error
@@ -136,11 +152,9 @@ class Connection:
         return await in_daemon_thread(self._tls.context) if self._endpoint.tls else None
 
     def _mechanisms(self) -> Sequence[_Mechanism]:
-        """Return the ways to log in, the one that is meant first.
-
-        A certificate without a login is one. The other way is gone when RabbitMQ does not offer
-        the first: a certificate may be there for TLS only, and a login for another RabbitMQ.
-        """
+        """Return the ways to log in, the one that is meant first."""
+        # The other way is gone when RabbitMQ does not offer the first: a certificate may be there
+        # for TLS only, and a login for another RabbitMQ.
         if not self._has_certificate:
             return ("plain",)
         return ("external", "plain") if self._endpoint.by_certificate else ("plain", "external")
@@ -167,16 +181,6 @@ class Connection:
         self._mechanism = mechanism
         await connection.connect()
 
-    def _explained(self, error: Exception) -> RefusedError | None:
-        return refusal(
-            error,
-            endpoint=self._endpoint,
-            has_certificate=self._has_certificate,
-            by_certificate=self._mechanism == "external",
-            close_text=self._transport.close_text,
-            greeting=self._transport.greeting,
-        )
-
     async def is_blocked(self) -> bool:
         """Return whether RabbitMQ refuses to read from this connection (an alarm)."""
         try:
@@ -191,20 +195,19 @@ class Connection:
         if self._opened is None:
             return
         closing = asyncio.ensure_future(self.aiormq.close())
-        await asyncio.wait([closing], timeout=_CLOSE_TIMEOUT)
-        if not closing.done():
-            self.abort()
-            await asyncio.wait([closing], timeout=_ABORT_TIMEOUT)
+        for timeout, give_up in (_CLOSE_TIMEOUT, self.abort), (_ABORT_TIMEOUT, closing.cancel):
+            await asyncio.wait([closing], timeout=timeout)
+            if not closing.done():
+                give_up()
+        await asyncio.wait([closing], timeout=_ABORT_TIMEOUT)
         if closing.done():
             # The connection is gone either way.
             closing.cancelled() or closing.exception()
-        else:
-            closing.cancel()
 
     def abort(self) -> None:
         """Hang up. Everybody who waits for an answer on this connection is released."""
         if self._opened is not None:
-            self._transport.abort()
+            self._opened[1].abort()
 
 
 async def connect_socket(host: str, port: int) -> socket.socket:
@@ -227,19 +230,17 @@ class _Transport(TransportFactory):
         self._endpoint = endpoint
         self._tls = tls
         self._transport: asyncio.Transport | None = None
-        self._reader: FrameReader | None = None
-        self._writer: FrameWriter | None = None
+        # As asyncio.open_connection does it, with a reader of our own.
+        self.reader = FrameReader(limit=_READ_LIMIT, loop=asyncio.get_running_loop())
+        self.writer: FrameWriter | None = None
 
     async def create(
         self,
         url: URL,  # noqa: ARG002 - made of the endpoint
         **_kwargs: Any,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        # As asyncio.open_connection does it, with a reader of our own.
         loop = asyncio.get_running_loop()
-        reader = FrameReader(limit=_READ_LIMIT, loop=loop)
-        self._reader = reader
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(self.reader, loop=loop)
         connected = await connect_socket(self._endpoint.host, self._endpoint.port)
         self._transport, _ = await loop.create_connection(
             lambda: protocol,
@@ -248,33 +249,9 @@ class _Transport(TransportFactory):
             server_hostname=server_name(self._endpoint.host) if self._tls else None,
             ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT if self._tls else None,
         )
-        stream = asyncio.StreamWriter(self._transport, protocol, reader, loop)
-        self._writer = FrameWriter(stream)
-        return reader, stream
-
-    @property
-    def close_text(self) -> str:
-        """What RabbitMQ said when it closed the connection; empty until then."""
-        return self._reader.close_text if self._reader is not None else ""
-
-    @property
-    def greeting(self) -> bytes:
-        """What the peer sent instead of AMQP 0-9-1; empty until then."""
-        return self._reader.greeting if self._reader is not None else b""
-
-    @property
-    def reader(self) -> FrameReader:
-        """The stream of frames that arrive."""
-        if self._reader is None:
-            raise RuntimeError("the connection is not open")
-        return self._reader
-
-    @property
-    def writer(self) -> FrameWriter:
-        """Where frames leave."""
-        if self._writer is None:
-            raise RuntimeError("the connection is not open")
-        return self._writer
+        stream = asyncio.StreamWriter(self._transport, protocol, self.reader, loop)
+        self.writer = FrameWriter(stream)
+        return self.reader, stream
 
     def abort(self) -> None:
         if self._transport is not None:

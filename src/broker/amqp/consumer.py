@@ -3,71 +3,84 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from aiormq import Channel
 
 from broker.amqp.announcer import Announcer
+from broker.amqp.connection import RPC_TIMEOUT
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
-from broker.amqp.notices import Notices
-from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
-from broker.amqp.renewal import RENEWED_AT, Renewal
+from broker.amqp.paced_log import PacedLog
+from broker.amqp.publisher import PublishOutcome, UnroutableError
+from broker.amqp.renewal import RENEWED_AT, renew
 from broker.amqp.settlement import SettlementWindow
-from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.suspects import Publishers
 from broker.amqp.trials import Trials
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, translated
 from broker.amqp.wire.marshal import marshal_ack
 from broker.amqp.wire.properties import Properties
 from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.writer import FrameWriter
+from broker.telemetry.tally import PublishTally
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What settles the deliveries of all consumers of a session.
+
+    Attributes:
+        tasks: The tasks of the session; a failure of one ends it.
+        announcer: Publishes the announcements; None leaves them to the usual publisher.
+    """
+
+    publishers: Publishers
+    dead_lettering: DeadLettering
+    tally: PublishTally
+    log: PacedLog
+    tasks: asyncio.TaskGroup
+    observer: SettlementObserver | None = None
+    announcer: Announcer | None = None
 
 
 class QueueConsumer:
     """Consumes one queue on a channel of its own, and can stop and start again.
 
-    It is the `FrameSink` of its channel. Runs in the asyncio event loop; all methods must be
+    It is the `DeliverySink` of its channel. Runs in the asyncio event loop; all methods must be
     called there.
 
     Attributes:
         queue: Where deliveries say that they came from.
-        has_delivered: Whether anything was delivered yet.
 
     Args:
         channel: The channel, without confirms, with its prefetch set.
-        tasks: The tasks of the session; a failure of one ends it.
         cancelled: Called when RabbitMQ cancels the consumer.
-        announcer: Publishes the announcements; None leaves them to the publisher.
     """
 
     def __init__(
         self,
         queue: str,
         channel: Channel,
+        writer: FrameWriter,
+        settling: Settling,
         *,
         consumed: str,
-        writer: FrameWriter,
-        publisher: Publisher,
-        dead_lettering: DeadLettering,
-        renewal: Renewal,
-        notices: Notices,
-        tasks: asyncio.TaskGroup,
         cancelled: Callable[[AmqpError], None],
-        observer: SettlementObserver | None = None,
-        announcer: Announcer | None = None,
     ) -> None:
         self.queue = queue
         self._consumed = consumed
         self._channel = channel
         self._writer = writer
-        self._publisher = publisher
-        self._announcer = announcer
-        self._observer = observer
-        self._dead_lettering = dead_lettering
-        self._renewal = renewal
-        self._notices = notices
-        self._trials = Trials(tasks)
+        self._publishers = settling.publishers
+        self._publisher = settling.publishers.usual
+        self._announcer = settling.announcer
+        self._observer = settling.observer
+        self._dead_lettering = settling.dead_lettering
+        self._tally = settling.tally
+        self._log = settling.log
+        self._trials = Trials(settling.tasks)
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
         self._acknowledging = False
@@ -157,9 +170,6 @@ class QueueConsumer:
         """Give up all deliveries: RabbitMQ has put them back into the queue, or will.
 
         The queue needs another consumer then. Whatever is still settled does nothing.
-
-        Args:
-            error: Why.
         """
         if self._lost is not None:
             return
@@ -194,7 +204,7 @@ class QueueConsumer:
     ) -> Iterator[tuple[Publishing, Callable[[PublishOutcome], None]]]:
         for settlement in settlements:
             if settlement.announcement is not None:
-                announced = partial(self._announced, settlement)
+                announced = partial(self._tried, settlement, settlement.announcement)
                 if self._announcer is None:
                     yield settlement.announcement, announced
                 else:
@@ -203,7 +213,8 @@ class QueueConsumer:
                 if self._dead_lettering.concerns(settlement):
                     self._start(settlement.delivery.tag, self._publish_apart(settlement))
                 else:
-                    yield settlement.publishing, partial(self._published, settlement)
+                    done = partial(self._tried, settlement, settlement.publishing)
+                    yield settlement.publishing, done
             elif settlement.announcement is None:
                 self._mark_settled(settlement)
 
@@ -241,30 +252,16 @@ class QueueConsumer:
             if self._deliver is not None:
                 self._deliver(arrived)
 
-    def returned(self, properties: Properties) -> None:
-        """Nothing is published on this channel."""
-
-    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
-        """Nothing is published on this channel."""
-
-    def _announced(self, settlement: Settlement, outcome: PublishOutcome) -> None:
+    def _tried(
+        self, settlement: Settlement, publishing: Publishing, outcome: PublishOutcome
+    ) -> None:
         if outcome is PublishOutcome.CONFIRMED:
             self._one_is_confirmed(settlement)
-        elif settlement.announcement is not None:
+        else:
             self._start(
                 settlement.delivery.tag,
-                self._announce_again(settlement, settlement.announcement, outcome),
-                settlement.announcement.exchange,
-            )
-
-    def _published(self, settlement: Settlement, outcome: PublishOutcome) -> None:
-        if outcome is PublishOutcome.CONFIRMED:
-            self._one_is_confirmed(settlement)
-        elif settlement.publishing is not None:
-            self._start(
-                settlement.delivery.tag,
-                self._publish_again(settlement, settlement.publishing, outcome),
-                settlement.publishing.queue,
+                self._publish_again(settlement, publishing, outcome),
+                publishing.exchange or publishing.queue,
             )
 
     def _start(
@@ -278,12 +275,6 @@ class QueueConsumer:
         # How long it will take, nobody knows. Its neighbours are not to wait for it.
         self._window.hold(tag)
         self._acknowledge_later()
-
-    async def _announce_again(
-        self, settlement: Settlement, announcement: Publishing, outcome: PublishOutcome
-    ) -> None:
-        await self._publisher.publish_again(announcement, outcome)
-        self._one_is_confirmed(settlement)
 
     async def _publish_again(
         self, settlement: Settlement, publishing: Publishing, outcome: PublishOutcome
@@ -308,14 +299,17 @@ class QueueConsumer:
 
     def _mark_settled(self, settlement: Settlement) -> None:
         if settlement.rejected is not None:
-            self._notices.dead_lettered(self.queue, settlement.rejected)
+            self._tally.dead_letter(self.queue, settlement.rejected)
+            self._log.add("dead_lettered", queue=self.queue, reason=settlement.rejected)
         if settlement.trace is not None and self._observer is not None:
             self._observer.confirmed(settlement.trace)
         self._acknowledge_soon(settlement.delivery.tag)
 
     async def _renew(self, delivery: Delivery) -> None:
-        if await self._renewal.renew(delivery.source, delivery.raw_properties, delivery.body):
-            self._notices.renewed(self.queue)
+        raw, body = delivery.raw_properties, delivery.body
+        if await renew(self._publishers, delivery.source, raw, body):
+            self._tally.renewed += 1
+            self._log.add("delivery_count_reset", queue=self.queue)
             self._acknowledge_soon(delivery.tag)
         else:
             self._arrived.append(delivery)

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 
 from broker.amqp.confinement import ConfinedChannel, open_channel
-from broker.amqp.connection import Connection
-from broker.amqp.consumer import QueueConsumer
+from broker.amqp.connection import RPC_TIMEOUT, Connection
+from broker.amqp.consumer import QueueConsumer, Settling
+from broker.amqp.declarations import Connect
 from broker.amqp.delivery import Delivery
 from broker.amqp.queue_type import refuse_stream
-from broker.amqp.topology import RPC_TIMEOUT, ensure_fanouts, ensure_queues, listen
+from broker.amqp.session_parameters import SessionParameters
+from broker.amqp.topology import ensure_fanout, ensure_queue, listen
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError, confined, translated
 
 PREPARE_TIMEOUT = 10.0
@@ -21,63 +23,57 @@ PREPARE_TIMEOUT = 10.0
 class Consumers:
     """Opens consumers, and gives one up that RabbitMQ refuses or cancels. Runs in asyncio.
 
+    What concerns one queue raises `QueueUnavailableError` when RabbitMQ does not let that queue be
+    consumed now, and `AmqpError` when a connection was lost or could not be opened. Another thread
+    may read the properties.
+
     Args:
-        connect: Makes a connection for a purpose, not open yet.
-        fanouts: Names that are fanout exchanges, and no queues.
-        prefetch: Unacknowledged deliveries held at once, per consumer.
         fail: Ends the session, as a connection was lost.
-        new_consumer: Makes a consumer, given all that concerns its queue and its connection.
     """
 
     def __init__(
         self,
-        *,
-        connect: Callable[[str], Connection],
-        fanouts: Collection[str],
-        prefetch: int,
+        connect: Connect,
+        parameters: SessionParameters,
+        settling: Settling,
         fail: Callable[[AmqpError], None],
-        new_consumer: Callable[..., QueueConsumer],
     ) -> None:
         self._connect = connect
-        self._fanouts = fanouts
-        self._prefetch = prefetch
+        self._fanouts = parameters.fanouts
+        self._prefetch = parameters.prefetch
+        self._settling = settling
         self._fail = fail
-        self._new_consumer = new_consumer
-        self._consumers: dict[str, QueueConsumer] = {}
-        self._channels: dict[str, ConfinedChannel] = {}
+        self._open: dict[str, tuple[QueueConsumer, ConfinedChannel]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def consumed(self) -> AbstractSet[str]:
-        """The queues that are consumed now. Another thread may ask, too."""
-        consumers = tuple(self._consumers.items())
-        return {queue for queue, consumer in consumers if consumer.is_consuming}
+        """The queues that are consumed now."""
+        return {consumer.queue for consumer in self._consumers if consumer.is_consuming}
 
     @property
     def in_flight(self) -> int:
-        """How many deliveries are not acknowledged yet. Another thread may ask, too."""
-        return sum(consumer.in_flight for consumer in tuple(self._consumers.values()))
+        """How many deliveries are not acknowledged yet."""
+        return sum(consumer.in_flight for consumer in self._consumers)
 
     @property
     def on_hold(self) -> Mapping[str, int]:
-        """How many of them wait for long, by queue. Another thread may ask, too."""
-        return {queue: consumer.on_hold for queue, consumer in tuple(self._consumers.items())}
+        """How many of them wait for long, by queue."""
+        return {consumer.queue: consumer.on_hold for consumer in self._consumers}
 
     @property
     def tried_again(self) -> Mapping[str, int]:
         """How many messages RabbitMQ did not take at first, by where they go."""
-        consumers = tuple(self._consumers.values())
-        return sum((consumer.tried_again for consumer in consumers), Counter[str]())
+        return sum((consumer.tried_again for consumer in self._consumers), Counter[str]())
+
+    @property
+    def _consumers(self) -> list[QueueConsumer]:
+        # In one step, as another thread may ask.
+        return [consumer for consumer, _ in tuple(self._open.values())]
 
     async def get(self, queue: str) -> QueueConsumer:
-        """Return the consumer of a queue, which consumes once it is started.
-
-        Raises:
-            QueueUnavailableError: RabbitMQ does not let the queue be consumed now.
-            AmqpError: No connection could be opened, or it was lost.
-        """
-        consumer = self._consumers.get(queue)
-        return await self._open(queue) if consumer is None else consumer
+        """Return the consumer of a queue, which consumes once it is started."""
+        return self._open[queue][0] if queue in self._open else await self._prepare(queue)
 
     async def start(
         self,
@@ -85,12 +81,7 @@ class Consumers:
         deliver: Callable[[list[Delivery]], None],
         on_loss: Callable[[AmqpError], None],
     ) -> None:
-        """Let a consumer consume; see `QueueConsumer.start`. If refused, it is lost.
-
-        Raises:
-            QueueUnavailableError: RabbitMQ does not let the queue be consumed now.
-            AmqpError: The connection was lost.
-        """
+        """Let a consumer consume; see `QueueConsumer.start`. If refused, it is lost."""
         try:
             with confined():
                 await consumer.start(deliver, on_loss)
@@ -104,7 +95,6 @@ class Consumers:
         Raises:
             QueueUnavailableError: It was lost before, or its connection hangs, and something is
                 back in the queue, or will be.
-            AmqpError: The connection was lost.
         """
         try:
             with confined():
@@ -118,49 +108,50 @@ class Consumers:
 
     def hold_overdue(self) -> None:
         """See `QueueConsumer.hold_overdue`."""
-        for consumer in self._consumers.values():
+        for consumer in self._consumers:
             consumer.hold_overdue()
 
     async def close(self) -> None:
         """Close all connections. Never raises; takes two seconds at most."""
-        for queue in tuple(self._channels):
-            self._drop(queue)
+        for _, channel in self._open.values():
+            self._drop(channel)
+        self._open.clear()
         while self._closing:
             # Unlike `gather` it lets the event loop go on also when all of them are done already.
             await asyncio.wait(self._closing)
 
-    async def _open(self, queue: str) -> QueueConsumer:
+    async def _prepare(self, queue: str) -> QueueConsumer:
         connection = self._connect(f"consume {queue}")
         try:
             await connection.open()
             with confined(), translated(f"preparing to consume {queue!r}"):
                 async with asyncio.timeout(PREPARE_TIMEOUT):
-                    return await self._prepare(connection, queue)
+                    return await self._prepare_on(connection, queue)
         except BaseException:
             self._close_soon(connection)
             raise
 
-    async def _prepare(self, connection: Connection, queue: str) -> QueueConsumer:
+    async def _prepare_on(self, connection: Connection, queue: str) -> QueueConsumer:
         is_fanout = queue in self._fanouts
         if is_fanout:
-            await ensure_fanouts(connection, [queue])
+            await ensure_fanout(connection, queue)
         else:
-            await ensure_queues(connection, [queue])
+            await ensure_queue(connection, queue)
             await refuse_stream(connection, queue)
         channel = await open_channel(connection, publisher_confirms=False)
         with translated(f"setting the prefetch of {queue!r}"):
             await channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_TIMEOUT)
         ended = partial(self._ended, queue)
-        consumer = self._new_consumer(
+        consumer = QueueConsumer(
             queue,
             channel,
+            connection.writer,
+            self._settling,
             consumed=await listen(channel, queue) if is_fanout else queue,
-            writer=connection.writer,
             cancelled=ended,
         )
         connection.add_sink(channel.number, consumer)
-        self._consumers[queue] = consumer
-        self._channels[queue] = ConfinedChannel(connection, channel, ended)
+        self._open[queue] = consumer, ConfinedChannel(connection, channel, ended)
         return consumer
 
     def _ended(self, queue: str, error: AmqpError) -> None:
@@ -170,13 +161,12 @@ class Consumers:
             self._fail(error)
 
     def _lose(self, queue: str, error: AmqpError) -> None:
-        consumer = self._consumers.pop(queue, None)
-        if consumer is not None:
-            self._drop(queue)
+        if queue in self._open:
+            consumer, channel = self._open.pop(queue)
+            self._drop(channel)
             consumer.lose(error)
 
-    def _drop(self, queue: str) -> None:
-        channel = self._channels.pop(queue)
+    def _drop(self, channel: ConfinedChannel) -> None:
         channel.detach()
         self._close_soon(channel.connection)
 

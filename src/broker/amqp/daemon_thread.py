@@ -36,9 +36,6 @@ async def in_daemon_thread[T](function: Callable[[], T]) -> T:
 
     When cancelled, the thread is left to itself.
 
-    Args:
-        function: What may block. What it raises is raised here.
-
     Raises:
         TimeoutError: Too many calls hang already.
     """

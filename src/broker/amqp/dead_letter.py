@@ -51,11 +51,7 @@ def dead_letter(
     takes, by what is added; see `header_frame_size`.
 
     Args:
-        delivery: The delivery; its body is kept byte for byte.
-        queue: The dead-letter queue.
-        reason: A stable code.
         error: One line for a person; cut at 255 bytes.
-        broker_id: Who could not process it.
     """
     at = datetime.now(UTC)
     return Publishing(

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 from broker.amqp.dead_letter import bare, dead_letter
 from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
 from broker.amqp.parts import PART_HEADERS_SIZE, in_parts
-from broker.amqp.publisher import Publisher, PublishOutcome, UnroutableError
-from broker.amqp.refusals import Refusals
-from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
+from broker.amqp.publisher import PublishOutcome, UnroutableError
+from broker.amqp.suspects import Publishers, PublishingRefusedError
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.marshal import header_frame_size
 from broker.amqp.wire.publishing import Publishing
@@ -25,23 +24,14 @@ _LONGEST_PAUSE = 5.0
 class DeadLettering:
     """Publishes what cannot go along with everything else. Runs in the asyncio event loop.
 
-    Args:
-        publisher: The session's.
-        suspects: For messages that may cost the connection.
-        refusals: Tells what RabbitMQ does not take.
-        observer: Follows settlements that carry a trace.
+    It returns the settlement as it was carried out, or raises `AmqpError`: the connection was lost,
+    or RabbitMQ refuses the dead letter, too.
     """
 
-    def __init__(
-        self,
-        publisher: Publisher,
-        suspects: SuspectPublisher,
-        refusals: Refusals,
-        observer: SettlementObserver | None = None,
-    ) -> None:
-        self._publisher = publisher
-        self._suspects = suspects
-        self._refusals = refusals
+    def __init__(self, publishers: Publishers, observer: SettlementObserver | None = None) -> None:
+        self._publisher = publishers.usual
+        self._suspects = publishers.suspects
+        self._refusals = publishers.refusals
         self._observer = observer
 
     def concerns(self, settlement: Settlement) -> bool:
@@ -52,14 +42,7 @@ class DeadLettering:
         return letter is not None and not (self._is_small(letter) and self._has_room(letter))
 
     async def publish(self, settlement: Settlement) -> Settlement:
-        """Publish until RabbitMQ has confirmed it, as a dead letter if there is no other way.
-
-        Returns:
-            The settlement as it was carried out.
-
-        Raises:
-            AmqpError: The connection was lost, or RabbitMQ refuses the dead letter, too.
-        """
+        """Publish until RabbitMQ has confirmed it, as a dead letter if there is no other way."""
         delivery, publishing = settlement.delivery, settlement.publishing
         if publishing is None:
             return settlement
@@ -76,14 +59,7 @@ class DeadLettering:
         return settlement
 
     async def unroutable(self, settlement: Settlement, error: UnroutableError) -> Settlement:
-        """Dead-letter a delivery, as there is no queue for what was decided.
-
-        Returns:
-            The settlement as it was carried out.
-
-        Raises:
-            AmqpError: The connection was lost, or RabbitMQ refuses the dead letter, too.
-        """
+        """Dead-letter a delivery, as there is no queue for what was decided."""
         if settlement.fallback is None and settlement.publishing is not None:
             await self._publish_letter(settlement.publishing, settlement.delivery)
             return settlement
@@ -155,13 +131,7 @@ class DeadLettering:
             await asyncio.sleep(pauses.next())
 
     async def _publish(self, publishing: Publishing, delivery: Delivery) -> None:
-        """Publish until RabbitMQ has confirmed it.
-
-        Raises:
-            PublishingRefusedError: RabbitMQ closed a channel because of it; the session lives on.
-            UnroutableError: There is no queue for it and it could not be created.
-            AmqpError: The connection was lost.
-        """
+        """Publish until RabbitMQ has confirmed it."""
         if not self._is_suspect(delivery):
             await self._publisher.publish(publishing)
             return

@@ -1,6 +1,7 @@
 """What crosses the border between RabbitMQ and the broker, in both directions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -15,17 +16,9 @@ class Delivery(msgspec.Struct, frozen=True):
     Attributes:
         source: The queue it came from; for announcements, the fanout exchange.
         tag: The delivery tag; it lives and dies with the session.
-        body: The body, untouched.
-        redelivered: Whether somebody had it before.
         headers: Those of `FORWARDED_HEADERS` that are present, and not too long.
-        correlation_id: The AMQP property, if present.
-        properties_error: Why the AMQP properties could not be read, if so.
-        replays: How often it came out of the dead-letter queue before.
-        message_id: The AMQP property, if present.
-        priority: The AMQP property, if present.
         expiration: The AMQP property in milliseconds, if present and such that RabbitMQ takes it.
         delivery_count: How often a quorum queue had it returned before, as far as it says so.
-        raw_properties: AMQP flags and properties, byte for byte.
     """
 
     source: str
@@ -48,12 +41,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class DeadLetterAddress(msgspec.Struct, frozen=True):
-    """Where a delivery goes that RabbitMQ does not take as it was decided.
-
-    Attributes:
-        queue: The dead-letter queue.
-        broker_id: Who could not deliver it.
-    """
+    """Where a delivery goes that RabbitMQ does not take as it was decided."""
 
     queue: str
     broker_id: str
@@ -79,12 +67,10 @@ class Settlement(msgspec.Struct, frozen=True):
     far as there are any.
 
     Attributes:
-        publishing: What is published for it.
         rejected: The reason code when the publishing is a dead letter.
         fallback: Where the delivery goes when there is no queue for the publishing, or when
             RabbitMQ refuses it for good.
         trace: What the session's observer knows the settlement by; None is not observed.
-        announcement: What other brokers are told.
     """
 
     delivery: Delivery
@@ -95,32 +81,17 @@ class Settlement(msgspec.Struct, frozen=True):
     announcement: Publishing | None = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Deliveries:
     """Deliveries from one source that arrived together, and the way back for what is decided.
 
     Attributes:
         source: The queue, or the fanout exchange, that they came from.
         deliveries: In the order in which they arrived.
-
-    Args:
-        publish: Takes settlements in the AMQP thread's stead.
+        publish: Publishes what was decided about some of them, in the order given. Returns at once.
+            After the session has ended it does nothing: RabbitMQ delivers again.
     """
 
-    __slots__ = ("_publish", "deliveries", "source")
-
-    def __init__(
-        self,
-        source: str,
-        deliveries: Sequence[Delivery],
-        publish: Callable[[Sequence[Settlement]], None],
-    ) -> None:
-        self.source = source
-        self.deliveries = deliveries
-        self._publish = publish
-
-    def publish(self, settlements: Sequence[Settlement]) -> None:
-        """Publish what was decided about some of them, in the order given. Returns at once.
-
-        After the session has ended it does nothing: RabbitMQ delivers again.
-        """
-        self._publish(settlements)
+    source: str
+    deliveries: Sequence[Delivery]
+    publish: Callable[[Sequence[Settlement]], None]

@@ -31,10 +31,6 @@ class Lifetime:
     ) -> None:
         """Open a session, keep it open until it ends, close it.
 
-        Args:
-            open_half: Opens it.
-            opened: Takes what was opened.
-
         Raises:
             AmqpError: It could not be opened, or it was lost.
         """

@@ -40,18 +40,14 @@ class AmqpLink:
     RabbitMQ does not let be consumed is tried again by itself.
 
     Attributes:
-        connectivity: What is known of the connection.
         endpoint: The node of the session, or of the last try.
 
     Args:
-        open_session: Opens a session, as `Rabbit.open_session` does.
         sessions: How to open a session, one entry for each RabbitMQ node. In each round all of
             them are tried, one right after the other, until one opens. When their URLs are in a
             file, that is read again before each round.
         gated_queues: Queues that are consumed only while the gate is open, all or none.
         other_queues: Queues that are always consumed.
-        consumption: The gate.
-        backoff: The pauses between rounds.
         shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
             prefers a node, spread over all of them.
         read_timeout: Seconds that reading that file may take: it may lie in a network.
@@ -127,11 +123,7 @@ class AmqpLink:
         return {} if self._session is None else self._session.on_hold
 
     async def run(self, deliver: Deliver) -> None:
-        """Keep a session until cancelled; on cancellation it is closed within three seconds.
-
-        Args:
-            deliver: Takes what arrives.
-        """
+        """Keep a session until cancelled; on cancellation it is closed within three seconds."""
         while not self._draining.is_set():
             pause = await self._round(deliver)
             with trio.move_on_after(pause):
@@ -171,11 +163,7 @@ class AmqpLink:
                 return pause
 
     async def _sessions_of_now(self) -> list[SessionParameters]:
-        """Return how to open a session with each node that a file names now.
-
-        Raises:
-            UnusableFileError: It cannot be used.
-        """
+        """Return how to open a session with each node that a file names now."""
         like, nodes = self._sessions[0], self._sessions[0].nodes
         if nodes is None or nodes.url_file is None:
             return list(self._sessions)
@@ -243,11 +231,7 @@ class AmqpLink:
                 _log.warning("routing_paused", queue=queue)
 
     async def _leave_a_node_without_input(self) -> None:
-        """End the session when no gated queue can be consumed for long: another node may see one.
-
-        Raises:
-            SessionLostError: None can.
-        """
+        """Lose the session when it can consume no gated queue for long: another node may."""
         seconds = 0.0
         while True:
             await trio.sleep(_LONGEST_QUEUE_PAUSE)

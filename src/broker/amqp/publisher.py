@@ -3,8 +3,10 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
+from functools import partial
 from itertools import takewhile
 
 from aiormq import Channel
@@ -38,17 +40,15 @@ class PublishOutcome(Enum):
 
 
 class Publisher:
-    """Publishes and takes the confirms; the `FrameSink` of its channel.
+    """Publishes and takes the confirms; the `ConfirmSink` of its channel.
 
     Attributes:
         frame_max: Bytes of the largest frame that RabbitMQ takes.
+        last_number: The number of the publishing that was submitted last.
         last_progress: When a confirm came last, or the first wait began; event loop's time.
 
     Args:
         channel: A channel in confirm mode that nobody else publishes on.
-        writer: The writer of its connection.
-        ensure_queue: Creates a queue that went missing.
-        tally: Counts what became of the publishings.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Publisher:
         # are unique, and cheap.
         self._prefix = secrets.token_hex(8) + "-"
         self._own_id = re.compile(f"{self._prefix}([0-9]{{1,20}})")
-        self._last_number = 0
+        self.last_number = 0
         self._pending: dict[int, Callable[[PublishOutcome], None]] = {}
         self._kept_ids: dict[int, str | None] = {}
         self._returned: set[int] = set()
@@ -81,11 +81,6 @@ class Publisher:
     def unconfirmed(self) -> int:
         """How many publishings wait for their confirm now."""
         return len(self._pending)
-
-    @property
-    def last_number(self) -> int:
-        """The number of the publishing that was submitted last."""
-        return self._last_number
 
     def unconfirmed_before(self, number: int) -> int:
         """Return how many publishings before one wait for their confirm. Any thread may ask."""
@@ -108,8 +103,18 @@ class Publisher:
             # What has a number is written, whatever came of the next one.
             self._writer.write(b"".join(frames))
 
+    def outcomes(self, publishings: Sequence[Publishing]) -> Sequence[Future[PublishOutcome]]:
+        """Publish each once, all with one write; return what RabbitMQ will have made of each."""
+        outcomes: list[Future[PublishOutcome]] = [self._loop.create_future() for _ in publishings]
+        self.submit(zip(publishings, (partial(_set, one) for one in outcomes), strict=True))
+        return outcomes
+
+    async def publish_once(self, publishing: Publishing) -> PublishOutcome:
+        """Publish, and return what RabbitMQ made of it."""
+        return await self.outcomes([publishing])[0]
+
     def _numbered(self, publishing: Publishing, done: Callable[[PublishOutcome], None]) -> bytes:
-        number = self._last_number + 1
+        number = self.last_number + 1
         frames = marshal_publishing(
             publishing,
             f"{self._prefix}{number}",
@@ -122,7 +127,7 @@ class Publisher:
             self.last_progress = self._loop.time()
         if not self._measured:
             self._measured, self._measured_from = number, self._loop.time()
-        self._last_number = number
+        self.last_number = number
         self._pending[number] = done
         if publishing.kept is not None:
             self._kept_ids[number] = decode_properties(publishing.kept).message_id
@@ -143,12 +148,7 @@ class Publisher:
             await self.publish_again(publishing, outcome)
 
     async def publish_again(self, publishing: Publishing, outcome: PublishOutcome) -> None:
-        """Publish what RabbitMQ has not taken; see `publish`.
-
-        Args:
-            publishing: What to publish.
-            outcome: What became of the first try.
-        """
+        """Publish what RabbitMQ has not taken; see `publish`."""
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
         while outcome is not PublishOutcome.CONFIRMED:
             if outcome is PublishOutcome.RETURNED:
@@ -192,21 +192,7 @@ class Publisher:
                 self._tally.confirmed += positive
                 done(PublishOutcome.CONFIRMED if positive else PublishOutcome.REFUSED)
 
-    def delivered(
-        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
-    ) -> None:
-        """Nothing is consumed on this channel."""
 
-    def flush(self) -> None:
-        """Nothing is collected here."""
-
-    async def publish_once(self, publishing: Publishing) -> PublishOutcome:
-        """Publish, and return what RabbitMQ made of it."""
-        submitted: asyncio.Future[PublishOutcome] = self._loop.create_future()
-
-        def done(outcome: PublishOutcome) -> None:
-            if not submitted.done():
-                submitted.set_result(outcome)
-
-        self.submit([(publishing, done)])
-        return await submitted
+def _set(future: Future[PublishOutcome], outcome: PublishOutcome) -> None:
+    if not future.done():  # who waited may have been cancelled
+        future.set_result(outcome)

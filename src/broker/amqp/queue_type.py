@@ -9,8 +9,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelClosed, ChannelPreconditionFailed
 from pamqp.common import FieldTable
 
-from broker.amqp.connection import Connection
-from broker.amqp.topology import RPC_TIMEOUT
+from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.wire.errors import QueueUnavailableError, describe, translated
 
 NO_TYPE = "?"
@@ -21,8 +20,6 @@ _CURRENT_TYPE = re.compile(
     r"arg 'x-queue-type' .* but current is (?:(?:the value )?'([a-z]+)'.*|none)$"
 )
 _OF_A_STREAM = "of queue type rabbit_stream_queue"
-NO_CONSUMER: FieldTable = {"x-priority": "none"}
-"""What no consumer can have: none is made by asking for it."""
 
 
 async def refuse_stream(connection: Connection, queue: str) -> None:
@@ -30,10 +27,6 @@ async def refuse_stream(connection: Connection, queue: str) -> None:
 
     A stream hands each new consumer what is published from then on, and forgets nothing that is
     acknowledged: what came while nobody consumed would be skipped.
-
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
 
     Raises:
         QueueUnavailableError: It is a stream.
@@ -58,7 +51,7 @@ async def _type_told_to_consumer(connection: Connection, queue: str) -> str | No
     """Return `stream` when RabbitMQ says so to a user who may only consume, else None."""
     try:
         async with channel_for_requests(connection) as channel:
-            await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
+            await consume_in_vain(channel, queue)
     except ChannelClosed as refusal:
         # Any other refusal comes back when the queue is really consumed.
         return "stream" if tells_stream(refusal) else None
@@ -66,7 +59,7 @@ async def _type_told_to_consumer(connection: Connection, queue: str) -> str | No
 
 
 def tells_stream(refusal: ChannelClosed | None) -> bool:
-    """Return whether the refusal of `NO_CONSUMER` says that it was asked of a stream."""
+    """Return whether the refusal of `consume_in_vain` says that it was asked of a stream."""
     return refusal is not None and describe(refusal).endswith(_OF_A_STREAM)
 
 
@@ -102,11 +95,17 @@ def type_argument(kind: str) -> FieldTable:
 @asynccontextmanager
 async def channel_for_requests(connection: Connection) -> AsyncIterator[AbstractChannel]:
     """Open a channel for requests of which one may be refused, which closes the channel."""
-    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
+    channel = await connection.channel()
     yield channel
     async with asyncio.timeout(RPC_TIMEOUT):
         await channel.close()
 
 
-async def _ignore(_: DeliveredMessage) -> None:
-    """Take no message: none can come."""
+async def consume_in_vain(channel: AbstractChannel, queue: str) -> None:
+    """Ask for a consumer that RabbitMQ refuses, for one reason or another."""
+    arguments: FieldTable = {"x-priority": "none"}
+    await channel.basic_consume(queue, ignore, arguments=arguments, timeout=RPC_TIMEOUT)
+
+
+async def ignore(_: DeliveredMessage) -> None:
+    """Take no message: none can come, or all are taken before aiormq sees them."""

@@ -40,21 +40,13 @@ class Rabbit:
         self._portal = portal
 
     def open_session(self, parameters: SessionParameters) -> AbstractAsyncContextManager[Session]:
-        """Open a session with RabbitMQ; see `broker.amqp.session.open_session`.
-
-        Raises:
-            SessionLostError: The session could not be opened, or it was lost.
-        """
+        """Open a session with RabbitMQ; see `broker.amqp.session.open_session`."""
         return open_session(self._portal, parameters)
 
     def hosted[Half](
         self, open_half: Callable[[Lifetime], Awaitable[Half]]
     ) -> AbstractAsyncContextManager[Border[Half]]:
-        """Host another kind of session in the AMQP thread; see `broker.amqp.border.hosted`.
-
-        Raises:
-            SessionLostError: It could not be opened, or it was lost.
-        """
+        """Host another kind of session in the AMQP thread; see `broker.amqp.border.hosted`."""
         return hosted(self._portal, open_half)
 
     async def answers(self) -> None:

@@ -23,8 +23,6 @@ class RefusedError(Exception):
     Attributes:
         stage: How far it came: `tls`, `amqp` for another protocol or a node that is not ready,
             `login`, `vhost`, or `limit` when there are too many connections.
-        found: What went wrong.
-        advice: What to do about it.
         said: The same in RabbitMQ's words; empty when it said nothing.
     """
 
@@ -48,11 +46,6 @@ def refusal(
     """Return what a failed handshake means, or None when it is not known.
 
     Args:
-        error: What was raised.
-        endpoint: The node.
-        has_certificate: Whether there is a client certificate.
-        by_certificate: Whether it was the login.
-        close_text: What RabbitMQ said when it closed the connection, if it did.
         greeting: What the peer sent instead of AMQP 0-9-1, if it did.
     """
     if close_text:

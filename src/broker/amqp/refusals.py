@@ -52,9 +52,6 @@ class Refusals:
     def learn(self, reason: BaseException) -> bool:
         """Learn from the reason for which RabbitMQ closed a channel that is published on.
 
-        Args:
-            reason: As aiormq tells it.
-
         Returns:
             Whether RabbitMQ blames what was published.
         """

@@ -6,9 +6,8 @@ where no dead-letter exchange is set. A new message starts from zero. It goes to
 queue, so this waits until one lost session has followed another.
 """
 
-from broker.amqp.publisher import Publisher, PublishOutcome
-from broker.amqp.refusals import Refusals
-from broker.amqp.suspects import PublishingRefusedError, SuspectPublisher
+from broker.amqp.publisher import PublishOutcome
+from broker.amqp.suspects import Publishers, PublishingRefusedError
 from broker.amqp.wire.field_table import UnreadablePropertiesError
 from broker.amqp.wire.marshal import header_frame_size
 from broker.amqp.wire.properties import DELIVERY_COUNT_HEADER
@@ -22,54 +21,36 @@ _NEVER_COPIED = ("CC", "BCC", DELIVERY_COUNT_HEADER)
 """The first two would send copies to other queues."""
 
 
-class Renewal:
-    """Publishes messages anew to the queues that they came from.
+async def renew(
+    publishers: Publishers, queue: str, properties: bytes, body: bytes, *, apart: bool = False
+) -> bool:
+    """Publish a message to its own queue, with all its properties and headers.
 
     Args:
-        publisher: The session's.
-        suspects: For messages that may cost the connection.
-        refusals: Tells what RabbitMQ does not take.
+        apart: Whether RabbitMQ may close the channel because of it; else that is decided by what
+            it refused before.
+
+    Returns:
+        Whether RabbitMQ confirmed it. If not, as when the queue is full, it must be settled in the
+        usual way.
+
+    Raises:
+        AmqpError: The connection was lost.
     """
-
-    def __init__(
-        self, publisher: Publisher, suspects: SuspectPublisher, refusals: Refusals
-    ) -> None:
-        self._publisher = publisher
-        self._suspects = suspects
-        self._refusals = refusals
-
-    async def renew(
-        self, queue: str, properties: bytes, body: bytes, *, apart: bool = False
-    ) -> bool:
-        """Publish a message to its own queue, with all its properties and headers.
-
-        Args:
-            queue: The queue.
-            properties: Flags and properties, as they came.
-            body: The body.
-            apart: Whether RabbitMQ may close the channel because of it; else that is decided by
-                what it refused before.
-
-        Returns:
-            Whether RabbitMQ confirmed it. If not, as when the queue is full, it must be settled in
-            the usual way.
-
-        Raises:
-            AmqpError: The connection was lost.
-        """
-        renewed = _renewed(queue, properties, body)
-        if (
-            renewed is None
-            or len(renewed.body) > self._refusals.max_message_size
-            or header_frame_size(renewed) > self._publisher.frame_max
-        ):
-            return False
-        if not (apart or self._refusals.is_unexplained):
-            return await self._publisher.publish_once(renewed) is PublishOutcome.CONFIRMED
-        try:
-            return await self._suspects.publish(renewed) is PublishOutcome.CONFIRMED
-        except PublishingRefusedError:
-            return False
+    renewed = _renewed(queue, properties, body)
+    refusals = publishers.refusals
+    if (
+        renewed is None
+        or len(renewed.body) > refusals.max_message_size
+        or header_frame_size(renewed) > publishers.usual.frame_max
+    ):
+        return False
+    if not (apart or refusals.is_unexplained):
+        return await publishers.usual.publish_once(renewed) is PublishOutcome.CONFIRMED
+    try:
+        return await publishers.suspects.publish(renewed) is PublishOutcome.CONFIRMED
+    except PublishingRefusedError:
+        return False
 
 
 def _renewed(queue: str, raw: bytes, body: bytes) -> Publishing | None:

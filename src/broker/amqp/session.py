@@ -27,10 +27,6 @@ async def open_session(
     connections are closed within three seconds, whatever RabbitMQ does; deliveries that are not
     settled by then return to their queues.
 
-    Args:
-        portal: The AMQP thread.
-        parameters: What to connect to, and how.
-
     Raises:
         SessionLostError: The session could not be opened, or it was lost.
     """
@@ -42,7 +38,6 @@ class Session:
     """An open session. Made by `open_session`.
 
     Args:
-        border: The way to the other half.
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
     """
 
@@ -54,12 +49,12 @@ class Session:
     @property
     def is_blocked(self) -> bool:
         """Whether RabbitMQ takes no messages because of an alarm, as of a second ago at most."""
-        return self._asyncio.is_blocked
+        return self._asyncio.publishing.is_blocked
 
     @property
     def consumed(self) -> AbstractSet[str]:
         """The queues that RabbitMQ has a consumer of this session for."""
-        return self._asyncio.consumed
+        return self._asyncio.consumers.consumed
 
     @property
     def unavailable(self) -> Mapping[str, str]:
@@ -69,22 +64,22 @@ class Session:
     @property
     def on_hold(self) -> Mapping[str, int]:
         """How many deliveries wait until RabbitMQ takes what was decided, by queue."""
-        return self._asyncio.on_hold
+        return self._asyncio.consumers.on_hold
 
     @property
     def tried_again(self) -> Mapping[str, int]:
         """How many messages RabbitMQ did not take at first, by the queue or exchange they go to."""
-        return self._asyncio.tried_again
+        return self._asyncio.consumers.tried_again
 
     @property
     def overdue(self) -> int:
         """How many messages RabbitMQ neither takes nor refuses, although it answers."""
-        return self._asyncio.overdue
+        return self._asyncio.publishing.overdue
 
     @property
     def in_flight(self) -> int:
         """How many deliveries are not acknowledged yet."""
-        return self._asyncio.in_flight
+        return self._asyncio.consumers.in_flight
 
     async def publish(self, publishings: Sequence[Publishing]) -> None:
         """Publish, and return when RabbitMQ confirmed all of them.
@@ -111,7 +106,6 @@ class Session:
         The queue may be consumed again afterwards.
 
         Args:
-            queue: The queue.
             take: Takes what arrived together, in Trio's thread but in no task, and does not wait:
                 RabbitMQ sends no more than the prefetch before some are settled. What it raises is
                 raised here, and nothing more is taken.
@@ -142,16 +136,18 @@ class Session:
             failed.set()
 
         # What is cancelled here is thrown away with its connection.
-        consumer = await border.attempt(half.consumer, queue)
+        consumer = await border.attempt(half.consumers.get, queue)
         with trio.CancelScope(shield=True):
             put = Handoff(border.wake, arrived).put
-            await border.call(half.start, consumer, put, lambda error: border.wake(lost, error))
+            await border.call(
+                half.consumers.start, consumer, put, lambda error: border.wake(lost, error)
+            )
         task_status.started()
         try:
             await failed.wait()
         except trio.Cancelled:
             with trio.move_on_after(self._drain_timeout, shield=True) as drain:
-                await border.call(half.stop, consumer)
+                await border.call(half.consumers.stop, consumer)
             if drain.cancelled_caught:
                 border.end()
                 raise AmqpError(f"deliveries of {queue!r} were not settled in time") from failure

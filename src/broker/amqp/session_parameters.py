@@ -14,7 +14,6 @@ class SessionParameters(msgspec.Struct, frozen=True):
     """How to open a session.
 
     Attributes:
-        endpoint: The RabbitMQ node.
         name: Names the connections in RabbitMQ's own listings.
         queues: Queues that are created if they are missing. What RabbitMQ refuses is tried again
             while the session lives.
@@ -24,9 +23,6 @@ class SessionParameters(msgspec.Struct, frozen=True):
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
         tls: The files for an endpoint with TLS, read again for each connection.
         nodes: Where the login is read again for each connection, if it may change.
-        tally: Counts what becomes of the publishings.
-        refusals: What RabbitMQ is known not to take.
-        observer: Follows settlements that carry a trace.
     """
 
     endpoint: AmqpEndpoint

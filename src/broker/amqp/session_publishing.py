@@ -8,24 +8,21 @@ from typing import Self
 
 from aiormq import Channel
 
+from broker.amqp.confinement import loss
 from broker.amqp.confirm_watch import ConfirmWatch
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
-from broker.amqp.renewal import Renewal
 from broker.amqp.session_connections import SessionConnections
-from broker.amqp.suspects import SuspectPublisher
+from broker.amqp.suspects import Publishers, SuspectPublisher
 from broker.amqp.wire.publishing import Publishing
+from broker.amqp.wire.takers import ConfirmTaker
 
 
 class SessionPublishing:
-    """One publisher for nearly everything, and one for what RabbitMQ may refuse.
+    """The publishers of a session, each with a watch over its confirms.
 
     Attributes:
-        publisher: The one for nearly everything; the loss of its connection ends the session.
-        suspects: The other one.
-        renewal: Publishes anew what a quorum queue has had back too often.
-        is_blocked: Whether RabbitMQ takes no messages because of an alarm, as of a second ago at
-            most.
+        publishers: The loss of the connection of the usual one ends the session.
     """
 
     def __init__(
@@ -35,32 +32,26 @@ class SessionPublishing:
         connection: Connection,
         channel: Channel,
     ) -> None:
-        self._parameters = connections.parameters
-        self._lifetime = connections.lifetime
+        self._tally = connections.parameters.tally
+        self._tasks = connections.lifetime.tasks
         self._ensure_queue = ensure_queue
-        self.is_blocked = False
-        self.publisher = self._add_publisher(connection, channel)
-        self._confirms = self._watch(self.publisher, connection, self._noticed)
-        refusals = self._parameters.refusals
-        self.suspects = SuspectPublisher(
-            partial(connections.open_apart, "suspects"), self.new_publisher, refusals
-        )
-        self.renewal = Renewal(self.publisher, self.suspects, refusals)
+        usual, self._confirms = self._add_publisher(connection, channel)
+        refusals = connections.parameters.refusals
+        connect = partial(connections.open_apart, "suspects")
+        suspects = SuspectPublisher(connect, self.new_publisher, refusals)
+        self.publishers = Publishers(usual, suspects, refusals)
         for closing in (channel.closing, connection.aiormq.closing):
             closing.add_done_callback(self._learn)
 
     @classmethod
     async def open(
-        cls,
-        connections: SessionConnections,
-        ensure_queue: Callable[[str], Awaitable[None]],
+        cls, connections: SessionConnections, ensure_queue: Callable[[str], Awaitable[None]]
     ) -> Self:
-        """Open the connection of the publisher.
+        """Open the connection of the usual publisher.
 
         Args:
             connections: Opens the connections; their session ends when RabbitMQ does not confirm
                 for too long.
-            ensure_queue: Creates a queue that went missing.
 
         Raises:
             AmqpError: There is no RabbitMQ, it refused, or it did not answer in time.
@@ -70,48 +61,32 @@ class SessionPublishing:
         return cls(connections, ensure_queue, connection, channel)
 
     @property
+    def is_blocked(self) -> bool:
+        """See `ConfirmWatch`. Another thread may ask, too."""
+        return self._confirms.is_blocked
+
+    @property
     def overdue(self) -> int:
         """How many messages RabbitMQ leaves without an answer. Another thread may ask, too."""
         return self._confirms.overdue
 
     def new_publisher(self, connection: Connection, channel: Channel) -> Publisher:
         """Make a publisher for a channel in confirm mode, and watch that it is answered."""
-        publisher = self._add_publisher(connection, channel)
-        self._watch(publisher, connection, lambda _: None)
+        publisher, _ = self._add_publisher(connection, channel)
         return publisher
 
     async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
         """Publish, and return what RabbitMQ made of each, without another try."""
-        loop = asyncio.get_running_loop()
-        outcomes: list[Future[PublishOutcome]] = [loop.create_future() for _ in publishings]
-        self.publisher.submit(
-            (publishing, partial(_set, outcome))
-            for publishing, outcome in zip(publishings, outcomes, strict=True)
-        )
-        return await asyncio.gather(*outcomes)
+        return await asyncio.gather(*self.publishers.usual.outcomes(publishings))
 
-    def _add_publisher(self, connection: Connection, channel: Channel) -> Publisher:
-        tally = self._parameters.tally
-        publisher = Publisher(channel, connection.writer, self._ensure_queue, tally)
-        connection.add_sink(channel.number, publisher)
-        return publisher
-
-    def _watch(
-        self, publisher: Publisher, connection: Connection, noticed: Callable[[bool], None]
-    ) -> ConfirmWatch:
+    def _add_publisher(
+        self, connection: Connection, channel: Channel
+    ) -> tuple[Publisher, ConfirmWatch]:
+        publisher = Publisher(channel, connection.writer, self._ensure_queue, self._tally)
+        connection.add_taker(channel.number, ConfirmTaker(publisher))
         watch = ConfirmWatch(publisher)
-        self._lifetime.tasks.create_task(watch.run(connection, noticed))
-        return watch
-
-    def _noticed(self, is_blocked: bool) -> None:
-        self.is_blocked = is_blocked
+        self._tasks.create_task(watch.run(connection))
+        return publisher, watch
 
     def _learn(self, closing: Future[None]) -> None:
-        reason = None if closing.cancelled() else closing.exception()
-        if reason is not None:
-            self._parameters.refusals.learn(reason)
-
-
-def _set[T](future: Future[T], result: T) -> None:
-    if not future.done():  # whoever waited may have been cancelled
-        future.set_result(result)
+        self.publishers.refusals.learn(loss(closing))

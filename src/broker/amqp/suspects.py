@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from aiormq import Channel
 
-from broker.amqp.confinement import open_channel
+from broker.amqp.confinement import loss, open_channel
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
 from broker.amqp.refusals import Refusals
@@ -25,10 +25,8 @@ class SuspectPublisher:
     lives on. Runs in the asyncio event loop.
 
     Args:
-        connect: Opens a connection whose loss ends nothing.
         new_publisher: Makes a publisher for a channel of it, which ends the session when it waits
             for a confirm for too long.
-        refusals: Learns from what RabbitMQ says.
     """
 
     def __init__(
@@ -52,22 +50,19 @@ class SuspectPublisher:
         """
         async with self._turn:
             self._open = suspected = self._open or await self._opened()
-            outcome = asyncio.ensure_future(suspected.publisher.publish_once(publishing))
+            [outcome] = suspected.publisher.outcomes([publishing])
             awaited: Sequence[asyncio.Future[Any]] = (outcome, *suspected.closing)
             try:
                 await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                if outcome.done():
-                    return outcome.result()
             except asyncio.CancelledError:
                 # Its answer may still come, and must not be taken for that to the next one.
                 self._open = None
                 suspected.connection.abort()
                 raise
-            finally:
-                outcome.cancel()
+            if outcome.done():
+                return outcome.result()
             self._open = None
-            reasons = filter(None, map(_reason, suspected.closing))
-            reason = next(reasons, ConnectionError("the connection was lost"))
+            reason = loss(*suspected.closing)
             await suspected.connection.close()
             if self._refusals.learn(reason):
                 raise PublishingRefusedError(describe(reason))
@@ -81,11 +76,21 @@ class SuspectPublisher:
         return _Open(self._new_publisher(connection, channel), connection, closing)
 
 
+class Publishers(NamedTuple):
+    """What the messages of a session are published with.
+
+    Attributes:
+        usual: For nearly all of them.
+        suspects: For those that may cost the connection.
+        refusals: What RabbitMQ does not take.
+    """
+
+    usual: Publisher
+    suspects: SuspectPublisher
+    refusals: Refusals
+
+
 class _Open(NamedTuple):
     publisher: Publisher
     connection: Connection
     closing: Sequence[asyncio.Future[None]]
-
-
-def _reason(closing: "asyncio.Future[None]") -> BaseException | None:
-    return closing.exception() if closing.done() and not closing.cancelled() else None

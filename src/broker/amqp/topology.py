@@ -1,73 +1,58 @@
-"""Queues and exchanges: used as they are where they exist, created where they are missing."""
+"""Queues and exchanges: used as they are where they exist, created where they are missing.
+
+Every function raises `AmqpError` when RabbitMQ refuses or does not answer in time.
+"""
 
 import secrets
-from collections.abc import Sequence
 
 import structlog
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
-from broker.amqp.connection import Connection
+from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.wire.errors import translated
-
-RPC_TIMEOUT = 10.0
-"""Seconds that RabbitMQ has to answer a request."""
 
 _log = structlog.get_logger(__name__)
 
 
-async def ensure_queues(connection: Connection, queues: Sequence[str]) -> None:
-    """Create the queues that do not exist: durable, without arguments.
+async def ensure_queue(connection: Connection, queue: str) -> None:
+    """Create a queue unless it exists: durable, without arguments.
 
     Peers declare the same names without arguments, and RabbitMQ refuses a declaration that
-    differs from what exists. So each queue is looked for first, and one that an operator made with
+    differs from what exists. So the queue is looked for first, and one that an operator made with
     other arguments is used as it is. RabbitMQ 4.2.6 and later refuse to look for a user without
     rights on the queue. That is no proof of its absence, and it is taken for granted.
 
     Args:
         connection: A connection for this alone. A missing queue closes the channel that asked for
             it, and late frames of a closed channel are no neighbours for deliveries.
-        queues: Their names.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
     """
-    for queue in queues:
-        with translated(f"looking for queue {queue!r}"):
-            if not await _exists(connection, queue):
-                await _create(connection, queue)
+    with translated(f"looking for queue {queue!r}"):
+        if not await _exists(connection, queue):
+            await _create(connection, queue)
 
 
 async def create_missing(connection: Connection, queue: str) -> None:
-    """Create a queue that RabbitMQ returned messages for; nothing changes when it is back.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
+    """Create a queue that RabbitMQ returned messages for; nothing changes when it is back."""
     with translated(f"looking for queue {queue!r}"):
         if not await _exists(connection, queue, unless_refused=False):
             await _create(connection, queue)
 
 
-async def ensure_fanouts(connection: Connection, exchanges: Sequence[str]) -> None:
-    """Create the exchanges that do not exist: fanout, durable. Otherwise as `ensure_queues`.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
-    for exchange in exchanges:
-        with translated(f"looking for exchange {exchange!r}"):
-            try:
-                await (await _channel(connection)).exchange_declare(
-                    exchange, passive=True, timeout=RPC_TIMEOUT
-                )
-            except ChannelAccessRefused:
-                _log.debug("exchange_not_shown", exchange=exchange)
-            except ChannelNotFoundEntity:
-                await (await _channel(connection)).exchange_declare(
-                    exchange, exchange_type="fanout", durable=True, timeout=RPC_TIMEOUT
-                )
-                _log.info("exchange_created", exchange=exchange)
+async def ensure_fanout(connection: Connection, exchange: str) -> None:
+    """Create a fanout exchange unless it exists: durable. Otherwise as `ensure_queue`."""
+    with translated(f"looking for exchange {exchange!r}"):
+        try:
+            channel = await connection.channel()
+            await channel.exchange_declare(exchange, passive=True, timeout=RPC_TIMEOUT)
+        except ChannelAccessRefused:
+            _log.debug("exchange_not_shown", exchange=exchange)
+        except ChannelNotFoundEntity:
+            channel = await connection.channel()
+            await channel.exchange_declare(
+                exchange, exchange_type="fanout", durable=True, timeout=RPC_TIMEOUT
+            )
+            _log.info("exchange_created", exchange=exchange)
 
 
 async def listen(channel: AbstractChannel, exchange: str) -> str:
@@ -75,9 +60,6 @@ async def listen(channel: AbstractChannel, exchange: str) -> str:
 
     It belongs to the channel's connection, and ends with it or with its consumer. Its name is new
     each time: the queue of a connection that was lost stays until RabbitMQ has noticed that.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
     """
     queue = f"{exchange}.{secrets.token_hex(6)}"
     with translated(f"listening to exchange {exchange!r}"):
@@ -87,7 +69,7 @@ async def listen(channel: AbstractChannel, exchange: str) -> str:
 
 
 async def _exists(connection: Connection, queue: str, *, unless_refused: bool = True) -> bool:
-    channel = await _channel(connection)
+    channel = await connection.channel()
     try:
         await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
     except ChannelNotFoundEntity:
@@ -101,11 +83,6 @@ async def _exists(connection: Connection, queue: str, *, unless_refused: bool = 
 
 
 async def _create(connection: Connection, queue: str) -> None:
-    channel = await _channel(connection)
+    channel = await connection.channel()
     await channel.queue_declare(queue, durable=True, timeout=RPC_TIMEOUT)
     _log.info("queue_created", queue=queue)
-
-
-async def _channel(connection: Connection) -> AbstractChannel:
-    # It is closed with its connection.
-    return await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)

@@ -7,11 +7,7 @@ from typing import Any
 
 
 class Trials:
-    """Starts tasks in the group of the session, where a failure of one ends the session.
-
-    Args:
-        tasks: The group.
-    """
+    """Starts tasks in the group of the session, where a failure of one ends the session."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
@@ -31,7 +27,6 @@ class Trials:
         It is not when the session has ended: its group takes no tasks then.
 
         Args:
-            task: Publishes a message.
             waiting_for: The queue or exchange that has not taken it, if it was tried already.
         """
         try:

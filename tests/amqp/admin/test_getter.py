@@ -12,6 +12,7 @@ from pamqp.commands import Basic
 
 from broker.amqp.admin import Got, getter
 from broker.amqp.admin.getter import QueueGetter
+from tests.amqp.in_asyncio import in_asyncio
 from tests.lab import raw_content
 
 if TYPE_CHECKING:
@@ -72,17 +73,8 @@ def ask(count: int, *answers: tuple[int, bytes]) -> tuple[list[Got], Line]:
 
 
 def test_gets_what_is_there() -> None:
-    got, line = ask(
-        4,
-        get_ok(1, 1),
-        header(5),
-        (BODY, b"12"),
-        (BODY, b"345"),
-        get_ok(2, 0),
-        header(0),
-        EMPTY,
-        EMPTY,
-    )
+    first = (get_ok(1, 1), header(5), (BODY, b"12"), (BODY, b"345"))
+    got, line = ask(4, *first, get_ok(2, 0), header(0), EMPTY, EMPTY)
     assert got == [Got(1, b"12345", 1), Got(2, b"", 0)]
     assert len(line.events) == 4
     for request in line.events:
@@ -113,17 +105,15 @@ def test_all_headers_arrive() -> None:
     assert got.properties_error is not None
 
 
-def test_other_frames_are_left_to_aiormq() -> None:
-    async def take() -> None:
-        one = Line().getter()
-        assert not one.take(METHOD, struct.pack(">HH", 20, 40) + b"close")
-        for kind, payload in ((BODY, b"x"), header(1)):
-            with pytest.raises(KeyError):
-                one.take(kind, payload)
-        with pytest.raises(struct.error):
-            one.take(METHOD, struct.pack(">HH", 60, 71))
-
-    asyncio.run(take())
+@in_asyncio
+async def test_other_frames_are_left_to_aiormq() -> None:
+    one = Line().getter()
+    assert not one.take(METHOD, struct.pack(">HH", 20, 40) + b"close")
+    for kind, payload in ((BODY, b"x"), header(1)):
+        with pytest.raises(KeyError):
+            one.take(kind, payload)
+    with pytest.raises(struct.error):
+        one.take(METHOD, struct.pack(">HH", 60, 71))
 
 
 def test_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,18 +122,16 @@ def test_silence(monkeypatch: pytest.MonkeyPatch) -> None:
         ask(1)
 
 
-def test_acknowledges_each_by_itself_and_waits_until_that_is_done() -> None:
+@in_asyncio
+async def test_acknowledges_each_by_itself_and_waits_until_that_is_done() -> None:
     line = Line()
+    one = line.getter()
+    await one.acknowledge([])
+    for answer in (get_ok(6, 3), header(0)):
+        asyncio.get_running_loop().call_soon(one.take, *answer)
+    await one.acknowledge([Got(2, b"", 0), Got(5, b"", 0)])
+    assert await one.get(1) == [Got(6, b"", 3)], "was taken along, for an answer"
 
-    async def acknowledge() -> None:
-        one = line.getter()
-        await one.acknowledge([])
-        for answer in (get_ok(6, 3), header(0)):
-            asyncio.get_running_loop().call_soon(one.take, *answer)
-        await one.acknowledge([Got(2, b"", 0), Got(5, b"", 0)])
-        assert await one.get(1) == [Got(6, b"", 3)], "was taken along, for an answer"
-
-    asyncio.run(acknowledge())
     *acks, flushed, get, answered = line.events
     assert isinstance(get, Basic.Get)
     assert [(ack.delivery_tag, ack.multiple) for ack in acks if isinstance(ack, Basic.Ack)] == [

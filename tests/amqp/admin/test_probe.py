@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import aiormq
@@ -10,62 +11,50 @@ import trio
 from anyio.from_thread import BlockingPortal
 
 import broker.amqp.connection
-from broker.amqp import AmqpError, Publishing, Rabbit, SessionParameters, Settlement
+from broker.amqp import AmqpError, Publishing, Settlement
 from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueReport, probe_node
 from broker.amqp.admin import probe as probing
-from broker.net.endpoints import AmqpEndpoint, parse_amqp_urls
-from tests.amqp.conftest import Queues
 from tests.amqp.inbox import Inbox
-from tests.lab.amqp_client import AmqpClient
-from tests.lab.proxy import open_proxy
+from tests.amqp.rig import Rig, consuming
+from tests.lab.eventually import PATIENCE, eventually
+from tests.lab.proxy import Proxy, open_proxy
 from tests.lab.rabbitmq_node import RabbitmqNode
 
-PATIENCE = 30.0
 ALL = ".*"
 NOTHING = "^$"
 
 
-@pytest.fixture
-def endpoint(rabbitmq: RabbitmqNode) -> AmqpEndpoint:
-    (endpoint,) = parse_amqp_urls(rabbitmq.url)
-    return endpoint
+EXISTING = QueueReport(
+    exists=True, problem=None, may_configure=True, may_consume=True, differs_in=None
+)
+MISSING = replace(EXISTING, exists=False, may_consume=None)
 
 
-async def probe_queues(rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues) -> NodeReport:
+async def probe(rig: Rig) -> NodeReport:
     with trio.fail_after(PATIENCE):
         return await probe_node(
-            rabbit,
-            endpoint,
+            rig.rabbit,
+            rig.endpoint,
             name="a probe",
-            consumed=(queues.input,),
-            published=(queues.output, queues.parked),
-            exchange=exchange_beside(queues),
+            consumed=(rig.input,),
+            published=(rig.output, rig.letters),
+            exchange=exchange_of(rig),
         )
 
 
-def exchange_beside(queues: Queues) -> str:
-    return f"{queues.input}_events"
+def exchange_of(rig: Rig) -> str:
+    return f"{rig.input}_events"
 
 
-async def existing(rabbitmq: RabbitmqNode) -> set[str]:
-    return set((await rabbitmq.ctl("list_queues", "name")).split())
-
-
-async def test_missing_queues_are_not_created(
-    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, rabbitmq: RabbitmqNode
-) -> None:
-    before = await existing(rabbitmq)
+async def test_missing_queues_are_not_created(rig: Rig, rabbitmq: RabbitmqNode) -> None:
+    before = set((await rabbitmq.ctl("list_queues", "name")).split())
     exchanges = await rabbitmq.ctl("list_exchanges", "name")
-    report = await probe_queues(rabbit, endpoint, queues)
-    missing = QueueReport(
-        exists=False, problem=None, may_configure=True, may_consume=None, differs_in=None
-    )
-    assert report == NodeReport(
+    assert await probe(rig) == NodeReport(
         user="guest",
         queues={
-            queues.input: replace(missing, may_consume=True),
-            queues.output: missing,
-            queues.parked: missing,
+            rig.input: replace(MISSING, may_consume=True),
+            rig.output: MISSING,
+            rig.letters: MISSING,
         },
         exchange=ExchangeReport(
             exists=False, may_configure=True, may_publish=True, may_listen=True
@@ -73,24 +62,22 @@ async def test_missing_queues_are_not_created(
         may_publish=True,
         is_blocked=False,
     )
-    assert await existing(rabbitmq) == before
+    assert set((await rabbitmq.ctl("list_queues", "name")).split()) == before
     assert await rabbitmq.ctl("list_exchanges", "name") == exchanges
 
 
-async def test_messages_stay_where_and_as_they_are(
-    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, raw: AmqpClient
-) -> None:
-    for queue in (queues.input, queues.output, queues.parked):
-        await raw.declare(queue)
-        await raw.publish(queue, b"1", b"2", b"3")
-    report = await probe_queues(rabbit, endpoint, queues)
+async def test_messages_stay_where_and_as_they_are(rig: Rig) -> None:
+    for queue in rig.queues:
+        await rig.raw.declare(queue)
+        await rig.raw.publish(queue, b"1", b"2", b"3")
+    report = await probe(rig)
     assert all(seen.exists for seen in report.queues.values())
-    for queue in (queues.input, queues.output, queues.parked):
-        messages = await raw.take(queue, 3)
+    for queue in rig.queues:
+        messages = await rig.raw.take(queue, 3)
         assert [message.body for message in messages] == [b"1", b"2", b"3"]
         # Nobody had them, not even for a moment.
         assert not any(message.redelivered for message in messages)
-        assert await raw.ready(queue) == 0
+        assert await rig.raw.ready(queue) == 0
 
 
 @pytest.mark.parametrize(
@@ -108,9 +95,7 @@ async def test_messages_stay_where_and_as_they_are(
 async def test_how_a_queue_differs(
     *,
     portal: BlockingPortal,
-    rabbit: Rabbit,
-    endpoint: AmqpEndpoint,
-    queues: Queues,
+    rig: Rig,
     rabbitmq: RabbitmqNode,
     durable: bool,
     auto_delete: bool,
@@ -121,43 +106,25 @@ async def test_how_a_queue_differs(
         async with aiormq.connect(rabbitmq.url) as connection:
             channel = await connection.channel()
             await channel.queue_declare(
-                queues.input, durable=durable, auto_delete=auto_delete, arguments=dict(arguments)
+                rig.input, durable=durable, auto_delete=auto_delete, arguments=dict(arguments)
             )
 
     await portal.call_async(declare)
-    report = await probe_queues(rabbit, endpoint, queues)
-    seen = report.queues[queues.input]
+    seen = (await probe(rig)).queues[rig.input]
     assert (seen.quorum is not None) == (arguments.get("x-queue-type") == "quorum")
-    assert replace(seen, quorum=None) == QueueReport(
-        exists=True, problem=None, may_configure=True, may_consume=True, differs_in=differs_in
-    )
-
-
-@pytest.fixture
-async def exclusive(
-    portal: BlockingPortal, rabbitmq: RabbitmqNode, queues: Queues
-) -> AsyncIterator[str]:
-    """A queue that somebody else has for itself."""
-
-    async def declare() -> aiormq.abc.AbstractConnection:
-        connection = await aiormq.connect(rabbitmq.url)
-        channel = await connection.channel()
-        await channel.queue_declare(queues.input, exclusive=True)
-        return connection
-
-    connection = await portal.call_async(declare)
-    yield queues.input
-    await portal.call_async(connection.close)
+    assert replace(seen, quorum=None) == replace(EXISTING, differs_in=differs_in)
 
 
 async def test_a_queue_that_somebody_has_for_itself(
-    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues, exclusive: str
+    portal: BlockingPortal, rig: Rig, rabbitmq: RabbitmqNode
 ) -> None:
-    report = await probe_queues(rabbit, endpoint, queues)
-    seen = report.queues[exclusive]
+    connection = await portal.call_async(aiormq.connect, rabbitmq.url)
+    channel = await portal.call_async(connection.channel)
+    await portal.call_async(partial(channel.queue_declare, rig.input, exclusive=True))
+    seen = (await probe(rig)).queues[rig.input]
+    await portal.call_async(connection.close)
     assert seen.exists
-    assert seen.problem is not None
-    assert "exclusive access" in seen.problem
+    assert "exclusive access" in str(seen.problem)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +139,7 @@ async def test_a_queue_that_somebody_has_for_itself(
 )
 async def test_each_right_is_seen_by_itself(
     *,
-    rabbit: Rabbit,
-    endpoint: AmqpEndpoint,
-    queues: Queues,
-    raw: AmqpClient,
+    rig: Rig,
     rabbitmq: RabbitmqNode,
     user: str,
     permissions: tuple[str, str, str],
@@ -183,24 +147,13 @@ async def test_each_right_is_seen_by_itself(
     may_publish: bool,
     may_consume: bool,
 ) -> None:
-    await raw.declare(queues.input)
+    await rig.raw.declare(rig.input)
     await rabbitmq.ctl("set_permissions", user, *permissions)
-    theirs = replace(endpoint, user=user, password=user)
-    report = await probe_queues(rabbit, theirs, queues)
-    assert report.queues[queues.input] == QueueReport(
-        exists=True,
-        problem=None,
-        may_configure=may_configure,
-        may_consume=may_consume,
-        differs_in=None,
+    report = await probe(rig.at(user=user, password=user))
+    assert report.queues[rig.input] == replace(
+        EXISTING, may_configure=may_configure, may_consume=may_consume
     )
-    assert report.queues[queues.output] == QueueReport(
-        exists=False,
-        problem=None,
-        may_configure=may_configure,
-        may_consume=None,
-        differs_in=None,
-    )
+    assert report.queues[rig.output] == replace(MISSING, may_configure=may_configure)
     assert report.may_publish == may_publish
     assert report.exchange == ExchangeReport(
         exists=False,
@@ -211,28 +164,19 @@ async def test_each_right_is_seen_by_itself(
 
 
 async def test_an_exchange_that_exists_carries_nothing(
-    rabbit: Rabbit,
-    endpoint: AmqpEndpoint,
-    queues: Queues,
-    rabbitmq: RabbitmqNode,
-    user: str,
+    rig: Rig, rabbitmq: RabbitmqNode, user: str
 ) -> None:
-    fanout = exchange_beside(queues)
-    parameters = SessionParameters(endpoint=endpoint, name="listening", fanouts=(fanout,))
+    fanout = exchange_of(rig)
     inbox = Inbox(Settlement)
-    theirs = replace(endpoint, user=user, password=user)
-    async with rabbit.open_session(parameters) as session, trio.open_nursery() as nursery:
-        await nursery.start(session.consume, fanout, inbox.take)
+    async with rig.open(fanouts=(fanout,)) as session, consuming(session, fanout, inbox):
         for permissions, may_publish in (((ALL, ALL, ALL), True), ((ALL, NOTHING, ALL), False)):
             await rabbitmq.ctl("set_permissions", user, *permissions)
-            report = await probe_queues(rabbit, theirs, queues)
+            report = await probe(rig.at(user=user, password=user))
             assert report.exchange.exists
             assert report.exchange.may_publish == may_publish
         await session.publish([Publishing("", b"the first", "a test", exchange=fanout)])
-        with trio.fail_after(PATIENCE):
-            await inbox.holds(1)
+        await inbox.holds(1)
         assert inbox.bodies == [b"the first"]
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -245,93 +189,57 @@ async def test_an_exchange_that_exists_carries_nothing(
     ],
 )
 async def test_who_is_not_let_in(
-    *,
-    rabbit: Rabbit,
-    endpoint: AmqpEndpoint,
-    queues: Queues,
-    difference: dict[str, Any],
-    stage: str,
-    said: str,
+    rig: Rig, difference: dict[str, Any], stage: str, said: str
 ) -> None:
     with pytest.raises(ProbeError, match=said) as caught:
-        await probe_queues(rabbit, replace(endpoint, **difference), queues)
+        await probe(rig.at(**difference))
     assert caught.value.stage == stage
     assert "wrong" not in str(caught.value)
 
 
-async def test_no_access_to_a_virtual_host(
-    rabbit: Rabbit,
-    endpoint: AmqpEndpoint,
-    queues: Queues,
-    rabbitmq: RabbitmqNode,
-    user: str,
-) -> None:
+async def test_no_access_to_a_virtual_host(rig: Rig, rabbitmq: RabbitmqNode, user: str) -> None:
     await rabbitmq.ctl("clear_permissions", user)
     with pytest.raises(ProbeError, match="access to vhost '/' refused") as caught:
-        await probe_queues(rabbit, replace(endpoint, user=user, password=user), queues)
+        await probe(rig.at(user=user, password=user))
     assert caught.value.stage == "vhost"
 
 
-async def test_an_alarm(rabbit: Rabbit, queues: Queues, fragile_node: RabbitmqNode) -> None:
-    (endpoint,) = parse_amqp_urls(fragile_node.url)
+async def test_an_alarm(portal: BlockingPortal, fragile_node: RabbitmqNode) -> None:
+    rig = Rig.of(portal, fragile_node.url)
     await fragile_node.ctl("set_vm_memory_high_watermark", "0")
     try:
-        report = await probe_queues(rabbit, endpoint, queues)
+        report = await probe(rig)
         assert report.is_blocked
         assert report.may_publish
     finally:
         await fragile_node.ctl("set_vm_memory_high_watermark", "0.9")
-    assert not (await probe_queues(rabbit, endpoint, queues)).is_blocked
+    assert not (await probe(rig)).is_blocked
+
+
+@pytest.fixture
+async def stalled(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
+    """A node that says nothing, and whom no other deadline than that of the probe ends."""
+    monkeypatch.setattr(broker.amqp.connection, "CONNECT_TIMEOUT", 2 * PATIENCE)
+    async with open_proxy(rig.endpoint.port) as proxy:
+        proxy.stall()
+        yield proxy
 
 
 async def test_a_node_that_says_nothing(
-    rabbit: Rabbit,
-    endpoint: AmqpEndpoint,
-    queues: Queues,
-    monkeypatch: pytest.MonkeyPatch,
+    rig: Rig, stalled: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker.amqp.connection, "CONNECT_TIMEOUT", 2 * PATIENCE)
     monkeypatch.setattr(probing, "PROBE_TIMEOUT", 1.0)
-    async with open_proxy(endpoint.port) as proxy:
-        proxy.stall()
-        with pytest.raises(AmqpError, match="no answer in time"):
-            await probe_queues(rabbit, replace(endpoint, port=proxy.port), queues)
-        proxy.heal()
-
-
-async def test_whatever_is_no_rabbitmq(
-    rabbit: Rabbit, endpoint: AmqpEndpoint, queues: Queues
-) -> None:
-    async def answer(stream: trio.SocketStream) -> None:
-        async with stream:
-            await stream.receive_some()
-            await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, answer, [listener])
-        with pytest.raises(ProbeError) as caught:
-            await probe_queues(rabbit, replace(endpoint, port=port), queues)
-        assert caught.value.stage == "amqp"
-        nursery.cancel_scope.cancel()
+    with pytest.raises(AmqpError, match="no answer in time"):
+        await probe(rig.at(port=stalled.port))
+    stalled.heal()
 
 
 async def test_cancelled_it_hangs_up(
-    rabbit: Rabbit,
-    endpoint: AmqpEndpoint,
-    queues: Queues,
-    monkeypatch: pytest.MonkeyPatch,
+    rig: Rig, stalled: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker.amqp.connection, "CONNECT_TIMEOUT", 2 * PATIENCE)
     monkeypatch.setattr(probing, "PROBE_TIMEOUT", 2 * PATIENCE)
-    async with open_proxy(endpoint.port) as proxy:
-        proxy.stall()
-        with trio.fail_after(PATIENCE):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(probe_queues, rabbit, replace(endpoint, port=proxy.port), queues)
-                while not proxy.open_connections:
-                    await trio.sleep(0.01)
-                nursery.cancel_scope.cancel()
-            while proxy.open_connections:
-                await trio.sleep(0.01)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(probe, rig.at(port=stalled.port))
+        await eventually(lambda: stalled.open_connections)
+        nursery.cancel_scope.cancel()
+    await eventually(lambda: not stalled.open_connections)

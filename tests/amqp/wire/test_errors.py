@@ -17,6 +17,7 @@ from aiormq.exceptions import (
 
 from broker.amqp.wire.errors import AmqpError, describe, translated
 from broker.concurrency.error_groups import first_error
+from tests.amqp.in_asyncio import in_asyncio
 
 
 @pytest.mark.parametrize(
@@ -42,26 +43,18 @@ from broker.concurrency.error_groups import first_error
     ],
     ids=repr,
 )
-def test_everything_becomes_one_error_with_its_cause(error: BaseException, text: str) -> None:
-    async def act() -> None:
-        with translated("doing it"):
-            raise error
-
-    with pytest.raises(AmqpError) as caught:
-        asyncio.run(act())
+@in_asyncio
+async def test_everything_becomes_one_error_with_its_cause(error: BaseException, text: str) -> None:
+    with pytest.raises(AmqpError) as caught, translated("doing it"):
+        raise error
     assert str(caught.value).startswith(f"doing it: {text}")
     assert caught.value.__cause__ is error
 
 
 def test_what_is_translated_already_passes() -> None:
     error = AmqpError("as it is")
-
-    async def act() -> None:
-        with translated("doing it"):
-            raise error
-
-    with pytest.raises(AmqpError) as caught:
-        asyncio.run(act())
+    with pytest.raises(AmqpError) as caught, translated("doing it"):
+        raise error
     assert caught.value is error
 
 
@@ -77,29 +70,26 @@ async def swallow_the_cancellation() -> None:
 
 
 @pytest.mark.parametrize("call", [wait, swallow_the_cancellation])
-def test_a_cancellation_that_was_asked_for_stays_one(call: Callable[[], Awaitable[None]]) -> None:
+@in_asyncio
+async def test_a_cancellation_that_was_asked_for_stays_one(
+    call: Callable[[], Awaitable[None]],
+) -> None:
     async def act() -> None:
         with translated("doing it"):
             await call()
 
-    async def cancel_it() -> bool:
-        task = asyncio.create_task(act())
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        return task.cancelled()
-
-    assert asyncio.run(cancel_it())
+    task = asyncio.create_task(act())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
-def test_a_deadline_within_is_no_cancellation() -> None:
-    async def act() -> None:
-        with translated("doing it"):
-            async with asyncio.timeout(0):
-                await wait()
-
-    with pytest.raises(AmqpError, match="doing it: no answer in time"):
-        asyncio.run(act())
+@in_asyncio
+async def test_a_deadline_within_is_no_cancellation() -> None:
+    with pytest.raises(AmqpError, match="doing it: no answer in time"), translated("doing it"):
+        async with asyncio.timeout(0):
+            await wait()
 
 
 def test_a_line_for_a_person_is_one_line() -> None:

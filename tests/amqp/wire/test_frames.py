@@ -2,7 +2,6 @@
 
 import asyncio
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -19,13 +18,14 @@ from pamqp.heartbeat import Heartbeat
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.frames import MAX_FRAME_SIZE, FrameReader
 from broker.amqp.wire.properties import Properties
-from tests.amqp.fake_rabbitmq import SkippingLoop
+from broker.amqp.wire.takers import ConfirmTaker
+from tests.amqp.in_asyncio import SkippingLoop, in_asyncio
 from tests.lab import raw_content
 from tests.lab.raw_content import frame
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
-TAKEN, LEFT = 1, 2
-"""A channel with a sink, and one without."""
+TAKEN, LEFT, PUBLISHED = 1, 2, 4
+"""A channel that consumes, one without a taker, and one that publishes."""
 
 
 @dataclass
@@ -50,13 +50,19 @@ class Sink:
         self.flushed.append(len(self.events))
 
 
+def open_reader(sink: Sink) -> FrameReader:
+    reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+    reader.add_sink(TAKEN, sink)
+    reader.add_taker(PUBLISHED, ConfirmTaker(sink))
+    return reader
+
+
 def read(*chunks: bytes) -> tuple[list[tuple[object, ...]], bytes]:
-    """Give what the sink of the channel takes, and what is left for aiormq."""
+    """Give what the sink of the channels takes, and what is left for aiormq."""
     sink = Sink()
 
     async def feed() -> bytes:
-        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        reader.add_sink(TAKEN, sink)
+        reader = open_reader(sink)
         for chunk in chunks:
             reader.feed_data(chunk)
         reader.feed_eof()
@@ -141,27 +147,24 @@ def test_any_properties_leave_body_and_neighbours_alone(properties: bytes) -> No
     assert left == b""
 
 
-def test_messages_of_several_channels_may_be_mixed() -> None:
+@in_asyncio
+async def test_messages_of_several_channels_may_be_mixed() -> None:
     sinks = {1: Sink(), 2: Sink()}
-
-    async def feed() -> None:
-        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        for channel, sink in sinks.items():
-            reader.add_sink(channel, sink)
-        reader.feed_data(frame(METHOD, 1, deliver(1, routing_key=b"\xff")))
-        reader.feed_data(frame(METHOD, 2, deliver(1)))
-        reader.feed_data(frame(HEADER, 2, content_header(2)) + frame(HEADER, 1, content_header(2)))
-        reader.feed_data(frame(BODY, 1, b"a") + frame(BODY, 2, b"cd") + frame(BODY, 1, b"b"))
-
-    asyncio.run(feed())
+    reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+    for channel, sink in sinks.items():
+        reader.add_sink(channel, sink)
+    reader.feed_data(frame(METHOD, 1, deliver(1, routing_key=b"\xff")))
+    reader.feed_data(frame(METHOD, 2, deliver(1)))
+    reader.feed_data(frame(HEADER, 2, content_header(2)) + frame(HEADER, 1, content_header(2)))
+    reader.feed_data(frame(BODY, 1, b"a") + frame(BODY, 2, b"cd") + frame(BODY, 1, b"b"))
     assert sinks[1].events == [("delivered", 1, False, Properties(), b"ab")]
     assert sinks[2].events == [("delivered", 1, False, Properties(), b"cd")]
 
 
 @given(st.integers(1, 2**63 - 1), st.booleans())
 def test_confirms(tag: int, multiple: bool) -> None:
-    stream = marshal(Basic.Ack(tag, multiple), TAKEN)
-    stream += marshal(Basic.Nack(tag, multiple, requeue=True), TAKEN)
+    stream = marshal(Basic.Ack(tag, multiple), PUBLISHED)
+    stream += marshal(Basic.Nack(tag, multiple, requeue=True), PUBLISHED)
     assert read(stream) == (
         [("confirmed", tag, multiple, True), ("confirmed", tag, multiple, False)],
         b"",
@@ -170,9 +173,9 @@ def test_confirms(tag: int, multiple: bool) -> None:
 
 def test_a_returned_message_comes_before_its_confirm() -> None:
     properties = Basic.Properties(message_id="m-1")
-    stream = marshal(Basic.Return(312, "NO_ROUTE", "", "q"), TAKEN)
-    stream += marshal(ContentHeader(body_size=3, properties=properties), TAKEN)
-    stream += marshal(ContentBody(b"abc"), TAKEN) + marshal(Basic.Ack(1), TAKEN)
+    stream = marshal(Basic.Return(312, "NO_ROUTE", "", "q"), PUBLISHED)
+    stream += marshal(ContentHeader(body_size=3, properties=properties), PUBLISHED)
+    stream += marshal(ContentBody(b"abc"), PUBLISHED) + marshal(Basic.Ack(1), PUBLISHED)
     assert read(stream) == (
         [
             ("returned", Properties(message_id="m-1", raw=b"\0\x80\x03m-1")),
@@ -211,14 +214,11 @@ MIXED = b"".join([delivery(TAKEN, b"abc"), *FOR_AIORMQ, delivery(TAKEN, b"\xce" 
 
 
 @given(st.lists(st.integers(0, len(MIXED)), max_size=12))
+@example(list(range(len(MIXED))))
 def test_frames_may_arrive_in_any_pieces(cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(MIXED)]
     pieces = [MIXED[start:end] for start, end in pairwise(bounds)]
     assert read(*pieces) == read(MIXED)
-
-
-def test_frames_may_arrive_byte_by_byte() -> None:
-    assert read(*(bytes([byte]) for byte in MIXED)) == read(MIXED)
 
 
 NONSENSE = [
@@ -236,32 +236,28 @@ BROKEN = [
     frame(METHOD, TAKEN, deliver()) + frame(HEADER, TAKEN, b"\0\x3c"),
     frame(METHOD, TAKEN, deliver()[:4]),
     frame(METHOD, TAKEN, deliver()[:12]),
-    frame(METHOD, TAKEN, struct.pack(">HHI", 60, 80, 1)),
+    frame(METHOD, PUBLISHED, struct.pack(">HHI", 60, 80, 1)),
     frame(METHOD, 0, struct.pack(">HH", 10, 50)),
-    marshal(Basic.Ack(3), TAKEN)[:-1] + b"\0",
+    marshal(Basic.Ack(3), PUBLISHED)[:-1] + b"\0",
 ]
 
 
-@pytest.mark.parametrize("broken", BROKEN)
-def test_a_frame_that_breaks_the_protocol_ends_the_connection(broken: bytes) -> None:
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        *((broken, "breaks AMQP") for broken in BROKEN),
+        *((nonsense, "does not speak AMQP") for nonsense in NONSENSE),
+    ],
+)
+@in_asyncio
+async def test_after_nonsense_nothing_is_handed_over_any_more(broken: bytes, said: str) -> None:
     sink = Sink()
-
-    async def feed() -> None:
-        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        reader.add_sink(TAKEN, sink)
-        reader.feed_data(broken + marshal(Basic.Ack(1), TAKEN))
-        reader.feed_data(marshal(Basic.Ack(2), TAKEN))
-        with pytest.raises(AmqpError, match="breaks AMQP"):
-            await reader.readexactly(1)
-
-    asyncio.run(feed())
+    reader = open_reader(sink)
+    reader.feed_data(broken + marshal(Basic.Ack(1), PUBLISHED))
+    reader.feed_data(marshal(Basic.Ack(2), PUBLISHED))
+    with pytest.raises(AmqpError, match=said):
+        await reader.readexactly(1)
     assert sink.events == []
-
-
-@pytest.mark.parametrize("nonsense", NONSENSE)
-def test_a_peer_that_speaks_something_else(nonsense: bytes) -> None:
-    with pytest.raises(AmqpError, match="does not speak AMQP"):
-        read(nonsense)
 
 
 def test_a_content_header_may_be_larger_than_any_frame_that_was_agreed_to() -> None:
@@ -274,25 +270,10 @@ def test_a_content_header_may_be_larger_than_any_frame_that_was_agreed_to() -> N
         read(frame(HEADER, LEFT, content_header(0, properties)))
 
 
-def test_after_nonsense_nothing_is_handed_over_any_more() -> None:
-    sink = Sink()
-
-    async def feed() -> None:
-        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        reader.add_sink(TAKEN, sink)
-        reader.feed_data(NONSENSE[0])
-        reader.feed_data(marshal(Basic.Ack(1), TAKEN))
-        with pytest.raises(AmqpError):
-            await reader.readexactly(1)
-
-    asyncio.run(feed())
-    assert sink.events == []
-
-
 def test_a_refused_protocol_version_is_left_to_aiormq() -> None:
     header = b"AMQP\0\0\x09\x01"
     assert read(header) == ([], header)
-    confirm = marshal(Basic.Ack(1), TAKEN)
+    confirm = marshal(Basic.Ack(1), PUBLISHED)
     assert read(header + confirm) == read(header, confirm)
 
 
@@ -305,74 +286,52 @@ def test_frame_max_is_negotiated_down(offered: int, agreed: int) -> None:
     assert shown == marshal(commands.Connection.Tune(2047, agreed, 60), 0)
 
 
-def test_remembers_why_rabbitmq_closed_the_connection() -> None:
-    close = marshal(commands.Connection.Close(530, "NOT_ALLOWED - ü", 10, 40), 0)
-
-    async def close_texts() -> list[str]:
-        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        reader.feed_data(marshal(commands.Channel.Close(404, "no queue", 0, 0), 0))
-        before = reader.close_text
-        reader.feed_data(close)
-        return [before, reader.close_text]
-
-    assert asyncio.run(close_texts()) == ["", "NOT_ALLOWED - ü"]
+@in_asyncio
+async def test_remembers_why_rabbitmq_closed_the_connection() -> None:
+    reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+    reader.feed_data(marshal(commands.Channel.Close(404, "no queue", 0, 0), 0))
+    assert reader.close_text == ""
+    reader.feed_data(marshal(commands.Connection.Close(530, "NOT_ALLOWED - ü", 10, 40), 0))
+    assert reader.close_text == "NOT_ALLOWED - ü"
 
 
-def test_a_sink_hands_on_what_arrived_together_once_and_before_aiormq_sees_the_rest() -> None:
+@in_asyncio
+async def test_what_arrived_together_is_handed_on_once_and_before_aiormq_sees_the_rest() -> None:
     sink = Sink()
+    reader = open_reader(sink)
     cancelled = marshal(Basic.CancelOk("consumer"), TAKEN)
-
-    async def feed() -> bytes:
-        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        reader.add_sink(TAKEN, sink)
-        reader.feed_data(marshal(Basic.Ack(1), TAKEN) + marshal(Basic.Ack(2), TAKEN) + cancelled)
-        reader.feed_data(marshal(Basic.Ack(3), TAKEN))
-        return await reader.readexactly(len(cancelled))
-
-    assert asyncio.run(feed()) == cancelled
+    reader.feed_data(delivery(TAKEN, b"1") + delivery(TAKEN, b"2") + cancelled)
+    reader.feed_data(delivery(TAKEN, b"3"))
+    assert await reader.readexactly(len(cancelled)) == cancelled
     assert sink.flushed == [2, 3]
 
 
-def shown_over_time(loop: SkippingLoop, feed: Callable[[FrameReader, int], None]) -> bytes:
-    """Feed once in 0.6 s, ten times, and give what aiormq gets to see of it."""
+def shown_over_time(*frames: bytes, is_open: bool = True) -> bytes:
+    """Feed each 0.6 s after the one before, and give what aiormq gets to see of it."""
+    loop = SkippingLoop()
     reader = FrameReader(limit=1 << 16, loop=loop)
-    reader.add_sink(TAKEN, Sink())
-    for number in range(10):
+    if is_open:
+        reader.add_taker(PUBLISHED, ConfirmTaker(Sink()))
+    for one in frames:
         loop.now += 0.6
-        feed(reader, number)
+        reader.feed_data(one)
     reader.feed_eof()
-    return loop.run_until_complete(reader.read())
+    try:
+        return loop.run_until_complete(reader.read())
+    finally:
+        loop.close()
 
 
 def test_aiormq_is_shown_a_sign_of_life_for_frames_it_does_not_see() -> None:
-    loop = SkippingLoop()
-    heartbeat = Heartbeat().marshal()
-    try:
-        assert (
-            shown_over_time(
-                loop, lambda reader, number: reader.feed_data(marshal(Basic.Ack(number), TAKEN))
-            )
-            == heartbeat * 5
-        )
-        other = marshal(commands.Queue.DeclareOk("q", 1, 2), LEFT)
-        assert shown_over_time(loop, lambda reader, _: reader.feed_data(other)) == other * 10
-    finally:
-        loop.close()
+    confirms = [marshal(Basic.Ack(number), PUBLISHED) for number in range(10)]
+    assert shown_over_time(*confirms) == Heartbeat().marshal() * 5
+    others = [marshal(commands.Queue.DeclareOk("q", 1, 2), LEFT)] * 10
+    assert shown_over_time(*others) == b"".join(others)
 
 
 def test_in_the_handshake_aiormq_is_shown_nothing_but_what_arrived() -> None:
-    loop = SkippingLoop()
-    try:
-        reader = FrameReader(limit=1 << 16, loop=loop)
-        start = commands.Connection.Start(server_properties={"product": "RabbitMQ"})
-        frame_in_pieces = marshal(start, 0)
-        for byte in frame_in_pieces:
-            loop.now += 0.6
-            reader.feed_data(bytes([byte]))
-        reader.feed_eof()
-        assert loop.run_until_complete(reader.read()) == frame_in_pieces
-    finally:
-        loop.close()
+    start = marshal(commands.Connection.Start(server_properties={"product": "RabbitMQ"}), 0)
+    assert shown_over_time(*(bytes([byte]) for byte in start), is_open=False) == start
 
 
 @dataclass
@@ -388,20 +347,17 @@ class Taker:
         return frame_type == BODY
 
 
-def test_a_taker_is_shown_its_channel_alone_and_leaves_what_it_likes() -> None:
+@in_asyncio
+async def test_a_taker_is_shown_its_channel_alone_and_leaves_what_it_likes() -> None:
     taker = Taker()
     kept, taken, others = frame(METHOD, LEFT, b"m"), frame(BODY, LEFT, b"b"), frame(BODY, 3, b"o")
-
-    async def feed() -> bytes:
-        reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
-        reader.add_taker(LEFT, taker)
-        reader.feed_data(kept + taken + others)
-        reader.feed_data(frame(BODY, LEFT, b"broken") + taken)
-        reader.feed_eof()
-        with pytest.raises(AmqpError, match="breaks AMQP 0-9-1"):
-            await reader.read()
-        return bytes(reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001 - read() raises
-
-    left = asyncio.run(feed())
+    reader = FrameReader(limit=1 << 16, loop=asyncio.get_running_loop())
+    reader.add_taker(LEFT, taker)
+    reader.feed_data(kept + taken + others)
+    reader.feed_data(frame(BODY, LEFT, b"broken") + taken)
+    reader.feed_eof()
+    with pytest.raises(AmqpError, match="breaks AMQP 0-9-1"):
+        await reader.read()
+    left = bytes(reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001 - read() raises
     assert taker.shown == [(METHOD, b"m"), (BODY, b"b"), (BODY, b"broken")]
     assert left == kept + others

@@ -168,6 +168,11 @@ def test_a_header_that_is_no_short_text_does_not_pass(value: object) -> None:
     assert decode_properties(marshalled(properties)).headers == {"tracestate": "kept"}
 
 
+def test_the_longest_header_that_passes() -> None:
+    longest = Basic.Properties(headers={"traceparent": "x" * 1024})
+    assert decode_properties(marshalled(longest)).headers == longest.headers
+
+
 @pytest.mark.parametrize(
     ("said", "count"),
     [

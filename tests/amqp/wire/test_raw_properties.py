@@ -16,7 +16,6 @@ from broker.amqp.wire.raw_properties import (
     join_properties,
     short_string,
     split_properties,
-    without_foreign_user_id,
 )
 from tests.lab import raw_content
 
@@ -42,14 +41,6 @@ PROPERTIES = st.fixed_dictionaries(
 def marshalled(**properties: object) -> bytes:
     header = ContentHeader(0, 0, Basic.Properties(**properties))  # type: ignore[arg-type]
     return header.marshal()[12:]
-
-
-@given(PROPERTIES, st.text(min_size=1, max_size=20))
-def test_only_a_strangers_name_is_taken_out(properties: dict[str, object], user: str) -> None:
-    without, named = marshalled(**properties), marshalled(**properties, user_id=user)
-    assert without_foreign_user_id(without, "guest") == without
-    assert without_foreign_user_id(named, user) == named
-    assert without_foreign_user_id(named, f"{user}!") == without
 
 
 @given(PROPERTIES)
@@ -145,14 +136,3 @@ def test_no_headers_are_left() -> None:
     properties = split_properties(raw_content.header_table(b"CC", text_value("q")))
     edit_headers(properties, drop=["CC"])
     assert properties == {}
-
-
-@given(st.binary(max_size=40))
-def test_what_cannot_be_understood_is_left_alone_or_shorter(properties: bytes) -> None:
-    found = without_foreign_user_id(properties, "guest")
-    assert found == properties or len(found) < len(properties)
-
-
-@pytest.mark.parametrize("properties", [b"", b"\x00", struct.pack(">H", 1 << 4) + b"\x05abc"])
-def test_what_ends_too_early_is_left_alone(properties: bytes) -> None:
-    assert without_foreign_user_id(properties, "guest") == properties

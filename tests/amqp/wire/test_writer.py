@@ -9,6 +9,7 @@ import pytest
 
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.writer import FrameWriter
+from tests.amqp.in_asyncio import in_asyncio
 
 MUCH = bytes(1 << 24)
 """More than fits into the buffers of a socket."""
@@ -44,45 +45,39 @@ async def connected() -> AsyncIterator[Connected]:
         stream.transport.abort()
 
 
-def test_writes_at_once_and_in_order() -> None:
-    async def act() -> None:
-        async with connected() as connection:
-            connection.writer.write(b"1")
-            connection.writer.write(b"2")
-            assert await connection.read(2) == b"12"
-            await connection.writer.flushed()
-
-    asyncio.run(act())
+@in_asyncio
+async def test_writes_at_once_and_in_order() -> None:
+    async with connected() as connection:
+        connection.writer.write(b"1")
+        connection.writer.write(b"2")
+        assert await connection.read(2) == b"12"
+        await connection.writer.flushed()
 
 
-def test_is_not_flushed_while_the_peer_takes_nothing() -> None:
-    async def act() -> None:
-        async with connected() as connection:
-            connection.writer.write(MUCH)
-            connection.writer.write(b"last")
-            flushed = asyncio.create_task(connection.writer.flushed())
-            await asyncio.sleep(0)
-            assert not flushed.done()
-            assert await connection.read(len(MUCH) + 4) == MUCH + b"last"
-            await flushed
-
-    asyncio.run(act())
+@in_asyncio
+async def test_is_not_flushed_while_the_peer_takes_nothing() -> None:
+    async with connected() as connection:
+        connection.writer.write(MUCH)
+        connection.writer.write(b"last")
+        flushed = asyncio.create_task(connection.writer.flushed())
+        await asyncio.sleep(0)
+        assert not flushed.done()
+        assert await connection.read(len(MUCH) + 4) == MUCH + b"last"
+        await flushed
 
 
-def test_a_lost_connection_is_left_alone_and_said_when_waited_for(
+@in_asyncio
+async def test_a_lost_connection_is_left_alone_and_said_when_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def act() -> None:
-        async with connected() as connection:
-            connection.writer.write(MUCH)
-            flushed = asyncio.create_task(connection.writer.flushed())
-            await asyncio.sleep(0)
-            with suppress(ConnectionError):
-                await connection.lose()
-            with pytest.raises(AmqpError, match="writing to RabbitMQ"):
-                await flushed
-            for _ in range(10):
-                connection.writer.write(b"nobody reads this")
-
-    asyncio.run(act())
+    async with connected() as connection:
+        connection.writer.write(MUCH)
+        flushed = asyncio.create_task(connection.writer.flushed())
+        await asyncio.sleep(0)
+        with suppress(ConnectionError):
+            await connection.lose()
+        with pytest.raises(AmqpError, match="writing to RabbitMQ"):
+            await flushed
+        for _ in range(10):
+            connection.writer.write(b"nobody reads this")
     assert not caplog.records  # asyncio would complain of the fifth

@@ -30,7 +30,7 @@ async def main(url: str, prefetch: int) -> None:
         open_session = partial(AsyncioSession.open, parameters)
         tasks.create_task(Lifetime().run(open_session, opened.set_result))
         session = await opened
-        consumer = await session.consumer(INPUT_QUEUE)
+        consumer = await session.consumers.get(INPUT_QUEUE)
 
         def arrived(deliveries: Sequence[Delivery]) -> None:
             consumer.publish([dispatcher.dispatch(delivery) for delivery in deliveries])

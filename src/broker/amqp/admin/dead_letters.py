@@ -55,12 +55,7 @@ class DeadLetterLabel(msgspec.Struct, frozen=True):
     """What the headers of a dead letter say.
 
     Attributes:
-        reason: The stable code.
         error: The line for a person; empty when there is none.
-        queue: The queue that the message came from.
-        broker_id: Who could not process it; empty when nobody says so.
-        at: When.
-        replays: How often it was replayed before.
     """
 
     reason: str
@@ -73,9 +68,6 @@ class DeadLetterLabel(msgspec.Struct, frozen=True):
 
 def read_dead_letter(headers: Mapping[str, object]) -> DeadLetterLabel:
     """Read what `dead_letter` wrote, or somebody else pretends that it did.
-
-    Args:
-        headers: AMQP headers, with values of any kind.
 
     Raises:
         ValueError: This is no dead letter of a broker; the text says why, in a part of a sentence
@@ -95,9 +87,6 @@ def read_rabbitmqs_dead_letter(headers: Mapping[str, object]) -> DeadLetterLabel
     """Read what RabbitMQ wrote into `x-death`, or somebody else pretends that it did.
 
     RabbitMQ dead-letters by itself, following a policy or a queue's arguments.
-
-    Args:
-        headers: AMQP headers, with values of any kind.
 
     Returns:
         What the latest entry says, None when there is none.
@@ -123,7 +112,6 @@ def replayed(message: Got, label: DeadLetterLabel, *, app_id: str) -> Publishing
 
     Args:
         message: The dead letter, with properties that can be read; its body is kept byte for byte.
-        label: What its headers say.
         app_id: Who publishes; set when the original did not say who sent it.
     """
     properties = split_properties(message.raw_properties)

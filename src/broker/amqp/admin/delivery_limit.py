@@ -39,9 +39,6 @@ class QuorumArguments:
         """Return the returns after which a message is dropped, None when it never is.
 
         As RabbitMQ does, the lower limit counts, unless one of them is negative.
-
-        Args:
-            policy: The definition of the policy in effect.
         """
         by_policy = policy.get("delivery-limit")
         limits = [one for one in (self.limit, by_policy) if isinstance(one, int)]
@@ -57,10 +54,6 @@ async def quorum_arguments(connection: Connection, queue: str) -> QuorumArgument
     """Return what limits a quorum queue that exists, None when it is no quorum queue.
 
     RabbitMQ tells one argument in each refusal of a declaration that lacks it. It logs that.
-
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
 
     Raises:
         AmqpError: RabbitMQ did not answer in time.

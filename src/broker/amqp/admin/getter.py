@@ -14,15 +14,13 @@ from aiormq import Channel
 from pamqp import commands, frame
 from pamqp.constants import FRAME_METHOD
 
-from broker.amqp.topology import RPC_TIMEOUT
-from broker.amqp.wire.all_properties import decode_all_properties
-from broker.amqp.wire.content import Content
+from broker.amqp.admin.all_properties import decode_all_properties
+from broker.amqp.connection import RPC_TIMEOUT
 from broker.amqp.wire.raw_properties import NO_PROPERTIES
+from broker.amqp.wire.takers import ContentTaker, index
 from broker.amqp.wire.writer import FrameWriter
 
-_GET_OK, _GET_EMPTY = (
-    struct.pack(">I", method.index) for method in (commands.Basic.GetOk, commands.Basic.GetEmpty)
-)
+_GET_EMPTY = index(commands.Basic.GetEmpty)
 _unpack_tag = struct.Struct(">Q").unpack_from
 _unpack_behind = struct.Struct(">I").unpack
 
@@ -32,12 +30,8 @@ class Got(msgspec.Struct, frozen=True):
 
     Attributes:
         tag: The delivery tag; it lives and dies with the session.
-        body: The body, untouched.
-        behind: How many messages were ready behind it.
         headers: All AMQP headers, with values of any kind; whatever somebody chose to send.
         properties: All other AMQP properties that are present, by their names; see `AllProperties`.
-        properties_error: Why the AMQP properties could not be read, if so.
-        raw_properties: AMQP flags and properties, byte for byte.
     """
 
     tag: int
@@ -53,13 +47,7 @@ class Got(msgspec.Struct, frozen=True):
 
 
 class QueueGetter:
-    """Asks one queue for messages; the `FrameTaker` of its channel.
-
-    Args:
-        queue: The queue.
-        channel: A channel that nobody else uses.
-        writer: The writer of its connection.
-    """
+    """Asks one queue for messages; the `FrameTaker` of its channel."""
 
     def __init__(self, queue: str, channel: Channel, writer: FrameWriter) -> None:
         self._channel = channel
@@ -69,8 +57,7 @@ class QueueGetter:
         self._got: list[Got] = []
         # What was there when nothing but an answer was wanted.
         self._ahead: list[Got] = []
-        self._tag = self._behind = 0
-        self._content: Content | None = None
+        self._answers = ContentTaker(commands.Basic.GetOk, _tag_and_behind, self._complete)
         self._progressed = asyncio.Event()
 
     async def get(self, count: int) -> Sequence[Got]:
@@ -118,33 +105,20 @@ class QueueGetter:
     def take(self, frame_type: int, payload: bytes) -> bool:
         """Take the frames of an answer."""
         self._progressed.set()
-        if frame_type == FRAME_METHOD:
-            if payload.startswith(_GET_OK):
-                # Between the two are names that the sender chose, in bytes that may be anything.
-                (tag,), (behind,) = _unpack_tag(payload, 4), _unpack_behind(payload[-4:])
-                self._tag, self._behind, self._content = tag, behind, Content()
-            elif payload.startswith(_GET_EMPTY):
-                self._unanswered -= 1
-            else:
-                return False
-            return True
-        content = self._content
-        if content is None:
-            raise KeyError("a content that nothing announced")
-        if content.take(frame_type, payload):
-            self._got.append(self._complete(content))
-            self._content = None
+        if frame_type == FRAME_METHOD and payload.startswith(_GET_EMPTY):
             self._unanswered -= 1
-        return True
+            return True
+        return self._answers.take(frame_type, payload)
 
-    def _complete(self, content: Content) -> Got:
-        properties = decode_all_properties(content.properties)
-        return Got(
-            self._tag,
-            content.body,
-            self._behind,
-            properties.headers,
-            properties.properties,
-            properties.error,
-            content.properties,
+    def _complete(self, announced: tuple[int, int], raw_properties: bytes, body: bytes) -> None:
+        tag, behind = announced
+        found = decode_all_properties(raw_properties)
+        self._got.append(
+            Got(tag, body, behind, found.headers, found.properties, found.error, raw_properties)
         )
+        self._unanswered -= 1
+
+
+def _tag_and_behind(payload: bytes) -> tuple[int, int]:
+    # Between the two are names that the sender chose, in bytes that may be anything.
+    return _unpack_tag(payload, 4)[0], _unpack_behind(payload[-4:])[0]

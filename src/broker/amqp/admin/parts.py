@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from broker.amqp.admin.all_properties import decode_all_properties
 from broker.amqp.admin.getter import Got
 from broker.amqp.parts import (
     COUNT_HEADER,
@@ -14,7 +15,6 @@ from broker.amqp.parts import (
     PROPERTIES_SIZE_HEADER,
     UNREADABLE_HEADER,
 )
-from broker.amqp.wire.all_properties import decode_all_properties
 from broker.amqp.wire.field_table import bytes_value
 from broker.amqp.wire.raw_properties import edit_headers, join_properties, split_properties
 
@@ -26,8 +26,6 @@ class Part(msgspec.Struct, frozen=True):
 
     Attributes:
         group: Names the dead letter that it is a part of.
-        number: Its place, from 1.
-        count: How many parts there are.
         properties_size: Bytes in front of the body that are the original's flags and properties.
     """
 
@@ -52,7 +50,6 @@ def joined(parts: Sequence[Got], properties_size: int = 0) -> Got:
     """Return the dead letter that parts make up.
 
     Args:
-        parts: In their order.
         properties_size: Bytes in front of the body that are the original's flags and properties.
     """
     first = parts[0]

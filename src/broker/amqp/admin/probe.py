@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import anyio
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelClosed,
@@ -24,11 +24,10 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from broker.amqp.admin.delivery_limit import QuorumArguments, quorum_arguments
-from broker.amqp.connection import Connection
-from broker.amqp.queue_type import INEQUIVALENT, NO_CONSUMER, tells_stream
+from broker.amqp.connection import RPC_TIMEOUT, Connection
+from broker.amqp.queue_type import INEQUIVALENT, consume_in_vain, tells_stream
 from broker.amqp.rabbit import Rabbit
 from broker.amqp.refusal import RefusedError, Stage
-from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.errors import AmqpError, describe, translated
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles
@@ -74,14 +73,9 @@ class QueueReport:
     Attributes:
         exists: Whether it does, also when it is down; taken for granted when it is not shown.
         problem: Why it cannot be used, in RabbitMQ's words; None when it can.
-        may_configure: Whether it could be created.
-        may_consume: Whether it could be consumed; None when nobody wants to.
         differs_in: The first property in which it differs from a durable queue without arguments,
             as far as that is seen: `durable`, `auto_delete`, or an argument. Only who may configure
             it sees that.
-        is_shown: Whether RabbitMQ tells this user that it exists.
-        is_stream: Whether it is a stream that was to be consumed.
-        quorum: What limits it, if it is a quorum queue to consume; None if not, or not shown.
     """
 
     exists: bool
@@ -99,11 +93,8 @@ class ExchangeReport:
     """What is known of a fanout exchange.
 
     Attributes:
-        exists: Whether it does.
-        may_configure: Whether it could be created.
         may_publish: Whether it takes messages from this user; during an alarm that is not known,
             and taken for granted.
-        may_listen: Whether a queue could be made, bound to it and consumed.
     """
 
     exists: bool
@@ -118,9 +109,6 @@ class NodeReport:
 
     Attributes:
         user: Who is logged in; empty when a client certificate names the user to RabbitMQ.
-        queues: By name.
-        exchange: The exchange.
-        may_publish: Whether it takes messages for queues from this user.
         is_blocked: Whether it takes none from anybody at present, as there is an alarm.
     """
 
@@ -146,16 +134,6 @@ async def probe_node(
 
     It takes at most `PROBE_TIMEOUT` seconds and two for closing, whatever the node does. When
     cancelled, the connection is closed all the same.
-
-    Args:
-        rabbit: The AMQP thread.
-        endpoint: The node.
-        name: Names the connection in RabbitMQ's own listings.
-        consumed: Queues that the broker consumes.
-        published: Queues that it publishes to.
-        exchange: The fanout exchange that it publishes and listens to.
-        tls: The files for an endpoint with TLS.
-        nodes: Where the login is read again, if it may change.
 
     Raises:
         ProbeError: It let nobody in.
@@ -202,14 +180,15 @@ async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> Q
     async def declare(channel: AbstractChannel) -> None:
         await channel.queue_declare(queue, durable=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
 
-    async def consume(channel: AbstractChannel) -> None:
-        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
-
     seen = await _refusal(connection, look)
     exists = not (isinstance(seen, ChannelNotFoundEntity) and _NO_SUCH in describe(seen))
     is_shown = not isinstance(seen, ChannelAccessRefused)
     declared = await _refusal(connection, declare)
-    consumable = await _refusal(connection, consume) if is_consumed else None
+    consumable = (
+        await _refusal(connection, lambda channel: consume_in_vain(channel, queue))
+        if is_consumed
+        else None
+    )
     may_configure = not isinstance(declared, ChannelAccessRefused)
     quorum = None
     if is_consumed and may_configure and seen is None:
@@ -248,9 +227,6 @@ async def _report_exchange(connection: Connection, exchange: str) -> ExchangeRep
     async def bind(channel: AbstractChannel) -> None:
         await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
 
-    async def consume(channel: AbstractChannel) -> None:
-        await channel.basic_consume(queue, _ignore, arguments=NO_CONSUMER, timeout=RPC_TIMEOUT)
-
     async def may(request: Callable[[AbstractChannel], Awaitable[None]]) -> bool:
         return not isinstance(await _refusal(connection, request), ChannelAccessRefused)
 
@@ -258,7 +234,9 @@ async def _report_exchange(connection: Connection, exchange: str) -> ExchangeRep
         exists=not isinstance(await _refusal(connection, look), ChannelNotFoundEntity),
         may_configure=await may(declare),
         may_publish=True,
-        may_listen=await may(declare_queue) and await may(bind) and await may(consume),
+        may_listen=await may(declare_queue)
+        and await may(bind)
+        and await may(lambda channel: consume_in_vain(channel, queue)),
     )
 
 
@@ -282,7 +260,7 @@ def _difference(refusal: ChannelClosed | None) -> str | None:
 
 async def _try_publishing(connection: Connection) -> tuple[bool, bool]:
     """Return whether messages may be published, and whether they are blocked."""
-    channel = await connection.aiormq.channel(publisher_confirms=True, timeout=RPC_TIMEOUT)
+    channel = await connection.channel(publisher_confirms=True)
     nowhere = uuid4().hex
     try:
         async with asyncio.timeout(RPC_TIMEOUT):
@@ -306,13 +284,9 @@ async def _refusal(
     connection: Connection, request: Callable[[AbstractChannel], Awaitable[None]]
 ) -> ChannelClosed | None:
     """Make a request on a channel of its own, which a refusal closes."""
-    channel = await connection.aiormq.channel(publisher_confirms=False, timeout=RPC_TIMEOUT)
+    channel = await connection.channel()
     try:
         await request(channel)
     except ChannelClosed as refusal:
         return refusal
     return None
-
-
-async def _ignore(_: DeliveredMessage) -> None:
-    """Take no message: none can come."""

@@ -1,6 +1,11 @@
-"""Queues as an AMQP client sees and changes them, each request on a channel of its own."""
+"""Queues as an AMQP client sees and changes them, each request on a channel of its own.
 
-from collections.abc import Awaitable, Callable
+Every function takes a connection for requests that may be refused, and raises `AmqpError` when
+RabbitMQ refuses or does not answer in time.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +15,7 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
 )
 
-from broker.amqp.connection import Connection
+from broker.amqp.connection import RPC_TIMEOUT, Connection
 from broker.amqp.queue_type import (
     NO_TYPE,
     channel_for_requests,
@@ -18,7 +23,6 @@ from broker.amqp.queue_type import (
     told_by,
     type_argument,
 )
-from broker.amqp.topology import RPC_TIMEOUT
 from broker.amqp.wire.errors import translated
 
 type QueueType = Literal["classic", "quorum"]
@@ -33,7 +37,6 @@ class QueueState:
     """A queue that exists.
 
     Attributes:
-        ready: Messages that nobody holds.
         consumers: Consumers; a quorum queue counts each message that `basic.get` holds as one.
         type: `classic`, `quorum`, another, or None when RabbitMQ does not tell.
         differs_in: The first property besides its type, as far as it was seen, in which it is no
@@ -50,13 +53,6 @@ async def look(connection: Connection, queue: str) -> QueueState | None:
     """Return the state of a queue, or None when there is none. Changes nothing.
 
     RabbitMQ tells the type in the refusal of a declaration with another. It logs that.
-
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
     """
     with translated(f"looking for queue {queue!r}"):
         try:
@@ -73,18 +69,11 @@ async def look(connection: Connection, queue: str) -> QueueState | None:
 
 
 async def create(connection: Connection, queue: str, kind: QueueType) -> None:
-    """Declare a durable queue of a type; nothing changes when it exists like that.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
-
-    async def declare(channel: AbstractChannel) -> None:
+    """Declare a durable queue of a type; nothing changes when it exists like that."""
+    async with _requesting(connection, f"creating queue {queue!r}") as channel:
         await channel.queue_declare(
             queue, durable=True, arguments=type_argument(kind), timeout=RPC_TIMEOUT
         )
-
-    await _request(connection, f"creating queue {queue!r}", declare)
 
 
 def drops_by_default(connection: Connection) -> bool:
@@ -99,11 +88,6 @@ async def delete(connection: Connection, queue: str, kind: str) -> int | None:
 
     RabbitMQ makes sure of that itself for a classic queue. For a quorum queue it cannot, so that
     is looked at right before.
-
-    Args:
-        connection: A connection for requests that may be refused.
-        queue: The queue.
-        kind: Its type.
 
     Returns:
         How many messages went with it, as somebody published them in that moment; None when it was
@@ -129,11 +113,7 @@ async def delete(connection: Connection, queue: str, kind: str) -> int | None:
 
 
 async def has_exchange(connection: Connection, exchange: str) -> bool:
-    """Return whether there is an exchange.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
+    """Return whether there is an exchange."""
     with translated(f"looking for exchange {exchange!r}"):
         try:
             async with channel_for_requests(connection) as channel:
@@ -144,37 +124,22 @@ async def has_exchange(connection: Connection, exchange: str) -> bool:
 
 
 async def lead_to(connection: Connection, exchange: str, queue: str) -> None:
-    """Let all that is published to a fanout exchange, created when missing, go to a queue.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
-
-    async def bind(channel: AbstractChannel) -> None:
+    """Let all that is published to a fanout exchange, created when missing, go to a queue."""
+    async with _requesting(connection, f"binding {queue!r} to {exchange!r}") as channel:
         await channel.exchange_declare(
             exchange, exchange_type="fanout", durable=True, timeout=RPC_TIMEOUT
         )
         await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
 
-    await _request(connection, f"binding {queue!r} to {exchange!r}", bind)
-
 
 async def remove_exchange(connection: Connection, exchange: str) -> None:
-    """Delete an exchange; nothing changes when there is none.
-
-    Raises:
-        AmqpError: RabbitMQ refused, or did not answer in time.
-    """
-
-    async def remove(channel: AbstractChannel) -> None:
+    """Delete an exchange; nothing changes when there is none."""
+    async with _requesting(connection, f"deleting exchange {exchange!r}") as channel:
         await channel.exchange_delete(exchange, timeout=RPC_TIMEOUT)
 
-    await _request(connection, f"deleting exchange {exchange!r}", remove)
 
-
-async def _request(
-    connection: Connection, action: str, request: Callable[[AbstractChannel], Awaitable[None]]
-) -> None:
+@asynccontextmanager
+async def _requesting(connection: Connection, action: str) -> AsyncIterator[AbstractChannel]:
     with translated(action):
         async with channel_for_requests(connection) as channel:
-            await request(channel)
+            yield channel

@@ -10,10 +10,11 @@ from broker.amqp.admin.mover import Mover
 from broker.amqp.admin.queues import Queues
 from broker.amqp.border import Border
 from broker.amqp.connection import Connection
-from broker.amqp.declarations import Declarations
+from broker.amqp.declarations import create_missing
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.publisher import PublishOutcome
 from broker.amqp.rabbit import Rabbit
+from broker.amqp.renewal import renew
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.session_publishing import SessionPublishing
@@ -22,11 +23,7 @@ from broker.amqp.wire.publishing import Publishing
 
 
 class _AsyncioHalf:
-    """The half of a command's session that runs in the asyncio event loop.
-
-    Attributes:
-        publishing: What it publishes with.
-    """
+    """The half of a command's session that runs in the asyncio event loop."""
 
     def __init__(self, connections: SessionConnections, publishing: SessionPublishing) -> None:
         self._connections = connections
@@ -37,7 +34,7 @@ class _AsyncioHalf:
     @classmethod
     async def open(cls, parameters: SessionParameters, lifetime: Lifetime) -> Self:
         connections = SessionConnections(parameters, lifetime)
-        ensure = Declarations(connections.new).create_missing
+        ensure = partial(create_missing, connections.new)
         return cls(connections, await SessionPublishing.open(connections, ensure))
 
     async def get(self, queue: str, count: int) -> Sequence[Got]:
@@ -45,12 +42,12 @@ class _AsyncioHalf:
             return await (await self._getter(queue)).get(count)
 
     async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
-        renew = self.publishing.renewal.renew
+        publishers = self.publishing.publishers
         renewed = [
             message
             for message in messages
             # RabbitMQ may have taken it when its limits were others.
-            if await renew(queue, message.raw_properties, message.body, apart=True)
+            if await renew(publishers, queue, message.raw_properties, message.body, apart=True)
         ]
         await self.acknowledge(queue, renewed)
         return renewed
@@ -87,7 +84,6 @@ async def open_admin_session(
     its queue afterwards.
 
     Args:
-        rabbit: The AMQP thread.
         parameters: What to connect to, and how. Nothing is declared or consumed.
 
     Raises:
@@ -100,18 +96,15 @@ async def open_admin_session(
 class AdminSession:
     """An open session for a command. Made by `open_admin_session`.
 
-    Cancelling a call of it ends the session.
+    Each call raises `AmqpError` when the session is lost; then it is not known how far it came.
+    Cancelling a call ends the session, likewise.
     """
 
     def __init__(self, border: Border[_AsyncioHalf]) -> None:
         self._border = border
 
     async def publish_once(self, publishings: Sequence[Publishing]) -> Sequence[PublishOutcome]:
-        """Publish, and return what RabbitMQ made of each. Nothing is tried again or created.
-
-        Raises:
-            AmqpError: The session was lost; which of them arrived is not known.
-        """
+        """Publish, and return what RabbitMQ made of each. Nothing is tried again or created."""
         return await self._border.call(self._border.half.publishing.publish_once, publishings)
 
     async def publish_apart(self, publishing: Publishing) -> PublishOutcome:
@@ -121,9 +114,10 @@ class AdminSession:
 
         Raises:
             PublishingRefusedError: RabbitMQ closed the channel because of it.
-            AmqpError: The session was lost; whether it arrived is not known.
         """
-        return await self._border.call(self._border.half.publishing.suspects.publish, publishing)
+        return await self._border.call(
+            self._border.half.publishing.publishers.suspects.publish, publishing
+        )
 
     async def get(self, queue: str, count: int) -> Sequence[Got]:
         """Ask a queue for its oldest messages that nobody else holds, oldest first.
@@ -133,40 +127,24 @@ class AdminSession:
 
         Args:
             queue: The queue; only one call for it at a time.
-            count: How many at most.
 
         Raises:
-            AmqpError: There is no such queue, or the session was lost.
+            AmqpError: There is no such queue, among other reasons.
         """
         return await self._border.call(self._border.half.get, queue, count)
 
     async def renew(self, queue: str, messages: Sequence[Got]) -> Sequence[Got]:
         """Publish messages that `get` returned to the end of their queue, and remove them.
 
-        Cancelling it may leave both in the queue.
-
         Returns:
             Those that RabbitMQ took; a queue that is full takes none.
-
-        Raises:
-            AmqpError: The session was lost; likewise.
         """
         return await self._border.call(self._border.half.renew, queue, messages)
 
     async def acknowledge(self, queue: str, messages: Sequence[Got]) -> None:
-        """Remove messages that `get` returned; RabbitMQ has done it on return.
-
-        Cancelling it leaves open which of them are gone.
-
-        Raises:
-            AmqpError: The session was lost; likewise.
-        """
+        """Remove messages that `get` returned; RabbitMQ has done it on return."""
         await self._border.call(self._border.half.acknowledge, queue, messages)
 
     async def queues(self) -> Queues:
-        """Open what looks at queues, and can make, empty and remove them; once per session.
-
-        Raises:
-            AmqpError: RabbitMQ refused, or the session was lost.
-        """
+        """Open what looks at queues, and can make, empty and remove them; once per session."""
         return Queues(self._border.call, *await self._border.call(self._border.half.queue_tools))

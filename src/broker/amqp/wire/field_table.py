@@ -55,30 +55,10 @@ def split_table(table: bytes) -> list[Entry]:
     return entries
 
 
-def split_array(array: bytes) -> list[bytes]:
-    """Return the values of an array, each behind the octet of its type.
-
-    Args:
-        array: The array behind its length.
-
-    Raises:
-        UnreadablePropertiesError: A value ends behind the array, or its type is unknown.
-    """
-    values: list[bytes] = []
-    position, end = 0, len(array)
-    while position < end:
-        start, position = position, end_of_value(array, position)
-        values.append(array[start:position])
-    if position != end:
-        raise UnreadablePropertiesError("a value ends behind its array")
-    return values
-
-
 def end_of_value(data: bytes, start: int) -> int:
     """Return where a value ends; possibly behind the data.
 
     Args:
-        data: What contains the value.
         start: Where the octet of its type stands.
 
     Raises:

@@ -5,21 +5,20 @@ for each delivery. That is most of what a message costs, and a frame that pamqp 
 the whole connection: RabbitMQ delivers it again, to the same end, for ever (aiormq issue 186).
 
 So the frames that come by the thousand are taken out of the stream here, as they arrive:
-deliveries, returned messages and confirms of the channels that have a `FrameSink`. Everything else
+deliveries, returned messages and confirms of the channels with a `FrameTaker`. Everything else
 goes on to aiormq, which keeps the connection, the channels and all their calls. Nothing of aiormq's
 inside is touched; it is handed a stream reader, which its `TransportFactory` is meant for.
 """
 
 import asyncio
 import struct
-from typing import Protocol
 
-from pamqp import commands, constants
-from pamqp.base import Frame
+from pamqp import commands
+from pamqp.constants import AMQP, FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD
 from pamqp.heartbeat import Heartbeat
 
 from broker.amqp.wire.errors import AmqpError
-from broker.amqp.wire.properties import NO_PROPERTIES, Properties, decode_properties
+from broker.amqp.wire.takers import DeliverySink, DeliveryTaker, FrameTaker, index
 from broker.core.messages import MAX_BODY_BYTES
 
 _HEADER_SIZE = 7
@@ -35,87 +34,14 @@ was allowed to make it, whatever the broker agreed to."""
 _HEARTBEAT_INTERVAL = 1.0
 """Seconds after which aiormq is shown a sign of life for the frames that it does not see."""
 
-_METHOD, _HEADER, _BODY = constants.FRAME_METHOD, constants.FRAME_HEADER, constants.FRAME_BODY
-_FRAME_TYPES = frozenset({_METHOD, _HEADER, _BODY, constants.FRAME_HEARTBEAT})
+_FRAME_TYPES = frozenset({FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT})
 _HEARTBEAT = Heartbeat().marshal()
 
 _unpack_frame = struct.Struct(">BHI").unpack_from
 _FRAME_MAX = struct.Struct(">I")
 _FRAME_MAX_AT = _HEADER_SIZE + 6
 """Where a frame with `connection.tune` has its `frame_max`: behind class, method, channel limit."""
-_unpack_tag = struct.Struct(">QB").unpack_from
-_unpack_size = struct.Struct(">Q").unpack_from
-
-
-def _index(method: type[Frame]) -> bytes:
-    return struct.pack(">I", method.index)
-
-
-_DELIVER, _RETURN, _ACK, _NACK, _CLOSE, _TUNE = map(
-    _index,
-    (
-        commands.Basic.Deliver,
-        commands.Basic.Return,
-        commands.Basic.Ack,
-        commands.Basic.Nack,
-        commands.Connection.Close,
-        commands.Connection.Tune,
-    ),
-)
-_CONFIRMS = (_ACK, _NACK)
-
-
-class FrameSink(Protocol):
-    """Takes the frequent frames of one channel. Its methods must not raise."""
-
-    def delivered(
-        self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
-    ) -> None:
-        """Take a delivery."""
-
-    def returned(self, properties: Properties) -> None:
-        """Take note that RabbitMQ returned a message as unroutable."""
-
-    def confirmed(self, tag: int, *, multiple: bool, positive: bool) -> None:
-        """Take a confirm: `basic.ack`, or `basic.nack` when it is not positive."""
-
-    def flush(self) -> None:
-        """Hand on what was collected; called when all that arrived together has been taken."""
-
-
-class FrameTaker(Protocol):
-    """Is shown every frame of one channel first."""
-
-    def take(self, frame_type: int, payload: bytes) -> bool:
-        """Take a frame, or return False to leave it to aiormq.
-
-        Raises:
-            KeyError: The frame breaks AMQP; so do IndexError and `struct.error`.
-        """
-
-
-class _Content:
-    """A message whose frames have not all arrived."""
-
-    __slots__ = ("body", "missing", "properties", "redelivered", "tag")
-
-    def __init__(self, tag: int | None, *, redelivered: bool) -> None:
-        self.tag = tag
-        self.redelivered = redelivered
-        self.properties = NO_PROPERTIES
-        self.missing = 0
-        self.body: list[bytes] = []
-
-    def hand_over(self, sink: FrameSink) -> None:
-        if self.tag is None:
-            sink.returned(self.properties)
-        else:
-            sink.delivered(
-                self.tag,
-                redelivered=self.redelivered,
-                properties=self.properties,
-                body=self.body[0] if len(self.body) == 1 else b"".join(self.body),
-            )
+_CLOSE, _TUNE = index(commands.Connection.Close), index(commands.Connection.Tune)
 
 
 class FrameReader(asyncio.StreamReader):
@@ -129,9 +55,8 @@ class FrameReader(asyncio.StreamReader):
         super().__init__(limit=limit, loop=loop)
         self.close_text = ""
         self._event_loop = loop
-        self._sinks: dict[int, FrameSink] = {}
         self._takers: dict[int, FrameTaker] = {}
-        self._contents: dict[int, _Content] = {}
+        self._sinks: list[DeliverySink] = []
         self._unparsed = b""
         self._shown_at = loop.time()
 
@@ -142,13 +67,14 @@ class FrameReader(asyncio.StreamReader):
         # A TLS alert is shorter than any frame.
         return begin if begin and begin[0] not in _FRAME_TYPES else b""
 
-    def add_sink(self, channel: int, sink: FrameSink) -> None:
-        """Hand the frequent frames of a channel to a sink from now on."""
-        self._sinks[channel] = sink
-
     def add_taker(self, channel: int, taker: FrameTaker) -> None:
-        """Show all frames of a channel without a sink to somebody first, from now on."""
+        """Show all frames of a channel to a taker first, from now on."""
         self._takers[channel] = taker
+
+    def add_sink(self, channel: int, sink: DeliverySink) -> None:
+        """Hand the deliveries of a channel to a sink, from now on."""
+        self.add_taker(channel, DeliveryTaker(sink))
+        self._sinks.append(sink)
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes
         """Take what arrived from the network; called by asyncio."""
@@ -164,7 +90,7 @@ class FrameReader(asyncio.StreamReader):
                 payload_size > MAX_FRAME_SIZE and payload_size > self._largest(frame_type, channel)
             ):
                 # Not AMQP, but for example HTTP.
-                if not unparsed.startswith(constants.AMQP, position):
+                if not unparsed.startswith(AMQP, position):
                     self._unparsed = unparsed[position:]
                     self.set_exception(AmqpError("the peer does not speak AMQP 0-9-1"))
                     return
@@ -191,13 +117,13 @@ class FrameReader(asyncio.StreamReader):
             shown.append(_with_frame_limit(unparsed[position:end]))
             position = end
         self._unparsed = unparsed[position:]
-        for sink in self._sinks.values():
+        for sink in self._sinks:
             sink.flush()
         self._show(shown)
 
     def _largest(self, frame_type: int, channel: int) -> int:
-        is_content = channel in self._sinks or channel in self._takers
-        return _MAX_HEADER_SIZE if is_content and frame_type == _HEADER else MAX_FRAME_SIZE
+        is_content = channel in self._takers and frame_type == FRAME_HEADER
+        return _MAX_HEADER_SIZE if is_content else MAX_FRAME_SIZE
 
     def _give_up(self, cause: Exception | None) -> None:
         broken = AmqpError("the peer sent a frame that breaks AMQP 0-9-1")
@@ -208,9 +134,9 @@ class FrameReader(asyncio.StreamReader):
         now = self._event_loop.time()
         if frames:
             super().feed_data(b"".join(frames))
-        elif (self._sinks or self._takers) and now - self._shown_at > _HEARTBEAT_INTERVAL:
+        elif self._takers and now - self._shown_at > _HEARTBEAT_INTERVAL:
             # RabbitMQ sends no heartbeats while it sends other frames, and aiormq, which sees
-            # none of these, would take the connection for dead. Before there are sinks it sees
+            # none of these, would take the connection for dead. Before there are takers it sees
             # all, and in the handshake expects no heartbeat.
             super().feed_data(_HEARTBEAT)
         else:
@@ -219,43 +145,12 @@ class FrameReader(asyncio.StreamReader):
 
     def _take(self, frame_type: int, channel: int, payload: bytes) -> bool:
         """Take a frame, or return False to leave it to aiormq."""
-        sink = self._sinks.get(channel)
-        if sink is None:
-            taker = self._takers.get(channel)
-            if taker is not None:
-                return taker.take(frame_type, payload)
-            if channel == 0 and frame_type == _METHOD and payload.startswith(_CLOSE):
-                self.close_text = payload[7 : 7 + payload[6]].decode(errors="replace")
-            return False
-        if frame_type == _METHOD:
-            return self._take_method(sink, channel, payload)
-        content = self._contents[channel]
-        if frame_type == _BODY:
-            content.body.append(payload)
-            content.missing -= len(payload)
-        else:
-            (content.missing,) = _unpack_size(payload, 4)
-            content.properties = decode_properties(payload[12:])
-        if content.missing <= 0:
-            del self._contents[channel]
-            content.hand_over(sink)
-        return True
-
-    def _take_method(self, sink: FrameSink, channel: int, payload: bytes) -> bool:
-        method = payload[:4]
-        if method == _DELIVER:
-            end_of_consumer_tag = 5 + payload[4]
-            # Behind it are names that the sender chose, in bytes that may be anything.
-            tag, redelivered = _unpack_tag(payload, end_of_consumer_tag)
-            self._contents[channel] = _Content(tag, redelivered=bool(redelivered))
-        elif method in _CONFIRMS:
-            tag, flags = _unpack_tag(payload, 4)
-            sink.confirmed(tag, multiple=bool(flags & 1), positive=method == _ACK)
-        elif method == _RETURN:
-            self._contents[channel] = _Content(None, redelivered=False)
-        else:
-            return False
-        return True
+        taker = self._takers.get(channel)
+        if taker is not None:
+            return taker.take(frame_type, payload)
+        if channel == 0 and frame_type == FRAME_METHOD and payload.startswith(_CLOSE):
+            self.close_text = payload[7 : 7 + payload[6]].decode(errors="replace")
+        return False
 
 
 def _with_frame_limit(frame: bytes) -> bytes:

@@ -46,16 +46,22 @@ def marshal_publishing(
     """Return the frames of a persistent `basic.publish`, mandatory unless through an exchange.
 
     Args:
-        publishing: What to publish.
         message_id: The AMQP message id, unless the publishing keeps one; unique.
-        channel: The channel's number.
-        frame_max: The largest frame that RabbitMQ takes, in bytes.
     """
     body = publishing.body
     marshalled = _own_properties if publishing.kept is None else _kept_properties
     header = _pack_header(_BASIC, 0, len(body)) + marshalled(publishing, message_id)
-    method = _method(publishing.exchange, publishing.queue, channel)
-    return marshal_content(method, header, body, channel=channel, frame_max=frame_max)
+    is_mandatory = publishing.is_moved or not publishing.exchange
+    parts = [
+        _method(publishing.exchange, publishing.queue, is_mandatory, channel),
+        _frame(FRAME_HEADER, channel, header),
+    ]
+    room = frame_max - _FRAME_OVERHEAD
+    parts += [
+        _frame(FRAME_BODY, channel, body[start : start + room])
+        for start in range(0, len(body), room)
+    ]
+    return b"".join(parts)
 
 
 def header_frame_size(publishing: Publishing) -> int:
@@ -100,32 +106,13 @@ def _own_properties(publishing: Publishing, message_id: str) -> bytes:
 
 
 def _kept_properties(publishing: Publishing, message_id: str) -> bytes:
+    if publishing.is_moved:
+        return publishing.kept or NO_PROPERTIES
     properties = split_properties(publishing.kept or NO_PROPERTIES)
     edit_headers(properties, add=publishing.headers)
     properties["delivery_mode"] = _PERSISTENT
     properties.setdefault("message_id", short_string(message_id))
     return join_properties(properties)
-
-
-def marshal_content(
-    method: bytes, header: bytes, body: bytes, *, channel: int, frame_max: int
-) -> bytes:
-    """Return the frames of a method that has a content.
-
-    Args:
-        method: The frame of the method.
-        header: The payload of the header's frame.
-        body: The body.
-        channel: The channel's number.
-        frame_max: The largest frame that RabbitMQ takes, in bytes.
-    """
-    parts = [method, _frame(FRAME_HEADER, channel, header)]
-    room = frame_max - _FRAME_OVERHEAD
-    parts += [
-        _frame(FRAME_BODY, channel, body[start : start + room])
-        for start in range(0, len(body), room)
-    ]
-    return b"".join(parts)
 
 
 def marshal_ack(tag: int, *, channel: int, multiple: bool = True) -> bytes:
@@ -136,8 +123,8 @@ def marshal_ack(tag: int, *, channel: int, multiple: bool = True) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _method(exchange: str, queue: str, channel: int) -> bytes:
-    method = commands.Basic.Publish(exchange=exchange, routing_key=queue, mandatory=not exchange)
+def _method(exchange: str, queue: str, is_mandatory: bool, channel: int) -> bytes:
+    method = commands.Basic.Publish(exchange=exchange, routing_key=queue, mandatory=is_mandatory)
     return frame.marshal(method, channel)
 
 

@@ -17,8 +17,7 @@ from broker.amqp.wire.field_table import (
     text_of,
     uncounted,
 )
-from broker.amqp.wire.raw_properties import NO_PROPERTIES as NO_RAW_PROPERTIES
-from broker.amqp.wire.raw_properties import split_properties
+from broker.amqp.wire.raw_properties import NO_PROPERTIES, split_properties
 
 FORWARDED_HEADERS = ("traceparent", "tracestate")
 """Headers that pass from a delivery to what comes of it.
@@ -54,14 +53,9 @@ class Properties(msgspec.Struct, frozen=True):
 
     Attributes:
         headers: Those of `FORWARDED_HEADERS` that are present.
-        correlation_id: The property, if present.
-        message_id: The property, if present.
-        error: Why the properties could not be read, if so.
         replays: What `REPLAYS_HEADER` says.
-        priority: The property, if present.
         expiration: The property in milliseconds, if present and such that RabbitMQ takes it.
         delivery_count: What `DELIVERY_COUNT_HEADER` says; 0 without it.
-        raw: Flags and properties, byte for byte.
     """
 
     headers: Mapping[str, str] = _NO_HEADERS
@@ -72,10 +66,7 @@ class Properties(msgspec.Struct, frozen=True):
     priority: int | None = None
     expiration: str | None = None
     delivery_count: int = 0
-    raw: bytes = NO_RAW_PROPERTIES
-
-
-NO_PROPERTIES = Properties()
+    raw: bytes = NO_PROPERTIES
 
 
 def decode_properties(data: bytes) -> Properties:
@@ -146,11 +137,7 @@ def _expiration(text: bytes) -> str | None:
 
 
 def count_replays(said: object) -> int:
-    """Return the number that `REPLAYS_HEADER` says: 0 when it is missing or no such number.
-
-    Args:
-        said: The header's value.
-    """
+    """Return the number that `REPLAYS_HEADER` says: 0 when it is missing or no such number."""
     match said:
         case str(text) if len(text) <= len(str(MAX_REPLAYS)) and _NUMBER.fullmatch(text):
             return int(text)

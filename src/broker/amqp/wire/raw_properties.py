@@ -8,7 +8,7 @@ does this module.
 import struct
 from collections.abc import Collection, Mapping, MutableMapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from broker.amqp.wire.field_table import (
     UnreadablePropertiesError,
@@ -35,25 +35,17 @@ type Name = Literal[
     "app_id",
     "cluster_id",
 ]
+"""In the order of the wire."""
 
 _SHORT_STRING, _TABLE = -1, -4
 _SIZES: Mapping[Name, int] = {
-    "content_type": _SHORT_STRING,
-    "content_encoding": _SHORT_STRING,
+    **dict.fromkeys(get_args(Name.__value__), _SHORT_STRING),
     "headers": _TABLE,
     "delivery_mode": 1,
     "priority": 1,
-    "correlation_id": _SHORT_STRING,
-    "reply_to": _SHORT_STRING,
-    "expiration": _SHORT_STRING,
-    "message_id": _SHORT_STRING,
     "timestamp": 8,
-    "type": _SHORT_STRING,
-    "user_id": _SHORT_STRING,
-    "app_id": _SHORT_STRING,
-    "cluster_id": _SHORT_STRING,
 }
-"""In the order of the wire: a size, or the negative size of the length in front."""
+"""A size, or the negative size of the length in front; in the same order."""
 _FLAGS: Mapping[Name, int] = {name: 1 << 15 - place for place, name in enumerate(_SIZES)}
 
 NO_PROPERTIES = b"\0\0"
@@ -66,9 +58,6 @@ _unpack_size = struct.Struct(">I").unpack_from
 
 def split_properties(data: bytes) -> dict[Name, bytes]:
     """Return the properties by their names, in the order of the wire.
-
-    Args:
-        data: Flags and properties.
 
     Returns:
         Each property as it stands: texts and headers behind their lengths.
@@ -142,25 +131,6 @@ def short_string(text: str | bytes) -> bytes:
     """Return a text of at most 255 bytes behind its length, as most properties are."""
     data = text.encode() if isinstance(text, str) else text
     return bytes([len(data)]) + data
-
-
-def without_foreign_user_id(data: bytes, user: str) -> bytes:
-    """Return flags and properties without a `user_id` that is not the user's own.
-
-    RabbitMQ refuses to take such a one.
-
-    Args:
-        data: Flags and properties; what cannot be read is left alone.
-        user: Who publishes.
-    """
-    try:
-        properties = split_properties(data)
-    except UnreadablePropertiesError:
-        return data
-    if properties.get("user_id") in (None, short_string(user)):
-        return data
-    del properties["user_id"]
-    return join_properties(properties)
 
 
 @lru_cache(maxsize=1024)

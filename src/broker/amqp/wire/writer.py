@@ -11,9 +11,6 @@ class FrameWriter:
     aiormq has a queue for frames and a task that empties it. They take more than a tenth of the CPU
     time of a message that comes alone, and their way to the socket is the same: whole frames, in
     one thread.
-
-    Args:
-        stream: The connection's.
     """
 
     def __init__(self, stream: asyncio.StreamWriter) -> None:

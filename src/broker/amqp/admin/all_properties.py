@@ -13,8 +13,8 @@ import msgspec
 
 from broker.amqp.wire.field_table import (
     UnreadablePropertiesError,
+    end_of_value,
     integer_of,
-    split_array,
     split_table,
     uncounted,
 )
@@ -34,7 +34,6 @@ class AllProperties(msgspec.Struct, frozen=True):
         headers: All of them, by name: text, numbers, times, lists, mappings, bytes, or None.
         properties: All others that are present, by their AMQP names: text, a number, a time, or
             bytes where a text is not UTF-8.
-        error: Why the properties could not be read, if so.
     """
 
     headers: Mapping[str, object] = {}
@@ -43,11 +42,7 @@ class AllProperties(msgspec.Struct, frozen=True):
 
 
 def decode_all_properties(data: bytes) -> AllProperties:
-    """Decode the flags and properties of a content header. Never raises.
-
-    Args:
-        data: Flags and properties.
-    """
+    """Decode the flags and properties of a content header. Never raises."""
     try:
         raw = split_properties(data)
         headers = _table(uncounted(raw.pop("headers", b"")), 0)
@@ -70,7 +65,13 @@ def _table(table: bytes, depth: int) -> dict[str, object]:
 
 
 def _array(array: bytes, depth: int) -> list[object]:
-    return [_value(value, depth) for value in split_array(array)]
+    values, position = list[bytes](), 0
+    while position < len(array):
+        start, position = position, end_of_value(array, position)
+        values.append(array[start:position])
+    if position != len(array):
+        raise UnreadablePropertiesError("a value ends behind its array")
+    return [_value(value, depth) for value in values]
 
 
 def _value(value: bytes, depth: int) -> object:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from broker.amqp.wire.all_properties import AllProperties, decode_all_properties
+from broker.amqp.admin.all_properties import AllProperties, decode_all_properties
 from broker.amqp.wire.properties import decode_properties
 from tests.lab import raw_content
 
