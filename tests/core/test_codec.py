@@ -41,8 +41,8 @@ from broker.core.messages import (
     StatusUpdate,
 )
 from broker.core.policy import FailureReason
-from broker.core.status_update import decode_status_update
 from broker.core.versions import Version
+from tests.lab.status_update import decode_status_update
 
 MAX_BYTES = 1_048_576
 MARKER = "m4rk3r"

@@ -9,7 +9,6 @@ from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settl
 from broker.core import codec
 from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
-    AgentStatus,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
@@ -17,13 +16,13 @@ from broker.core.messages import (
     Rejected,
     RejectReason,
     ServerAvailable,
-    StatusUpdate,
 )
 from broker.core.policy import FailureReason
 from broker.core.registry import AgentRegistry
 from broker.core.versions import Version, VersionClock
 from broker.router.decide import Decider, Decision, Limits, Topology, settlement
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
+from tests.core.registries import apply, online, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
 
 MAX_BYTES = 1000
@@ -46,8 +45,7 @@ class Desk:
     def __init__(self, *online: str, topology: Topology = QUEUES, max_hops: int = 0) -> None:
         self.registry = AgentRegistry(max_agents=5)
         self.registry.clock = VersionClock("here", lambda: 1)
-        agents = {name: AgentStatus(name, is_online=True) for name in online}
-        self.registry.apply(StatusUpdate(agents))
+        apply(self.registry, status_update(*online))
         self.hops = HopCounter()
         self.refusals = Refusals()
         self.random = 0.0
@@ -312,10 +310,8 @@ def test_a_registration_whose_answer_is_too_large_registers_nobody() -> None:
 )
 def test_a_decision_changes_nothing_and_can_be_replayed(source: str, body: bytes) -> None:
     desk = Desk("bob", max_hops=2)
-
     assert desk.decide(source, body) == desk.decide(source, body)
-
-    assert [agent.agent_id for agent in desk.registry if agent.is_online] == ["bob"]
+    assert online(desk.registry) == ["bob"]
     assert desk.registry["bob"].routed == 0
 
 

@@ -26,24 +26,16 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from structlog.typing import EventDict
 
 from broker.amqp import AmqpEndpoint, Delivery, Publishing, Refusals, Settlement
-from broker.core.messages import AgentStatus, StatusUpdate
-from broker.core.registry import AgentRegistry
 from broker.router import dispatcher
-from broker.router.decide import Limits, Topology
+from broker.router.decide import Limits
 from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
 from broker.tracing.spans import MessageSpans
 from broker.tracing.traces import open_traces, wanted_exporters
+from tests.core.registries import registry_with
 from tests.lab.autojump import autojump
+from tests.router.samples import QUEUES
 
-QUEUES = Topology(
-    inputs=("in",),
-    outputs=("out",),
-    metadata="meta",
-    advertisement="advert",
-    dead_letter="dead",
-    registry_exchange="events",
-)
 SERVER = AmqpEndpoint("rabbit-1", 5673, "me", "hidden", "/", tls=False)
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STATE = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
@@ -57,18 +49,16 @@ class Desk:
     """A dispatcher whose decisions are recorded, and the spans that have ended."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        registry = AgentRegistry(max_agents=5)
-        registry.apply(StatusUpdate({"bob": AgentStatus("bob", is_online=True)}))
         self.tally = MessageTally()
         self._exporter = InMemorySpanExporter()
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.spans = MessageSpans(provider, lambda: SERVER)
         self._dispatcher = Dispatcher(
             topology=QUEUES,
-            registry=registry,
+            registry=registry_with("bob"),
             tally=self.tally,
             broker_id="broker_0001",
-            limits=Limits(1000, max_agents=5),
+            limits=Limits(1000, max_agents=100),
             refusals=Refusals(),
             agent_registered=lambda: None,
             unknown_sender=lambda _: None,

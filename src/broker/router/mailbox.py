@@ -25,8 +25,6 @@ class Mailbox:
     Attributes:
         chat: Deliveries of chat messages, and events to set as a sign of life.
         registrations: All other deliveries.
-        news: News of the central server.
-        send_news: The other end of `news`.
 
     Args:
         inputs: The queues with chat messages.
