@@ -13,7 +13,7 @@ from broker.status.model import AgentEntry, AgentList, Status
 from broker.status.page import status_page
 
 _HOST = "127.0.0.1"
-_INTERVAL = 0.2
+_INTERVAL = 0.05
 """Seconds between two statuses. The broker takes a second; tests need not wait that long."""
 
 
