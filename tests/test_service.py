@@ -156,9 +156,7 @@ async def serve(settings: Settings, node: Node, stop: trio.Event) -> bool:
         return noted
 
     noted = replace(
-        parts,
-        router=noting(parts.router, "router ended"),
-        http=noting(parts.http, "HTTP ended"),
+        parts, router=noting(parts.router, "router ended"), http=noting(parts.http, "HTTP ended")
     )
     return await run_parts(noted, stop, StopTimes.of(settings))
 

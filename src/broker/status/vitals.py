@@ -19,21 +19,10 @@ class Vitals:
     """Who holds what is to know about the broker. Read it in Trio's thread; change nothing.
 
     Attributes:
-        broker_name: What the broker registers as.
-        queues: The queues.
         prefetch: Unacknowledged deliveries held at most, per consumer.
-        router: Owns the registry.
-        mailbox: The router's.
-        amqp: Keeps the session with RabbitMQ.
         rabbit: The AMQP thread.
-        central: Keeps the session with the central server.
         consumption: Open while the registry is fresh.
-        messages: What became of the messages.
-        publishings: What became of the publishings.
-        server: What the server sent in vain.
-        stop_requested: Set once a stop has begun.
-        started_at: When the process started, for people.
-        started: The same in Trio's time.
+        started: `started_at` in Trio's time.
     """
 
     broker_name: str

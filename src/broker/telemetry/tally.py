@@ -53,7 +53,6 @@ class MessageTally:
     Attributes:
         received: Messages by queue and message type.
         redelivered: Those that RabbitMQ had delivered before.
-        outcomes: Messages by what came of them.
         statuses_skipped: Entries of status updates that were unusable.
         routing_seconds: What a message takes from the mailbox to its settlement, on the average
             of those that arrived together.
@@ -81,10 +80,8 @@ class PublishTally:
     """What became of the publishings; the AMQP thread writes it.
 
     Attributes:
-        confirmed: Publishings that RabbitMQ confirmed.
         dead_lettered: Dead letters that RabbitMQ confirmed, by reason. All reasons are there from
             the start, because other threads read it.
-        latest_dead_letters: The last few.
         renewed: Messages that were published anew to their own queue, which resets the count of
             their deliveries.
         confirm_seconds: From a publishing to its confirm; of those under way, one at a time is
