@@ -8,6 +8,14 @@ def apply(registry: AgentRegistry, update: StatusUpdate, version: Version | None
     return sum(registry.applying(update, version))
 
 
+def register(registry: AgentRegistry, agent_id: str, name: str = "") -> None:
+    registry.register(agent_id, name or agent_id.upper(), registry.clock.next())
+
+
+def disconnect(registry: AgentRegistry, agent_id: str) -> None:
+    registry.disconnect(agent_id, registry.clock.next())
+
+
 def status_update(*online: str, is_full: bool = False) -> StatusUpdate:
     agents = {agent_id: AgentStatus(agent_id, is_online=True) for agent_id in online}
     return StatusUpdate(agents, is_full=is_full)
@@ -17,7 +25,7 @@ def registry_with(*online: str, max_agents: int = 100) -> AgentRegistry:
     """Make a registry of agents with their id in upper case for a name."""
     registry = AgentRegistry(max_agents)
     for agent_id in online:
-        registry.register(agent_id, agent_id.upper())
+        register(registry, agent_id)
     return registry
 
 

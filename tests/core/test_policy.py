@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from broker.core.messages import UNKNOWN_SENDER
 from broker.core.policy import FailureReason, route
 from broker.core.registry import Agent
-from tests.core.registries import online, registry_with
+from tests.core.registries import disconnect, online, register, registry_with
 
 AGENT_IDS = st.sampled_from("abcdef")
 
@@ -24,7 +24,7 @@ def test_someone_else_online_gets_the_message_or_the_reason_is_named(
     registry = registry_with(*known)
     for agent_id, is_online in known.items():
         if not is_online:
-            registry.disconnect(agent_id)
+            disconnect(registry, agent_id)
     receiver = route(sender_id, registry, lambda: random)
 
     others = set(online(registry)) - {sender_id}
@@ -41,8 +41,8 @@ def test_someone_else_online_gets_the_message_or_the_reason_is_named(
 def test_every_candidate_has_the_same_chance(sender_id: str) -> None:
     registry = registry_with(*(f"agent_{number}" for number in range(11)))
     # Places move when agents come and go; chances must not.
-    registry.disconnect("agent_3")
-    registry.register("agent_3", "Agent 3")
+    disconnect(registry, "agent_3")
+    register(registry, "agent_3")
     random = Random(20_250_101).random
     draws = 50_000
 

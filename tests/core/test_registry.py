@@ -16,7 +16,7 @@ from broker.core import registry as registry_module
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import Agent, AgentRegistry, RegistryFullError
 from broker.core.versions import Version
-from tests.core.registries import apply, online, registry_with, status_update
+from tests.core.registries import apply, disconnect, online, register, registry_with, status_update
 
 LARGEST_RANDOM = 1 - 2**-53
 
@@ -93,7 +93,7 @@ def test_the_ends_of_the_random_range_choose_an_agent(sender_id: str, random: fl
 
 def test_agents_that_a_full_update_is_unclear_about_stay_as_they_were() -> None:
     registry = registry_with(*"abcd")
-    registry.disconnect("d")
+    disconnect(registry, "d")
 
     apply(registry, StatusUpdate({}, is_full=True, unclear=frozenset("adx")))
 
@@ -124,7 +124,7 @@ def test_an_unknown_agent_that_disconnects_becomes_known_if_there_is_room() -> N
     registry = AgentRegistry(max_agents=2)
 
     for agent_id in "abc":
-        registry.disconnect(agent_id)
+        disconnect(registry, agent_id)
 
     assert known(registry) == {"a", "b"}
     assert registry.online_count == 0
@@ -140,10 +140,10 @@ def known(registry: AgentRegistry) -> set[str]:
 
 def test_who_is_offline_makes_room_for_somebody_new() -> None:
     registry = full_registry(*"abc")
-    registry.disconnect("b")
-    registry.disconnect("c")
+    disconnect(registry, "b")
+    disconnect(registry, "c")
 
-    registry.register("d", "D")
+    register(registry, "d")
 
     assert known(registry) == {"a", "c", "d"}
     assert every_choice(registry, STRANGER, 2) == ["a", "d"]
@@ -153,12 +153,12 @@ def test_there_is_no_room_while_all_are_online() -> None:
     registry = full_registry(*"ab")
 
     with pytest.raises(RegistryFullError):
-        registry.register("c", "C")
+        register(registry, "c")
     assert apply(registry, status_update(*"bcd")) == 2
 
     assert known(registry) == {"a", "b"}
     assert registry["b"].agent_name == "Unknown Agent"
-    registry.register("a", "Ada")
+    register(registry, "a", "Ada")
     assert registry["a"].agent_name == "Ada"
 
 
@@ -202,7 +202,7 @@ def test_agents_may_disconnect_while_a_full_update_is_applied() -> None:
     next(applying)
 
     for agent_id in "abcde":
-        registry.disconnect(agent_id)
+        disconnect(registry, agent_id)
 
     assert list(applying)
     assert registry.online_count == 0
@@ -214,8 +214,8 @@ def test_an_agent_that_joins_while_others_leave_stays() -> None:
     applying = registry.applying(status_update(is_full=True))
     next(applying)
 
-    registry.register("newcomer", "Newcomer")
-    registry.disconnect("a")
+    register(registry, "newcomer")
+    disconnect(registry, "a")
 
     assert list(applying)
     assert online(registry) == ["newcomer"]
@@ -241,7 +241,7 @@ def test_no_more_agents_are_known_than_allowed(
             assert not (missing and update.is_full)
         else:
             with suppress(RegistryFullError):
-                registry.register(update, update)
+                register(registry, update)
                 assert registry[update].is_online
             assert update in online(registry) or len(before) == max_agents
         offline = [agent for agent in registry if not agent.is_online]
@@ -291,7 +291,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(agent_id=AGENT_IDS, agent_name=AGENT_NAMES)
     def register(self, agent_id: str, agent_name: str) -> None:
-        self.registry.register(agent_id, agent_name)
+        register(self.registry, agent_id, agent_name)
         agent = self.model.setdefault(agent_id, Believed("Unknown Agent"))
         agent.agent_name = agent_name
         agent.is_online = True
@@ -300,7 +300,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(agent_id=AGENT_IDS)
     def disconnect(self, agent_id: str) -> None:
-        self.registry.disconnect(agent_id)
+        disconnect(self.registry, agent_id)
         self.model.setdefault(agent_id, Believed("Unknown Agent")).is_online = False
         self.came_or_left.add(agent_id)
 
@@ -377,7 +377,7 @@ class RegistryMachine(RuleBasedStateMachine):
 def test_the_first_agents_are_those_online() -> None:
     registry = registry_with(*"abcde")
     for name in "bd":
-        registry.disconnect(name)
+        disconnect(registry, name)
     assert {agent.agent_id for agent in registry.first(3)} == set("ace")
     assert {agent.agent_id for agent in registry.first(9)} == set("abcde")
     assert len(registry.first(4)) == 4
@@ -387,7 +387,7 @@ def test_the_first_agents_are_those_online() -> None:
 def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> None:
     registry = registry_with("a")
     registry.count_routed("a")
-    registry.disconnect("a")
+    disconnect(registry, "a")
     registry.count_routed("a")
     assert registry["a"].routed == 2
 

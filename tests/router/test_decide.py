@@ -22,7 +22,7 @@ from broker.core.registry import AgentRegistry
 from broker.core.versions import Version, VersionClock
 from broker.router.decide import Decider, Decision, Limits, Topology, settlement
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
-from tests.core.registries import apply, online, status_update
+from tests.core.registries import apply, disconnect, online, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
 
 MAX_BYTES = 1000
@@ -161,7 +161,7 @@ def test_an_error_is_forwarded_byte_for_byte(online: list[str]) -> None:
 )
 def test_unknown_agents_are_noticed_and_nobody_else(body: bytes, unknown: str | None) -> None:
     desk = Desk("alice", "offline")
-    desk.registry.disconnect("offline")
+    disconnect(desk.registry, "offline")
     assert desk.decide("in", body).unknown_sender == unknown
 
 
@@ -215,7 +215,7 @@ def test_what_another_broker_announces_is_not_announced_again() -> None:
 def test_when_there_is_no_room_a_registration_is_dead_lettered() -> None:
     desk = Desk("b", "c", "d", "e", "f")
     assert desk.reason("meta", REGISTER) is RejectReason.REGISTRY_FULL
-    desk.registry.disconnect("f")
+    disconnect(desk.registry, "f")
     assert desk.decide("meta", REGISTER).verdict is MessageOutcome.REGISTERED
 
 

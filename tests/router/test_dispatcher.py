@@ -10,7 +10,7 @@ from broker.core.registry import AgentRegistry
 from broker.router.decide import Limits
 from broker.router.dispatcher import Dispatcher
 from broker.telemetry.tally import MessageTally
-from tests.core.registries import apply, online, status_update
+from tests.core.registries import apply, online, register, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
 
 REGISTER_A = b'{"message_type":"REGISTER_AGENT","agent_id":"a"}'
@@ -190,7 +190,7 @@ def test_no_log_line_carries_a_payload(desk: Desk) -> None:
 
 def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) -> None:
     desk.dispatch("in", chat())
-    desk.registry.register("bob", "Bob")
+    register(desk.registry, "bob")
     desk.dispatch("in", chat(sender_id="bob"), redelivered=True)
     desk.dispatch("in", chat(message_type="REPLY"))
     desk.dispatch("in", b'{"message_type":"ERROR"}')

@@ -53,21 +53,20 @@ class ReplicasMachine(RuleBasedStateMachine):
         self.time += 1
         return self.time + error
 
-    def tell_the_others(self, place: int, change: Change) -> Change:
+    def tell_all(self, place: int, change: Change) -> Change:
+        change(self.replicas[place])
         self.unheard += [(other, change) for other in range(REPLICAS) if other != place]
         return change
 
     @rule(target=changes, place=PLACES, agent_id=AGENT_IDS, name=AGENT_NAMES)
     def an_agent_registers(self, place: int, agent_id: str, name: str) -> Change:
-        version = self.replicas[place].register(agent_id, name)
-        return self.tell_the_others(
-            place, lambda replica: replica.register(agent_id, name, version)
-        )
+        version = self.replicas[place].clock.next()
+        return self.tell_all(place, lambda replica: replica.register(agent_id, name, version))
 
     @rule(target=changes, place=PLACES, agent_id=AGENT_IDS)
     def an_agent_disconnects(self, place: int, agent_id: str) -> Change:
-        version = self.replicas[place].disconnect(agent_id)
-        return self.tell_the_others(place, lambda replica: replica.disconnect(agent_id, version))
+        version = self.replicas[place].clock.next()
+        return self.tell_all(place, lambda replica: replica.disconnect(agent_id, version))
 
     @rule(target=changes, place=PLACES, statuses=STATUSES, is_full=st.booleans())
     def the_server_tells_all(
@@ -75,8 +74,7 @@ class ReplicasMachine(RuleBasedStateMachine):
     ) -> Change:
         version = self.replicas[place].clock.next()
         update = update_of(statuses, is_full=is_full)
-        apply(self.replicas[place], update, version)
-        return self.tell_the_others(place, lambda replica: apply(replica, update, version))
+        return self.tell_all(place, lambda replica: apply(replica, update, version))
 
     @rule(number=st.integers(0, 1_000))
     def the_word_of_a_change_arrives(self, number: int) -> None:

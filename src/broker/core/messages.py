@@ -96,19 +96,12 @@ class AgentStatus(msgspec.Struct, frozen=True, gc=False):
 
 
 class StatusUpdate(msgspec.Struct, frozen=True):
-    """What the central server says of many agents.
-
-    Attributes:
-        is_full: Whether agents that are not named go offline.
-        skipped: How many entries were unusable.
-        unclear: Agents that are named, but not with a status that could be understood. They stay
-            as they were.
-    """
+    """What the central server says of many agents."""
 
     agents: Mapping[str, AgentStatus]
-    is_full: bool = False
-    skipped: int = 0
-    unclear: frozenset[str] = frozenset()
+    is_full: bool = False  # then agents that are not named go offline
+    skipped: int = 0  # unusable entries
+    unclear: frozenset[str] = frozenset()  # named without a status to understand: they stay as is
 
 
 class BrokerRegistered(msgspec.Struct, frozen=True):

@@ -31,21 +31,14 @@ class RegistryFullError(Exception):
 # There may be a million of them, so they spare the garbage collector, which they do not need as
 # nothing in them refers back, and the bytes that it takes of each object it watches.
 class Agent(msgspec.Struct, gc=False, eq=False):
-    """One known agent. Only its registry changes it.
-
-    Attributes:
-        place: Its index in the list of online agents, or `~index` in the list of the others.
-        last_seen: When the server last heard of it, if the server says so.
-        routed: Messages routed to it.
-        changed: What made it come or go, if that is later than the latest full update.
-    """
+    """One known agent. Only its registry changes it."""
 
     agent_id: str
-    place: int
+    place: int  # its index in the list of online agents, or `~index` in that of the others
     agent_name: str = UNKNOWN_AGENT_NAME
-    last_seen: datetime | None = None
-    routed: int = 0
-    changed: Version = NEVER
+    last_seen: datetime | None = None  # by the server
+    routed: int = 0  # messages
+    changed: Version = NEVER  # what made it come or go, if later than the latest full update
 
     @property
     def is_online(self) -> bool:
@@ -128,24 +121,21 @@ class AgentRegistry:
         """Whether an agent that registers here and now can be entered. O(1)."""
         return agent_id in self._agents or not self._is_full()
 
-    def register(self, agent_id: str, agent_name: str, version: Version | None = None) -> Version:
+    def register(self, agent_id: str, agent_name: str, version: Version) -> None:
         """Add an agent, or rename a known one, and set it online. O(1).
 
         Args:
-            version: When it registered; what is known to be later stays. None is here and now.
-
-        Returns:
-            The version.
+            version: When it registered; what is known to be later stays.
 
         Raises:
             RegistryFullError: It is unknown, and there is no room for it.
         """
-        version = self._version(version)
+        self.clock.observe(version)
         listed = self._listed(agent_id)
         agent = self._agents.get(agent_id)
         if agent is None:
             if version <= listed:
-                return version
+                return
             if self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
@@ -157,26 +147,24 @@ class AgentRegistry:
         elif version > max(self._named.get(agent_id, agent.changed), listed):
             agent.agent_name = agent_name
             self._named[agent_id] = version
-        return version
 
-    def disconnect(self, agent_id: str, version: Version | None = None) -> Version:
+    def disconnect(self, agent_id: str, version: Version) -> None:
         """Set an agent offline; it stays known. O(1).
 
         An unknown one becomes known, if there is room: it may have registered with another broker
         before, and the word of that come after. For versions see `register`.
         """
-        version = self._version(version)
+        self.clock.observe(version)
         listed = self._listed(agent_id)
         agent = self._agents.get(agent_id)
         if agent is None:
             if version <= listed or self.known_count >= self.max_agents:
-                return version
+                return
             agent = self._add(agent_id)
         if version > max(agent.changed, listed):
             self._named.setdefault(agent_id, agent.changed)
             agent.changed = version
             self._set_offline(agent)
-        return version
 
     def applying(self, update: StatusUpdate, version: Version | None = None) -> Iterator[int]:
         """Apply a status update in slices, and pause after each.
@@ -200,7 +188,11 @@ class AgentRegistry:
         """
         if update.is_full and len(update.agents) + len(update.unclear) > self.max_agents:
             raise RegistryFullError
-        return self._applying(update, self._version(version))
+        if version is None:
+            version = self.clock.next()
+        else:
+            self.clock.observe(version)
+        return self._applying(update, version)
 
     def _applying(self, update: StatusUpdate, version: Version) -> Iterator[int]:
         if version <= self._full_update:
@@ -250,12 +242,6 @@ class AgentRegistry:
     def _listed(self, agent_id: str) -> Version:
         """Return the latest full update that told whether the agent is online."""
         return self._unclear.get(agent_id, self._full_update)
-
-    def _version(self, given: Version | None) -> Version:
-        if given is None:
-            return self.clock.next()
-        self.clock.observe(given)
-        return given
 
     def _is_full(self) -> bool:
         return len(self._online) >= self.max_agents

@@ -43,55 +43,37 @@ _REGISTRY_EVENT = "REGISTRY_EVENT"
 class Topology(msgspec.Struct, frozen=True):
     """The queues and the exchange between agents, broker and server.
 
-    Attributes:
-        inputs: Where chat messages come from, at least one.
-        outputs: Where messages for the server go, at least one. All messages for an agent go to the
-            same one, and everything not addressed to an agent goes to the first.
-        metadata: Where registrations come from.
-        registry_exchange: The fanout exchange through which brokers share registry events.
+    All messages for an agent go to the same output, and everything not addressed to an agent goes
+    to the first.
     """
 
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    metadata: str
+    inputs: tuple[str, ...]  # of chat messages, at least one
+    outputs: tuple[str, ...]  # for the server, at least one
+    metadata: str  # of registrations
     advertisement: str
     dead_letter: str
-    registry_exchange: str
+    registry_exchange: str  # a fanout, through which brokers share registry events
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What the router does not go beyond.
-
-    Attributes:
-        max_message_bytes: Larger bodies are dead-lettered.
-        max_hops: How many messages may answer each other in a row; 0 means any number.
-    """
+    """What the router does not go beyond."""
 
     max_message_bytes: int
-    max_agents: int
-    max_hops: int = 0
+    max_agents: int  # that are known
+    max_hops: int = 0  # messages that answer each other in a row; 0 means any number
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What becomes of one delivery, and what that changes. Nothing of it has happened yet.
+    """What becomes of one delivery, and what that changes. Nothing of it has happened yet."""
 
-    Attributes:
-        message_type: The type of the message, or what stands for it in the metrics.
-        verdict: What becomes of the message, or why it is dead-lettered.
-        announcement: What the other brokers are told.
-        unknown_sender: A sender that should be an agent, and that the registry lacks.
-        hop: The place of a chat message in a row of answers, to be remembered.
-        event: What changes in the registry.
-    """
-
-    message_type: str
-    verdict: MessageOutcome | Rejected
+    message_type: str  # or what stands for it in the metrics
+    verdict: MessageOutcome | Rejected  # what is rejected is dead-lettered
     publishing: Publishing | None = None
-    announcement: Publishing | None = None
+    announcement: Publishing | None = None  # for the other brokers
     receiver_id: str | None = None
-    unknown_sender: str | None = None
-    hop: Hop | None = None
-    event: RegistryEvent | None = None
+    unknown_sender: str | None = None  # it should be an agent, and the registry lacks it
+    hop: Hop | None = None  # to be remembered
+    event: RegistryEvent | None = None  # what changes in the registry
 
 
 class Decider:
@@ -102,7 +84,6 @@ class Decider:
 
     Args:
         broker_id: What the broker calls itself until the server names it.
-        refusals: Knows what RabbitMQ does not take.
         random: Returns a float in [0.0, 1.0).
         new_id: Returns an id for a message of the broker.
     """

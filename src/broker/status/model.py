@@ -62,11 +62,8 @@ class DeadLetters(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """The broker at one moment.
 
-    Attributes:
-        state: `routing` while messages are taken from the input queue, `paused` while they wait
-            there, `stopping` once a stop has begun.
-        checks: Those of readiness; `ready` is whether all hold.
-        in_flight: Messages taken and not acknowledged yet.
+    It is `routing` while messages are taken from the input queue, `paused` while they wait there,
+    `stopping` once a stop has begun; and `ready` while all checks hold.
     """
 
     broker_id: str
@@ -80,27 +77,20 @@ class Status(msgspec.Struct, frozen=True):
     connections: Connections
     registry: RegistryStatus
     rates: Rates
-    in_flight: int
+    in_flight: int  # messages taken and not acknowledged yet
     messages: Messages
     dead_letters: DeadLetters
 
 
 class AgentEntry(msgspec.Struct, frozen=True):
-    """One agent, as listed.
-
-    Attributes:
-        agent_id: It comes from outside, as the name does: escape both.
-        last_seen: When the server last heard of it, if the server says so.
-        routed: Messages routed to it since the start.
-        share: The same as a share of all routed messages, from 0 to 1.
-    """
+    """One agent, as listed. Its id and name come from outside: escape both."""
 
     agent_id: str
     agent_name: str
     is_online: bool
-    last_seen: datetime | None
-    routed: int
-    share: float
+    last_seen: datetime | None  # by the server
+    routed: int  # messages since the start
+    share: float  # of all routed messages, from 0 to 1
 
 
 class AgentList(msgspec.Struct, frozen=True):

@@ -16,24 +16,17 @@ from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
 
 @dataclass(frozen=True, kw_only=True)
 class Vitals:
-    """Who holds what is to know about the broker. Read it in Trio's thread; change nothing.
-
-    Attributes:
-        prefetch: Unacknowledged deliveries held at most, per consumer.
-        rabbit: The AMQP thread.
-        consumption: Open while the registry is fresh.
-        started: `started_at` in Trio's time.
-    """
+    """Who holds what is to know about the broker. Read it in Trio's thread; change nothing."""
 
     broker_name: str
     queues: Topology
-    prefetch: int
+    prefetch: int  # per consumer
     router: Router
     mailbox: Mailbox
     amqp: AmqpLink
     rabbit: Rabbit
     central: CentralLink
-    consumption: Gate
+    consumption: Gate  # open while the registry is fresh
     messages: MessageTally
     publishings: PublishTally
     server: ServerTally

@@ -124,11 +124,9 @@ def _frame_fields(frame: str | bytes) -> Fields:
     try:
         return parsed_fields(frame)
     except RejectedError as error:
-        if error.rejected.reason is not RejectReason.INVALID_JSON:
-            raise
         text = frame.encode() if isinstance(frame, str) else frame
         masked = mask_lone_surrogates(text)
-        if masked == text:
+        if error.rejected.reason is not RejectReason.INVALID_JSON or masked == text:
             raise
     return parsed_fields(masked)
 
