@@ -83,13 +83,9 @@ class TestJson:
     def test_values_json_does_not_know(self) -> None:
         log, lines = configured()
         log.info("x", error=TimeoutError(), nan=float("nan"), names={"b"}, nested={1: [b"x"]})
-        written = {
-            "error": "TimeoutError()",
-            "nan": "nan",
-            "names": ["b"],
-            "nested": {"1": ["b'x'"]},
-        }
-        assert json.loads(lines()[0]).items() >= written.items()
+        event = json.loads(lines()[0])
+        assert [event["error"], event["nan"], event["names"]] == ["TimeoutError()", "nan", ["b"]]
+        assert event["nested"] == {"1": ["b'x'"]}
 
     @given(text=st.text(st.characters()), key=st.from_regex(r"[a-z]{1,5}_id", fullmatch=True))
     def test_any_text_survives_in_one_line(self, text: str, key: str) -> None:
