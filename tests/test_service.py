@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,32 +59,27 @@ def lines() -> Iterator[list[EventDict]]:
 # The watchdog and the signals
 
 
-class Watchdog:
-    """Stands in for that of faulthandler, and notes what is asked of it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.events: list[str] = []
-        monkeypatch.setattr(faulthandler, "dump_traceback_later", self._arm)
-        monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", self._disarm)
-
-    def _arm(self, timeout: float, *, exit: bool, **_: object) -> None:  # noqa: A002 - its name
-        assert exit
-        self.events.append(f"armed for {timeout:g} s")
-
-    def _disarm(self) -> None:
-        self.events.append("disarmed")
-
-
 @pytest.fixture
-def watchdog(monkeypatch: pytest.MonkeyPatch) -> Watchdog:
-    return Watchdog(monkeypatch)
+def watchdog(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the watchdog of faulthandler."""
+    events: list[str] = []
+
+    def arm(timeout: float, *, exit: bool, **_: object) -> None:  # noqa: A002 - its name
+        assert exit
+        events.append(f"armed for {timeout:g} s")
+
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", arm)
+    monkeypatch.setattr(
+        faulthandler, "cancel_dump_traceback_later", lambda: events.append("disarmed")
+    )
+    return events
 
 
-def test_the_first_signal_requests_the_stop(watchdog: Watchdog, lines: list[EventDict]) -> None:
+def test_the_first_signal_requests_the_stop(watchdog: list[str], lines: list[EventDict]) -> None:
     stop_requested = trio.Event()
     request_stop(stop_requested, GRACE, signal.SIGTERM)
     assert stop_requested.is_set()
-    assert watchdog.events == ["armed for 7 s"]
+    assert watchdog == ["armed for 7 s"]
     assert lines == [{"event": "stopping", "log_level": "info", "signal": "SIGTERM"}]
 
 
@@ -117,24 +113,31 @@ def test_without_standard_error_it_stops_all_the_same(monkeypatch: pytest.Monkey
 # The order of the stop
 
 
+@dataclass
 class Stage:
     """A broker that serves, a server that has accepted it, and what happens, in order."""
 
-    def __init__(self, node: Node, server: Server, stop: trio.Event, served: list[bool]) -> None:
-        self.node = node
-        self.server = server
-        self.stop = stop
-        self.served = served
-        self.heard: list[str] = []
+    node: Node
+    server: Server
+    stop: trio.Event
+    served: list[bool]
+    heard: list[str] = field(default_factory=list)
 
     async def listen(self) -> None:
-        try:
+        with suppress(ConnectionClosed):
             while True:
-                self.heard.append(
-                    json.loads(await self.server.websocket.get_message())["message_type"]
-                )
-        except ConnectionClosed:
-            self.node.events.append("WebSocket closed")
+                message = json.loads(await self.server.websocket.get_message())
+                self.heard.append(message["message_type"])
+        self.node.events.append("WebSocket closed")
+
+    async def update(self, *online: str, offline: Iterable[str] = (), is_full: bool = True) -> None:
+        agents = [{"agent_id": agent_id, "is_online": True} for agent_id in online]
+        agents += [{"agent_id": agent_id} for agent_id in offline]
+        await self.server.send("AGENT_STATUS_UPDATE", agents=agents, is_full_update=is_full)
+
+    def deliver_chat(self, sender_id: str) -> None:
+        body = json.dumps({"message_type": "TEXT", "sender_id": sender_id}).encode()
+        self.node.session.deliver("broker_input_queue", body)
 
 
 @pytest.fixture
@@ -155,16 +158,12 @@ async def serve(settings: Settings, node: Node, stop: trio.Event) -> bool:
 
         return noted
 
-    noted = replace(
-        parts,
-        router=noting(parts.router, "router ended"),
-        http=noting(parts.http, "HTTP ended"),
-    )
-    return await run_parts(noted, stop, StopTimes.of(settings))
+    router, http = noting(parts.router, "router ended"), noting(parts.http, "HTTP ended")
+    return await run_parts(replace(parts, router=router, http=http), stop, StopTimes.of(settings))
 
 
 @pytest.fixture
-async def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     network = Network()
     monkeypatch.setattr(trio, "open_tcp_stream", network.open_tcp_stream)
     return network
@@ -182,11 +181,10 @@ async def stage(settings: Settings, node: Node, network: Network, nursery: trio.
     nursery.start_soon(run)
     server = await network.serve_in(nursery)
     await server.register()
-    alice = {"agent_id": "alice", "is_online": True}
-    await server.send("AGENT_STATUS_UPDATE", agents=[alice], is_full_update=True)
+    stage = Stage(node, server, stop, served)
+    await stage.update("alice")
     await wait_all_tasks_blocked()
     assert len(node.session.consuming) == 4
-    stage = Stage(node, server, stop, served)
     nursery.start_soon(stage.listen)
     return stage
 
@@ -240,16 +238,11 @@ async def test_status_requests_and_advertisements_reach_the_link(
 ) -> None:
     await trio.sleep(10)
     assert stage.heard == []
-    stage.node.session.deliver("broker_input_queue", b'{"message_type":"TEXT","sender_id":"zoe"}')
+    stage.deliver_chat("zoe")
     stage.node.session.deliver("server_advertisement_queue", b'{"message_type":"SERVER_AVAILABLE"}')
     await wait_all_tasks_blocked()
     assert stage.heard == ["REQUEST_AGENT_STATUS"]
     assert "server_available" in [line["event"] for line in lines]
-
-
-def chat_of(stage: Stage, sender_id: str) -> None:
-    body = json.dumps({"message_type": "TEXT", "sender_id": sender_id}).encode()
-    stage.node.session.deliver("broker_input_queue", body)
 
 
 @autojump
@@ -259,11 +252,10 @@ async def test_a_sender_that_the_server_does_not_list_is_asked_about_ever_more_r
 ) -> None:
     for _ in range(600):
         asked = len(stage.heard)
-        chat_of(stage, "stranger")
+        stage.deliver_chat("stranger")
         await wait_all_tasks_blocked()
         if answers and len(stage.heard) > asked:
-            alice = {"agent_id": "alice", "is_online": True}
-            await stage.server.send("AGENT_STATUS_UPDATE", agents=[alice], is_full_update=True)
+            await stage.update("alice")
         await trio.sleep(1)
     assert set(stage.heard) == {"REQUEST_AGENT_STATUS"}
     assert 2 <= len(stage.heard) <= 8
@@ -273,17 +265,15 @@ async def test_a_sender_that_the_server_does_not_list_is_asked_about_ever_more_r
 @pytest.mark.parametrize("is_full", [True, False])
 async def test_what_a_status_update_just_told_is_not_asked(is_full: bool, stage: Stage) -> None:
     await trio.sleep(1)
-    zoe = {"agent_id": "zoe", "is_online": True}
-    await stage.server.send("AGENT_STATUS_UPDATE", agents=[zoe], is_full_update=False)
+    await stage.update("zoe", is_full=False)
     await trio.sleep(5)
-    chat_of(stage, "stranger")
+    stage.deliver_chat("stranger")
     await wait_all_tasks_blocked()
     assert stage.heard == ["REQUEST_AGENT_STATUS"]
     await trio.sleep(1)
-    chat_of(stage, "another")
+    stage.deliver_chat("another")
     await trio.sleep(1)
-    agents = [zoe, *({"agent_id": name} for name in ("stranger", "another"))]
-    await stage.server.send("AGENT_STATUS_UPDATE", agents=agents, is_full_update=is_full)
+    await stage.update("zoe", offline=["stranger", "another"], is_full=is_full)
     await trio.sleep(60)
     assert stage.heard == ["REQUEST_AGENT_STATUS"]
 
@@ -322,14 +312,8 @@ async def test_settling_may_take_the_time_that_closing_leaves(
         stop.set()
     [parameters, *_] = node.parameters
     assert parameters.drain_timeout == drain
-    assert set(parameters.queues) == {
-        "broker_input_queue",
-        "out",
-        "2nd",
-        "agent_metadata_queue",
-        "server_advertisement_queue",
-        "broker_dead_letter_queue",
-    }
+    others = {"agent_metadata_queue", "server_advertisement_queue", "broker_dead_letter_queue"}
+    assert set(parameters.queues) == {"broker_input_queue", "out", "2nd", *others}
     assert parameters.name.startswith("Test broker_")
 
 
@@ -361,8 +345,7 @@ IDLE = Parts(
 TIMES = StopTimes(settle_within=20, close_within=24)
 
 
-def with_part(name: str, part: Part) -> Parts:
-    parts: dict[str, Any] = {name: part}
+def with_parts(**parts: Any) -> Parts:
     return replace(IDLE, **parts)
 
 
@@ -372,16 +355,21 @@ def with_part(name: str, part: Part) -> Parts:
 )
 async def test_a_part_that_ends_ends_the_service(name: str, part: Part, error: Exception) -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
-        await run_parts(with_part(name, part), trio.Event(), TIMES)
+        await run_parts(with_parts(**{name: part}), trio.Event(), TIMES)
     first = first_error(caught.value)
     assert type(first) is type(error)
     assert str(error) in str(first)
 
 
-@autojump
-async def test_traces_are_exported_whether_all_was_settled_or_not() -> None:
+@pytest.fixture
+def stop() -> trio.Event:
     stop = trio.Event()
     stop.set()
+    return stop
+
+
+@autojump
+async def test_traces_are_exported_whether_all_was_settled_or_not(stop: trio.Event) -> None:
     for drain in (drains, trio.sleep_forever):
         exported = False
 
@@ -391,27 +379,24 @@ async def test_traces_are_exported_whether_all_was_settled_or_not() -> None:
                 await trio.sleep(1)
                 exported = True
 
-        parts: dict[str, Any] = {"drain": drain}
-        await run_parts(replace(IDLE, export_traces=export, **parts), stop, TIMES)
+        await run_parts(with_parts(export_traces=export, drain=drain), stop, TIMES)
         assert exported
 
 
 @autojump
-async def test_settling_has_a_deadline() -> None:
+async def test_settling_has_a_deadline(stop: trio.Event) -> None:
     async def never() -> bool:
         await trio.sleep(60)
         return True
 
-    stop = trio.Event()
-    stop.set()
     began = trio.current_time()
-    assert not await run_parts(replace(IDLE, drain=never), stop, TIMES)
+    assert not await run_parts(with_parts(drain=never), stop, TIMES)
     assert trio.current_time() - began == pytest.approx(20)
 
 
 @autojump
 @pytest.mark.parametrize("name", ["http", "router", "central", "amqp"])
-async def test_a_part_that_is_stopped_cleans_up_first(name: str) -> None:
+async def test_a_part_that_is_stopped_cleans_up_first(name: str, stop: trio.Event) -> None:
     cleaned_up = False
 
     async def cleans_up() -> None:
@@ -423,9 +408,7 @@ async def test_a_part_that_is_stopped_cleans_up_first(name: str) -> None:
                 await trio.sleep(1)
             cleaned_up = True
 
-    stop = trio.Event()
-    stop.set()
-    assert await run_parts(with_part(name, cleans_up), stop, TIMES)
+    assert await run_parts(with_parts(**{name: cleans_up}), stop, TIMES)
     assert cleaned_up
 
 
@@ -433,9 +416,8 @@ async def test_a_part_that_is_stopped_cleans_up_first(name: str) -> None:
 
 
 @pytest.fixture
-def process(monkeypatch: pytest.MonkeyPatch, watchdog: Watchdog) -> pytest.MonkeyPatch:
+def process(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The logging of this process stays as it is."""
-    del watchdog
     monkeypatch.setattr(service, "configure_logging", lambda *_: None)
     return monkeypatch
 
@@ -447,7 +429,7 @@ def test_a_stop(
     code: int,
     process: pytest.MonkeyPatch,
     settings: Settings,
-    watchdog: Watchdog,
+    watchdog: list[str],
     lines: list[EventDict],
 ) -> None:
     async def serve(_: Settings, stop: trio.Event) -> bool:
@@ -457,12 +439,12 @@ def test_a_stop(
 
     process.setattr(service, "serve", serve)
     assert service.run(settings) == code
-    assert watchdog.events == ["armed for 7 s", "disarmed"]
+    assert watchdog == ["armed for 7 s", "disarmed"]
     assert lines[-1] == {"event": "broker_stopped", "log_level": "info", "graceful": settled}
 
 
 def test_a_failure_ends_the_process(
-    process: pytest.MonkeyPatch, settings: Settings, watchdog: Watchdog, lines: list[EventDict]
+    process: pytest.MonkeyPatch, settings: Settings, watchdog: list[str], lines: list[EventDict]
 ) -> None:
     async def serve(_: Settings, __: trio.Event) -> bool:
         await trio.lowlevel.checkpoint()
@@ -473,5 +455,5 @@ def test_a_failure_ends_the_process(
     [critical] = [line for line in lines if line["log_level"] == "critical"]
     assert critical["event"] == "broker_failed"
     assert critical["exc_info"]
-    assert watchdog.events == ["disarmed"]
+    assert watchdog == ["disarmed"]
     assert "broker_stopped" not in [line["event"] for line in lines]

@@ -14,13 +14,8 @@ if TYPE_CHECKING:
 else:
     from importlib import import_module
 
-    _HOMES = {
-        "Settings": "broker.settings",
-        "SettingsError": "broker.settings",
-        "load_settings": "broker.settings",
-        "run": "broker.service",
-        "serve": "broker.service",
-    }
+    _HOMES = dict.fromkeys(("Settings", "SettingsError", "load_settings"), "broker.settings")
+    _HOMES |= dict.fromkeys(("run", "serve"), "broker.service")
 
     def __getattr__(name):
         # Loaded on first use: the service takes 300 ms and 40 MiB, which `import broker.core` and

@@ -35,15 +35,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class StopTimes:
-    """How the seconds of a stop are spent. Both are counted from its beginning.
+    """How the seconds of a stop are spent. Both are counted from its beginning."""
 
-    Attributes:
-        settle_within: When everything that was taken must be settled.
-        close_within: When all connections must be closed. A second is left for the process to end.
-    """
-
-    settle_within: float
-    close_within: float
+    settle_within: float  # when everything that was taken must be settled
+    close_within: float  # when all connections must be closed
 
     @classmethod
     def of(cls, settings: Settings) -> "StopTimes":
@@ -60,10 +55,6 @@ class Parts:
     """What runs. Each of the first four runs until it is cancelled.
 
     Attributes:
-        http: Serves probes, metrics and status.
-        router: Decides about messages.
-        central: Keeps a session with the central server.
-        amqp: Keeps a session with RabbitMQ.
         drain: Stops consuming, and returns whether all that was taken is settled.
         export_traces: Exports the last traces, in a time of its own whatever is cancelled.
     """
@@ -80,8 +71,6 @@ def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
     """Make the parts and connect them. To be called under Trio: the registry ages from then on.
 
     Args:
-        settings: The settings.
-        rabbit: Opens sessions with RabbitMQ.
         stop: Set once a stop has begun; for the status.
     """
     broker_id = f"broker_{randrange(10_000):04}"
@@ -95,12 +84,7 @@ def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
     amqp = AmqpLink(
         rabbit.open_session,
         sessions=_sessions(
-            settings,
-            topology,
-            broker_id,
-            tally=publishings,
-            refusals=refusals,
-            observer=traces,
+            settings, topology, broker_id, tally=publishings, refusals=refusals, observer=traces
         ),
         gated_queues=topology.inputs,
         other_queues=(topology.registry_exchange, topology.metadata, topology.advertisement),
@@ -138,25 +122,15 @@ def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
         stop_requested=stop,
     )
     export_time = min(_EXPORT_TIME, settings.broker_shutdown_timeout / 4)
+    host, port = settings.broker_http_host, settings.broker_http_port
     return Parts(
-        http=partial(_serve_http, settings, vitals),
+        http=trio.sleep_forever if port is None else partial(serve_http, vitals, host, port),
         router=partial(router.run, mailbox),
         central=partial(central.run, mailbox.send_news),
         amqp=partial(amqp.run, mailbox.deliver),
         drain=amqp.drain,
-        export_traces=_nothing if traces is None else partial(traces.close, export_time),
+        export_traces=partial(traces.close, export_time) if traces else trio.lowlevel.checkpoint,
     )
-
-
-async def _serve_http(settings: Settings, vitals: Vitals) -> None:
-    if settings.broker_http_port is None:
-        await trio.sleep_forever()
-    else:
-        await serve_http(vitals, settings.broker_http_host, settings.broker_http_port)
-
-
-async def _nothing() -> None:
-    await trio.lowlevel.checkpoint()
 
 
 def _topology(settings: Settings) -> Topology:

@@ -63,10 +63,8 @@ def request_stop(stop: trio.Event, shutdown_timeout: float, signum: signal.Signa
     """Request the stop at the first signal; exit at once at the second.
 
     Args:
-        stop: Set at the first signal.
         shutdown_timeout: Seconds after the first signal when the process ends in any case, with
             the stacks of all threads on standard error.
-        signum: The signal.
     """
     if stop.is_set():
         _log.warning("leaving_at_once", signal=signum.name)
@@ -90,7 +88,6 @@ async def serve(
     that are not settled by then return to their queues.
 
     Args:
-        settings: The settings.
         stop: Begins the stop, which takes up to `broker_shutdown_timeout` seconds.
         open_rabbit: Starts the AMQP thread; by default one of its own, which ends with this.
 
@@ -136,14 +133,6 @@ async def run_parts(parts: Parts, stop: trio.Event, times: StopTimes) -> bool:
 
 
 async def never_returns(name: str, part: Callable[[], Awaitable[None]]) -> None:
-    """Run a part of the broker until it is cancelled.
-
-    Args:
-        name: Its name, for the error.
-        part: The part.
-
-    Raises:
-        RuntimeError: It returned.
-    """
+    """Run a part of the broker until it is cancelled, and fail if it returns."""
     await part()
     raise RuntimeError(f"{name} ended though nobody asked it to")

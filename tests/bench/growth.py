@@ -14,11 +14,12 @@ from timeit import Timer
 
 import msgspec
 
-from broker.core import codec, status_update
-from broker.core.messages import ChatMessage, Rejected, StatusUpdate
+from broker.core import codec
+from broker.core.messages import Rejected, StatusUpdate
 from broker.core.policy import route
 from broker.core.registry import AgentRegistry
 from tests.bench.results import Growth
+from tests.lab.status_update import decode_status_update
 
 _REPEATS = 5
 
@@ -28,9 +29,9 @@ def growth(agents: int) -> Growth:
     frame = status_frame(crowd(range(agents)))
     decode_seconds, update = _timed(lambda: _decoded(frame))
     registry = AgentRegistry(agents)
-    registry.apply(update)
+    sum(registry.applying(update))
     slices = _slices(registry, update)
-    message = ChatMessage("TEXT", {}, next(iter(crowd([0]))))
+    sender_id = next(iter(crowd([0])))
     one = crowd([agents // 2])
     toggled = [
         _decoded(status_frame(one, is_online=online, is_full=False)) for online in (False, True)
@@ -38,11 +39,11 @@ def growth(agents: int) -> Growth:
 
     def apply_two_deltas() -> None:
         for delta in toggled:
-            registry.apply(delta)
+            sum(registry.applying(delta))
 
     return Growth(
         agents=agents,
-        route_microseconds=_microseconds(lambda: route(message, registry, random)),
+        route_microseconds=_microseconds(lambda: route(sender_id, registry, random)),
         delta_microseconds=_microseconds(apply_two_deltas) / 2,
         full_update_milliseconds=sum(slices) * 1e3,
         longest_slice_milliseconds=max(slices) * 1e3,
@@ -63,7 +64,7 @@ def _bytes_per_agent(frame: str, agents: int) -> float:
     gc.collect()
     tracemalloc.start()
     registry = AgentRegistry(agents)
-    registry.apply(_decoded(frame))
+    sum(registry.applying(_decoded(frame)))
     # The update is gone by now; the strings that the registry keeps of it are counted.
     gc.collect()
     kept, _ = tracemalloc.get_traced_memory()
@@ -77,7 +78,7 @@ def _decoded(frame: str) -> StatusUpdate:
     decoded = codec.decode_frame(frame)
     if isinstance(decoded, Rejected):
         raise TypeError(decoded.error)
-    update = status_update.decode_status_update(decoded[1])
+    update = decode_status_update(decoded[1])
     if isinstance(update, Rejected):
         raise TypeError(update.error)
     return update

@@ -22,7 +22,7 @@ from broker.cli.asyncapi import asyncapi
 from broker.cli.asyncapi_document import asyncapi_document
 from broker.cli.asyncapi_examples import EXAMPLES
 from broker.cli.dead_letters import document
-from broker.core import codec, status_update
+from broker.core import codec
 from broker.core.codec import decoding, encoding, fields
 from broker.core.messages import (
     ChatMessage,
@@ -37,6 +37,7 @@ from broker.core.messages import (
 from broker.core.policy import FailureReason
 from broker.core.versions import Version
 from broker.settings import Settings
+from tests.lab.status_update import decode_status_update
 
 MAX_BYTES = 1_000_000
 DOCUMENT = asyncapi_document(Settings())
@@ -194,7 +195,7 @@ def test_a_status_update_that_the_schema_allows_is_taken_whole(data: st.DataObje
         update = EXAMPLE["AgentStatusUpdate"]
     frame = codec.decode_frame(json.dumps(update))
     assert not isinstance(frame, Rejected)
-    taken = status_update.decode_status_update(frame[1])
+    taken = decode_status_update(frame[1])
     assert isinstance(taken, StatusUpdate)
     assert taken.skipped == 0
 

@@ -1,5 +1,3 @@
-"""Bytes to messages and back, for friends and enemies."""
-
 import json
 import re
 import signal
@@ -8,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.core.agent_ids import MAX_AGENT_ID_LENGTH
@@ -41,30 +39,29 @@ from broker.core.messages import (
     StatusUpdate,
 )
 from broker.core.policy import FailureReason
-from broker.core.status_update import decode_status_update
 from broker.core.versions import Version
+from tests.core.rejections import MARKER, assert_rejected
+from tests.lab.status_update import decode_status_update
 
 MAX_BYTES = 1_048_576
-MARKER = "m4rk3r"
-"""Stands in bodies for what must not leak into errors."""
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
-type Decoded = (
-    ChatMessage
-    | AgentError
-    | RegisterAgent
-    | ClientDisconnected
-    | ServerAvailable
-    | RegistryEvent
-    | Rejected
-)
-type Decode = Callable[[bytes, int], Decoded]
+type Decode = Callable[[bytes, int], object]
 DECODERS: list[Decode] = [
     decode_input,
     decode_metadata,
     decode_advertisement,
     decode_registry_event,
 ]
+CHAT_STRINGS = (
+    "sender_id",
+    "message_id",
+    "text_payload",
+    "send_timestamp",
+    "timestamp",
+    "receiver_id",
+    "in_reply_to_message_id",
+    "in_reply_to",
+)
 
 # Surrogates have no UTF-8, and so no JSON.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -86,24 +83,11 @@ def chat(body: str | bytes) -> ChatMessage:
     return message
 
 
-def registration(body: str) -> RegisterAgent:
+def registration(fields: str) -> RegisterAgent:
+    body = f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", {fields}}}'
     message = decode_metadata(body.encode(), MAX_BYTES)
     assert isinstance(message, RegisterAgent)
     return message
-
-
-def assert_rejected(result: object, reason: RejectReason, naming: str = "") -> None:
-    assert isinstance(result, Rejected)
-    assert result.reason is reason
-    assert naming in result.error
-    assert_explains_itself(result)
-
-
-def assert_explains_itself(rejected: Rejected) -> None:
-    assert isinstance(rejected.reason, RejectReason)
-    assert 0 < len(rejected.error.encode()) <= 255
-    assert rejected.error.isprintable()
-    assert MARKER not in rejected.error
 
 
 # JSON as text, so that numbers, escapes and white space are what a peer wrote and not what a
@@ -145,14 +129,7 @@ JSON = st.recursive(
 )
 MEANINGFUL = (
     "message_type",
-    "message_id",
-    "sender_id",
-    "text_payload",
-    "send_timestamp",
-    "timestamp",
-    "receiver_id",
-    "in_reply_to_message_id",
-    "in_reply_to",
+    *CHAT_STRINGS,
     "routing_status",
     "_client_id",
     "_broadcast",
@@ -201,17 +178,7 @@ def test_unknown_fields_reach_the_receiver_byte_for_byte(
     data=st.data(),
     message_type=st.sampled_from(["TEXT", "REPLY", "SYSTEM"]),
     fields=st.dictionaries(
-        st.sampled_from(
-            [
-                "message_id",
-                "text_payload",
-                "send_timestamp",
-                "timestamp",
-                "in_reply_to_message_id",
-                "in_reply_to",
-                "sender_id",
-            ]
-        ),
+        st.sampled_from([name for name in CHAT_STRINGS if name != "receiver_id"]),
         STRINGS | st.just("null"),
     ),
 )
@@ -229,28 +196,20 @@ def test_known_strings_keep_their_escapes(
 
 
 def test_routing_changes_what_it_must_and_nothing_else() -> None:
-    body = (
-        '{"message_type": "REPLY", "message_id": "m1", "sender_id": "a", "text_payload": "hi",'
-        ' "send_timestamp": "t1", "timestamp": "t2", "receiver_id": "before",'
-        ' "in_reply_to_message_id": "m0", "in_reply_to": "m0", "routing_status": "pending",'
-        ' "_client_id": "c", "_connection_type": "agent", "_broadcast": false,'
-        ' "_target_agent_id": null, "extra": {"a": [1.0e-7]}}'
+    kept = (
+        '"message_type": "REPLY", "message_id": "m1", "sender_id": "a", "text_payload": "hi",'
+        ' "send_timestamp": "t1", "timestamp": "t2", "in_reply_to_message_id": "m0",'
+        ' "in_reply_to": "m0", "_connection_type": "agent", "extra": {"a": [1.0e-7]}'
+    )
+    changed = (
+        '"receiver_id": "before", "routing_status": "pending", "_client_id": "c",'
+        ' "_broadcast": false, "_target_agent_id": null'
     )
 
-    assert values(encode_routed(chat(body), 'agent "2"\n')) == {
-        "message_type": b'"REPLY"',
-        "message_id": b'"m1"',
-        "sender_id": b'"a"',
-        "text_payload": b'"hi"',
-        "send_timestamp": b'"t1"',
-        "timestamp": b'"t2"',
-        "receiver_id": rb'"agent \"2\"\n"',
-        "in_reply_to_message_id": b'"m0"',
-        "in_reply_to": b'"m0"',
-        "routing_status": b'"routed"',
-        "_connection_type": b'"agent"',
-        "extra": b'{"a": [1.0e-7]}',
-    }
+    routed = values(encode_routed(chat(f"{{{kept}, {changed}}}"), 'agent "2"\n'))
+
+    expected = rf'{{{kept}, "receiver_id": "agent \"2\"\n", "routing_status": "routed"}}'
+    assert routed == values(expected.encode())
 
 
 @pytest.mark.parametrize("status", ['"pending"', "null", "5", "{}"])
@@ -270,16 +229,6 @@ def test_bookkeeping_goes_however_its_name_is_written() -> None:
     assert values(encode_routed(message, "a")).keys() == {"message_type", "receiver_id"}
 
 
-def test_encoding_leaves_the_message_as_it_is() -> None:
-    message = chat('{"message_type": "TEXT", "_client_id": "c", "routing_status": "new"}')
-    before = dict(message.fields)
-
-    encode_routed(message, "a")
-    encode_routing_failure(message, FailureReason.NO_AGENT_ONLINE, "e1")
-
-    assert message.fields == before
-
-
 @pytest.mark.parametrize("earlier", ["5", "{}", "null", '"UNSUPPORTED"', '"\\u0041"'])
 @pytest.mark.parametrize("name", ["message_type", "sender_id", "message_id", "x"])
 def test_the_last_of_duplicate_keys_wins(name: str, earlier: str) -> None:
@@ -294,11 +243,8 @@ def test_the_last_of_duplicate_keys_wins(name: str, earlier: str) -> None:
 
 @pytest.mark.parametrize("later", ["5", "null", "[]"])
 def test_a_wrong_duplicate_wins_too_when_it_is_the_last(later: str) -> None:
-    result = decode_input(
-        f'{{"message_type": "TEXT", "message_type": {later}}}'.encode(), MAX_BYTES
-    )
-
-    assert isinstance(result, Rejected)
+    body = f'{{"message_type": "TEXT", "message_type": {later}}}'
+    assert_rejected(decode_input(body.encode(), MAX_BYTES))
 
 
 # Routing failures.
@@ -310,14 +256,8 @@ def test_a_wrong_duplicate_wins_too_when_it_is_the_last(later: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "text"),
     [
-        (
-            FailureReason.NO_AGENT_ONLINE,
-            "The message could not be routed: no agent is online.",
-        ),
-        (
-            FailureReason.ONLY_SENDER_ONLINE,
-            "The message could not be routed: its sender is the only agent online.",
-        ),
+        (FailureReason.NO_AGENT_ONLINE, "no agent is online."),
+        (FailureReason.ONLY_SENDER_ONLINE, "its sender is the only agent online."),
     ],
 )
 def test_a_routing_failure_says_all_the_server_needs(
@@ -327,6 +267,7 @@ def test_a_routing_failure_says_all_the_server_needs(
         r'{"message_type": "TEXT", "message_id": "\u006d1", "sender_id": "a", "text_payload": "hi",'
         rf' "_client_id": {client_id}, "_broadcast": true}}'
     )
+    before = dict(message.fields)
 
     failure = encode_routing_failure(message, reason, "e1")
 
@@ -335,7 +276,7 @@ def test_a_routing_failure_says_all_the_server_needs(
         "message_id": b'"e1"',
         "sender_id": b'"BrokerService"',
         "receiver_id": b'"Server"',
-        "text_payload": json.dumps(text).encode(),
+        "text_payload": f'"The message could not be routed: {text}"'.encode(),
         "reason": f'"{reason}"'.encode(),
         "routing_status": b'"error"',
         "original_message_id": rb'"\u006d1"',
@@ -343,14 +284,12 @@ def test_a_routing_failure_says_all_the_server_needs(
         "in_reply_to_message_id": rb'"\u006d1"',
         "_client_id": client_id.encode(),
     }
+    assert message.fields == before
 
 
 def test_a_failed_message_without_ids_is_answered_with_nulls() -> None:
-    failure = values(
-        encode_routing_failure(
-            chat('{"message_type": "TEXT"}'), FailureReason.NO_AGENT_ONLINE, "e1"
-        )
-    )
+    message = chat('{"message_type": "TEXT"}')
+    failure = values(encode_routing_failure(message, FailureReason.NO_AGENT_ONLINE, "e1"))
 
     assert failure["original_message_id"] == failure["in_reply_to_message_id"] == b"null"
     assert failure["original_sender_id"] == b'"unknown"'
@@ -372,65 +311,39 @@ def test_errors_from_agents_are_taken_as_they_are(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("fields", "name"),
     [
-        pytest.param('"agent_name": "Ada"', RegisterAgent("a", "Ada"), id="name"),
-        pytest.param('"x": 1', RegisterAgent("a", "Unknown Agent"), id="no-name"),
-        pytest.param(
-            '"agent_name": null, "capabilities": null',
-            RegisterAgent("a", "Unknown Agent"),
-            id="nulls",
-        ),
-        pytest.param('"agent_name": ""', RegisterAgent("a", "Unknown Agent"), id="empty-name"),
-        pytest.param(f'"agent_name": "{"x" * 256}"', RegisterAgent("a", "x" * 255), id="long-name"),
-        pytest.param(
-            '"agent_name": "Ada", "capabilities": []', RegisterAgent("a", "Ada"), id="no-skill"
-        ),
-        pytest.param(
-            '"agent_name": "Ada", "capabilities": ["sums", "tables"]',
-            RegisterAgent("a", "Ada"),
-            id="skills",
-        ),
-        pytest.param(
-            '"agent_name": "Ada", "_client_id": "c"',
-            RegisterAgent("a", "Ada", client_id=msgspec.Raw('"c"')),
-            id="client",
-        ),
-        pytest.param(
-            '"agent_name": "Ada", "_client_id": null',
-            RegisterAgent("a", "Ada", client_id=msgspec.Raw("null")),
-            id="null-client",
-        ),
+        ('"agent_name": "Ada"', "Ada"),
+        ('"x": 1', "Unknown Agent"),
+        ('"agent_name": null, "capabilities": null', "Unknown Agent"),
+        ('"agent_name": ""', "Unknown Agent"),
+        pytest.param(f'"agent_name": "{"x" * 256}"', "x" * 255, id="long"),
+        ('"agent_name": "Ada", "capabilities": []', "Ada"),
+        ('"agent_name": "Ada", "capabilities": ["sums", "tables"]', "Ada"),
     ],
 )
-def test_agents_register(fields: str, expected: RegisterAgent) -> None:
-    assert registration(f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", {fields}}}') == (
-        expected
-    )
+def test_agents_register(fields: str, name: str) -> None:
+    assert registration(fields) == RegisterAgent("a", name)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        pytest.param('"agent_name": "Ada"', id="no-id"),
-        pytest.param('"agent_id": null', id="null-id"),
-        pytest.param('"agent_id": ""', id="empty-id"),
-        pytest.param('"agent_id": 5', id="number-id"),
+        '"agent_name": "Ada"',
+        '"agent_id": null',
+        '"agent_id": ""',
+        '"agent_id": 5',
         pytest.param(f'"agent_id": "{"a" * (MAX_AGENT_ID_LENGTH + 1)}"', id="256-characters"),
         pytest.param(f'"agent_id": "{MARKER * 2_000}"', id="10-kB"),
-        pytest.param(f'"agent_id": "{MARKER}\\u0000"', id="escaped-null"),
-        pytest.param(f'"agent_id": "{MARKER}\\n"', id="escaped-newline"),
-        pytest.param(f'"agent_id": "\x7f{MARKER}"', id="delete"),
-        pytest.param(f'"agent_id": "{MARKER}\x85"', id="c1-control"),
-        pytest.param(f'"agent_id": "{MARKER}\u2028"', id="line-separator"),
-        pytest.param(f'"agent_id": "a", "agent_name": ["{MARKER}"]', id="name-is-a-list"),
-        pytest.param(f'"agent_id": "a", "capabilities": "{MARKER}"', id="capabilities-is-a-string"),
-        pytest.param(
-            f'"agent_id": "a", "capabilities": ["{MARKER}", 5]', id="capability-is-a-number"
-        ),
-        pytest.param(
-            f'"agent_id": "a", "capabilities": {{"{MARKER}": 5}}', id="capabilities-is-an-object"
-        ),
+        f'"agent_id": "{MARKER}\\u0000"',
+        f'"agent_id": "{MARKER}\\n"',
+        f'"agent_id": "\x7f{MARKER}"',
+        f'"agent_id": "{MARKER}\x85"',
+        f'"agent_id": "{MARKER}\u2028"',
+        f'"agent_id": "a", "agent_name": ["{MARKER}"]',
+        f'"agent_id": "a", "capabilities": "{MARKER}"',
+        f'"agent_id": "a", "capabilities": ["{MARKER}", 5]',
+        f'"agent_id": "a", "capabilities": {{"{MARKER}": 5}}',
     ],
 )
 def test_unusable_registrations_are_refused(fields: str) -> None:
@@ -454,9 +367,7 @@ def test_a_disconnection_must_name_an_agent() -> None:
 
 @pytest.mark.parametrize("client_id", ['"c"', "null", "1e999"])
 def test_registration_is_answered(client_id: str) -> None:
-    message = registration(
-        f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "_client_id": {client_id}}}'
-    )
+    message = registration(f'"_client_id": {client_id}')
 
     assert values(encode_register_response(message)) == {
         "message_type": b'"REGISTER_AGENT_RESPONSE"',
@@ -481,7 +392,6 @@ def test_registration_without_a_client_is_answered_without_one() -> None:
             ServerAvailable("s", "ws://s/ws"),
         ),
     ],
-    ids=["nothing", "nulls", "all"],
 )
 def test_servers_advertise_themselves(fields: str, expected: ServerAvailable) -> None:
     body = f'{{"message_type": "SERVER_AVAILABLE"{fields}}}'.encode()
@@ -507,18 +417,9 @@ def test_what_brokers_tell_each_other_arrives_as_it_was(event: RegistryEvent) ->
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("agent_id", '""'),
-        ("agent_id", "null"),
-        ("changed_at", "null"),
-        ("changed_at", "0"),
-        ("changed_at", "-1"),
-        ("changed_at", "1.5"),
-        ("changed_at", str(2**53)),
-        ("changed_at", '"1"'),
-        ("origin", "null"),
-        ("origin", '""'),
-        ("origin", '"a\\u0000"'),
-        ("origin", "7"),
+        *(("agent_id", value) for value in ('""', "null")),
+        *(("changed_at", value) for value in ("null", "0", "-1", "1.5", str(2**53), '"1"')),
+        *(("origin", value) for value in ("null", '""', '"a\\u0000"', "7")),
     ],
 )
 def test_what_no_broker_tells_is_refused(name: str, value: str) -> None:
@@ -544,11 +445,8 @@ def test_a_whole_number_is_one_however_it_is_written(changed_at: str) -> None:
 
 @pytest.mark.parametrize("name", ["server_id", "websocket_url"])
 def test_an_advertisement_of_the_wrong_type_is_refused(name: str) -> None:
-    result = decode_advertisement(
-        f'{{"message_type": "SERVER_AVAILABLE", "{name}": ["{MARKER}"]}}'.encode(), MAX_BYTES
-    )
-
-    assert_rejected(result, RejectReason.INVALID_FIELD)
+    body = f'{{"message_type": "SERVER_AVAILABLE", "{name}": ["{MARKER}"]}}'
+    assert_rejected(decode_advertisement(body.encode(), MAX_BYTES), RejectReason.INVALID_FIELD)
 
 
 def test_frames_of_the_broker() -> None:
@@ -586,24 +484,20 @@ def test_a_frame_is_its_type_and_its_fields() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        pytest.param("", RejectReason.INVALID_JSON, id="empty"),
-        pytest.param(f'{{"message_type": "{MARKER}', RejectReason.INVALID_JSON, id="truncated"),
-        pytest.param(f'"{MARKER}" x', RejectReason.INVALID_JSON, id="trailing"),
-        pytest.param("\ufeff{}", RejectReason.INVALID_JSON, id="bom"),
-        pytest.param(f'["{MARKER}"]', RejectReason.NOT_AN_OBJECT, id="array"),
-        pytest.param("{}", RejectReason.MISSING_MESSAGE_TYPE, id="no-type"),
-        pytest.param('{"message_type": null}', RejectReason.MISSING_MESSAGE_TYPE, id="null-type"),
-        pytest.param(
-            f'{{"message_type": ["{MARKER}"]}}', RejectReason.INVALID_FIELD, id="list-type"
-        ),
+        ("", RejectReason.INVALID_JSON),
+        (f'{{"message_type": "{MARKER}', RejectReason.INVALID_JSON),
+        (f'"{MARKER}" x', RejectReason.INVALID_JSON),
+        ("\ufeff{}", RejectReason.INVALID_JSON),
+        (f'["{MARKER}"]', RejectReason.NOT_AN_OBJECT),
+        ("{}", RejectReason.MISSING_MESSAGE_TYPE),
+        ('{"message_type": null}', RejectReason.MISSING_MESSAGE_TYPE),
+        (f'{{"message_type": ["{MARKER}"]}}', RejectReason.INVALID_FIELD),
         pytest.param('{"x":' * 1_000_000, RejectReason.TOO_DEEP, id="deep-objects"),
         pytest.param("[" * 1_000_000, RejectReason.TOO_DEEP, id="deep-arrays"),
     ],
 )
 def test_unusable_frames_are_refused(text: str, reason: RejectReason) -> None:
-    result = decode_frame(text)
-
-    assert_rejected(result, reason)
+    assert_rejected(decode_frame(text), reason)
 
 
 @pytest.mark.parametrize(
@@ -622,72 +516,45 @@ def test_a_string_field_is_a_string_or_nothing(value: str, expected: str | None)
 # Input made to hurt.
 
 HOSTILE_BODIES = {
-    "empty": (b"", RejectReason.INVALID_JSON),
-    "blank": (b" \n", RejectReason.INVALID_JSON),
-    "null-byte": (b"\0", RejectReason.INVALID_JSON),
-    "truncated-object": (b'{"message_type": "m4rk3r"', RejectReason.INVALID_JSON),
-    "truncated-string": (b'{"message_type": "m4rk3r', RejectReason.INVALID_JSON),
-    "truncated-escape": (b'{"message_type": "m4rk3r\\', RejectReason.INVALID_JSON),
-    "truncated-array": (b'["m4rk3r"', RejectReason.INVALID_JSON),
-    "truncated-null": (b"nul", RejectReason.INVALID_JSON),
-    "trailing-object": (b'{"x": "m4rk3r"}{}', RejectReason.INVALID_JSON),
-    "trailing-word": (b'["m4rk3r"] m4rk3r', RejectReason.INVALID_JSON),
-    "trailing-comma": (b'{"m4rk3r": 1,}', RejectReason.INVALID_JSON),
-    "missing-colon": (b'{"m4rk3r" 1}', RejectReason.INVALID_JSON),
-    "single-quotes": (b"{'m4rk3r': 1}", RejectReason.INVALID_JSON),
-    "number-as-key": (b"{1: 2}", RejectReason.INVALID_JSON),
-    "comment": (b"{/* m4rk3r */}", RejectReason.INVALID_JSON),
-    "bare-word": (b"m4rk3r", RejectReason.INVALID_JSON),
-    "nan": (b'{"x": NaN}', RejectReason.INVALID_JSON),
-    "infinity": (b'{"x": Infinity}', RejectReason.INVALID_JSON),
-    "minus-infinity": (b'{"x": -Infinity}', RejectReason.INVALID_JSON),
-    "nan-alone": (b"NaN", RejectReason.INVALID_JSON),
-    "leading-zero": (b'{"x": 01}', RejectReason.INVALID_JSON),
-    "open-fraction": (b'{"x": 1.}', RejectReason.INVALID_JSON),
-    "open-exponent": (b'{"x": 1e}', RejectReason.INVALID_JSON),
-    "newline-in-string": (b'{"x": "m4rk3r\n"}', RejectReason.INVALID_JSON),
-    "unknown-escape": (b'{"x": "m4rk3r\\q"}', RejectReason.INVALID_JSON),
-    "short-escape": (b'{"x": "\\u12"}', RejectReason.INVALID_JSON),
-    "bom": (b'\xef\xbb\xbf{"message_type": "m4rk3r"}', RejectReason.INVALID_JSON),
-    "utf-16": ('{"m4rk3r": 1}'.encode("utf-16"), RejectReason.INVALID_UTF8),
-    "utf-16-without-bom": ('{"m4rk3r": 1}'.encode("utf-16-le"), RejectReason.INVALID_JSON),
-    "latin-1": ('{"x": "m4rk3r é"}'.encode("latin-1"), RejectReason.INVALID_UTF8),
-    "overlong-utf-8": (b'{"x": "\xc0\x80"}', RejectReason.INVALID_UTF8),
-    "surrogate-utf-8": (b'{"x": "\xed\xa0\x80"}', RejectReason.INVALID_UTF8),
-    "truncated-utf-8": (b'{"x": "\xe2\x82', RejectReason.INVALID_UTF8),
-    "array": (b'["m4rk3r"]', RejectReason.NOT_AN_OBJECT),
-    "string": (b'"m4rk3r"', RejectReason.NOT_AN_OBJECT),
-    "number": (b"5", RejectReason.NOT_AN_OBJECT),
-    "big-number": (b"9" * 5_000, RejectReason.NOT_AN_OBJECT),
-    "huge-number": (b"1e999", RejectReason.NOT_AN_OBJECT),
-    "true": (b"true", RejectReason.NOT_AN_OBJECT),
-    "null": (b"null", RejectReason.NOT_AN_OBJECT),
-    "deep-arrays": (b'{"x": ' + b"[" * 9_999 + b"]" * 9_999 + b"}", RejectReason.TOO_DEEP),
-    "deep-objects": (b'{"x": ' * 10_000 + b"1" + b"}" * 10_000, RejectReason.TOO_DEEP),
-    "deep-and-unclosed": (b"[" * 10_000, RejectReason.TOO_DEEP),
-    "closed-before-opened": (b"]" * 200 + b"[" * 200, RejectReason.INVALID_JSON),
-    "mismatched-brackets": (b'{"x": ' + b"[}" * 200, RejectReason.INVALID_JSON),
-    "no-type": (b'{"x": "m4rk3r"}', RejectReason.MISSING_MESSAGE_TYPE),
-    "empty-object": (b"{}", RejectReason.MISSING_MESSAGE_TYPE),
-    "null-type": (b'{"message_type": null}', RejectReason.MISSING_MESSAGE_TYPE),
-    "number-type": (b'{"message_type": 5}', RejectReason.INVALID_FIELD),
-    "list-type": (b'{"message_type": ["m4rk3r"]}', RejectReason.INVALID_FIELD),
-    "big-number-type": (b'{"message_type": %s}' % (b"9" * 5_000), RejectReason.INVALID_FIELD),
-    "other-type": (b'{"message_type": "m4rk3r"}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
-    "empty-type": (b'{"message_type": ""}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
-    "lower-case-type": (b'{"message_type": "text"}', RejectReason.UNSUPPORTED_MESSAGE_TYPE),
+    RejectReason.INVALID_JSON: [
+        *(b"", b" \n", b"\0", b"m4rk3r", b"nul"),
+        # They break off, or go on.
+        *(b'{"message_type": "m4rk3r"', b'{"x": "m4rk3r', b'{"x": "m4rk3r\\', b'["m4rk3r"'),
+        *(b'{"x": "m4rk3r"}{}', b'["m4rk3r"] m4rk3r', b'{"m4rk3r": 1,}', b"]" * 200 + b"[" * 200),
+        # Objects, numbers and strings that JSON does not have.
+        *(b'{"m4rk3r" 1}', b"{'m4rk3r': 1}", b"{1: 2}", b"{/* m4rk3r */}", b'{"x": ' + b"[}" * 200),
+        *(
+            b'{"x": %b}' % value
+            for value in (b"NaN", b"Infinity", b"-Infinity", b"01", b"1.", b"1e")
+        ),
+        *(b'{"x": "%b"}' % text for text in (b"m4rk3r\n", rb"m4rk3r\q", rb"\u12")),
+        # Encodings.
+        *(b'\xef\xbb\xbf{"message_type": "m4rk3r"}', '{"m4rk3r": 1}'.encode("utf-16-le")),
+    ],
+    RejectReason.INVALID_UTF8: [
+        *('{"m4rk3r": 1}'.encode("utf-16"), '{"x": "m4rk3r é"}'.encode("latin-1")),
+        *(b'{"x": "\xe2\x82', b'{"x": "\xc0\x80"}', b'{"x": "\xed\xa0\x80"}'),
+    ],
+    RejectReason.NOT_AN_OBJECT: [
+        *(b'["m4rk3r"]', b'"m4rk3r"', b"5", b"9" * 5_000, b"1e999", b"true", b"null")
+    ],
+    RejectReason.TOO_DEEP: [
+        b'{"x": ' + b"[" * 9_999 + b"]" * 9_999 + b"}",
+        b'{"x": ' * 10_000 + b"1" + b"}" * 10_000,
+        b"[" * 10_000,
+    ],
+    RejectReason.MISSING_MESSAGE_TYPE: [b'{"x": "m4rk3r"}', b"{}", b'{"message_type": null}'],
+    RejectReason.INVALID_FIELD: [
+        b'{"message_type": %b}' % value for value in (b"5", b'["m4rk3r"]', b"9" * 5_000)
+    ],
+    RejectReason.UNSUPPORTED_MESSAGE_TYPE: [
+        b'{"message_type": "%b"}' % name for name in (b"m4rk3r", b"", b"text")
+    ],
 }
 
 
-HALVES = [
-    r"\ud83d",
-    r"\uDE00",
-    r"\ude00\ud83d",
-    r"\ud83d\ud83d",
-    r"\ud83d\ud83d\ude00",
-    r"\\\ud83d\\",
-    r"\ud83dA\ud83e",
-]
+HALVES = [r"\ud83d", r"\uDE00", r"\ude00\ud83d", r"\ud83d\ud83d", r"\ud83d\ud83d\ude00"]
+HALVES += [r"\\\ud83d\\", r"\ud83dA\ud83e"]
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -738,8 +605,7 @@ def test_half_an_emoji_in_what_is_not_routed(half: str) -> None:
         (f'{{"message_type": "TEXT", "a": "{half}" 1}}', RejectReason.INVALID_JSON),
         (f'{{"a": "{half}"}}', RejectReason.MISSING_MESSAGE_TYPE),
     ):
-        rejected = decode_input(body.encode(), MAX_BYTES)
-        assert_rejected(rejected, reason)
+        assert_rejected(decode_input(body.encode(), MAX_BYTES), reason)
 
 
 def test_a_body_that_is_large_by_half_emojis_only() -> None:
@@ -765,9 +631,7 @@ WITH_HALVES = st.text(st.characters(exclude_categories=[]), max_size=20)
 @given(st.dictionaries(WITH_HALVES, WITH_HALVES, max_size=4), WITH_HALVES, WITH_HALVES)
 def test_whatever_python_writes_arrives(unknown: dict[str, str], text: str, sender: str) -> None:
     fields = {**unknown, "message_type": "TEXT", "text_payload": text, "sender_id": sender}
-    for name in MEANINGFUL:
-        if name not in fields or name == "receiver_id":
-            fields.pop(name, None)
+    fields.pop("receiver_id", None)
     # A pair in two escapes is one character again, for everybody who reads it.
     body = json.dumps(fields)
     message = chat(body)
@@ -782,10 +646,8 @@ def test_whatever_python_writes_arrives(unknown: dict[str, str], text: str, send
 @pytest.mark.parametrize("half", HALVES)
 def test_half_an_emoji_costs_its_field_of_what_the_server_says(half: str) -> None:
     registered = registration(
-        f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "agent_name": "Ada {half}",'
-        f' "{half}": ["{half}"], "_client_id": "c{half}"}}'
+        f'"agent_name": "Ada {half}", "{half}": ["{half}"], "_client_id": "c{half}"'
     )
-    assert registered.agent_id == "a"
     assert registered.agent_name.startswith("Ada ")
     assert "\N{REPLACEMENT CHARACTER}" in registered.agent_name
     assert registered.agent_name.encode()
@@ -799,25 +661,16 @@ def test_half_an_emoji_costs_its_field_of_what_the_server_says(half: str) -> Non
 
     for message_type in ("REGISTER_AGENT", "CLIENT_DISCONNECTED"):
         body = f'{{"message_type": "{message_type}", "agent_id": "a{half}"}}'
-        rejected = decode_metadata(body.encode(), MAX_BYTES)
-        assert_rejected(rejected, RejectReason.INVALID_FIELD)
+        assert_rejected(decode_metadata(body.encode(), MAX_BYTES), RejectReason.INVALID_FIELD)
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        r'"\\ud83d"',
-        r'"\ud83d\ude00"',
-        r'"\\\ud83d\uDE00\\"',
-        r'"ud83d"',
-        r'"\u00e9\n"',
-        r'"\u0d83d"',
-    ],
+    "text", [r"\\ud83d", r"\ud83d\ude00", r"\\\ud83d\uDE00\\", "ud83d", r"\u00e9\n", r"\u0d83d"]
 )
 def test_what_only_looks_like_half_an_emoji_stays(text: str) -> None:
-    frame = decode_frame(f'{{"message_type": "A", "x": {text}, "y": "\\ud83d"}}')
+    frame = decode_frame(f'{{"message_type": "A", "x": "{text}", "y": "\\ud83d"}}')
     assert not isinstance(frame, Rejected)
-    assert string_field(frame[1], "x") == json.loads(text)
+    assert string_field(frame[1], "x") == json.loads(f'"{text}"')
     assert string_field(frame[1], "y") == "\0"
 
 
@@ -834,43 +687,16 @@ def test_masking_lone_surrogates_leaves_only_those_out(body: str) -> None:
 
 
 @pytest.mark.parametrize("decode", DECODERS)
-@pytest.mark.parametrize(
-    ("body", "reason"), list(HOSTILE_BODIES.values()), ids=list(HOSTILE_BODIES)
-)
-def test_hostile_bodies_are_refused(decode: Decode, body: bytes, reason: RejectReason) -> None:
-    result = decode(body, MAX_BYTES)
-
-    assert_rejected(result, reason)
-
-
-@pytest.mark.parametrize(
-    ("decode", "message_type"),
-    [
-        (decode_input, "REGISTER_AGENT"),
-        (decode_metadata, "TEXT"),
-        (decode_advertisement, "CLIENT_DISCONNECTED"),
-    ],
-)
-def test_types_of_other_queues_are_unsupported(decode: Decode, message_type: str) -> None:
-    result = decode(f'{{"message_type": "{message_type}"}}'.encode(), MAX_BYTES)
-
-    assert_rejected(result, RejectReason.UNSUPPORTED_MESSAGE_TYPE)
+@pytest.mark.parametrize(("reason", "bodies"), HOSTILE_BODIES.items())
+def test_hostile_bodies_are_refused(
+    decode: Decode, reason: RejectReason, bodies: list[bytes]
+) -> None:
+    for body in bodies:
+        assert_rejected(decode(body, MAX_BYTES), reason)
 
 
 @pytest.mark.parametrize("value", ["5", "true", "[]", '{"m4rk3r": 1}', "1e999", "9" * 5_000])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "sender_id",
-        "message_id",
-        "text_payload",
-        "send_timestamp",
-        "timestamp",
-        "receiver_id",
-        "in_reply_to_message_id",
-        "in_reply_to",
-    ],
-)
+@pytest.mark.parametrize("name", CHAT_STRINGS)
 def test_chat_fields_must_be_strings(name: str, value: str) -> None:
     result = decode_input(f'{{"message_type": "TEXT", "{name}": {value}}}'.encode(), MAX_BYTES)
 
@@ -892,42 +718,13 @@ def test_size_is_looked_at_before_anything_else() -> None:
     assert result == Rejected(RejectReason.TOO_LARGE, "the body has 11 bytes, 10 are allowed")
 
 
-def nested(levels: int, sibling: str = '"x"') -> bytes:
+def nested(levels: int, sibling: str) -> bytes:
     """Write a chat message with so many levels, and a sibling of the next level on each."""
     inside = "".join(
         f'{{"k": {sibling}, "n": ' if level % 2 else f"[{sibling}, " for level in range(levels - 1)
     )
     ends = "".join("}" if level % 2 else "]" for level in reversed(range(levels - 1)))
     return f'{{"message_type": "TEXT", "x": {inside}1{ends}}}'.encode()
-
-
-@pytest.mark.parametrize(
-    "sibling",
-    [
-        pytest.param('"x"', id="plain"),
-        pytest.param('"[[[{{{"', id="opening-in-string"),
-        pytest.param('"]]]}}}"', id="closing-in-string"),
-        pytest.param(r'"\"[[["', id="escaped-quote"),
-        pytest.param(r'"\\"', id="escaped-backslash"),
-        pytest.param(r'"\\\"[[["', id="backslash-and-quote"),
-        pytest.param(r'"\u005b"', id="escaped-bracket"),
-        pytest.param('""', id="empty-string"),
-        pytest.param("[], {}, []", id="wide"),
-        pytest.param("5", id="number"),
-    ],
-)
-def test_as_many_levels_as_allowed_and_no_more(sibling: str) -> None:
-    if sibling.startswith("[]"):
-        # Siblings of the innermost level are one level deeper.
-        deepest, too_deep = nested(MAX_DEPTH - 1), nested(MAX_DEPTH + 1)
-    else:
-        deepest, too_deep = nested(MAX_DEPTH, sibling), nested(MAX_DEPTH + 1, sibling)
-    json.loads(too_deep)
-
-    chat(deepest)
-    result = decode_input(too_deep, MAX_BYTES)
-
-    assert_rejected(result, RejectReason.TOO_DEEP)
 
 
 @pytest.mark.parametrize(
@@ -963,27 +760,16 @@ def patience() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("patience")
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(b"[" * 129 + b'"' + b'\\"' * 500_000, id="unterminated-escapes"),
-        pytest.param(b"[" * 129 + b'"' * 1_000_000, id="quotes"),
-        pytest.param(b"[" * 129 + b"\\" * 1_000_000, id="backslashes"),
-        pytest.param(b"[" * 1_000_000, id="opening"),
-        pytest.param(b"]" * 1_000_000, id="closing"),
-        pytest.param(b"[]" * 500_000, id="pairs"),
-        pytest.param(b"[" + b",".join([b"[" * 127 + b"]" * 127] * 4_000) + b"]", id="towers"),
-        pytest.param(b"[" * 1_000_000 + b"]" * 128, id="one-tower"),
-        pytest.param(b'{"message_type": ' + b"9" * 1_000_000 + b"}", id="digits"),
-        pytest.param(
-            b'{"message_type": "TEXT", "sender_id": 0.' + b"9" * 1_000_000 + b"}", id="fraction"
-        ),
-    ],
-)
-def test_a_body_of_a_megabyte_is_refused_in_linear_time(body: bytes) -> None:
-    result = decode_input(body, 2 * MAX_BYTES)
-
-    assert isinstance(result, Rejected)
+def test_a_body_of_a_megabyte_is_refused_in_linear_time() -> None:
+    for body in (
+        *(b"[" * 129 + b'"' + b'\\"' * 500_000, b"[" * 129 + b'"' * 1_000_000),
+        *(b"[" * 129 + b"\\" * 1_000_000, b"[" * 1_000_000 + b"]" * 128),
+        *(b"[" * 1_000_000, b"]" * 1_000_000, b"[]" * 500_000),
+        b"[" + b",".join([b"[" * 127 + b"]" * 127] * 4_000) + b"]",
+        b'{"message_type": ' + b"9" * 1_000_000 + b"}",
+        b'{"message_type": "TEXT", "sender_id": 0.' + b"9" * 1_000_000 + b"}",
+    ):
+        assert_rejected(decode_input(body, 2 * MAX_BYTES))
 
 
 # Anything at all.
@@ -1042,10 +828,9 @@ def test_any_body_becomes_a_message_or_a_reason(body: bytes) -> None:
     about_server = decode_advertisement(body, MAX_BYTES)
     assert isinstance(about_server, ServerAvailable | Rejected)
 
-    results: list[Decoded] = [message, about_agent, about_server]
-    for result in results:
+    for result in (message, about_agent, about_server):
         if isinstance(result, Rejected):
-            assert_explains_itself(result)
+            assert_rejected(result)
         else:
             assert isinstance(as_others_read(body), dict)
     if isinstance(message, ChatMessage):
@@ -1059,7 +844,7 @@ def test_any_body_becomes_a_message_or_a_reason(body: bytes) -> None:
 def test_any_frame_becomes_fields_or_a_reason(body: bytes) -> None:
     frame = decode_frame(body.decode(errors="replace"))
     if isinstance(frame, Rejected):
-        assert_explains_itself(frame)
+        assert_rejected(frame)
         return
     message_type, fields = frame
     assert isinstance(message_type, str)
@@ -1068,10 +853,9 @@ def test_any_frame_becomes_fields_or_a_reason(body: bytes) -> None:
     assert isinstance(update, StatusUpdate | Rejected)
 
 
-@given(
-    levels=st.integers(MAX_DEPTH - 3, MAX_DEPTH + 4),
-    sibling=STRINGS | NUMBERS,
-)
+@given(levels=st.integers(MAX_DEPTH - 3, MAX_DEPTH + 4), sibling=STRINGS | NUMBERS)
+@example(levels=MAX_DEPTH, sibling=r'"\\\"[[["')
+@example(levels=MAX_DEPTH + 1, sibling=r'"\"]]]"')
 def test_depth_is_measured_whatever_stands_beside(levels: int, sibling: str) -> None:
     result = decode_input(nested(levels, sibling), MAX_BYTES)
 

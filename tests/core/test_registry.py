@@ -10,18 +10,13 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker.core import registry as registry_module
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import Agent, AgentRegistry, RegistryFullError
 from broker.core.versions import Version
+from tests.core.registries import apply, disconnect, online, register, registry_with, status_update
 
 LARGEST_RANDOM = 1 - 2**-53
 
@@ -39,10 +34,6 @@ class Believed:
     @classmethod
     def of(cls, agent: Agent) -> Self:
         return cls(agent.agent_name, agent.last_seen, agent.is_online)
-
-
-def online_part(agents: dict[str, Believed]) -> dict[str, Believed]:
-    return {agent_id: agent for agent_id, agent in agents.items() if agent.is_online}
 
 
 AGENT_IDS = st.sampled_from("abcdefgh")
@@ -85,64 +76,28 @@ def every_choice(registry: AgentRegistry, sender_id: str, candidates: int) -> li
     return [agent.agent_id for agent in chosen if agent is not None]
 
 
-def full_update(*agent_ids: str) -> StatusUpdate:
-    agents = {agent_id: AgentStatus(agent_id, is_online=True) for agent_id in agent_ids}
-    return StatusUpdate(agents, is_full=True)
-
-
-def registry_with(*agent_ids: str) -> AgentRegistry:
-    registry = AgentRegistry(max_agents=100)
-    for agent_id in agent_ids:
-        registry.register(agent_id, agent_id.upper())
-    return registry
-
-
 @pytest.fixture
 def slices_of_two() -> Iterator[None]:
     with mock.patch.object(registry_module, "_SLICE", 2):
         yield
 
 
-def test_an_empty_registry_chooses_nobody() -> None:
-    registry = AgentRegistry(max_agents=100)
-
-    assert registry.choose(STRANGER, always(0.0)) is None
-    assert (registry.known_count, registry.online_count) == (0, 0)
-    assert "a" not in registry
-    assert not registry.is_online("a")
-
-
-def test_the_only_agent_online_does_not_get_its_own_message() -> None:
-    registry = registry_with("a")
-
-    assert registry.choose("a", always(0.0)) is None
-    assert every_choice(registry, STRANGER, 1) == ["a"]
-
-
 @pytest.mark.parametrize("sender_id", ["a", "b", "c", STRANGER])
 @pytest.mark.parametrize("random", [0.0, LARGEST_RANDOM])
 def test_the_ends_of_the_random_range_choose_an_agent(sender_id: str, random: float) -> None:
-    chosen = registry_with("a", "b", "c").choose(sender_id, always(random))
+    chosen = registry_with(*"abc").choose(sender_id, always(random))
 
     assert chosen is not None
     assert chosen.agent_id != sender_id
 
 
-def test_an_empty_full_update_takes_everyone_offline() -> None:
-    registry = registry_with("a", "b", "c")
-
-    registry.apply(full_update())
-
-    assert (registry.known_count, registry.online_count) == (3, 0)
-
-
 def test_agents_that_a_full_update_is_unclear_about_stay_as_they_were() -> None:
-    registry = registry_with("a", "b", "c", "d")
-    registry.disconnect("d")
+    registry = registry_with(*"abcd")
+    disconnect(registry, "d")
 
-    registry.apply(StatusUpdate({}, is_full=True, unclear=frozenset("adx")))
+    apply(registry, StatusUpdate({}, is_full=True, unclear=frozenset("adx")))
 
-    assert [agent.agent_id for agent in registry if agent.is_online] == ["a"]
+    assert online(registry) == ["a"]
     assert registry["a"].agent_name == "A"
     assert "x" not in registry
 
@@ -151,43 +106,32 @@ def test_late_word_of_an_agent_that_a_full_update_is_unclear_about_counts() -> N
     """Another broker's, of before that update; but not of before the one that was clear."""
     registry = AgentRegistry(max_agents=100)
     unclear = StatusUpdate({}, is_full=True, unclear=frozenset("ab"))
-    registry.apply(full_update("a"), Version(10, "server"))
+    apply(registry, status_update("a", is_full=True), Version(10, "server"))
     for at in (20, 30):
-        registry.apply(unclear, Version(at, "server"))
+        apply(registry, unclear, Version(at, "server"))
 
     for agent_id in "abc":
         registry.disconnect(agent_id, Version(9, "other"))
-    assert registry.is_online("a")
+    assert online(registry) == ["a"]
     registry.disconnect("a", Version(15, "other"))
     registry.register("b", "B", Version(15, "other"))
     registry.register("c", "C", Version(15, "other"))
 
-    assert [agent.agent_id for agent in registry if agent.is_online] == ["b"]
-
-
-def test_an_empty_delta_changes_nothing() -> None:
-    registry = registry_with("a", "b")
-
-    registry.apply(StatusUpdate({}))
-
-    assert registry.online_count == 2
+    assert online(registry) == ["b"]
 
 
 def test_an_unknown_agent_that_disconnects_becomes_known_if_there_is_room() -> None:
     registry = AgentRegistry(max_agents=2)
 
     for agent_id in "abc":
-        registry.disconnect(agent_id)
+        disconnect(registry, agent_id)
 
     assert known(registry) == {"a", "b"}
     assert registry.online_count == 0
 
 
 def full_registry(*agent_ids: str) -> AgentRegistry:
-    registry = AgentRegistry(max_agents=len(agent_ids))
-    for agent_id in agent_ids:
-        registry.register(agent_id, agent_id.upper())
-    return registry
+    return registry_with(*agent_ids, max_agents=len(agent_ids))
 
 
 def known(registry: AgentRegistry) -> set[str]:
@@ -195,37 +139,34 @@ def known(registry: AgentRegistry) -> set[str]:
 
 
 def test_who_is_offline_makes_room_for_somebody_new() -> None:
-    registry = full_registry("a", "b", "c")
-    registry.disconnect("b")
-    registry.disconnect("c")
+    registry = full_registry(*"abc")
+    disconnect(registry, "b")
+    disconnect(registry, "c")
 
-    registry.register("d", "D")
+    register(registry, "d")
 
     assert known(registry) == {"a", "c", "d"}
     assert every_choice(registry, STRANGER, 2) == ["a", "d"]
 
 
 def test_there_is_no_room_while_all_are_online() -> None:
-    registry = full_registry("a", "b")
+    registry = full_registry(*"ab")
 
     with pytest.raises(RegistryFullError):
-        registry.register("c", "C")
-    turned_away = registry.apply(
-        StatusUpdate({name: AgentStatus(name, name, is_online=True) for name in "bcd"})
-    )
+        register(registry, "c")
+    assert apply(registry, status_update(*"bcd")) == 2
 
-    assert turned_away == 2
     assert known(registry) == {"a", "b"}
-    assert registry["b"].agent_name == "b"
-    registry.register("a", "Ada")
+    assert registry["b"].agent_name == "Unknown Agent"
+    register(registry, "a", "Ada")
     assert registry["a"].agent_name == "Ada"
 
 
 def test_a_full_update_with_too_many_agents_is_refused_as_a_whole() -> None:
-    registry = full_registry("a", "b")
+    registry = full_registry(*"ab")
 
     with pytest.raises(RegistryFullError):
-        registry.applying(full_update("b", "c", "d"))
+        registry.applying(status_update("b", "c", "d", is_full=True))
 
     assert known(registry) == {"a", "b"}
     assert registry.online_count == 2
@@ -233,32 +174,35 @@ def test_a_full_update_with_too_many_agents_is_refused_as_a_whole() -> None:
 
 @pytest.mark.usefixtures("slices_of_two")
 def test_a_full_update_may_replace_everybody() -> None:
-    registry = full_registry("a", "b", "c", "d", "e")
+    registry = full_registry(*"abcde")
 
-    online = [registry.online_count for _ in registry.applying(full_update("f", "g", "h", "i"))]
+    update = status_update(*"fghi", is_full=True)
 
-    assert min(online) >= 4, "there is always somebody to route to"
+    counts = [registry.online_count for _ in registry.applying(update)]
+
+    assert min(counts) >= 4, "there is always somebody to route to"
     assert registry.known_count == 5
-    assert {agent.agent_id for agent in registry if agent.is_online} == set("fghi")
+    assert set(online(registry)) == set("fghi")
 
 
 @pytest.mark.usefixtures("slices_of_two")
 def test_a_big_update_pauses_after_each_slice() -> None:
-    registry = registry_with("a", "b", "c", "d", "e")
-    online = [registry.online_count for _ in registry.applying(full_update("f", "g", "h"))]
+    registry = registry_with(*"abcde")
+    update = status_update(*"fgh", is_full=True)
 
     # Three agents come in two slices; all eight are looked at in four, and five leave.
-    assert online == [7, 8, 6, 4, 3, 3]
+    counts = [registry.online_count for _ in registry.applying(update)]
+    assert counts == [7, 8, 6, 4, 3, 3]
 
 
 @pytest.mark.usefixtures("slices_of_two")
 def test_agents_may_disconnect_while_a_full_update_is_applied() -> None:
-    registry = registry_with("a", "b", "c", "d", "e")
-    applying = registry.applying(full_update())
+    registry = registry_with(*"abcde")
+    applying = registry.applying(status_update(is_full=True))
     next(applying)
 
     for agent_id in "abcde":
-        registry.disconnect(agent_id)
+        disconnect(registry, agent_id)
 
     assert list(applying)
     assert registry.online_count == 0
@@ -266,43 +210,40 @@ def test_agents_may_disconnect_while_a_full_update_is_applied() -> None:
 
 @pytest.mark.usefixtures("slices_of_two")
 def test_an_agent_that_joins_while_others_leave_stays() -> None:
-    registry = registry_with("a", "b", "c", "d", "e")
-    applying = registry.applying(full_update())
+    registry = registry_with(*"abcde")
+    applying = registry.applying(status_update(is_full=True))
     next(applying)
 
-    registry.register("newcomer", "Newcomer")
-    registry.disconnect("a")
+    register(registry, "newcomer")
+    disconnect(registry, "a")
 
     assert list(applying)
-    assert [agent.agent_id for agent in registry if agent.is_online] == ["newcomer"]
+    assert online(registry) == ["newcomer"]
 
 
-@given(
-    updates=st.lists(status_updates() | AGENT_IDS, max_size=30),
-    max_agents=st.integers(3, 5),
-)
+@given(updates=st.lists(status_updates() | AGENT_IDS, max_size=30), max_agents=st.integers(3, 5))
 def test_no_more_agents_are_known_than_allowed(
     updates: list[StatusUpdate | str], max_agents: int
 ) -> None:
     registry = AgentRegistry(max_agents)
     for update in updates:
-        before = {agent.agent_id for agent in registry if agent.is_online}
+        before = set(online(registry))
         if isinstance(update, StatusUpdate):
             try:
-                turned_away = registry.apply(update)
+                turned_away = apply(registry, update)
             except RegistryFullError:
                 assert update.is_full
                 assert len(update.agents) + len(update.unclear) > max_agents
                 continue
             named = {name for name, agent in update.agents.items() if agent.is_online}
-            missing = named - {agent.agent_id for agent in registry if agent.is_online}
+            missing = named - set(online(registry))
             assert len(missing) <= turned_away <= len(update.agents)
             assert not (missing and update.is_full)
         else:
             with suppress(RegistryFullError):
-                registry.register(update, update)
-                assert registry.is_online(update)
-            assert registry.is_online(update) or len(before) == max_agents
+                register(registry, update)
+                assert registry[update].is_online
+            assert update in online(registry) or len(before) == max_agents
         offline = [agent for agent in registry if not agent.is_online]
         assert registry.known_count == registry.online_count + len(offline) <= max_agents
         assert sorted(~agent.place for agent in offline) == list(range(len(offline)))
@@ -337,7 +278,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.small_slices.stop()
 
     def online(self) -> set[str]:
-        return set(online_part(self.model))
+        return {agent_id for agent_id, agent in self.model.items() if agent.is_online}
 
     def believe(self, status: AgentStatus) -> None:
         agent = self.model.setdefault(status.agent_id, Believed("Unknown Agent"))
@@ -348,12 +289,9 @@ class RegistryMachine(RuleBasedStateMachine):
             agent.last_seen = status.last_seen
             agent.is_online = status.is_online
 
-    @rule(
-        agent_id=AGENT_IDS,
-        agent_name=AGENT_NAMES,
-    )
+    @rule(agent_id=AGENT_IDS, agent_name=AGENT_NAMES)
     def register(self, agent_id: str, agent_name: str) -> None:
-        self.registry.register(agent_id, agent_name)
+        register(self.registry, agent_id, agent_name)
         agent = self.model.setdefault(agent_id, Believed("Unknown Agent"))
         agent.agent_name = agent_name
         agent.is_online = True
@@ -362,7 +300,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(agent_id=AGENT_IDS)
     def disconnect(self, agent_id: str) -> None:
-        self.registry.disconnect(agent_id)
+        disconnect(self.registry, agent_id)
         self.model.setdefault(agent_id, Believed("Unknown Agent")).is_online = False
         self.came_or_left.add(agent_id)
 
@@ -400,7 +338,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.may_leave -= self.came_or_left
         self.must_leave -= self.came_or_left
         paused = next(self.applying, None) is not None
-        left = {agent_id for agent_id in self.online() if not self.registry.is_online(agent_id)}
+        left = self.online() - set(online(self.registry))
         assert left <= self.may_leave
         assert len(left) <= self.slice_size
         for agent_id in left:
@@ -414,10 +352,8 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.registry.known_count == len(self.model)
         assert [agent.agent_id for agent in self.registry] == list(self.model)
         for agent_id, believed in self.model.items():
-            agent = self.registry[agent_id]
             assert agent_id in self.registry
-            assert self.registry.is_online(agent_id) == agent.is_online
-            assert believed == Believed.of(agent)
+            assert believed == Believed.of(self.registry[agent_id])
 
     @invariant()
     def every_agent_knows_its_place(self) -> None:
@@ -439,11 +375,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
 
 def test_the_first_agents_are_those_online() -> None:
-    registry = AgentRegistry(max_agents=10)
-    for name in "abcde":
-        registry.register(name, name)
+    registry = registry_with(*"abcde")
     for name in "bd":
-        registry.disconnect(name)
+        disconnect(registry, name)
     assert {agent.agent_id for agent in registry.first(3)} == set("ace")
     assert {agent.agent_id for agent in registry.first(9)} == set("abcde")
     assert len(registry.first(4)) == 4
@@ -451,10 +385,9 @@ def test_the_first_agents_are_those_online() -> None:
 
 
 def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> None:
-    registry = AgentRegistry(max_agents=10)
-    registry.register("a", "A")
+    registry = registry_with("a")
     registry.count_routed("a")
-    registry.disconnect("a")
+    disconnect(registry, "a")
     registry.count_routed("a")
     assert registry["a"].routed == 2
 

@@ -10,8 +10,7 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @pytest.mark.parametrize(
-    ("key", "shard"),
-    [("agent_0", 3), ("agent_1", 1), ("agent_2", 2), ("", 0), ("agént", 1)],
+    ("key", "shard"), [("agent_0", 3), ("agent_1", 1), ("agent_2", 2), ("", 0), ("agént", 1)]
 )
 def test_a_key_keeps_its_shard_from_version_to_version(key: str, shard: int) -> None:
     assert shard_of(key, range(5)) == shard

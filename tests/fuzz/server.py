@@ -6,9 +6,9 @@ from broker.core.codec import decode_frame, string_field
 from broker.core.flags import understood
 from broker.core.lone_surrogates import mask_lone_surrogates
 from broker.core.messages import UNKNOWN_AGENT_NAME, AgentStatus, Fields, Rejected, StatusUpdate
-from broker.core.status_update import decode_status_update
 from tests.fuzz.bodies import MAX_NAME_LENGTH
 from tests.fuzz.json_oracle import Json, parse
+from tests.lab.status_update import decode_status_update
 
 
 def check(data: bytes) -> None:

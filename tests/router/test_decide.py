@@ -9,7 +9,6 @@ from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settl
 from broker.core import codec
 from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
-    AgentStatus,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
@@ -17,13 +16,13 @@ from broker.core.messages import (
     Rejected,
     RejectReason,
     ServerAvailable,
-    StatusUpdate,
 )
 from broker.core.policy import FailureReason
 from broker.core.registry import AgentRegistry
 from broker.core.versions import Version, VersionClock
 from broker.router.decide import Decider, Decision, Limits, Topology, settlement
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
+from tests.core.registries import apply, disconnect, online, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
 
 MAX_BYTES = 1000
@@ -46,8 +45,7 @@ class Desk:
     def __init__(self, *online: str, topology: Topology = QUEUES, max_hops: int = 0) -> None:
         self.registry = AgentRegistry(max_agents=5)
         self.registry.clock = VersionClock("here", lambda: 1)
-        agents = {name: AgentStatus(name, is_online=True) for name in online}
-        self.registry.apply(StatusUpdate(agents))
+        apply(self.registry, status_update(*online))
         self.hops = HopCounter()
         self.refusals = Refusals()
         self.random = 0.0
@@ -163,7 +161,7 @@ def test_an_error_is_forwarded_byte_for_byte(online: list[str]) -> None:
 )
 def test_unknown_agents_are_noticed_and_nobody_else(body: bytes, unknown: str | None) -> None:
     desk = Desk("alice", "offline")
-    desk.registry.disconnect("offline")
+    disconnect(desk.registry, "offline")
     assert desk.decide("in", body).unknown_sender == unknown
 
 
@@ -217,7 +215,7 @@ def test_what_another_broker_announces_is_not_announced_again() -> None:
 def test_when_there_is_no_room_a_registration_is_dead_lettered() -> None:
     desk = Desk("b", "c", "d", "e", "f")
     assert desk.reason("meta", REGISTER) is RejectReason.REGISTRY_FULL
-    desk.registry.disconnect("f")
+    disconnect(desk.registry, "f")
     assert desk.decide("meta", REGISTER).verdict is MessageOutcome.REGISTERED
 
 
@@ -312,10 +310,8 @@ def test_a_registration_whose_answer_is_too_large_registers_nobody() -> None:
 )
 def test_a_decision_changes_nothing_and_can_be_replayed(source: str, body: bytes) -> None:
     desk = Desk("bob", max_hops=2)
-
     assert desk.decide(source, body) == desk.decide(source, body)
-
-    assert [agent.agent_id for agent in desk.registry if agent.is_online] == ["bob"]
+    assert online(desk.registry) == ["bob"]
     assert desk.registry["bob"].routed == 0
 
 

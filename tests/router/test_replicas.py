@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.core.versions import VersionClock
+from tests.core.registries import apply, online
 
 type Change = Callable[[AgentRegistry], object]
 
@@ -30,8 +31,8 @@ def update_of(statuses: dict[str, tuple[str, bool]], *, is_full: bool) -> Status
     return StatusUpdate(agents, is_full=is_full)
 
 
-def online(registry: AgentRegistry) -> dict[str, str]:
-    return {agent.agent_id: agent.agent_name for agent in registry if agent.is_online}
+def names_online(registry: AgentRegistry) -> dict[str, str]:
+    return {agent_id: registry[agent_id].agent_name for agent_id in online(registry)}
 
 
 class ReplicasMachine(RuleBasedStateMachine):
@@ -52,21 +53,20 @@ class ReplicasMachine(RuleBasedStateMachine):
         self.time += 1
         return self.time + error
 
-    def tell_the_others(self, place: int, change: Change) -> Change:
+    def tell_all(self, place: int, change: Change) -> Change:
+        change(self.replicas[place])
         self.unheard += [(other, change) for other in range(REPLICAS) if other != place]
         return change
 
     @rule(target=changes, place=PLACES, agent_id=AGENT_IDS, name=AGENT_NAMES)
     def an_agent_registers(self, place: int, agent_id: str, name: str) -> Change:
-        version = self.replicas[place].register(agent_id, name)
-        return self.tell_the_others(
-            place, lambda replica: replica.register(agent_id, name, version)
-        )
+        version = self.replicas[place].clock.next()
+        return self.tell_all(place, lambda replica: replica.register(agent_id, name, version))
 
     @rule(target=changes, place=PLACES, agent_id=AGENT_IDS)
     def an_agent_disconnects(self, place: int, agent_id: str) -> Change:
-        version = self.replicas[place].disconnect(agent_id)
-        return self.tell_the_others(place, lambda replica: replica.disconnect(agent_id, version))
+        version = self.replicas[place].clock.next()
+        return self.tell_all(place, lambda replica: replica.disconnect(agent_id, version))
 
     @rule(target=changes, place=PLACES, statuses=STATUSES, is_full=st.booleans())
     def the_server_tells_all(
@@ -74,8 +74,7 @@ class ReplicasMachine(RuleBasedStateMachine):
     ) -> Change:
         version = self.replicas[place].clock.next()
         update = update_of(statuses, is_full=is_full)
-        self.replicas[place].apply(update, version)
-        return self.tell_the_others(place, lambda replica: replica.apply(update, version))
+        return self.tell_all(place, lambda replica: apply(replica, update, version))
 
     @rule(number=st.integers(0, 1_000))
     def the_word_of_a_change_arrives(self, number: int) -> None:
@@ -93,7 +92,7 @@ class ReplicasMachine(RuleBasedStateMachine):
         while self.unheard:
             place, change = self.unheard.pop()
             change(self.replicas[place])
-        first, *others = map(online, self.replicas)
+        first, *others = map(names_online, self.replicas)
         assert all(other == first for other in others)
 
 
@@ -104,13 +103,13 @@ TestReplicasMachine.settings = settings(stateful_step_count=40, max_examples=200
 def test_what_the_server_said_later_stays_though_older_word_of_an_agent_comes_after_it() -> None:
     registry = AgentRegistry(max_agents=10, origin="here")
     before = VersionClock("there").next()
-    registry.apply(update_of({"a": ("Ada", True)}, is_full=True))
+    apply(registry, update_of({"a": ("Ada", True)}, is_full=True))
 
     registry.disconnect("a", before)
     registry.register("b", "Bob", before)
     registry.disconnect("c", before)
 
-    assert online(registry) == {"a": "Ada"}
+    assert names_online(registry) == {"a": "Ada"}
     assert registry.known_count == 1
 
 
@@ -122,8 +121,7 @@ def test_who_left_stays_away_though_the_word_of_its_coming_arrives_last() -> Non
     registry.disconnect("a", left)
     registry.register("a", "Ada", came)
 
-    assert not registry.is_online("a")
-    assert registry["a"].agent_name == "Ada"
+    assert (registry["a"].agent_name, registry["a"].is_online) == ("Ada", False)
 
 
 @given(clocks=st.tuples(*[st.integers(0, HOUR)] * 2), statuses=STATUSES)
@@ -135,8 +133,8 @@ def test_the_servers_word_is_the_last_whatever_the_clocks_say(
     there = VersionClock("there", lambda: clocks[1])
     here.register("a", "Zoe", there.next())
 
-    here.apply(update_of(statuses, is_full=True))
+    apply(here, update_of(statuses, is_full=True))
 
-    assert online(here) == {
+    assert names_online(here) == {
         agent_id: name for agent_id, (name, is_online) in statuses.items() if is_online
     }

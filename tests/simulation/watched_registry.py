@@ -5,7 +5,6 @@ from typing import Any
 
 from broker.core.messages import StatusUpdate
 from broker.core.registry import Agent, AgentRegistry
-from broker.core.versions import Version
 from tests.simulation.trace import Trace
 
 
@@ -31,15 +30,13 @@ class WatchedRegistry(AgentRegistry):
             self._trace.violation(f"{chosen.agent_id} was chosen, but is not online")
         return chosen
 
-    def register(self, agent_id: str, *details: Any, **named: Any) -> Version:
-        version = super().register(agent_id, *details, **named)
+    def register(self, agent_id: str, *details: Any) -> None:
+        super().register(agent_id, *details)
         self._truth.add(agent_id)
-        return version
 
-    def disconnect(self, agent_id: str, *details: Any) -> Version:
-        version = super().disconnect(agent_id, *details)
+    def disconnect(self, agent_id: str, *details: Any) -> None:
+        super().disconnect(agent_id, *details)
         self._truth.discard(agent_id)
-        return version
 
     def applying(self, update: StatusUpdate, *details: Any) -> Iterator[Any]:
         self._before = set(self._truth)

@@ -5,21 +5,15 @@ from typing import Any, cast
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from broker.concurrency.wakeup import Gate
-from broker.router.decide import Topology
 from broker.status.readiness import readiness
 from broker.status.vitals import Vitals
 from tests.lab.autojump import autojump
+from tests.router import samples
 
-QUEUES = Topology(
-    inputs=("in-1", "in-2"),
-    outputs=("out",),
-    metadata="meta",
-    advertisement="advert",
-    dead_letter="dead",
-    registry_exchange="events",
-)
+QUEUES = replace(samples.QUEUES, inputs=("in-1", "in-2"))
 
 
 def vitals(*consumed: str, **amqp_has: object) -> Vitals:

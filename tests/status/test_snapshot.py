@@ -7,6 +7,7 @@ from broker.core.registry import AgentRegistry
 from broker.status import snapshot
 from broker.status.vitals import Vitals
 from broker.telemetry.tally import MessageOutcome, MessageTally
+from tests.core.registries import apply
 
 SEEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -19,7 +20,7 @@ def vitals(registry: AgentRegistry, tally: MessageTally | None = None) -> Vitals
 
 def registry(*agents: AgentStatus) -> AgentRegistry:
     made = AgentRegistry(max_agents=1_000_000)
-    made.apply(StatusUpdate({agent.agent_id: agent for agent in agents}))
+    apply(made, StatusUpdate({agent.agent_id: agent for agent in agents}))
     return made
 
 

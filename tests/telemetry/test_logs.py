@@ -71,29 +71,20 @@ def fail(text: str) -> None:
 class TestJson:
     def test_shape(self) -> None:
         log, lines = configured()
-        log.info("agent registered", agent_id="a1", count=2, ratio=0.5, online=True, name=None)
+        fields = {"agent_id": "a1", "count": 2, "ratio": 0.5, "online": True, "name": None}
+        log.info("agent registered", **fields)
         [line] = lines()
         event = json.loads(line)
         assert list(event)[:3] == ["timestamp", "level", "event"]
         moment = datetime.fromisoformat(event.pop("timestamp"))
         assert moment.utcoffset() == timedelta(0)
-        assert event == {
-            "level": "info",
-            "event": "agent registered",
-            "agent_id": "a1",
-            "count": 2,
-            "ratio": 0.5,
-            "online": True,
-            "name": None,
-        }
+        assert event == {"level": "info", "event": "agent registered", **fields}
 
     def test_values_json_does_not_know(self) -> None:
         log, lines = configured()
         log.info("x", error=TimeoutError(), nan=float("nan"), names={"b"}, nested={1: [b"x"]})
         event = json.loads(lines()[0])
-        assert event["error"] == "TimeoutError()"
-        assert event["nan"] == "nan"
-        assert event["names"] == ["b"]
+        assert [event["error"], event["nan"], event["names"]] == ["TimeoutError()", "nan", ["b"]]
         assert event["nested"] == {"1": ["b'x'"]}
 
     @given(text=st.text(st.characters()), key=st.from_regex(r"[a-z]{1,5}_id", fullmatch=True))
@@ -132,9 +123,8 @@ class TestConsole:
         log, lines = configured("console")
         log.warning("agent registered", agent_id="a1")
         [line] = lines()
-        assert re.fullmatch(
-            r"\d{4}-\d\d-\d\dT\S+Z \[warning *\] agent registered +agent_id=a1", line
-        )
+        shape = r"\d{4}-\d\d-\d\dT\S+Z \[warning *\] agent registered +agent_id=a1"
+        assert re.fullmatch(shape, line)
 
     @given(text=st.text(st.characters()))
     def test_any_text_takes_one_line(self, text: str) -> None:
@@ -181,12 +171,11 @@ def test_auto(stream: io.StringIO, is_json: bool) -> None:
 @pytest.mark.parametrize("style", ["json", "console"])
 class TestBoth:
     def test_level(self, style: str) -> None:
-        log, lines = configured(style, "warning")
-        log.info("quiet")
-        log.warning("loud")
-        logging.getLogger("some.library").info("quiet")
-        logging.getLogger("some.library").warning("loud")
-        assert len(lines()) == 2
+        log, lines = configured(style, "error")
+        for logger in (log, logging.getLogger("some.library"), logging.getLogger("asyncio")):
+            logger.warning("quiet")
+            logger.error("loud")
+        assert len(lines()) == 3
         assert all("loud" in line for line in lines())
 
     def test_url_passwords_are_redacted_everywhere(self, style: str) -> None:
@@ -209,9 +198,7 @@ class TestBoth:
         _, lines = configured(style)
         logging.getLogger("some.library").error("lost\n%s", "agent\n1")
         [line] = lines()
-        assert "some.library" in line
-        assert "error" in line
-        assert r"lost\nagent\n1" in line
+        assert all(part in line for part in ("some.library", "error", r"lost\nagent\n1"))
 
     def test_standard_library_exception(self, style: str) -> None:
         _, lines = configured(style)
@@ -249,15 +236,10 @@ class TestBoth:
         logging.getLogger("pamqp.frame").critical("a body")
         for name in ("asyncio", "trio-websocket"):
             logging.getLogger(name).info("chatter")
-        assert lines() == []
+            assert lines() == []
         for name in ("asyncio", "trio-websocket"):
             logging.getLogger(name).warning("serious")
         assert len(lines()) == 2
-
-    def test_a_raised_level_holds_for_libraries_too(self, style: str) -> None:
-        _, lines = configured(style, "error")
-        logging.getLogger("asyncio").warning("not so serious")
-        assert lines() == []
 
     def test_a_collector_that_is_away_does_not_flood_the_log(
         self, style: str, monkeypatch: pytest.MonkeyPatch

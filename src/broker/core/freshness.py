@@ -21,16 +21,13 @@ class RegistryFreshness:
         self._gone_since: float | None = now
 
     def status_updated(self) -> None:
-        """Note a status update, which also proves that the server is connected.
-
-        It may come before the server has accepted the broker.
-        """
+        """Note a status update, which proves that the server is connected, accepted or not."""
         self._is_known = True
         self._is_stale = False
         self._gone_since = None
 
     def agent_registered(self) -> None:
-        """Note a registration by queue: now an agent is known."""
+        """Note a registration by queue."""
         self._is_known = True
 
     def server_connected(self) -> None:
@@ -43,10 +40,7 @@ class RegistryFreshness:
             self._gone_since = now
 
     def expires_at(self) -> float:
-        """Return when the registry goes stale if nothing happens until then.
-
-        Infinite when it will not, or is stale already.
-        """
+        """Return when the registry will go stale; infinite if it will not, or is already."""
         if self._gone_since is None or self._is_stale:
             return math.inf
         return self._gone_since + self._ttl

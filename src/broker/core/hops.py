@@ -11,15 +11,10 @@ _MAX_ID_LENGTH = 255
 
 
 class Hop(NamedTuple):
-    """The place of a message in a row of answers.
+    """The place of a message in a row of answers."""
 
-    Attributes:
-        number: 1 for a message that answers none that is remembered.
-        message_id: What later messages may answer; None if it must not be remembered.
-    """
-
-    number: int
-    message_id: str | None
+    number: int  # 1 for a message that answers none that is remembered
+    message_id: str | None  # None if it must not be remembered
 
 
 class HopCounter:

@@ -1,8 +1,4 @@
-"""What travels: the messages the broker understands, as frozen values.
-
-Everything here is already validated. How bytes become these values, and the
-other way round, is the business of `broker.core.codec`.
-"""
+"""The messages that the broker understands, as validated values; `broker.core.codec` makes them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -43,31 +39,19 @@ class RejectReason(StrEnum):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A body that cannot be processed, and why.
-
-    Attributes:
-        reason: The stable code.
-        error: One line for a person. It never quotes the body.
-    """
+    """A body that cannot be processed, and why."""
 
     reason: RejectReason
-    error: str
+    error: str  # one line for a person, which never quotes the body
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """A TEXT, REPLY or SYSTEM message that wants a receiver.
-
-    Attributes:
-        message_type: One of the three.
-        fields: All fields.
-        sender_id: The sender, or `UNKNOWN_SENDER`.
-        is_marked: Whether marks stand for lone surrogates; see `broker.core.lone_surrogates`.
-    """
+    """A TEXT, REPLY or SYSTEM message that wants a receiver."""
 
     message_type: str
     fields: Fields
-    sender_id: str
-    is_marked: bool = False
+    sender_id: str  # or `UNKNOWN_SENDER`
+    is_marked: bool = False  # whether marks of `lone_surrogates` stand in it
 
 
 class AgentError(msgspec.Struct, frozen=True):
@@ -96,12 +80,7 @@ class ServerAvailable(msgspec.Struct, frozen=True):
 
 
 class RegistryEvent(msgspec.Struct, frozen=True):
-    """What one of several brokers learned by queue, told to the others.
-
-    Attributes:
-        change: What it learned.
-        version: When and by whom.
-    """
+    """What one of several brokers learned by queue, told to the others."""
 
     change: RegisterAgent | ClientDisconnected | ServerAvailable
     version: Version
@@ -117,20 +96,12 @@ class AgentStatus(msgspec.Struct, frozen=True, gc=False):
 
 
 class StatusUpdate(msgspec.Struct, frozen=True):
-    """What the central server says of many agents.
-
-    Attributes:
-        agents: By agent id.
-        is_full: Whether agents that are not named go offline.
-        skipped: How many entries were unusable.
-        unclear: Agents that are named, but not with a status that could be understood. They stay
-            as they were.
-    """
+    """What the central server says of many agents."""
 
     agents: Mapping[str, AgentStatus]
-    is_full: bool = False
-    skipped: int = 0
-    unclear: frozenset[str] = frozenset()
+    is_full: bool = False  # then agents that are not named go offline
+    skipped: int = 0  # unusable entries
+    unclear: frozenset[str] = frozenset()  # named without a status to understand: they stay as is
 
 
 class BrokerRegistered(msgspec.Struct, frozen=True):

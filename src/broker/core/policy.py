@@ -3,10 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-import msgspec
-
-from broker.core.messages import ChatMessage
-from broker.core.registry import AgentRegistry
+from broker.core.registry import Agent, AgentRegistry
 
 
 class FailureReason(StrEnum):
@@ -16,31 +13,17 @@ class FailureReason(StrEnum):
     ONLY_SENDER_ONLINE = "only_sender_online"
 
 
-class RouteTo(msgspec.Struct, frozen=True):
-    """Deliver the message to this agent."""
-
-    receiver_id: str
-
-
-class CannotRoute(msgspec.Struct, frozen=True):
-    """Tell the server that nobody can receive the message."""
-
-    reason: FailureReason
-
-
 def route(
-    message: ChatMessage, registry: AgentRegistry, random: Callable[[], float]
-) -> RouteTo | CannotRoute:
-    """Return where a chat message goes: to any agent online but its sender.
+    sender_id: str, registry: AgentRegistry, random: Callable[[], float]
+) -> Agent | FailureReason:
+    """Choose any agent online but the sender, or return why there is none.
 
     Args:
-        message: Only its sender matters.
-        registry: Knows who is online.
         random: Returns a float in [0.0, 1.0), such as `random.random`.
     """
-    receiver = registry.choose(message.sender_id, random)
+    receiver = registry.choose(sender_id, random)
     if receiver is not None:
-        return RouteTo(receiver.agent_id)
+        return receiver
     if registry.online_count:
-        return CannotRoute(FailureReason.ONLY_SENDER_ONLINE)
-    return CannotRoute(FailureReason.NO_AGENT_ONLINE)
+        return FailureReason.ONLY_SENDER_ONLINE
+    return FailureReason.NO_AGENT_ONLINE

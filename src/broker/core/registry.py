@@ -31,24 +31,14 @@ class RegistryFullError(Exception):
 # There may be a million of them, so they spare the garbage collector, which they do not need as
 # nothing in them refers back, and the bytes that it takes of each object it watches.
 class Agent(msgspec.Struct, gc=False, eq=False):
-    """One known agent. Only its registry changes it.
-
-    Attributes:
-        agent_id: Its id.
-        place: Its index in the list of online agents, or `~index` in the list of the others.
-        agent_name: Its name, for people.
-        last_seen: When the server last heard of it, if the server says so.
-        routed: Messages routed to it.
-        changed: The version of what made it come or go, if that is later than the latest full
-            update.
-    """
+    """One known agent. Only its registry changes it."""
 
     agent_id: str
-    place: int
+    place: int  # its index in the list of online agents, or `~index` in that of the others
     agent_name: str = UNKNOWN_AGENT_NAME
-    last_seen: datetime | None = None
-    routed: int = 0
-    changed: Version = NEVER
+    last_seen: datetime | None = None  # by the server
+    routed: int = 0  # messages
+    changed: Version = NEVER  # what made it come or go, if later than the latest full update
 
     @property
     def is_online(self) -> bool:
@@ -64,12 +54,10 @@ class AgentRegistry:
     Not safe for concurrent use: one task owns it.
 
     Attributes:
-        max_agents: How many agents may be known. It may be more for as long as a full status
-            update is applied in slices.
+        max_agents: How many agents may be known; exceeded while a full update is applied in slices.
         clock: Gives the versions of changes that are first known here.
 
     Args:
-        max_agents: See above.
         origin: Names this registry in versions; unique among all brokers.
     """
 
@@ -109,20 +97,11 @@ class AgentRegistry:
         online = self._online[:count]
         return online + self._offline[: count - len(online)]
 
-    def is_online(self, agent_id: str) -> bool:
-        """Return whether the agent is known and online."""
-        agent = self._agents.get(agent_id)
-        return agent is not None and agent.is_online
-
     def choose(self, sender_id: str, random: Callable[[], float]) -> Agent | None:
         """Choose one online agent other than the sender, each with the same chance. O(1).
 
         Args:
-            sender_id: The agent that must not receive its own message.
             random: Returns a float in [0.0, 1.0), such as `random.random`.
-
-        Returns:
-            The chosen agent, or None when nobody but the sender is online.
         """
         count = len(self._online)
         sender = self._agents.get(sender_id)
@@ -135,34 +114,28 @@ class AgentRegistry:
         return self._online[place + (place >= sender.place)]
 
     def count_routed(self, agent_id: str) -> None:
-        """Take note that a message is routed to a known agent. O(1)."""
+        """Count a message to a known agent. O(1)."""
         self._agents[agent_id].routed += 1
 
     def has_room(self, agent_id: str) -> bool:
         """Whether an agent that registers here and now can be entered. O(1)."""
         return agent_id in self._agents or not self._is_full()
 
-    def register(self, agent_id: str, agent_name: str, version: Version | None = None) -> Version:
+    def register(self, agent_id: str, agent_name: str, version: Version) -> None:
         """Add an agent, or rename a known one, and set it online. O(1).
 
         Args:
-            agent_id: The agent.
-            agent_name: Its name, for people.
-            version: When it registered, if another broker says so; what is known to be later
-                stays. None if it registers here and now.
-
-        Returns:
-            The version.
+            version: When it registered; what is known to be later stays.
 
         Raises:
             RegistryFullError: It is unknown, and there is no room for it.
         """
-        version = self._version(version)
+        self.clock.observe(version)
         listed = self._listed(agent_id)
         agent = self._agents.get(agent_id)
         if agent is None:
             if version <= listed:
-                return version
+                return
             if self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
@@ -174,44 +147,24 @@ class AgentRegistry:
         elif version > max(self._named.get(agent_id, agent.changed), listed):
             agent.agent_name = agent_name
             self._named[agent_id] = version
-        return version
 
-    def disconnect(self, agent_id: str, version: Version | None = None) -> Version:
+    def disconnect(self, agent_id: str, version: Version) -> None:
         """Set an agent offline; it stays known. O(1).
 
         An unknown one becomes known, if there is room: it may have registered with another broker
-        before, and the word of that come after.
-
-        Args:
-            agent_id: The agent.
-            version: As for `register`.
-
-        Returns:
-            The version.
+        before, and the word of that come after. For versions see `register`.
         """
-        version = self._version(version)
+        self.clock.observe(version)
         listed = self._listed(agent_id)
         agent = self._agents.get(agent_id)
         if agent is None:
             if version <= listed or self.known_count >= self.max_agents:
-                return version
+                return
             agent = self._add(agent_id)
         if version > max(agent.changed, listed):
             self._named.setdefault(agent_id, agent.changed)
             agent.changed = version
             self._set_offline(agent)
-        return version
-
-    def apply(self, update: StatusUpdate, version: Version | None = None) -> int:
-        """Apply a status update. O(agents named), a full update O(agents known) more.
-
-        Returns:
-            How many agents there was no room for.
-
-        Raises:
-            RegistryFullError: As `applying`.
-        """
-        return sum(self.applying(update, version))
 
     def applying(self, update: StatusUpdate, version: Version | None = None) -> Iterator[int]:
         """Apply a status update in slices, and pause after each.
@@ -219,8 +172,9 @@ class AgentRegistry:
         A caller in an event loop lets other tasks run at each pause, also those that use and
         change this registry. Until the iterator is exhausted the update is applied only in part.
 
+        O(agents named), a full update O(agents known) more.
+
         Args:
-            update: The update.
             version: When it was true; what is known to be later stays. None for the word of the
                 server here and now, which is the last about all that was heard of before.
 
@@ -234,7 +188,11 @@ class AgentRegistry:
         """
         if update.is_full and len(update.agents) + len(update.unclear) > self.max_agents:
             raise RegistryFullError
-        return self._applying(update, self._version(version))
+        if version is None:
+            version = self.clock.next()
+        else:
+            self.clock.observe(version)
+        return self._applying(update, version)
 
     def _applying(self, update: StatusUpdate, version: Version) -> Iterator[int]:
         if version <= self._full_update:
@@ -285,12 +243,6 @@ class AgentRegistry:
         """Return the latest full update that told whether the agent is online."""
         return self._unclear.get(agent_id, self._full_update)
 
-    def _version(self, given: Version | None) -> Version:
-        if given is None:
-            return self.clock.next()
-        self.clock.observe(given)
-        return given
-
     def _is_full(self) -> bool:
         return len(self._online) >= self.max_agents
 
@@ -302,8 +254,7 @@ class AgentRegistry:
         return agent
 
     def _forget_one(self) -> None:
-        # The one at the front: it has mostly been offline for long.
-        agent = self._offline[0]
+        agent = self._offline[0]  # it has mostly been offline for long
         self._set_online(agent)
         self._online.pop()
         self._named.pop(agent.agent_id, None)

@@ -93,32 +93,14 @@ def decoding_status_update(fields: Fields) -> Generator[None, None, StatusUpdate
     )
 
 
-def decode_status_update(fields: Fields) -> StatusUpdate | Rejected:
-    """Decode an AGENT_STATUS_UPDATE at once; see `decoding_status_update`."""
-    decoding = decoding_status_update(fields)
-    while True:
-        try:
-            next(decoding)
-        except StopIteration as decoded:
-            update: StatusUpdate | Rejected = decoded.value
-            return update
-
-
 class _Reading:
-    """What the entries taken so far say.
-
-    Attributes:
-        agents: By agent id.
-        unclear: Ids of agents with a flag that could not be understood.
-        usable: How many entries could be used.
-        has_flag: Whether one of these had a flag.
-    """
+    """What the entries taken so far say."""
 
     def __init__(self) -> None:
         self.agents: dict[str, AgentStatus] = {}
-        self.unclear: set[str] = set()
+        self.unclear: set[str] = set()  # agents with a flag that could not be understood
         self.usable = 0
-        self.has_flag = False
+        self.has_flag = False  # whether a usable entry had one
 
     def take(self, entries: Iterable[_Entry]) -> None:
         """Take more entries; of those about the same agent, the last usable one counts."""

@@ -12,35 +12,26 @@ from typing import NamedTuple
 
 
 class Version(NamedTuple):
-    """When something changed, and by whose word. Versions are ordered, and no two are the same.
+    """When something changed, and by whose word. Versions are ordered, and no two are the same."""
 
-    Attributes:
-        at: Microseconds since 1970, about.
-        origin: Who changed it; unique among all brokers.
-    """
-
-    at: int
-    origin: str
+    at: int  # microseconds since 1970, about
+    origin: str  # unique among all brokers
 
 
 NEVER = Version(0, "")
 """Before everything."""
 
 
-def microseconds() -> int:
-    """Return the microseconds since 1970, as this machine has them."""
-    return time.time_ns() // 1_000
-
-
 class VersionClock:
     """Gives versions, each later than all that it gave or saw.
 
     Args:
-        origin: Who takes the time; unique among all brokers.
         now: Returns the microseconds since 1970.
     """
 
-    def __init__(self, origin: str, now: Callable[[], int] = microseconds) -> None:
+    def __init__(
+        self, origin: str, now: Callable[[], int] = lambda: time.time_ns() // 1_000
+    ) -> None:
         self.origin = origin
         self._now = now
         self._latest = 0

@@ -20,8 +20,8 @@ from broker.core.messages import (
     RejectReason,
     ServerAvailable,
 )
-from broker.core.policy import RouteTo, route
-from broker.core.registry import AgentRegistry
+from broker.core.policy import route
+from broker.core.registry import Agent, AgentRegistry
 from broker.core.sharding import shard_of
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 
@@ -43,71 +43,47 @@ _REGISTRY_EVENT = "REGISTRY_EVENT"
 class Topology(msgspec.Struct, frozen=True):
     """The queues and the exchange between agents, broker and server.
 
-    Attributes:
-        inputs: Where chat messages come from, at least one.
-        outputs: Where messages for the server go, at least one. All messages for an agent go to the
-            same one, and everything not addressed to an agent goes to the first.
-        metadata: Where registrations come from.
-        advertisement: Where the advertisements of servers come from.
-        dead_letter: Where dead letters go.
-        registry_exchange: The fanout exchange through which brokers share registry events.
+    All messages for an agent go to the same output, and everything not addressed to an agent goes
+    to the first.
     """
 
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    metadata: str
+    inputs: tuple[str, ...]  # of chat messages, at least one
+    outputs: tuple[str, ...]  # for the server, at least one
+    metadata: str  # of registrations
     advertisement: str
     dead_letter: str
-    registry_exchange: str
+    registry_exchange: str  # a fanout, through which brokers share registry events
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What the router does not go beyond.
-
-    Attributes:
-        max_message_bytes: Larger bodies are dead-lettered.
-        max_agents: How many agents may be known.
-        max_hops: How many messages may answer each other in a row; 0 means any number.
-    """
+    """What the router does not go beyond."""
 
     max_message_bytes: int
-    max_agents: int
-    max_hops: int = 0
+    max_agents: int  # that are known
+    max_hops: int = 0  # messages that answer each other in a row; 0 means any number
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What becomes of one delivery, and what that changes. Nothing of it has happened yet.
+    """What becomes of one delivery, and what that changes. Nothing of it has happened yet."""
 
-    Attributes:
-        message_type: The type of the message, or what stands for it in the metrics.
-        verdict: What becomes of the message, or why it is dead-lettered.
-        publishing: What is published for it.
-        announcement: What the other brokers are told.
-        receiver_id: The agent that it is routed to.
-        unknown_sender: A sender that should be an agent, and that the registry lacks.
-        hop: The place of a chat message in a row of answers, to be remembered.
-        event: What changes in the registry.
-    """
-
-    message_type: str
-    verdict: MessageOutcome | Rejected
+    message_type: str  # or what stands for it in the metrics
+    verdict: MessageOutcome | Rejected  # what is rejected is dead-lettered
     publishing: Publishing | None = None
-    announcement: Publishing | None = None
+    announcement: Publishing | None = None  # for the other brokers
     receiver_id: str | None = None
-    unknown_sender: str | None = None
-    hop: Hop | None = None
-    event: RegistryEvent | None = None
+    unknown_sender: str | None = None  # it should be an agent, and the registry lacks it
+    hop: Hop | None = None  # to be remembered
+    event: RegistryEvent | None = None  # what changes in the registry
 
 
 class Decider:
     """Decides deliveries. It reads the registry and changes nothing.
 
     Attributes:
-        broker_id: Who publishes: the broker's own id, or the one that the server gave it.
+        dead_letters: Where dead letters go, and the `broker_id` of all that is published.
 
     Args:
-        hops: Knows how many answers stand behind a message.
-        refusals: Knows what RabbitMQ does not take.
+        broker_id: What the broker calls itself until the server names it.
         random: Returns a float in [0.0, 1.0).
         new_id: Returns an id for a message of the broker.
     """
@@ -124,7 +100,7 @@ class Decider:
         random: Callable[[], float] = random,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
-        self.broker_id = broker_id
+        self.dead_letters = DeadLetterAddress(topology.dead_letter, broker_id)
         self._topology = topology
         self._registry = registry
         self._hops = hops
@@ -139,6 +115,10 @@ class Decider:
             topology.advertisement: self._decide_advertisement,
             topology.registry_exchange: self._decide_registry_event,
         }
+
+    def use_broker_id(self, broker_id: str) -> None:
+        """Publish and dead-letter by this id from now on."""
+        self.dead_letters = DeadLetterAddress(self._topology.dead_letter, broker_id)
 
     def decide(self, delivery: Delivery) -> Decision:
         """Return what becomes of a delivery."""
@@ -176,26 +156,19 @@ class Decider:
                 return rejected(message)
 
     def _route(self, delivery: Delivery, message: ChatMessage, hop: Hop | None) -> Decision:
-        decision = route(message, self._registry, self._random)
-        if isinstance(decision, RouteTo):
-            receiver_id: str | None = decision.receiver_id
+        receiver = route(message.sender_id, self._registry, self._random)
+        if isinstance(receiver, Agent):
+            receiver_id: str | None = receiver.agent_id
             outcome = MessageOutcome.ROUTED
-            body = codec.encode_routed(message, decision.receiver_id)
-            queue = shard_of(decision.receiver_id, self._topology.outputs)
+            body = codec.encode_routed(message, receiver.agent_id)
+            queue = shard_of(receiver.agent_id, self._topology.outputs)
         else:
-            receiver_id = None
-            outcome = MessageOutcome(decision.reason)
-            body = codec.encode_routing_failure(message, decision.reason, self._new_id())
-            queue = self._topology.outputs[0]
-        return Decision(
-            message.message_type,
-            outcome,
-            self._publishing(outcome, delivery, body, queue),
-            None,
-            receiver_id,
-            self._unknown_sender(message),
-            hop,
-        )
+            receiver_id = queue = None
+            outcome = MessageOutcome(receiver)
+            body = codec.encode_routing_failure(message, receiver, self._new_id())
+        publishing = self._publishing(outcome, delivery, body, queue)
+        unknown = self._unknown_sender(message)
+        return Decision(message.message_type, outcome, publishing, None, receiver_id, unknown, hop)
 
     def _unknown_sender(self, message: ChatMessage) -> str | None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
@@ -225,11 +198,9 @@ class Decider:
 
     def _decide_advertisement(self, delivery: Delivery) -> Decision:
         message = codec.decode_advertisement(delivery.body, self._max_bytes)
-        match message:
-            case ServerAvailable():
-                return self._learned("SERVER_AVAILABLE", MessageOutcome.ADVERTISED, message)
-            case Rejected():
-                return rejected(message)
+        if isinstance(message, Rejected):
+            return rejected(message)
+        return self._learned("SERVER_AVAILABLE", MessageOutcome.ADVERTISED, message)
 
     def _decide_registry_event(self, delivery: Delivery) -> Decision:
         event = codec.decode_registry_event(delivery.body, self._max_bytes)
@@ -248,7 +219,7 @@ class Decider:
         announcement = Publishing(
             "",
             codec.encode_registry_event(event),
-            self.broker_id,
+            self.dead_letters.broker_id,
             exchange=self._topology.registry_exchange,
         )
         return Decision(message_type, outcome, publishing, announcement, event=event)
@@ -260,7 +231,7 @@ class Decider:
         return Publishing(
             self._topology.outputs[0] if queue is None else queue,
             body,
-            self.broker_id,
+            self.dead_letters.broker_id,
             delivery.headers,
             delivery.correlation_id,
             priority=delivery.priority if passes_on else None,
@@ -289,14 +260,9 @@ def settlement(delivery: Delivery, decision: Decision, address: DeadLetterAddres
             broker_id=address.broker_id,
         )
         return Settlement(delivery, letter, reason)
-    return Settlement(
-        delivery,
-        decision.publishing,
-        None,
-        None if decision.publishing is None else address,
-        None,
-        decision.announcement,
-    )
+    publishing = decision.publishing
+    fallback = None if publishing is None else address
+    return Settlement(delivery, publishing, None, fallback, None, decision.announcement)
 
 
 def _obstacle(delivery: Delivery) -> Rejected | None:

@@ -5,7 +5,7 @@ from time import time_ns
 
 import structlog
 
-from broker.amqp import DeadLetterAddress, Delivery, Refusals, Settlement
+from broker.amqp import Delivery, Refusals, Settlement
 from broker.core.hops import HopCounter
 from broker.core.messages import Rejected, RejectReason, ServerAvailable
 from broker.core.registry import AgentRegistry
@@ -28,12 +28,9 @@ class Dispatcher:
     """Turns deliveries into settlements, one after the other: each sees what the last one changed.
 
     Args:
-        broker_id: What the broker calls itself until the server names it.
-        refusals: Knows what RabbitMQ does not take.
         agent_registered: Called after a registration by queue.
         unknown_sender: Called with the id of a sender that the registry lacks.
         server_available: Called when a server advertises itself.
-        trace: Records each settlement; None records none.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class Dispatcher:
             registry, agent_registered=agent_registered, server_available=server_available
         )
         self._hops = HopCounter()
-        self._decider = Decider(
+        self.decider = Decider(
             topology=topology,
             registry=registry,
             hops=self._hops,
@@ -65,18 +62,7 @@ class Dispatcher:
             limits=limits,
             refusals=refusals,
         )
-        self._dead_letters = DeadLetterAddress(topology.dead_letter, broker_id)
         self._trace = trace
-
-    @property
-    def broker_id(self) -> str:
-        """Who publishes and dead-letters: the broker's own id, or the one the server gave it."""
-        return self._decider.broker_id
-
-    @broker_id.setter
-    def broker_id(self, broker_id: str) -> None:
-        self._decider.broker_id = broker_id
-        self._dead_letters = DeadLetterAddress(self._dead_letters.queue, broker_id)
 
     def dispatch(self, delivery: Delivery) -> Settlement:
         """Return what is decided about a delivery, once it is applied and recorded.
@@ -85,7 +71,7 @@ class Dispatcher:
         """
         began_at = 0 if self._trace is None else time_ns()
         try:
-            decision = self._decider.decide(delivery)
+            decision = self.decider.decide(delivery)
             self._apply(decision)
         except Exception:  # noqa: BLE001 - its neighbours must be routed
             _log.exception("decision_failed", queue=delivery.source)
@@ -108,5 +94,5 @@ class Dispatcher:
         self._tally.decided(
             delivery.source, decision.message_type, outcome, redelivered=delivery.redelivered
         )
-        decided = settlement(delivery, decision, self._dead_letters)
+        decided = settlement(delivery, decision, self.decider.dead_letters)
         return decided if self._trace is None else self._trace(delivery, decided, began_at)

@@ -22,27 +22,20 @@ from broker.core.messages import ServerNews
 class Mailbox:
     """Where the router receives.
 
-    Attributes:
-        chat: Deliveries of chat messages, and events to set as a sign of life.
-        registrations: All other deliveries.
-        news: News of the central server.
-        send_news: The other end of `news`.
-
     Args:
         inputs: The queues with chat messages.
     """
 
     def __init__(self, inputs: Collection[str]) -> None:
         self._inputs = frozenset(inputs)
+        # Events stand among the deliveries of chat messages, to be set as a sign of life.
         self._send_chat, self.chat = trio.open_memory_channel[Deliveries | trio.Event](math.inf)
-        self._send_registrations, self.registrations = trio.open_memory_channel[Deliveries](
-            math.inf
-        )
+        self._send_others, self.registrations = trio.open_memory_channel[Deliveries](math.inf)
         self.send_news, self.news = trio.open_memory_channel[ServerNews](0)
 
     def deliver(self, deliveries: Deliveries) -> None:
         """Put in deliveries. Does not wait."""
-        send = self._send_chat if deliveries.source in self._inputs else self._send_registrations
+        send = self._send_chat if deliveries.source in self._inputs else self._send_others
         send.send_nowait(deliveries)
 
     async def answered(self) -> None:

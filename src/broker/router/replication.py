@@ -23,12 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Replication:
-    """Applies registry events: those of this broker, and those that the others announce.
-
-    Args:
-        agent_registered: Called when an agent has registered.
-        server_available: Called when a server has advertised itself.
-    """
+    """Applies registry events: those of this broker, and those that the others announce."""
 
     def __init__(
         self,

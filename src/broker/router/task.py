@@ -60,12 +60,8 @@ class Router:
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
-        broker_id: What the broker calls itself until the server names it.
-        refusals: Knows what RabbitMQ does not take.
         registry_ttl: Seconds without the server after which the registry is stale; 0 is never.
         consumption: Opened while messages may be taken from the input queues.
-        central: The link to the central server.
-        trace: Records each settlement; None records none.
     """
 
     def __init__(
@@ -109,7 +105,7 @@ class Router:
     @property
     def broker_id(self) -> str:
         """What the broker calls itself now."""
-        return self._dispatcher.broker_id
+        return self._dispatcher.decider.dead_letters.broker_id
 
     async def run(self, mailbox: Mailbox) -> None:
         """Receive and process everything, until cancelled."""
@@ -141,7 +137,7 @@ class Router:
                     async with self._registry_lock:
                         await self._apply(news)
                 case BrokerRegistered():
-                    self._dispatcher.broker_id = news.broker_id
+                    self._dispatcher.decider.use_broker_id(news.broker_id)
                     self._freshness.server_connected()
                 case ServerLost():
                     self._freshness.server_lost(trio.current_time())

@@ -20,16 +20,10 @@ _FORGOTTEN = 3600.0
 
 
 class _Asked(NamedTuple):
-    """The last question about a sender of one row.
-
-    Attributes:
-        at: When it was asked.
-        pause: Seconds until the next.
-        sender_id: Whom it was about.
-    """
+    """The last question about a sender of one row."""
 
     at: float
-    pause: float
+    pause: float  # seconds until the next
     sender_id: str
 
 
@@ -41,11 +35,8 @@ class UnknownSenders:
     answers for all senders at once.
 
     Args:
-        is_known: Returns whether the registry knows an agent.
-        status_wanted: Called to ask for a status update.
         status_answered: Called when all questions are answered, so that one that was not sent yet
             need not be.
-        now: Returns the time in seconds.
     """
 
     def __init__(

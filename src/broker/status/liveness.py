@@ -16,20 +16,15 @@ async def liveness(vitals: Vitals) -> list[Check]:
 
     Trio's own thread need not be asked: without it, nobody answers at all.
     """
-    problems: dict[str, str | None] = {}
+    answered = dict.fromkeys(("router", "amqp"), False)
+
+    async def ask(name: str, sign_of_life: Callable[[], Awaitable[None]]) -> None:
+        with trio.move_on_after(DEADLINE):
+            await sign_of_life()
+            answered[name] = True
+
     async with trio.open_nursery() as nursery:
-        for name, ask in (
-            ("amqp", vitals.rabbit.answers),
-            ("router", vitals.mailbox.answered),
-        ):
-            nursery.start_soon(_ask, name, ask, problems)
-    return [Check(name, problems[name]) for name in ("router", "amqp")]
-
-
-async def _ask(
-    name: str, ask: Callable[[], Awaitable[None]], problems: dict[str, str | None]
-) -> None:
-    problems[name] = f"no sign of life in {DEADLINE:g} s"
-    with trio.move_on_after(DEADLINE):
-        await ask()
-        problems[name] = None
+        nursery.start_soon(ask, "amqp", vitals.rabbit.answers)
+        nursery.start_soon(ask, "router", vitals.mailbox.answered)
+    problem = f"no sign of life in {DEADLINE:g} s"
+    return [Check(name, None if is_alive else problem) for name, is_alive in answered.items()]

@@ -32,11 +32,7 @@ def exposition(vitals: Vitals) -> Callable[[], bytes]:
 
 
 class BrokerCollector(Collector):
-    """The broker's own metrics. No label has a value that comes from outside.
-
-    Args:
-        vitals: Where the figures are found.
-    """
+    """The broker's own metrics. No label has a value that comes from outside."""
 
     def __init__(self, vitals: Vitals) -> None:
         self._vitals = vitals
@@ -46,11 +42,8 @@ class BrokerCollector(Collector):
         yield from self._messages()
         yield from self._connections()
         yield from self._registry()
-        yield InfoMetricFamily(
-            "broker_build",
-            "The program.",
-            {"version": __version__, "python": platform.python_version()},
-        )
+        build = {"version": __version__, "python": platform.python_version()}
+        yield InfoMetricFamily("broker_build", "The program.", build)
 
     def _messages(self) -> Iterable[Metric]:
         vitals = self._vitals
@@ -61,23 +54,18 @@ class BrokerCollector(Collector):
         for labels, count in tuple(messages.received.items()):
             received.add_metric(labels, count)
         yield received
-        yield _counter(
-            "broker_messages_routed",
-            "Messages by what was decided.",
-            "outcome",
-            outcomes(messages, publishings),
+        routed = CounterMetricFamily(
+            "broker_messages_routed", "Messages by what was decided.", labels=("outcome",)
         )
+        yield _labelled(routed, outcomes(messages, publishings))
         yield CounterMetricFamily(
             "broker_messages_published",
             "Messages that RabbitMQ has confirmed.",
             publishings.confirmed,
         )
-        yield _counter(
-            "broker_dead_lettered",
-            "Messages that the dead-letter queue has taken.",
-            "reason",
-            publishings.dead_lettered,
-        )
+        text = "Messages that the dead-letter queue has taken."
+        dead_lettered = CounterMetricFamily("broker_dead_lettered", text, labels=("reason",))
+        yield _labelled(dead_lettered, publishings.dead_lettered)
         yield CounterMetricFamily(
             "broker_renewed",
             "Messages published anew to their own quorum queue to reset their delivery count.",
@@ -115,18 +103,12 @@ class BrokerCollector(Collector):
     def _connections(self) -> Iterable[Metric]:
         vitals = self._vitals
         links = {"amqp": vitals.amqp.connectivity, "websocket": vitals.central.connectivity}
-        yield _gauge(
-            "broker_connected",
-            "Whether the peer lets the broker work.",
-            "transport",
-            {transport: link.is_connected for transport, link in links.items()},
-        )
-        yield _counter(
-            "broker_reconnects",
-            "Connections that were lost or could not be made.",
-            "transport",
-            {transport: link.reconnects for transport, link in links.items()},
-        )
+        text = "Whether the peer lets the broker work."
+        connected = GaugeMetricFamily("broker_connected", text, labels=("transport",))
+        yield _labelled(connected, {name: link.is_connected for name, link in links.items()})
+        text = "Connections that were lost or could not be made."
+        reconnects = CounterMetricFamily("broker_reconnects", text, labels=("transport",))
+        yield _labelled(reconnects, {name: link.reconnects for name, link in links.items()})
         yield GaugeMetricFamily(
             "broker_amqp_blocked",
             "Whether RabbitMQ takes no messages because of an alarm.",
@@ -142,23 +124,16 @@ class BrokerCollector(Collector):
         vitals = self._vitals
         registry = vitals.router.registry
         online = registry.online_count
-        yield _gauge(
-            "broker_agents",
-            "Known agents.",
-            "state",
-            {"online": online, "offline": registry.known_count - online},
-        )
+        agents = GaugeMetricFamily("broker_agents", "Known agents.", labels=("state",))
+        yield _labelled(agents, {"online": online, "offline": registry.known_count - online})
         yield GaugeMetricFamily(
             "broker_registry_age_seconds",
             "Since the latest status update of the server; NaN before the first.",
             float("nan") if vitals.registry_age is None else vitals.registry_age,
         )
-        yield _counter(
-            "broker_server_frames_ignored",
-            "Frames of the server that were of no use.",
-            "reason",
-            dict(vitals.server.ignored),
-        )
+        text = "Frames of the server that were of no use."
+        ignored = CounterMetricFamily("broker_server_frames_ignored", text, labels=("reason",))
+        yield _labelled(ignored, vitals.server.ignored)
         yield CounterMetricFamily(
             "broker_websocket_too_big",
             "Sessions ended by a message over BROKER_WEBSOCKET_MAX_BYTES.",
@@ -171,16 +146,10 @@ class BrokerCollector(Collector):
         )
 
 
-def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=(label,))
-    for value, count in counts.items():
-        family.add_metric((value,), count)
-    return family
-
-
-def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=(label,))
-    for value, number in values.items():
+def _labelled(
+    family: CounterMetricFamily | GaugeMetricFamily, numbers: Mapping[str, float]
+) -> Metric:
+    for value, number in numbers.items():
         family.add_metric((value,), number)
     return family
 

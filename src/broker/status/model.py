@@ -13,15 +13,10 @@ from broker.telemetry.tally import DeadLetterNote
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One condition of readiness or liveness.
+    """One condition of readiness or liveness."""
 
-    Attributes:
-        name: What is checked, in one word of lower case.
-        problem: Why it does not hold, in a sentence for a person; None when it does.
-    """
-
-    name: str
-    problem: str | None = None
+    name: str  # one word in lower case
+    problem: str | None = None  # why it does not hold, for a person
 
 
 class Connections(msgspec.Struct, frozen=True):
@@ -32,30 +27,16 @@ class Connections(msgspec.Struct, frozen=True):
 
 
 class RegistryStatus(msgspec.Struct, frozen=True):
-    """The agent registry.
-
-    Attributes:
-        online: Agents that may receive messages.
-        known: All agents, those that are offline included.
-        is_fresh: Whether messages may be routed by it.
-        age_seconds: Since the last status update of the server; None before the first.
-    """
+    """The agent registry."""
 
     online: int
     known: int
-    is_fresh: bool
-    age_seconds: float | None = None
+    is_fresh: bool  # whether messages may be routed by it
+    age_seconds: float | None = None  # since the server's last status update
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Messages per second.
-
-    Attributes:
-        received: Taken from the queues, on average over the last ten seconds.
-        published: Published because of them, likewise.
-        received_history: Of each of the last sixty seconds, the latest last.
-        published_history: Likewise.
-    """
+    """Messages per second: an average of the last ten, and each of the last sixty in order."""
 
     received: float = 0.0
     published: float = 0.0
@@ -64,52 +45,25 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class Messages(msgspec.Struct, frozen=True):
-    """Messages since the start.
-
-    Attributes:
-        received: All that was taken from the queues.
-        redelivered: Those among them that RabbitMQ had delivered before, to whomever.
-        outcomes: What came of them, by outcome: `routed`, `no_agent_online`,
-            `only_sender_online`, `forwarded`, `registered`, `disconnected`, `advertised` or
-            `dead_lettered`.
-    """
+    """Messages since the start."""
 
     received: int = 0
-    redelivered: int = 0
-    outcomes: dict[str, int] = {}
+    redelivered: int = 0  # those that RabbitMQ had delivered before, to anybody
+    outcomes: dict[str, int] = {}  # by `MessageOutcome`, or `dead_lettered`
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
-    """What went to the dead-letter queue since the start.
-
-    Attributes:
-        by_reason: How many, by reason code.
-        latest: The last few, the latest first.
-    """
+    """What went to the dead-letter queue since the start."""
 
     by_reason: dict[str, int] = {}
-    latest: list[DeadLetterNote] = []
+    latest: list[DeadLetterNote] = []  # a few, the latest first
 
 
 class Status(msgspec.Struct, frozen=True):
     """The broker at one moment.
 
-    Attributes:
-        broker_id: What the broker calls itself.
-        broker_name: What it registers as.
-        version: Of the program.
-        started_at: When the process started.
-        uptime_seconds: Since then.
-        state: `routing` while messages are taken from the input queue, `paused` while they wait
-            there, `stopping` once a stop has begun.
-        ready: Whether all checks hold.
-        checks: Those of readiness.
-        connections: To RabbitMQ and the central server.
-        registry: The agent registry.
-        rates: Messages per second.
-        in_flight: Messages taken and not acknowledged yet.
-        messages: Counted since the start.
-        dead_letters: Likewise.
+    It is `routing` while messages are taken from the input queue, `paused` while they wait there,
+    `stopping` once a stop has begun; and `ready` while all checks hold.
     """
 
     broker_id: str
@@ -123,40 +77,25 @@ class Status(msgspec.Struct, frozen=True):
     connections: Connections
     registry: RegistryStatus
     rates: Rates
-    in_flight: int
+    in_flight: int  # messages taken and not acknowledged yet
     messages: Messages
     dead_letters: DeadLetters
 
 
 class AgentEntry(msgspec.Struct, frozen=True):
-    """One agent, as listed.
-
-    Attributes:
-        agent_id: Its id. It comes from outside, as its name does: escape both.
-        agent_name: Its name.
-        is_online: Whether it may receive messages.
-        last_seen: When the server last heard of it, if the server says so.
-        routed: Messages routed to it since the start.
-        share: The same as a share of all routed messages, from 0 to 1.
-    """
+    """One agent, as listed. Its id and name come from outside: escape both."""
 
     agent_id: str
     agent_name: str
     is_online: bool
-    last_seen: datetime | None
-    routed: int
-    share: float
+    last_seen: datetime | None  # by the server
+    routed: int  # messages since the start
+    share: float  # of all routed messages, from 0 to 1
 
 
 class AgentList(msgspec.Struct, frozen=True):
-    """The JSON of `/agents`.
-
-    Attributes:
-        known: How many agents are known.
-        matching: How many of the first 100,000 match what was searched for.
-        agents: The first of those, online ones first.
-    """
+    """The JSON of `/agents`."""
 
     known: int
-    matching: int
-    agents: list[AgentEntry]
+    matching: int  # of the first 100,000
+    agents: list[AgentEntry]  # the first of those, online ones first

@@ -2,6 +2,7 @@
 
 from broker.status.model import Check
 from broker.status.vitals import Vitals
+from broker.telemetry.connectivity import Connectivity
 
 _ALARMING_SHARE = 0.5
 """Of the prefetch: when as many wait, the queue that they came from will be held up soon."""
@@ -11,18 +12,13 @@ def readiness(vitals: Vitals) -> list[Check]:
     """Return all checks of readiness, as of now."""
     return [
         Check("running", "a stop was requested" if vitals.stop_requested.is_set() else None),
-        Check("rabbitmq", _not_connected(vitals)),
+        Check("rabbitmq", _lost(vitals.amqp.connectivity, "not connected yet")),
         Check("alarm", _blocked(vitals)),
         Check("consumers", _not_consuming(vitals)),
         Check("queues", _not_publishing(vitals)),
-        Check("server", _not_registered(vitals)),
+        Check("server", _lost(vitals.central.connectivity, "not registered yet")),
         Check("registry", _not_fresh(vitals)),
     ]
-
-
-def _not_connected(vitals: Vitals) -> str | None:
-    connectivity = vitals.amqp.connectivity
-    return None if connectivity.is_connected else connectivity.error or "not connected yet"
 
 
 def _blocked(vitals: Vitals) -> str | None:
@@ -32,19 +28,12 @@ def _blocked(vitals: Vitals) -> str | None:
 
 
 def _not_consuming(vitals: Vitals) -> str | None:
-    queues = vitals.queues
-    wanted = (
-        *queues.inputs,
-        queues.metadata,
-        queues.advertisement,
-        queues.registry_exchange,
-    )
-    consumed = vitals.amqp.consumed
-    refused = vitals.amqp.refused
+    queues, refused = vitals.queues, vitals.amqp.refused
+    wanted = (*queues.inputs, queues.metadata, queues.advertisement, queues.registry_exchange)
     missing = [
         f"{queue} ({refused[queue]})" if queue in refused else queue
         for queue in wanted
-        if queue not in consumed
+        if queue not in vitals.amqp.consumed
     ]
     return f"RabbitMQ has no consumer of {', '.join(missing)}" if missing else None
 
@@ -71,14 +60,11 @@ def _not_publishing(vitals: Vitals) -> str | None:
 
 
 def _wait(count: int) -> str:
-    if not count:
-        return ""
-    return f" ({count} message{'s wait' if count > 1 else ' waits'} for it)"
+    return f" ({count} message{'s wait' if count > 1 else ' waits'} for it)" if count else ""
 
 
-def _not_registered(vitals: Vitals) -> str | None:
-    connectivity = vitals.central.connectivity
-    return None if connectivity.is_connected else connectivity.error or "not registered yet"
+def _lost(link: Connectivity, before: str) -> str | None:
+    return None if link.is_connected else link.error or before
 
 
 def _not_fresh(vitals: Vitals) -> str | None:

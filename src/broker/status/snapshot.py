@@ -1,6 +1,5 @@
 """The broker at one moment, for people and programs."""
 
-from collections.abc import Iterable
 from heapq import nsmallest
 from itertools import batched
 from typing import Literal
@@ -30,12 +29,7 @@ _SLICE = 1_000
 
 
 def status(vitals: Vitals, rates: Rates) -> Status:
-    """Return the state of the broker.
-
-    Args:
-        vitals: Where it is found.
-        rates: Messages per second.
-    """
+    """Return the state of the broker."""
     checks = readiness(vitals)
     messages, publishings = vitals.messages, vitals.publishings
     registry = vitals.router.registry
@@ -66,9 +60,7 @@ def status(vitals: Vitals, rates: Rates) -> Status:
             outcomes=outcomes(messages, publishings),
         ),
         dead_letters=DeadLetters(
-            by_reason={
-                reason: count for reason, count in publishings.dead_lettered.items() if count
-            },
+            by_reason={code: count for code, count in publishings.dead_lettered.items() if count},
             latest=list(publishings.latest_dead_letters)[::-1],
         ),
     )
@@ -78,10 +70,8 @@ async def agents(vitals: Vitals, search: str, limit: int) -> AgentList:
     """Return the agents that match a search, online ones first, then by name.
 
     Args:
-        vitals: Where they are found.
         search: A part of the id or of the name, in any case; empty for all of them. An id is found
             wherever it is; otherwise it is looked for among the first 100,000.
-        limit: How many are listed at most.
     """
     registry, wanted = vitals.router.registry, search.casefold()
     matching = 0
@@ -91,10 +81,12 @@ async def agents(vitals: Vitals, search: str, limit: int) -> AgentList:
         matching += len(found)
         best = nsmallest(limit, [*best, *found], key=_rank)
         await let_others_run()
-    if search in registry and not any(agent.agent_id == search for agent in best):
+    if search in registry and registry[search] not in best:
         best = [registry[search], *best[: limit - 1]]
         matching = max(matching, len(best))
-    return AgentList(registry.known_count, matching, list(_entries(best, vitals)))
+    routed = vitals.messages.outcomes[MessageOutcome.ROUTED]
+    entries = [_entry(agent, routed) for agent in best]
+    return AgentList(registry.known_count, matching, entries)
 
 
 def _state(vitals: Vitals) -> Literal["routing", "paused", "stopping"]:
@@ -111,14 +103,12 @@ def _rank(agent: Agent) -> tuple[bool, str, str]:
     return not agent.is_online, agent.agent_name.casefold(), agent.agent_id
 
 
-def _entries(chosen: Iterable[Agent], vitals: Vitals) -> Iterable[AgentEntry]:
-    all_routed = vitals.messages.outcomes[MessageOutcome.ROUTED]
-    for agent in chosen:
-        yield AgentEntry(
-            agent_id=agent.agent_id,
-            agent_name=agent.agent_name,
-            is_online=agent.is_online,
-            last_seen=agent.last_seen,
-            routed=agent.routed,
-            share=agent.routed / all_routed if all_routed else 0.0,
-        )
+def _entry(agent: Agent, all_routed: int) -> AgentEntry:
+    return AgentEntry(
+        agent_id=agent.agent_id,
+        agent_name=agent.agent_name,
+        is_online=agent.is_online,
+        last_seen=agent.last_seen,
+        routed=agent.routed,
+        share=agent.routed / all_routed if all_routed else 0.0,
+    )

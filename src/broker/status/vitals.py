@@ -16,35 +16,17 @@ from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
 
 @dataclass(frozen=True, kw_only=True)
 class Vitals:
-    """Who holds what is to know about the broker. Read it in Trio's thread; change nothing.
-
-    Attributes:
-        broker_name: What the broker registers as.
-        queues: The queues.
-        prefetch: Unacknowledged deliveries held at most, per consumer.
-        router: Owns the registry.
-        mailbox: The router's.
-        amqp: Keeps the session with RabbitMQ.
-        rabbit: The AMQP thread.
-        central: Keeps the session with the central server.
-        consumption: Open while the registry is fresh.
-        messages: What became of the messages.
-        publishings: What became of the publishings.
-        server: What the server sent in vain.
-        stop_requested: Set once a stop has begun.
-        started_at: When the process started, for people.
-        started: The same in Trio's time.
-    """
+    """Who holds what is to know about the broker. Read it in Trio's thread; change nothing."""
 
     broker_name: str
     queues: Topology
-    prefetch: int
+    prefetch: int  # per consumer
     router: Router
     mailbox: Mailbox
     amqp: AmqpLink
     rabbit: Rabbit
     central: CentralLink
-    consumption: Gate
+    consumption: Gate  # open while the registry is fresh
     messages: MessageTally
     publishings: PublishTally
     server: ServerTally

@@ -14,9 +14,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
             the server when it has accepted the registration. `blocked` is RabbitMQ's only: an
             alarm, in which it takes no messages.
         peer: Whom it leads to, without any secret.
-        since: When it came into this state.
-        reconnects: How often it was lost, or could not be established.
-        error: Why that was, the last time; None when it never was.
+        reconnects: How often it was lost, or could not be established; `error` is why, last time.
     """
 
     state: Literal["connecting", "connected", "blocked"]
@@ -27,16 +25,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
 
 
 class Connectivity:
-    """Follows one connection through its lives. One task writes it.
-
-    Attributes:
-        is_connected: Whether the peer lets the broker work.
-        reconnects: How often it was lost, or could not be established.
-        error: Why, the last time.
-
-    Args:
-        peer: Whom it leads to, without any secret.
-    """
+    """Follows one connection through its lives; see `ConnectionStatus`. One task writes it."""
 
     def __init__(self, peer: str) -> None:
         self.is_connected = False
@@ -64,11 +53,7 @@ class Connectivity:
         self.error = error
 
     def status(self, *, is_blocked: bool = False) -> ConnectionStatus:
-        """Return what is known now.
-
-        Args:
-            is_blocked: Whether the peer takes nothing although the connection stands.
-        """
+        """Return what is known now."""
         state: Literal["connecting", "connected", "blocked"] = "connecting"
         if self.is_connected:
             state = "blocked" if is_blocked else "connected"

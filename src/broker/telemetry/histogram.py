@@ -9,7 +9,6 @@ class Histogram:
 
     Attributes:
         bounds: Upper bounds of the buckets, growing; one more bucket takes what is larger.
-        counts: Observations in each bucket.
         total: The sum of all observations.
     """
 

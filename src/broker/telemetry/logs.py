@@ -49,7 +49,7 @@ def configure_logging(
     Call it once and early: a logger keeps the configuration of its first event.
 
     Args:
-        level: Least level to log: debug, info, warning, error or critical.
+        level: Least level to log, in lower case.
         format: `json`, `console`, or `auto` for console on a terminal and JSON otherwise.
         stream: Where the lines go, by default standard error. Once it is broken or closed the
             lines are lost, and nothing else.

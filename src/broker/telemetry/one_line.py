@@ -11,15 +11,7 @@ _WORD = re.compile(r"\S+")
 
 
 def one_line(text: str) -> str:
-    r"""Redact a text and escape everything that is not printable.
-
-    Args:
-        text: Any text, for example an id that an agent chose.
-
-    Returns:
-        The text without URL passwords, and with line breaks, terminal sequences, invisible
-        characters and lone surrogates written as `\n`, `\x1b`, `\u202e` and the like.
-    """
+    r"""Redact a text, and escape what is not printable: `\n`, `\x1b`, `\u202e` and the like."""
     text = redact(text)
     if text.isprintable():
         return text
@@ -30,14 +22,10 @@ def one_line(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Replace the passwords of URLs (`://user:password@`) by asterisks.
+    """Replace the passwords of URLs (`://user:password@`) by `***`.
 
-    Args:
-        text: Any text, of any number of lines.
-
-    Returns:
-        The text with `***` for each password. When several URLs follow each other without a
-        space, everything from the first password to the last `@` is replaced.
+    When several URLs follow each other without a space, everything from the first password to the
+    last `@` is replaced.
     """
     if "://" not in text or "@" not in text:
         return text

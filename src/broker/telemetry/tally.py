@@ -48,22 +48,14 @@ class DeadLetterNote(msgspec.Struct, frozen=True):
 
 
 class MessageTally:
-    """What became of the messages; the router task writes it.
-
-    Attributes:
-        received: Messages by queue and message type.
-        redelivered: Those that RabbitMQ had delivered before.
-        outcomes: Messages by what came of them.
-        statuses_skipped: Entries of status updates that were unusable.
-        routing_seconds: What a message takes from the mailbox to its settlement, on the average
-            of those that arrived together.
-    """
+    """What became of the messages; the router task writes it."""
 
     def __init__(self) -> None:
-        self.received: Counter[tuple[str, str]] = Counter()
+        self.received: Counter[tuple[str, str]] = Counter()  # by queue and message type
         self.redelivered = 0
         self.outcomes = dict.fromkeys(MessageOutcome, 0)
-        self.statuses_skipped = 0
+        self.statuses_skipped = 0  # unusable entries of status updates
+        # From the mailbox to the settlement, on the average of those that arrived together.
         self.routing_seconds = Histogram(_ROUTING_BOUNDS)
 
     def decided(
@@ -78,24 +70,17 @@ class MessageTally:
 
 
 class PublishTally:
-    """What became of the publishings; the AMQP thread writes it.
-
-    Attributes:
-        confirmed: Publishings that RabbitMQ confirmed.
-        dead_lettered: Dead letters that RabbitMQ confirmed, by reason. All reasons are there from
-            the start, because other threads read it.
-        latest_dead_letters: The last few.
-        renewed: Messages that were published anew to their own queue, which resets the count of
-            their deliveries.
-        confirm_seconds: From a publishing to its confirm; of those under way, one at a time is
-            measured.
-    """
+    """What RabbitMQ confirmed; the AMQP thread writes it."""
 
     def __init__(self) -> None:
         self.confirmed = 0
-        self.renewed = 0
+        self.renewed = (
+            0  # messages published anew to their own queue, to reset their delivery count
+        )
+        # By reason; all are there from the start, because other threads read it.
         self.dead_lettered: dict[str, int] = {reason.value: 0 for reason in RejectReason}
         self.latest_dead_letters: deque[DeadLetterNote] = deque(maxlen=_LATEST)
+        # From a publishing to its confirm; of those under way, one at a time is measured.
         self.confirm_seconds = Histogram(_CONFIRM_BOUNDS)
 
     def dead_letter(self, queue: str, reason: str) -> None:
@@ -111,13 +96,8 @@ def outcomes(messages: MessageTally, publishings: PublishTally) -> dict[str, int
 
 
 class ServerTally:
-    """What the central server sent that is of no use; the link writes it.
-
-    Attributes:
-        ignored: Frames by why they were ignored: a reject reason, or `unknown_type`.
-        too_big: Sessions that a message over `BROKER_WEBSOCKET_MAX_BYTES` ended.
-    """
+    """What the central server sent that is of no use; the link writes it."""
 
     def __init__(self) -> None:
-        self.ignored: Counter[str] = Counter()
-        self.too_big = 0
+        self.ignored: Counter[str] = Counter()  # frames by reject reason, or `unknown_type`
+        self.too_big = 0  # sessions that a message over `BROKER_WEBSOCKET_MAX_BYTES` ended

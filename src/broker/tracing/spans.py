@@ -47,7 +47,6 @@ def export_spans(exporters: Sequence[str], server: Callable[[], AmqpEndpoint]) -
 
     Args:
         exporters: Names of entry points in the group `opentelemetry_traces_exporter`.
-        server: Tells the RabbitMQ node that messages come from and go to.
 
     Raises:
         ExporterMissingError: One of them is not installed.
@@ -77,7 +76,6 @@ class MessageSpans(SettlementObserver):
     Whatever goes wrong in here, messages are routed as if it was not there. It is logged once.
 
     Args:
-        provider: Samples the spans and passes them on.
         server: Tells the RabbitMQ node that messages come from and go to.
     """
 
@@ -96,8 +94,6 @@ class MessageSpans(SettlementObserver):
         published carries the context of its own span, a child of that one.
 
         Args:
-            delivery: What was decided.
-            settlement: What becomes of it.
             began_at: When it began to be decided, in nanoseconds since the epoch.
         """
         try:
@@ -131,15 +127,7 @@ class MessageSpans(SettlementObserver):
             self.failed()
 
     def start_send(self, publishing: Publishing, parent: Context) -> tuple[Span, Publishing]:
-        """Start the span of a publishing.
-
-        Args:
-            publishing: What is about to be published.
-            parent: Holds the span of the decision.
-
-        Returns:
-            The span, and the publishing that carries its context.
-        """
+        """Start the span of a publishing, and return both, the publishing with the context."""
         span = self._tracer.start_span(
             f"send {publishing.queue}",
             parent,
@@ -164,11 +152,7 @@ class MessageSpans(SettlementObserver):
             _log.exception("tracing_failed")
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - it does not raise TimeoutError
-        """Export the last spans, and drop those that have not left in time.
-
-        Args:
-            timeout: Seconds; a collector that is away must not hold up the stop.
-        """
+        """Export the last spans; a collector that is away must not hold up the stop."""
         with trio.move_on_after(timeout, shield=True) as closing:
             await trio.to_thread.run_sync(self._shut_down, abandon_on_cancel=True)
         if closing.cancelled_caught:

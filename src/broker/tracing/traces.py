@@ -29,11 +29,8 @@ def open_traces(
     What is wrong with them is logged once, and the broker runs without.
 
     Args:
-        environ: The environment variables; OpenTelemetry itself reads those of the process.
+        environ: OpenTelemetry itself reads the variables of the process.
         server: Tells the RabbitMQ node that messages come from and go to.
-
-    Returns:
-        What records the spans, to be closed by `MessageSpans.close`; None without traces.
     """
     exporters = wanted_exporters(environ)
     if not exporters:
@@ -41,20 +38,20 @@ def open_traces(
     try:
         from broker.tracing.spans import ExporterMissingError, export_spans  # noqa: PLC0415
     except ImportError as error:
-        reason = f"OTEL_* asks for traces, but {error.name} is not installed: {_INSTALL}"
-        _log.warning("traces_off", reason=reason)
-        return None
+        return _off(f"OTEL_* asks for traces, but {error.name} is not installed: {_INSTALL}")
     try:
         spans = export_spans(exporters, server)
     except ExporterMissingError as error:
-        reason = f"the exporter {error} is not installed; {_INSTALL} brings OTLP over HTTP"
-        _log.warning("traces_off", reason=reason)
-        return None
+        return _off(f"the exporter {error} is not installed; {_INSTALL} brings OTLP over HTTP")
     except Exception as error:  # noqa: BLE001 - wrong OTEL_* values raise anything, and harm nobody
-        _log.warning("traces_off", reason=f"OpenTelemetry cannot be set up: {error}")
-        return None
+        return _off(f"OpenTelemetry cannot be set up: {error}")
     _log.info("traces_on", exporters=exporters)
     return spans
+
+
+def _off(reason: str) -> "MessageSpans | None":
+    _log.warning("traces_off", reason=reason)
+    return None
 
 
 def wanted_exporters(environ: Mapping[str, str]) -> Sequence[str]:
@@ -63,12 +60,6 @@ def wanted_exporters(environ: Mapping[str, str]) -> Sequence[str]:
     Traces are on when `OTEL_TRACES_EXPORTER` names an exporter, or when it is not set and an OTLP
     endpoint is. `OTEL_SDK_DISABLED=true` and `OTEL_TRACES_EXPORTER=none` turn them off. As
     everywhere in OpenTelemetry, an empty variable is as good as none.
-
-    Args:
-        environ: The environment variables.
-
-    Returns:
-        Names of entry points in the group `opentelemetry_traces_exporter`.
     """
     if _value(environ, "OTEL_SDK_DISABLED").lower() == "true":
         return ()

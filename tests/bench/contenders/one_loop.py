@@ -41,7 +41,7 @@ async def main(url: str, prefetch: int) -> None:
 def _dispatcher() -> Dispatcher:
     registry = AgentRegistry(len(AGENTS))
     for agent_id in AGENTS:
-        registry.register(agent_id, agent_id)
+        registry.register(agent_id, agent_id, registry.clock.next())
     return Dispatcher(
         topology=Topology(
             inputs=(INPUT_QUEUE,),

@@ -4,7 +4,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
@@ -44,21 +43,20 @@ def open_chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(
-    browser: Browser,
-    url: str,
-    *,
-    width: int = 1200,
-    colours: Literal["light", "dark"] = "light",
-    may_be_unreachable: bool = False,
-) -> Iterator[Page]:
-    """Visit a page; at the end of the context, fail if anything in it went wrong.
+def open_page(browser: Browser, url: str, *, may_be_unreachable: bool = False) -> Iterator[Page]:
+    """Visit a page in a context of its own; at the end, fail if anything in it went wrong."""
+    with browser.new_context(locale="en-GB") as context:
+        page = context.new_page()
+        with complaints_of(page, may_be_unreachable=may_be_unreachable):
+            page.goto(url)
+            yield page
+
+
+@contextmanager
+def complaints_of(page: Page, *, may_be_unreachable: bool) -> Iterator[list[str]]:
+    """Collect what goes wrong in a page, and fail if there is any of it at the end.
 
     Args:
-        browser: The browser.
-        url: The page.
-        width: Of the window, in CSS pixels.
-        colours: What the visitor prefers.
         may_be_unreachable: Whether the server may be away for a while: browsers say so in the
             console, whatever the page does.
     """
@@ -72,15 +70,9 @@ def open_page(
     def failed(error: Error) -> None:
         complaints.append(str(error))
 
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=colours, locale="en-GB"
-    )
-    try:
-        page = context.new_page()
-        page.on("console", heard)
-        page.on("pageerror", failed)
-        page.goto(url)
-        yield page
-    finally:
-        context.close()
-    assert not complaints, complaints
+    page.on("console", heard)
+    page.on("pageerror", failed)
+    yield complaints
+    page.remove_listener("console", heard)
+    page.remove_listener("pageerror", failed)
+    assert not complaints

@@ -61,16 +61,7 @@ WORKING = Status(
     messages=Messages(
         received=1_284_112,
         redelivered=31,
-        outcomes={
-            "routed": 1_270_442,
-            "no_agent_online": 1_204,
-            "only_sender_online": 88,
-            "forwarded": 9_120,
-            "registered": 2_210,
-            "disconnected": 1_001,
-            "advertised": 2,
-            "dead_lettered": 45,
-        },
+        outcomes={"routed": 1_270_442, "no_agent_online": 1_204, "dead_lettered": 45},
     ),
     dead_letters=DeadLetters(
         by_reason={"invalid_json": 31, "too_large": 12, "unroutable": 2, "too_deep": 0},
@@ -89,12 +80,11 @@ WITHOUT_RABBITMQ = replace(
     checks=_checks(rabbitmq=_LOST, consumers="RabbitMQ has no consumer of broker_input_queue"),
     connections=replace(
         WORKING.connections,
-        rabbitmq=ConnectionStatus(
-            "connecting",
-            "amqp://broker@rabbitmq-0.example:5672/agents",
-            NOW - timedelta(seconds=41),
-            9,
-            _LOST,
+        rabbitmq=replace(
+            WORKING.connections.rabbitmq,
+            state="connecting",
+            since=NOW - timedelta(seconds=41),
+            error=_LOST,
         ),
     ),
     rates=Rates(0.0, 0.0, [410] * 20 + [0] * 40, [409] * 20 + [0] * 40),
@@ -116,9 +106,7 @@ WITHOUT_SERVER = replace(
     checks=_checks(server=_LOST),
     connections=replace(
         WORKING.connections,
-        server=ConnectionStatus(
-            "connecting", "wss://server.example/ws", NOW - timedelta(seconds=8), 3, _LOST
-        ),
+        server=replace(WORKING.connections.server, state="connecting", error=_LOST),
     ),
 )
 
@@ -143,7 +131,6 @@ NOBODY_ONLINE = replace(
 
 
 def agent(number: int, *, is_online: bool = True, share: float = 0.05) -> AgentEntry:
-    """Return an agent as the broker lists it."""
     return AgentEntry(
         agent_id=f"agent_{number}",
         agent_name=f"Agent {number}",

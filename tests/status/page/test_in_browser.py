@@ -1,14 +1,12 @@
 """What people see: the page in a real Chromium, fed by a stand-in for the broker."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Literal
 
-import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from broker.status.model import Check, Rates, Status
-from tests.status.page.chromium import open_page
+from broker.status.model import AgentEntry, Check, Rates, Status
 from tests.status.page.stand_in import StandIn
 from tests.status.page.statuses import (
     BLOCKED,
@@ -77,13 +75,21 @@ def _with_rates(received: float) -> Status:
     return replace(WORKING, rates=rates)
 
 
-def _shows(page: Page, text: str) -> None:
-    expect(page.get_by_text(text, exact=True).first).to_be_visible()
+def _pass_time(page: Page, seconds: float) -> None:
+    """Let the page believe that time has passed."""
+    page.clock.fast_forward(round(seconds * 1_000))
 
 
-@pytest.mark.parametrize(
-    ("status", "verdict", "tone"),
-    [
+def _list(page: Page, stand_in: StandIn, *agents: AgentEntry) -> None:
+    """List agents, and let the page ask for them at once, as after any input to the search."""
+    stand_in.agents = [*agents]
+    page.locator("#search").dispatch_event("input")
+    _pass_time(page, 0.3)
+    expect(_agents(page)).to_have_count(len(agents))
+
+
+def test_the_verdict_is_said_in_words_and_colour(page: Page, stand_in: StandIn) -> None:
+    for status, verdict, tone in (
         (WORKING, "Routing", "good"),
         (WITHOUT_RABBITMQ, "Paused: no connection to RabbitMQ", "bad"),
         (BLOCKED, "Paused: RabbitMQ blocks publishing", "bad"),
@@ -91,169 +97,142 @@ def _shows(page: Page, text: str) -> None:
         (STALE, "Paused: no connection to the central server", "bad"),
         (NOBODY_ONLINE, "Routing, but no agent is online", "warn"),
         (STOPPING, "Stopping", "warn"),
-    ],
-)
-def test_the_verdict_is_said_in_words_and_colour(
-    browser: Browser, stand_in: StandIn, status: Status, verdict: str, tone: str
-) -> None:
-    stand_in.status = status
-    with open_page(browser, stand_in.url) as page:
+    ):
+        stand_in.status = status
         expect(_verdict(page)).to_have_text(verdict)
         expect(page.locator("#verdict")).to_have_attribute("data-tone", tone)
         expect(page).to_have_title(f"{verdict} · BrokerService")
 
 
-def test_figures_are_shown(browser: Browser, stand_in: StandIn) -> None:
-    with open_page(browser, stand_in.url) as page:
-        expect(page.locator("#received-rate")).to_have_text("413")
-        expect(page.locator("#in-flight")).to_have_text("17")
-        expect(page.locator("#online")).to_have_text("38")
-        expect(page.locator("#broker-id")).to_have_text("broker-7")
-        expect(page.locator("#program")).to_have_text("version 1.2.3 · up for 1 d 2 h")
-        expect(page.locator("#outcomes tr").first).to_have_text("Routed to an agent 1,270,442")
-        expect(page.locator("#reasons tr").first).to_have_text("invalid_json 31")
-        expect(page.locator("#reasons tr")).to_have_count(3)
-        latest = page.locator("#latest tr")
-        expect(latest).to_have_count(3)
-        expect(latest.nth(1)).to_contain_text("too_large broker_input_queue")
-        expect(latest.nth(1)).to_contain_text("3 min ago")
-        rabbitmq = page.get_by_role("region", name="RabbitMQ")
-        expect(rabbitmq).to_contain_text("Connected for 4 h 12 min")
-        expect(rabbitmq).to_contain_text("Connection reset by peer")
+def test_figures_are_shown(page: Page) -> None:
+    for place, text in {
+        "#received-rate": "413",
+        "#in-flight": "17",
+        "#online": "38",
+        "#broker-id": "broker-7",
+        "#program": "version 1.2.3 · up for 1 d 2 h",
+        "#outcomes tr:first-child": "Routed to an agent 1,270,442",
+        "#reasons tr:first-child": "invalid_json 31",
+    }.items():
+        expect(page.locator(place)).to_have_text(text)
+    expect(page.locator("#reasons tr")).to_have_count(3)
+    latest = page.locator("#latest tr")
+    expect(latest).to_have_count(3)
+    expect(latest.nth(1)).to_contain_text("too_large broker_input_queue")
+    expect(latest.nth(1)).to_contain_text("3 min ago")
+    rabbitmq = page.get_by_role("region", name="RabbitMQ")
+    expect(rabbitmq).to_contain_text("Connected for 4 h 12 min")
+    expect(rabbitmq).to_contain_text("Connection reset by peer")
 
 
-def test_rates_follow_the_broker(browser: Browser, stand_in: StandIn) -> None:
+def test_rates_follow_the_broker(page: Page, stand_in: StandIn) -> None:
     stand_in.status = _with_rates(0)
-    with open_page(browser, stand_in.url) as page:
-        line = page.locator(".spark .line").first
-        expect(page.locator("#received-rate")).to_have_text("0")
-        flat = line.get_attribute("d")
+    line = page.locator(".spark .line").first
+    expect(page.locator("#received-rate")).to_have_text("0")
+    flat = line.get_attribute("d")
 
-        stand_in.status = _with_rates(7.5)
-        expect(page.locator("#received-rate")).to_have_text("7.5")
-        expect(page.locator("#published-rate")).to_have_text("3.8")
-        assert line.get_attribute("d") != flat
+    stand_in.status = _with_rates(7.5)
+    expect(page.locator("#received-rate")).to_have_text("7.5")
+    expect(page.locator("#published-rate")).to_have_text("3.8")
+    assert line.get_attribute("d") != flat
 
-        stand_in.status = _with_rates(12_345)
-        expect(page.locator("#received-rate")).to_have_text("12,345")
-        expect(page.locator("#received-note")).to_have_text("peak 12,345 in the last minute")
-
-
-def test_agents_come_and_go(browser: Browser, stand_in: StandIn) -> None:
-    stand_in.agents = [agent(1), agent(2, is_online=False)]
-    with open_page(browser, stand_in.url) as page:
-        expect(_agents(page)).to_have_count(2)
-        cells = _agents(page).nth(0).locator("th, td")
-        expect(cells).to_have_text(["Agent 1 agent_1", "Online", "5 s ago", "5.0% (63,522)"])
-        expect(_agents(page).nth(1)).to_contain_text("Offline")
-
-        stand_in.agents = [agent(2), agent(3), agent(1, is_online=False)]
-        expect(_agents(page).nth(0)).to_contain_text("Agent 2 agent_2 Online")
-        expect(_agents(page).nth(1)).to_contain_text("Agent 3 agent_3 Online")
-        expect(_agents(page).nth(2)).to_contain_text("Agent 1 agent_1 Offline")
-        expect(page.locator("#agents-note")).to_have_text("3 known")
-
-        stand_in.agents = []
-        expect(_agents(page)).to_have_count(0)
+    stand_in.status = _with_rates(12_345)
+    expect(page.locator("#received-rate")).to_have_text("12,345")
+    expect(page.locator("#received-note")).to_have_text("peak 12,345 in the last minute")
 
 
-def test_an_agent_that_was_never_seen_has_no_time(browser: Browser, stand_in: StandIn) -> None:
-    stand_in.agents = [replace(agent(1), last_seen=None)]
-    with open_page(browser, stand_in.url) as page:
-        expect(_agents(page).locator("time")).to_have_text("\u2013")
+def test_agents_come_and_go(page: Page, stand_in: StandIn) -> None:
+    _list(page, stand_in, agent(1), agent(2, is_online=False))
+    cells = _agents(page).nth(0).locator("th, td")
+    expect(cells).to_have_text(["Agent 1 agent_1", "Online", "5 s ago", "5.0% (63,522)"])
+    expect(_agents(page).nth(1)).to_contain_text("Offline")
+
+    _list(page, stand_in, agent(2), agent(3), agent(1, is_online=False))
+    for place, text in enumerate(("2 agent_2 Online", "3 agent_3 Online", "1 agent_1 Offline")):
+        expect(_agents(page).nth(place)).to_contain_text(f"Agent {text}")
+    expect(page.locator("#agents-note")).to_have_text("3 known")
+
+    _list(page, stand_in)
 
 
-def test_times_are_by_the_clock_of_the_broker(browser: Browser, stand_in: StandIn) -> None:
-    stand_in.agents = [replace(agent(1), last_seen=NOW + timedelta(seconds=2)), agent(2)]
-    with open_page(browser, stand_in.url) as page:
-        expect(_agents(page).nth(0)).to_contain_text("just now")
-        expect(_agents(page).nth(1)).to_contain_text("10 s ago")
+def test_times_are_by_the_clock_of_the_broker(page: Page, stand_in: StandIn) -> None:
+    never, now = (replace(agent(1), last_seen=at) for at in (None, NOW + timedelta(seconds=2)))
+    _list(page, stand_in, never)
+    expect(_agents(page).locator("time")).to_have_text("\u2013")
+    _list(page, stand_in, now, agent(2))
+    expect(_agents(page).nth(0)).to_contain_text("just now")
+    expect(_agents(page).nth(1)).to_contain_text("10 s ago")
 
 
-def test_an_outage_of_rabbitmq_and_the_recovery_show(browser: Browser, stand_in: StandIn) -> None:
-    with open_page(browser, stand_in.url) as page:
-        rabbitmq = page.get_by_role("region", name="RabbitMQ")
-        expect(_verdict(page)).to_have_text("Routing")
+def test_an_outage_of_rabbitmq_and_the_recovery_show(page: Page, stand_in: StandIn) -> None:
+    rabbitmq = page.get_by_role("region", name="RabbitMQ")
+    stand_in.status = WITHOUT_RABBITMQ
+    expect(rabbitmq).to_contain_text("Connecting for 41 s")
+    expect(rabbitmq).to_contain_text("Connection refused")
+    check = page.locator("#checks li", has_text="Check that RabbitMQ runs")
+    expect(check).to_contain_text("cannot connect: [Errno 111] Connection refused")
 
-        stand_in.status = WITHOUT_RABBITMQ
-        expect(_verdict(page)).to_have_text("Paused: no connection to RabbitMQ")
-        expect(rabbitmq).to_contain_text("Connecting for 41 s")
-        expect(rabbitmq).to_contain_text("Connection refused")
-        check = page.locator("#checks li", has_text="Check that RabbitMQ runs")
-        expect(check).to_contain_text("cannot connect: [Errno 111] Connection refused")
-
-        stand_in.status = WORKING
-        expect(_verdict(page)).to_have_text("Routing")
-        expect(rabbitmq).to_contain_text("Connected")
-        expect(page.locator("#checks")).not_to_contain_text("Check that")
+    stand_in.status = WORKING
+    expect(rabbitmq).to_contain_text("Connected")
+    expect(page.locator("#checks")).not_to_contain_text("Check that")
 
 
-@pytest.mark.parametrize(
-    ("status", "advice"),
-    [
+def test_each_failing_check_says_what_to_do(page: Page, stand_in: StandIn) -> None:
+    for status, advice in (
         (BLOCKED, "Free memory or disk space"),
         (WITHOUT_SERVER, "Check that the central server runs"),
         (STALE, "as soon as the registry is fresh"),
         (STALE, "It recovers with the connection to the central server"),
         (WITHOUT_RABBITMQ, "They recover with the connection to RabbitMQ"),
         (STOPPING, "check what manages the process"),
-    ],
-)
-def test_each_failing_check_says_what_to_do(
-    browser: Browser, stand_in: StandIn, status: Status, advice: str
-) -> None:
-    stand_in.status = status
-    with open_page(browser, stand_in.url) as page:
+    ):
+        stand_in.status = status
         expect(page.locator("#checks")).to_contain_text(advice)
 
 
-def test_a_broker_that_is_gone_shows_and_so_does_its_return(
-    browser: Browser, stand_in: StandIn
-) -> None:
-    with open_page(browser, stand_in.url, may_be_unreachable=True) as page:
-        expect(_verdict(page)).to_have_text("Routing")
+def test_a_broker_that_is_gone_shows_and_so_does_its_return(page: Page, stand_in: StandIn) -> None:
+    expect(_verdict(page)).to_have_text("Routing")
 
-        stand_in.stop()
-        expect(_verdict(page)).to_have_text("The broker does not answer")
-        expect(page.locator("#lost")).to_contain_text("Check that its process runs")
-        expect(page.locator("#silence")).to_contain_text("The data below is from")
-        expect(page.locator("#checks")).to_be_hidden()
+    stand_in.stop()
+    _pass_time(page, 5)
+    expect(_verdict(page)).to_have_text("The broker does not answer")
+    expect(page.locator("#lost")).to_contain_text("Check that its process runs")
+    expect(page.locator("#silence")).to_contain_text("The data below is from")
+    expect(page.locator("#checks")).to_be_hidden()
 
-        stand_in.start()
-        expect(_verdict(page)).to_have_text("Routing")
-        expect(page.locator("#lost")).to_be_hidden()
-        expect(page.locator("#checks")).to_be_visible()
-
-
-def test_a_frozen_broker_shows_though_the_stream_stays_open(
-    browser: Browser, stand_in: StandIn
-) -> None:
-    with open_page(browser, stand_in.url) as page:
-        expect(_verdict(page)).to_have_text("Routing")
-
-        stand_in.is_frozen = True
-        expect(_verdict(page)).to_have_text("The broker does not answer")
-
-        stand_in.is_frozen = False
-        expect(_verdict(page)).to_have_text("Routing")
+    stand_in.start()
+    _pass_time(page, 1)
+    expect(_verdict(page)).to_have_text("Routing")
+    expect(page.locator("#lost")).to_be_hidden()
+    expect(page.locator("#checks")).to_be_visible()
 
 
-def test_a_broker_without_a_stream_is_asked(browser: Browser, stand_in: StandIn) -> None:
+def test_a_frozen_broker_shows_though_the_stream_stays_open(page: Page, stand_in: StandIn) -> None:
+    expect(_verdict(page)).to_have_text("Routing")
+
+    stand_in.is_frozen = True
+    _pass_time(page, 5)
+    expect(_verdict(page)).to_have_text("The broker does not answer")
+
+    stand_in.is_frozen = False
+    expect(_verdict(page)).to_have_text("Routing")
+
+
+def test_a_broker_without_a_stream_is_asked(page: Page, stand_in: StandIn) -> None:
     stand_in.has_stream = False
-    with open_page(browser, stand_in.url, may_be_unreachable=True) as page:
-        expect(_verdict(page)).to_have_text("Routing")
-        stand_in.status = STALE
-        expect(_verdict(page)).to_have_text("Paused: no connection to the central server")
+    page.reload()
+    stand_in.streamed.clear()
+    for status, verdict in ((WORKING, "Routing"), (STALE, "Paused")):
+        stand_in.status = status
+        _pass_time(page, 3)
+        expect(_verdict(page)).to_contain_text(verdict)
 
-        stand_in.has_stream = True
-        assert stand_in.streamed.wait(timeout=30), "it was not asked for again"
+    stand_in.has_stream = True
+    _pass_time(page, 1)
+    assert stand_in.streamed.wait(timeout=30), "it was not asked for again"
 
 
-def test_hostile_names_are_only_text(browser: Browser, stand_in: StandIn) -> None:
-    stand_in.agents = [
-        replace(agent(number), agent_name=name, agent_id=f"{number}{name}")
-        for number, name in enumerate(_HOSTILE)
-    ]
+def test_hostile_names_are_only_text(page: Page, stand_in: StandIn) -> None:
     lost = replace(WITHOUT_RABBITMQ.connections.rabbitmq, peer=_MARKUP, error=_REVERSED + _MARKUP)
     noted = replace(WORKING.dead_letters.latest[0], queue=_MARKUP, reason=_MARKUP)
     stand_in.status = replace(
@@ -265,168 +244,149 @@ def test_hostile_names_are_only_text(browser: Browser, stand_in: StandIn) -> Non
         dead_letters=replace(WORKING.dead_letters, by_reason={_MARKUP: 1}, latest=[noted]),
         messages=replace(WORKING.messages, outcomes={_MARKUP: 1}),
     )
-    with open_page(browser, stand_in.url, width=320) as page:
-        expect(_agents(page)).to_have_count(len(_HOSTILE))
-        names = page.locator("#agents .name").all()
-        assert [name.text_content() for name in names] == _HOSTILE
-        for name in [*names, *page.locator("#agents .id").all()]:
-            assert name.evaluate("(node) => getComputedStyle(node).unicodeBidi") == "isolate"
-        assert page.locator("img, bdi script").count() == 0
-        assert page.title().startswith("Paused")
-        assert page.evaluate(_BEYOND_THE_EDGE) == []
+    page.set_viewport_size({"width": 320, "height": 900})
+    named = [
+        replace(agent(number), agent_name=name, agent_id=f"{number}{name}")
+        for number, name in enumerate(_HOSTILE)
+    ]
+    _list(page, stand_in, *named)
+    expect(_verdict(page)).to_contain_text("Paused")
+    names = page.locator("#agents .name").all()
+    assert [name.text_content() for name in names] == _HOSTILE
+    for name in [*names, *page.locator("#agents .id").all()]:
+        assert name.evaluate("(node) => getComputedStyle(node).unicodeBidi") == "isolate"
+    assert page.locator("img, bdi script").count() == 0
+    assert page.title().startswith("Paused")
+    assert page.evaluate(_BEYOND_THE_EDGE) == []
 
 
-@pytest.mark.parametrize(
-    ("attempt", "complaint"),
-    [
+def test_the_policy_forbids_what_the_page_does_not_need(page: Page, complaints: list[str]) -> None:
+    for attempt, complaint in (
         ("try { document.body.innerHTML = '<b>' } catch {}", "TrustedHTML"),
         ("document.body.append(Object.assign(new Image(), { src: 'x' }))", "img-src"),
         ("document.body.setAttribute('style', 'color: red')", "style-src"),
         ("fetch('http://127.0.0.2/').catch(() => {})", "connect-src"),
-    ],
-)
-def test_the_policy_forbids_what_the_page_does_not_need(
-    browser: Browser, stand_in: StandIn, attempt: str, complaint: str
-) -> None:
-    with (
-        pytest.raises(AssertionError, match=complaint),
-        open_page(browser, stand_in.url) as page,
-        page.expect_console_message(),
     ):
-        page.evaluate(f"() => {{ {attempt} }}")
+        with page.expect_console_message() as said:
+            page.evaluate(f"() => {{ {attempt} }}")
+        assert complaint in said.value.text
+    complaints.clear()
 
 
-def test_the_search_is_sent_and_kept(browser: Browser, stand_in: StandIn) -> None:
+def test_the_search_is_sent_and_kept(page: Page, stand_in: StandIn) -> None:
     stand_in.agents = [agent(number) for number in range(1_234)]
-    with open_page(browser, stand_in.url) as page:
-        expect(page.locator("#agents-note")).to_have_text("Showing 200 of 1,234")
-        expect(_agents(page)).to_have_count(200)
+    page.reload()
+    note = page.locator("#agents-note")
+    expect(note).to_have_text("Showing 200 of 1,234")
+    expect(_agents(page)).to_have_count(200)
 
-        search = page.get_by_role("searchbox", name="Search")
-        search.press_sequentially("agent_12")
-        expect(page.locator("#agents-note")).to_have_text("Showing 45 of 45 matching")
-        expect(_agents(page).first).to_contain_text("agent_12")
+    search = page.get_by_role("searchbox", name="Search")
+    search.press_sequentially("agent_12")
+    expect(note).to_have_text("Showing 45 of 45 matching")
+    expect(_agents(page).first).to_contain_text("agent_12")
 
-        stand_in.agents = stand_in.agents[:13]
-        expect(page.locator("#agents-note")).to_have_text("Showing 1 of 1 matching")
-        expect(search).to_have_value("agent_12")
-        expect(search).to_be_focused()
-        assert stand_in.searches.count("agent_1") == 0, "each key was sent"
+    stand_in.agents = stand_in.agents[:13]
+    _pass_time(page, 3)
+    expect(note).to_have_text("Showing 1 of 1 matching")
+    expect(search).to_have_value("agent_12")
+    expect(search).to_be_focused()
+    assert stand_in.searches.count("agent_1") == 0, "each key was sent"
 
-        search.press("Enter")
-        search.fill("nobody & <nothing>")
-        expect(page.locator("#agents-note")).to_have_text("None of 13 matches")
-        assert stand_in.searches[-1] == "nobody & <nothing>"
+    search.press("Enter")
+    search.fill("nobody & <nothing>")
+    expect(note).to_have_text("None of 13 matches")
+    assert stand_in.searches[-1] == "nobody & <nothing>"
 
 
-def test_nodes_stay_where_they_are(browser: Browser, stand_in: StandIn) -> None:
+def test_nodes_stay_where_they_are(page: Page, stand_in: StandIn) -> None:
     some = [agent(number) for number in range(20)]
     others = [agent(number) for number in range(10, 60)]
-    stand_in.agents = some
-    with open_page(browser, stand_in.url) as page:
-        expect(_agents(page)).to_have_count(20)
-        elements = page.locator("*").count()
-        kept = page.locator("#agents tr", has_text="agent_15").element_handle()
-        line = page.locator("#outcomes tr").first.element_handle()
+    _list(page, stand_in, *some)
+    elements = page.locator("*").count()
+    kept = page.locator("#agents tr", has_text="agent_15").element_handle()
+    line = page.locator("#outcomes tr").first.element_handle()
 
-        for _ in range(2):
-            stand_in.agents = others
-            stand_in.status = WITHOUT_RABBITMQ
-            expect(_agents(page)).to_have_count(50)
-            expect(_verdict(page)).to_contain_text("Paused")
-            stand_in.agents = some
-            stand_in.status = WORKING
-            expect(_agents(page)).to_have_count(20)
-            expect(_verdict(page)).to_have_text("Routing")
-
-        assert page.locator("*").count() == elements
-        assert kept.evaluate("(node) => node.isConnected")
-        assert line.evaluate("(node) => node.isConnected")
-
-
-def test_only_changes_of_the_verdict_are_read_out(browser: Browser, stand_in: StandIn) -> None:
-    stand_in.status = _with_rates(1)
-    with open_page(browser, stand_in.url) as page:
-        expect(page.locator("#received-rate")).to_have_text("1.0")
-        assert page.locator("[aria-live], [role=status], [role=alert], output").count() == 1
-        live = page.locator("[aria-live=polite]")
-        expect(live).to_contain_text("Routing")
-        live.evaluate(
-            """(node) => {
-              window.changes = 0;
-              new MutationObserver(() => { window.changes += 1; })
-                .observe(node, { childList: true, characterData: true, subtree: true });
-            }"""
-        )
-
-        for rate in (20, 30, 40):
-            stand_in.status = _with_rates(rate)
-            expect(page.locator("#received-rate")).to_have_text(str(rate))
-        assert page.evaluate("window.changes") == 0
-
-        stand_in.status = STALE
-        expect(live).to_contain_text("Paused")
-        assert page.evaluate("window.changes") > 0
-
-
-def test_the_keyboard_reaches_the_search(browser: Browser, stand_in: StandIn) -> None:
-    with open_page(browser, stand_in.url) as page:
+    for _ in range(2):
+        stand_in.status = WITHOUT_RABBITMQ
+        _list(page, stand_in, *others)
+        expect(_verdict(page)).to_contain_text("Paused")
+        stand_in.status = WORKING
+        _list(page, stand_in, *some)
         expect(_verdict(page)).to_have_text("Routing")
-        page.keyboard.press("Tab")
-        search = page.locator("#search")
-        expect(search).to_be_focused()
-        assert search.evaluate("(node) => getComputedStyle(node).outlineStyle") == "solid"
-        page.keyboard.press("Tab")
-        expect(page.get_by_role("link", name="status as JSON")).to_be_focused()
+
+    assert page.locator("*").count() == elements
+    assert kept.evaluate("(node) => node.isConnected")
+    assert line.evaluate("(node) => node.isConnected")
 
 
-def test_a_screen_reader_finds_its_way(browser: Browser, stand_in: StandIn) -> None:
-    stand_in.agents = [agent(1)]
-    with open_page(browser, stand_in.url) as page:
-        expect(_agents(page)).to_have_count(1)
-        for landmark in ("banner", "main", "contentinfo", "search"):
-            expect(page.get_by_role(landmark)).to_have_count(1)
-        for name in ("Received", "In flight", "Agents online", "RabbitMQ", "Dead letters"):
-            expect(page.get_by_role("region", name=name, exact=True)).to_have_count(1)
-            expect(page.get_by_role("heading", name=name, exact=True)).to_have_count(1)
-        for table in page.get_by_role("table").all():
-            assert table.locator("caption").count() == 1
-            unscoped = table.locator("th:not([scope])")
-            assert unscoped.count() == 0
-        expect(page.get_by_role("rowheader", name="Agent 1")).to_have_count(1)
-        expect(page.get_by_role("columnheader", name="Last seen")).to_have_count(1)
+def test_only_changes_of_the_verdict_are_read_out(page: Page, stand_in: StandIn) -> None:
+    live = page.locator("[aria-live=polite]")
+    expect(live).to_contain_text("Routing")
+    assert page.locator("[aria-live], [role=status], [role=alert], output").count() == 1
+    live.evaluate(
+        """(node) => {
+          window.changes = 0;
+          new MutationObserver(() => { window.changes += 1; })
+            .observe(node, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+
+    for rate in (20, 30, 40):
+        stand_in.status = _with_rates(rate)
+        expect(page.locator("#received-rate")).to_have_text(str(rate))
+    assert page.evaluate("window.changes") == 0
+
+    stand_in.status = STALE
+    expect(live).to_contain_text("Paused")
+    assert page.evaluate("window.changes") > 0
 
 
-@pytest.mark.parametrize(("status", "width"), [(WORKING, 320), (STALE, 320), (STALE, 700)])
-def test_it_fits_narrow_screens(
-    browser: Browser, stand_in: StandIn, status: Status, width: int
-) -> None:
-    stand_in.status = status
-    stand_in.agents = [agent(number, is_online=number < 3, share=0.1) for number in range(9)]
-    with open_page(browser, stand_in.url, width=width) as page:
-        expect(_agents(page)).to_have_count(9)
+def test_the_keyboard_reaches_the_search(page: Page) -> None:
+    expect(_verdict(page)).to_have_text("Routing")
+    page.keyboard.press("Tab")
+    search = page.locator("#search")
+    expect(search).to_be_focused()
+    assert search.evaluate("(node) => getComputedStyle(node).outlineStyle") == "solid"
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="status as JSON")).to_be_focused()
+
+
+def test_a_screen_reader_finds_its_way(page: Page, stand_in: StandIn) -> None:
+    _list(page, stand_in, agent(1))
+    for landmark in ("banner", "main", "contentinfo", "search"):
+        expect(page.get_by_role(landmark)).to_have_count(1)
+    for name in ("Received", "In flight", "Agents online", "RabbitMQ", "Dead letters"):
+        expect(page.get_by_role("region", name=name, exact=True)).to_have_count(1)
+        expect(page.get_by_role("heading", name=name, exact=True)).to_have_count(1)
+    for table in page.get_by_role("table").all():
+        assert table.locator("caption").count() == 1
+        assert table.locator("th:not([scope])").count() == 0
+    expect(page.get_by_role("rowheader", name="Agent 1")).to_have_count(1)
+    expect(page.get_by_role("columnheader", name="Last seen")).to_have_count(1)
+
+
+def test_it_fits_narrow_screens(page: Page, stand_in: StandIn) -> None:
+    _list(page, stand_in, *(agent(number, is_online=number < 3, share=0.1) for number in range(9)))
+    for status, verdict, width in ((WORKING, "Routing", 320), (STALE, "P", 320), (STALE, "P", 700)):
+        page.set_viewport_size({"width": width, "height": 900})
+        stand_in.status = status
+        expect(_verdict(page)).to_contain_text(verdict)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate(_BEYOND_THE_EDGE) == []
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("status", [WORKING, STALE, WITHOUT_SERVER])
-def test_texts_stand_out_from_their_ground(
-    browser: Browser, stand_in: StandIn, status: Status, colours: Any
-) -> None:
-    stand_in.status = status
-    stand_in.agents = [agent(1), agent(2, is_online=False)]
-    with open_page(browser, stand_in.url, colours=colours) as page:
-        page.emulate_media(reduced_motion="reduce")
-        expect(_agents(page)).to_have_count(2)
-        measured = page.evaluate(_POOR_CONTRASTS)
-        assert measured["poor"] == []
-        assert measured["seen"] > 50
-
-
-def test_dark_is_dark(browser: Browser, stand_in: StandIn) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
-    with open_page(browser, stand_in.url, colours="dark") as page:
-        assert page.evaluate(ground) == "rgb(14, 17, 22)"
-    with open_page(browser, stand_in.url) as page:
-        assert page.evaluate(ground) == "rgb(245, 246, 248)"
+def test_texts_stand_out_from_their_ground(page: Page, stand_in: StandIn) -> None:
+    _list(page, stand_in, agent(1), agent(2, is_online=False))
+    grounds: dict[Literal["light", "dark"], str] = {
+        "light": "rgb(245, 246, 248)",
+        "dark": "rgb(14, 17, 22)",
+    }
+    for colours, ground in grounds.items():
+        page.emulate_media(color_scheme=colours, reduced_motion="reduce")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+        for status, tone in ((WORKING, "good"), (STALE, "bad"), (WITHOUT_SERVER, "warn")):
+            stand_in.status = status
+            expect(page.locator("#verdict")).to_have_attribute("data-tone", tone)
+            measured = page.evaluate(_POOR_CONTRASTS)
+            assert measured["poor"] == []
+            assert measured["seen"] > 50

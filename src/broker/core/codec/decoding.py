@@ -53,41 +53,32 @@ _CHAT_STRINGS = (
 
 
 def decode_input(body: bytes, max_bytes: int) -> ChatMessage | AgentError | Rejected:
-    """Decode what agents send.
-
-    Lone surrogates are no obstacle: what comes of the message has them as they came.
+    """Decode what agents send; lone surrogates leave the message as they came.
 
     Args:
-        body: The AMQP body.
-        max_bytes: The largest body accepted, in bytes.
+        max_bytes: The largest body accepted.
     """
-    message = _decode(body, max_bytes, _input_message)
-    marked = _marked(body, message)
-    if marked is None:
-        return message
-    message = _decode(marked, len(marked), _input_message)
-    return replace(message, is_marked=True) if isinstance(message, ChatMessage) else message
+    message, is_marked = _decode_marking(body, max_bytes, _input_message)
+    if is_marked and isinstance(message, ChatMessage):
+        return replace(message, is_marked=True)
+    return message
 
 
 def decode_metadata(body: bytes, max_bytes: int) -> RegisterAgent | ClientDisconnected | Rejected:
-    """Decode what the server says of single agents. Arguments as for `decode_input`.
+    """Decode what the server says of single agents.
 
     A lone surrogate costs at most its own field, as in `decode_frame`.
     """
-    message = _decode(body, max_bytes, _metadata_message)
-    marked = _marked(body, message)
-    return message if marked is None else _decode(marked, len(marked), _metadata_message)
+    return _decode_marking(body, max_bytes, _metadata_message)[0]
 
 
 def decode_advertisement(body: bytes, max_bytes: int) -> ServerAvailable | Rejected:
-    """Decode what a server says of itself. Arguments as for `decode_metadata`."""
-    message = _decode(body, max_bytes, _advertisement_message)
-    marked = _marked(body, message)
-    return message if marked is None else _decode(marked, len(marked), _advertisement_message)
+    """Decode what a server says of itself."""
+    return _decode_marking(body, max_bytes, _advertisement_message)[0]
 
 
 def decode_registry_event(body: bytes, max_bytes: int) -> RegistryEvent | Rejected:
-    """Decode what another broker learned by queue. Arguments as for `decode_input`."""
+    """Decode what another broker learned by queue."""
     return _decode(body, max_bytes, _registry_event)
 
 
@@ -111,12 +102,16 @@ def _decode[T](body: bytes, max_bytes: int, build: Callable[[str, Fields], T]) -
         return error.rejected
 
 
-def _marked(body: bytes, decoded: object) -> bytes | None:
-    """Return a body to decode in the place of one that may have failed for lone surrogates."""
+def _decode_marking[T](
+    body: bytes, max_bytes: int, build: Callable[[str, Fields], T]
+) -> tuple[T | Rejected, bool]:
+    """Decode; if that fails, once more with lone surrogates marked. Return whether they are."""
+    decoded = _decode(body, max_bytes, build)
     if isinstance(decoded, Rejected) and decoded.reason is RejectReason.INVALID_JSON:
         marked = mark_lone_surrogates(body)
-        return marked if marked != body else None
-    return None
+        if marked != body:
+            return _decode(marked, len(marked), build), True
+    return decoded, False
 
 
 def _frame_fields(frame: str | bytes) -> Fields:
@@ -124,17 +119,14 @@ def _frame_fields(frame: str | bytes) -> Fields:
         try:
             frame.decode()
         except UnicodeDecodeError as error:
-            raise RejectedError(
-                RejectReason.INVALID_UTF8, f"the binary frame is not UTF-8: {error.reason}"
-            ) from error
+            problem = f"the binary frame is not UTF-8: {error.reason}"
+            raise RejectedError(RejectReason.INVALID_UTF8, problem) from error
     try:
         return parsed_fields(frame)
     except RejectedError as error:
-        if error.rejected.reason is not RejectReason.INVALID_JSON:
-            raise
         text = frame.encode() if isinstance(frame, str) else frame
         masked = mask_lone_surrogates(text)
-        if masked == text:
+        if error.rejected.reason is not RejectReason.INVALID_JSON or masked == text:
             raise
     return parsed_fields(masked)
 
@@ -189,15 +181,12 @@ def _change(
 
 
 def _server(fields: Fields) -> ServerAvailable:
-    server_id, websocket_url = (
-        decode_string(fields, "server_id"),
-        decode_string(fields, "websocket_url"),
-    )
     # Shown to people, and connected to when it is a URL: a mark is none of either.
-    return ServerAvailable(
-        server_id=server_id and show_lone_surrogates(server_id),
-        websocket_url=websocket_url and show_lone_surrogates(websocket_url),
+    server_id, url = (
+        text and show_lone_surrogates(text)
+        for text in (decode_string(fields, name) for name in ("server_id", "websocket_url"))
     )
+    return ServerAvailable(server_id, url)
 
 
 def _changed_at(fields: Fields) -> int:
@@ -205,14 +194,11 @@ def _changed_at(fields: Fields) -> int:
     at = decode_field(fields, "changed_at", float)
     # Numbers beyond that are not the same for all who read JSON.
     if at is None or not at.is_integer() or not 0 < at < _LARGEST_EXACT:
-        raise RejectedError(
-            RejectReason.INVALID_FIELD,
-            "`changed_at` must be a whole number of microseconds since 1970",
-        )
+        error = "`changed_at` must be a whole number of microseconds since 1970"
+        raise RejectedError(RejectReason.INVALID_FIELD, error)
     return int(at)
 
 
 def _unsupported(supported: str) -> RejectedError:
-    return RejectedError(
-        RejectReason.UNSUPPORTED_MESSAGE_TYPE, f"this queue takes {supported}, nothing else"
-    )
+    error = f"this queue takes {supported}, nothing else"
+    return RejectedError(RejectReason.UNSUPPORTED_MESSAGE_TYPE, error)

@@ -42,8 +42,6 @@ def encode_routing_failure(message: ChatMessage, reason: FailureReason, message_
     """Encode the ERROR that tells the server that nobody can receive a chat message.
 
     Args:
-        message: The message that could not be routed.
-        reason: Why.
         message_id: A fresh id for the ERROR itself.
     """
     original_id = message.fields.get("message_id")
@@ -91,13 +89,9 @@ def encode_pong(broker_id: str) -> str:
 
 def encode_request_agent_status(broker_id: str) -> str:
     """Encode the request for a fresh status update."""
-    return _encode(
-        {
-            "message_type": "REQUEST_AGENT_STATUS",
-            "sender_id": broker_id,
-            "timestamp": datetime.now(UTC).isoformat(),
-        }
-    ).decode()
+    now = datetime.now(UTC).isoformat()
+    request = {"message_type": "REQUEST_AGENT_STATUS", "sender_id": broker_id, "timestamp": now}
+    return _encode(request).decode()
 
 
 def _encode_for(message: ChatMessage, fields: Mapping[str, object]) -> bytes:
@@ -112,11 +106,8 @@ def _learned(change: RegisterAgent | ClientDisconnected | ServerAvailable) -> Ma
         case ClientDisconnected(agent_id=agent_id):
             return {"message_type": "AGENT_DISCONNECTED", "agent_id": agent_id}
         case ServerAvailable(server_id=server_id, websocket_url=url):
-            return {
-                "message_type": "SERVER_ADVERTISED",
-                "server_id": server_id,
-                "websocket_url": url,
-            }
+            kind = "SERVER_ADVERTISED"
+            return {"message_type": kind, "server_id": server_id, "websocket_url": url}
 
 
 def _with_client_id(

@@ -1,4 +1,7 @@
-"""The fields of a JSON object, checked once: values stay the bytes they arrived as."""
+"""The fields of a JSON object, checked once: values stay the bytes they arrived as.
+
+All functions raise `RejectedError` for what they do not accept.
+"""
 
 from collections.abc import Callable
 from itertools import accumulate
@@ -30,15 +33,10 @@ class RejectedError(Exception):
 
 
 def checked_fields(body: bytes, max_bytes: int) -> Fields:
-    """Return the fields of a body that is small, flat and UTF-8 throughout.
-
-    Raises:
-        RejectedError: It is not, or it is no JSON object.
-    """
+    """Return the fields of a JSON object; reject a large or deep one, and what is not UTF-8."""
     if len(body) > max_bytes:
-        raise RejectedError(
-            RejectReason.TOO_LARGE, f"the body has {len(body)} bytes, {max_bytes} are allowed"
-        )
+        too_large = f"the body has {len(body)} bytes, {max_bytes} are allowed"
+        raise RejectedError(RejectReason.TOO_LARGE, too_large)
     try:
         # msgspec does not look at the UTF-8 inside of strings that it skips.
         body.decode()
@@ -47,18 +45,13 @@ def checked_fields(body: bytes, max_bytes: int) -> Fields:
             RejectReason.INVALID_UTF8, f"the body is not UTF-8: {error.reason} at {error.start}"
         ) from error
     if _is_too_deep(body):
-        raise RejectedError(
-            RejectReason.TOO_DEEP, f"the body is nested deeper than {MAX_DEPTH} levels"
-        )
+        too_deep = f"the body is nested deeper than {MAX_DEPTH} levels"
+        raise RejectedError(RejectReason.TOO_DEEP, too_deep)
     return parsed_fields(body)
 
 
 def parsed_fields(text: bytes | str) -> Fields:
-    """Return the fields of a JSON object.
-
-    Raises:
-        RejectedError: It is none.
-    """
+    """Return the fields of a JSON object; reject everything else."""
     try:
         try:
             return _parse_fields(text)
@@ -87,11 +80,7 @@ def _is_too_deep(body: bytes) -> bool:
 
 
 def message_type_of(fields: Fields) -> str:
-    """Return the `message_type`.
-
-    Raises:
-        RejectedError: It is missing, or no string.
-    """
+    """Return the `message_type`; reject fields without one."""
     message_type = decode_string(fields, "message_type")
     if message_type is None:
         raise RejectedError(RejectReason.MISSING_MESSAGE_TYPE, "`message_type` is missing")
@@ -107,11 +96,7 @@ def string_field(fields: Fields, name: str) -> str | None:
 
 
 def decode_string(fields: Fields, name: str) -> str | None:
-    """Decode one field that must be a string; null counts as missing.
-
-    Raises:
-        RejectedError: It is none.
-    """
+    """Decode one field that must be a string; null counts as missing."""
     raw = fields.get(name)
     if raw is None:
         return None
@@ -122,11 +107,7 @@ def decode_string(fields: Fields, name: str) -> str | None:
 
 
 def decode_field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
-    """Decode one field; null counts as missing.
-
-    Raises:
-        RejectedError: It is not of the type.
-    """
+    """Decode one field; null counts as missing."""
     raw = fields.get(name)
     # The JSON is checked already: only null starts with an n.
     if raw is None or memoryview(raw)[0] == ord("n"):
@@ -138,11 +119,7 @@ def decode_field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
 
 
 def decode_id(fields: Fields, name: str) -> str:
-    """Decode the id of an agent or a broker.
-
-    Raises:
-        RejectedError: It is missing, or none.
-    """
+    """Decode the id of an agent or a broker, which must not be missing."""
     text = decode_string(fields, name)
     if text is None or not is_agent_id(text):
         raise RejectedError(

@@ -1,6 +1,6 @@
 """What answers to which path."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import trio
@@ -30,68 +30,49 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
-type Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 def application(vitals: Vitals, history: RateHistory) -> Starlette:
-    """Return the application.
-
-    Args:
-        vitals: Where the state of the broker is found.
-        history: Messages per second; somebody else adds to it.
-    """
-    paths: dict[str, Endpoint] = {
-        "/": _page,
-        "/livez": _livez(vitals),
-        "/readyz": _readyz(vitals),
-        "/metrics": _metrics(vitals),
-        "/status": _status(vitals, history),
-        "/events": _events(vitals, history),
-        "/agents": _agents(vitals),
-    }
-    return Starlette(routes=[Route(path, endpoint) for path, endpoint in paths.items()])
+    """Return the application; somebody else adds to the history."""
+    endpoints = _Endpoints(vitals, history)
+    return Starlette(
+        routes=[
+            Route("/", endpoints.page),
+            Route("/livez", endpoints.livez),
+            Route("/readyz", endpoints.readyz),
+            Route("/metrics", endpoints.metrics),
+            Route("/status", endpoints.status),
+            Route("/events", endpoints.events),
+            Route("/agents", endpoints.agents),
+        ]
+    )
 
 
-async def _page(_: Request) -> Response:
-    page = status_page()
-    headers = _HEADERS | {"Content-Security-Policy": page.content_security_policy}
-    return Response(page.document, media_type="text/html", headers=headers)
+class _Endpoints:
+    def __init__(self, vitals: Vitals, history: RateHistory) -> None:
+        self._vitals = vitals
+        self._history = history
+        self._exposition = exposition(vitals)
+        self._listing = trio.Lock()
+        self._streams = trio.CapacityLimiter(_MOST_STREAMS)
 
+    async def page(self, _: Request) -> Response:
+        page = status_page()
+        headers = _HEADERS | {"Content-Security-Policy": page.content_security_policy}
+        return Response(page.document, media_type="text/html", headers=headers)
 
-def _livez(vitals: Vitals) -> Endpoint:
-    async def livez(request: Request) -> Response:
-        return _verdict("livez", await liveness(vitals), request)
+    async def livez(self, request: Request) -> Response:
+        return _verdict("livez", await liveness(self._vitals), request)
 
-    return livez
+    async def readyz(self, request: Request) -> Response:
+        return _verdict("readyz", readiness(self._vitals), request)
 
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._exposition(), media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
 
-def _readyz(vitals: Vitals) -> Endpoint:
-    async def readyz(request: Request) -> Response:
-        return _verdict("readyz", readiness(vitals), request)
+    async def status(self, _: Request) -> Response:
+        return _json(snapshot.status(self._vitals, self._history.rates()))
 
-    return readyz
-
-
-def _metrics(vitals: Vitals) -> Endpoint:
-    write = exposition(vitals)
-
-    async def metrics(_: Request) -> Response:
-        return Response(write(), media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
-
-    return metrics
-
-
-def _status(vitals: Vitals, history: RateHistory) -> Endpoint:
-    async def status(_: Request) -> Response:
-        return _json(snapshot.status(vitals, history.rates()))
-
-    return status
-
-
-def _agents(vitals: Vitals) -> Endpoint:
-    one_at_a_time = trio.Lock()
-
-    async def agents(request: Request) -> Response:
+    async def agents(self, request: Request) -> Response:
         try:
             limit = int(request.query_params.get("limit", "100"))
         except ValueError:
@@ -101,28 +82,21 @@ def _agents(vitals: Vitals) -> Endpoint:
             return PlainTextResponse(text, 400, headers=_HEADERS)
         search = request.query_params.get("search", "")[:_LONGEST_SEARCH]
         # However many look at the page, they take no more of the broker's time than one of them.
-        async with one_at_a_time:
-            return _json(await snapshot.agents(vitals, search, limit))
+        async with self._listing:
+            return _json(await snapshot.agents(self._vitals, search, limit))
 
-    return agents
+    async def events(self, _: Request) -> Response:
+        if not self._streams.available_tokens:
+            return PlainTextResponse("too many look at this already\n", 503, headers=_HEADERS)
+        stream = self._stream()
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
 
-
-def _events(vitals: Vitals, history: RateHistory) -> Endpoint:
-    streams = trio.CapacityLimiter(_MOST_STREAMS)
-
-    async def stream() -> AsyncIterator[bytes]:
-        async with streams:
+    async def _stream(self) -> AsyncIterator[bytes]:
+        async with self._streams:
             while True:
-                status = msgspec.json.encode(snapshot.status(vitals, history.rates()))
+                status = msgspec.json.encode(snapshot.status(self._vitals, self._history.rates()))
                 yield b"event: status\ndata: " + status + b"\n\n"
                 await trio.sleep(INTERVAL)
-
-    async def events(_: Request) -> Response:
-        if not streams.available_tokens:
-            return PlainTextResponse("too many look at this already\n", 503, headers=_HEADERS)
-        return StreamingResponse(stream(), media_type="text/event-stream", headers=_HEADERS)
-
-    return events
 
 
 def _verdict(name: str, checks: Sequence[Check], request: Request) -> Response:

@@ -34,9 +34,7 @@ async def serve_http(vitals: Vitals, host: str, port: int) -> None:
     or within three seconds on a client that does not read.
 
     Args:
-        vitals: Where the state of the broker is found.
-        host: The address to listen on.
-        port: The port; 0 means any free one, which is logged.
+        port: 0 means any free one, which is logged.
     """
     history = RateHistory()
     app = application(vitals, history)

@@ -11,17 +11,9 @@ from importlib import resources
 
 import msgspec
 
-_STYLE_REFERENCE = '<link rel="stylesheet" href="page.css">'
-_SCRIPT_REFERENCE = '<script type="module" src="page.js"></script>'
-
 
 class Page(msgspec.Struct, frozen=True):
-    """The status page, ready to be served.
-
-    Attributes:
-        document: The HTML, in UTF-8.
-        content_security_policy: The value of the header of that name that belongs to it.
-    """
+    """The status page, ready to be served with a header."""
 
     document: bytes
     content_security_policy: str
@@ -35,30 +27,8 @@ def status_page() -> Page:
         files.joinpath(name).read_text(encoding="utf-8")
         for name in ("page.html", "page.css", "page.js")
     )
-    return assemble(markup, style, script)
-
-
-def assemble(markup: str, style: str, script: str) -> Page:
-    """Put a style sheet and a script into the document that refers to them.
-
-    Args:
-        markup: HTML that refers to `page.css` and `page.js`, once each.
-        style: The style sheet, without `</style`.
-        script: The script, an ES module, without `</script` and `<!--`.
-
-    Raises:
-        ValueError: The markup does not refer to them, or one of them would end too early.
-    """
-    if "</style" in style.lower() or "</script" in script.lower() or "<!--" in script:
-        raise ValueError("the style sheet or the script holds what HTML takes for its end")
-    before_style, style_reference, after_style = markup.partition(_STYLE_REFERENCE)
-    between, script_reference, after_script = after_style.partition(_SCRIPT_REFERENCE)
-    if not (style_reference and script_reference):
-        raise ValueError("the document does not refer to page.css and, after it, to page.js")
-    document = (
-        f"{before_style}<style>{style}</style>"
-        f'{between}<script type="module">{script}</script>{after_script}'
-    )
+    document = markup.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
+    document = document.replace(' src="page.js">', f">{script}")
     return Page(document.encode(), _policy(style, script))
 
 

@@ -1,0 +1,33 @@
+from broker.core.messages import AgentStatus, StatusUpdate
+from broker.core.registry import AgentRegistry
+from broker.core.versions import Version
+
+
+def apply(registry: AgentRegistry, update: StatusUpdate, version: Version | None = None) -> int:
+    """Apply an update without pauses; return how many agents there was no room for."""
+    return sum(registry.applying(update, version))
+
+
+def register(registry: AgentRegistry, agent_id: str, name: str = "") -> None:
+    registry.register(agent_id, name or agent_id.upper(), registry.clock.next())
+
+
+def disconnect(registry: AgentRegistry, agent_id: str) -> None:
+    registry.disconnect(agent_id, registry.clock.next())
+
+
+def status_update(*online: str, is_full: bool = False) -> StatusUpdate:
+    agents = {agent_id: AgentStatus(agent_id, is_online=True) for agent_id in online}
+    return StatusUpdate(agents, is_full=is_full)
+
+
+def registry_with(*online: str, max_agents: int = 100) -> AgentRegistry:
+    """Make a registry of agents with their id in upper case for a name."""
+    registry = AgentRegistry(max_agents)
+    for agent_id in online:
+        register(registry, agent_id)
+    return registry
+
+
+def online(registry: AgentRegistry) -> list[str]:
+    return [agent.agent_id for agent in registry if agent.is_online]
