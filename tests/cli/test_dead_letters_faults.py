@@ -156,9 +156,9 @@ async def test_a_terminal_shows_how_far_a_long_replay_is(mailroom: Mailroom) -> 
 async def test_an_alarm(mailroom: Mailroom) -> None:
     await mailroom.park(b"1")
     impatient = (
-        "import sys; from broker.cli.dead_letters import replaying; "
+        "import sys; from broker.cli import in_session; "
         "from broker.cli.application import execute; "
-        "replaying._PATIENCE = 1; sys.exit(execute(sys.argv[1:]))"
+        "in_session.PATIENCE = 1; sys.exit(execute(sys.argv[1:]))"
     )
     await mailroom.node.ctl("set_vm_memory_high_watermark", "0.000001")
     try:

@@ -7,7 +7,8 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from broker.cli.output import Format, console, print_json, print_text
+from broker.cli.option_types import Format
+from broker.cli.output import console, print_json, print_text
 from broker.cli.taking_settings import taking_settings
 from broker.settings.load import LoadedSettings, SettingsError, load_with_origins
 from broker.settings.model import Settings
@@ -28,7 +29,6 @@ class Line(msgspec.Struct, frozen=True):
     """One setting.
 
     Attributes:
-        variable: Its name.
         value: What is in force, secrets masked; None when there is none.
         origin: `command line`, `environment`, `.env` or `default`.
         file: The file that holds it, if it is given that way.
@@ -67,8 +67,6 @@ def config(
     """Show every setting with its value and its origin, secrets masked.
 
     Args:
-        given: What the command line gives.
-        format: See `Format`.
         env: Print a commented template for a .env file instead.
     """
     if env:

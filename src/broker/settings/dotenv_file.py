@@ -34,19 +34,15 @@ class DotenvError(Exception):
 
 
 def read_dotenv(path: Path, known: Container[str]) -> Mapping[str, str]:
-    """Read a `.env` file.
+    """Read a `.env` file, if there is one, and return the values by name, in lower case.
 
     Names are taken in any case; of several lines with the same name the last one counts. `${NAME}`
     and `${NAME:-default}` stand for the value of an earlier line or of the environment, except in
     single quotes.
 
     Args:
-        path: The file. It may be missing.
         known: The names of settings, in lower case. Only they may not refer to a variable that is
             not set: the file may serve other programs as well.
-
-    Returns:
-        The values by name, in lower case.
 
     Raises:
         DotenvError: The file cannot be read or parsed.

@@ -17,7 +17,6 @@ class SecretFile:
 
     Attributes:
         variable: The secret's variable, without `_FILE`.
-        path: The file.
         parse: Checks the secret; its `ValueError` reads on from the variable's name.
     """
 

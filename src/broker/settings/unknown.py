@@ -15,13 +15,7 @@ _INJECTED_PORT = re.compile(r"(tcp|udp|sctp)://\S+")
 
 @dataclass(frozen=True, slots=True)
 class UnknownVariable:
-    """A variable that nothing reads.
-
-    Attributes:
-        name: As it would be written.
-        level: Where it stands.
-        nearest: The setting that may have been meant, None when none resembles it.
-    """
+    """A variable that nothing reads, and the setting that may have been meant."""
 
     name: str
     level: Level

@@ -48,11 +48,8 @@ class Wanted:
 
     Attributes:
         name: What the connection is called in RabbitMQ's own listings.
-        consumed: Queues to consume.
-        published: Queues to publish to.
         exchange: The fanout exchange to publish and listen to.
         has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
-        tls: The files for endpoints with TLS.
         nodes: Where the login is read again, if it may change.
         management_url: RabbitMQ's management API, which alone tells of policies.
     """
@@ -76,13 +73,7 @@ class Wanted:
 async def check_rabbitmq(rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted) -> list[Item]:
     """Check one node, in half a minute at most, and without taking or leaving anything.
 
-    Args:
-        rabbit: The AMQP thread.
-        endpoint: The node.
-        wanted: What the broker wants of it.
-
-    Returns:
-        The items, as far as it came.
+    Returns the items as far as it came.
     """
     target = Target(
         subject=f"RabbitMQ {address(endpoint.host, endpoint.port)}",

@@ -7,12 +7,7 @@ import trio
 from trio_websocket import WebSocketConnection
 
 from broker.central.session import CentralSession, SessionTerms
-from broker.central.websocket import (
-    RefusedError,
-    ServerAddress,
-    WebSocketError,
-    open_websocket,
-)
+from broker.central.websocket import RefusedError, ServerAddress, WebSocketError, open_websocket
 from broker.cli.checks.item import Item, failed, held
 from broker.cli.checks.reach import (
     Target,
@@ -30,16 +25,9 @@ _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 
 async def check_server(server: ServerAddress, terms: SessionTerms, *, register: bool) -> list[Item]:
-    """Check the server, in half a minute at most.
+    """Check the server, in half a minute at most; return the items as far as it came.
 
-    Args:
-        server: The server.
-        terms: How to register. A server may have one session for each name, so it must not be that
-            of a running broker.
-        register: Whether to register at all.
-
-    Returns:
-        The items, as far as it came.
+    A server may have one session for each name, so the terms must not name a running broker.
     """
     url = urlsplit(server.url)
     host, port = url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme]
