@@ -1,10 +1,10 @@
 """The command line: `broker [run]`, and what else can be done with a broker."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from cyclopts import (
     App,
@@ -18,6 +18,7 @@ from cyclopts import (
     ValidationError,
 )
 
+from broker.cli.option_types import within
 from broker.cli.run import run
 from broker.cli.taking_settings import OPTIONS
 from broker.telemetry.one_line import complain
@@ -61,10 +62,10 @@ def application() -> App:
 
     def sandbox(
         *,
-        agents: Annotated[int, Parameter(validator=_within(2, 1000))] = 5,
-        messages: Annotated[int | None, Parameter(validator=_within(1))] = None,
+        agents: Annotated[int, Parameter(validator=within(2, 1000))] = 5,
+        messages: Annotated[int | None, Parameter(validator=within(1))] = None,
         seed: int | None = None,
-        malformed: Annotated[float, Parameter(validator=_within(0, 100))] = 0,
+        malformed: Annotated[float, Parameter(validator=within(0, 100))] = 0,
     ) -> int:
         """Try the broker with a private RabbitMQ, a stand-in server and sample agents.
 
@@ -211,17 +212,6 @@ def _add(app: App, package: str, commands: Sequence[_Command]) -> None:
         app.command(
             f"{package}.{one.function}", name=one.name, help=one.help, help_epilogue=one.epilogue
         )
-
-
-def _within(least: float, most: float | None = None) -> Callable[[object, Any], None]:
-    expectation = f"at least {least}" if most is None else f"from {least} to {most}"
-
-    def validate(_: object, value: float | None) -> None:
-        # Written so that NaN is refused.
-        if value is not None and not (value >= least and (most is None or value <= most)):
-            raise ValueError(f"must be {expectation}")
-
-    return validate
 
 
 def _usage_problem(error: CycloptsError, arguments: Sequence[str], commands: Sequence[str]) -> str:

@@ -86,9 +86,6 @@ async def _open_any(settings: Settings, name: str) -> AsyncIterator[AdminSession
     """Open a session with the first node that lets it be opened, tried in the order given.
 
     A single session spreads no load, and so a command does the same each time.
-
-    Raises:
-        SessionLostError: No node did, or the session was lost.
     """
     tls, nodes = settings.amqp_tls, settings.amqp_nodes
     problems = []

@@ -1,6 +1,7 @@
 """Types of options; what they must be is said in words that read on from the option's name."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -11,10 +12,15 @@ _DURATION = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def is_at_least_one(_: Any, value: int | None) -> None:
-    """Refuse numbers below 1."""
-    if value is not None and value < 1:
-        raise ValueError("must be at least 1")
+def within(least: float, most: float | None = None) -> Callable[[object, Any], None]:
+    """Return what refuses other numbers, NaN among them."""
+    expectation = f"at least {least}" if most is None else f"from {least} to {most}"
+
+    def validate(_: object, value: float | None) -> None:
+        if value is not None and not (value >= least and (most is None or value <= most)):
+            raise ValueError(f"must be {expectation}")
+
+    return validate
 
 
 def is_duration(_: Any, text: str | None) -> None:
@@ -50,5 +56,5 @@ Format = Annotated[
     Parameter(name="--format", help="text for people, or json for programs."),
 ]
 type Switch = Annotated[bool, Parameter(negative="", show_default=False)]
-type AtLeastOne = Annotated[int, Parameter(validator=is_at_least_one)]
+type AtLeastOne = Annotated[int, Parameter(validator=within(1))]
 type ManagementUrl = Annotated[str | None, Parameter(validator=is_management_url)]

@@ -70,11 +70,6 @@ def status(
 
 
 def _given_url(url: str) -> str:
-    """Return the URL of the status.
-
-    Raises:
-        ValueError: It is no URL; the text says so, for a person.
-    """
     try:
         parts = split_url(url, ("http", "https"))
     except ValueError as error:
@@ -83,11 +78,6 @@ def _given_url(url: str) -> str:
 
 
 def _configured_url(settings: Settings) -> str:
-    """Return the URL of the status.
-
-    Raises:
-        ValueError: The settings do not tell; the text says what to do.
-    """
     port = settings.broker_http_port
     if port is None:
         raise ValueError("BROKER_HTTP_PORT is off, so the broker serves no status: set a port")

@@ -97,18 +97,15 @@ def surroundings() -> dict[Level, Mapping[str, str]]:
         SettingsError: There is a `.env` that cannot be read or parsed.
     """
     environment = {name.lower(): value for name, value in os.environ.items()}
-    return {"environment": environment, ".env": _dotenv()}
+    try:
+        dotenv = read_dotenv(Path(".env"), {option.name for option in options()})
+    except DotenvError as error:
+        raise SettingsError(error.problems) from None
+    return {"environment": environment, ".env": dotenv}
 
 
 class _ProblemError(Exception):
     """One line, with the variable in front."""
-
-
-def _dotenv() -> Mapping[str, str]:
-    try:
-        return read_dotenv(Path(".env"), {option.name for option in options()})
-    except DotenvError as error:
-        raise SettingsError(error.problems) from None
 
 
 def _given(one: Setting, levels: Mapping[Level, Mapping[str, str]]) -> tuple[str | None, Origin]:

@@ -31,7 +31,7 @@ class Setting:
 
 
 def setting[T](
-    parse: Callable[[str], T], *, default: T, description: str, is_secret: bool = False
+    default: T, parse: Callable[[str], T], description: str, *, is_secret: bool = False
 ) -> T:
     """Declare a field of a dataclass as a setting; see `Setting`."""
     details = (parse, description, is_secret)

@@ -22,13 +22,11 @@ class Target:
     """A peer, and the settings that say where it is.
 
     Attributes:
-        subject: What to call it.
         tls: The files to verify it with, None for a connection in the clear.
         settings: The settings with host and port.
         url_setting: The setting whose scheme chooses TLS.
         schemes: That scheme without TLS, and with it.
         ca_setting: The setting with the CA certificates.
-        certificate_setting: The setting with the broker's own certificate, if there is one.
     """
 
     subject: str

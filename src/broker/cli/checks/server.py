@@ -78,11 +78,7 @@ async def _not_opened(target: Target, error: WebSocketError) -> Item:
 
 
 async def _register(websocket: WebSocketConnection, terms: SessionTerms) -> None:
-    """Return when the server has accepted the registration.
-
-    Raises:
-        WebSocketError: It refused, did not answer in time, or hung up; in an exception group.
-    """
+    """Return when the server has accepted; `WebSocketError` comes in an exception group."""
     send_news, _ = trio.open_memory_channel[ServerNews](math.inf)  # nobody wants to know
     session = CentralSession(
         websocket,

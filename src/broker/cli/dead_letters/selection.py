@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from broker.cli.dead_letters.letter import Letter
-from broker.cli.option_types import is_at_least_one, is_duration, seconds
+from broker.cli.option_types import is_duration, seconds, within
 
 type Repeated = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 type Duration = Annotated[str | None, Parameter(validator=is_duration)]
@@ -30,7 +30,7 @@ class Selection:
     queue: Repeated = ()
     older_than: Duration = None
     newer_than: Duration = None
-    limit: Annotated[int | None, Parameter(validator=is_at_least_one)] = None
+    limit: Annotated[int | None, Parameter(validator=within(1))] = None
 
     @property
     def takes_everything(self) -> bool:

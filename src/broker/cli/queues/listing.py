@@ -19,13 +19,7 @@ _HEADING = ("queue", "role", "exists", "type", "ready", "consumers")
 
 
 class _Item(msgspec.Struct, frozen=True):
-    """A queue as the list has it.
-
-    Attributes:
-        type: `classic`, `quorum` or another; None when RabbitMQ does not tell.
-        ready: Messages that nobody holds.
-        migrating: Messages that an unfinished migration has put aside; None when there is none.
-    """
+    """A queue as the list has it; `migrating` is what an unfinished migration has put aside."""
 
     queue: str
     role: str

@@ -81,14 +81,10 @@ async def _ask(
 
 
 class _Queue(msgspec.Struct):
-    """What the API says of a queue, as far as it matters."""
-
     effective_policy_definition: dict[str, object] | None = None
 
 
 class _Refusal(msgspec.Struct):
-    """How the API says no."""
-
     error: str
     reason: str
 
@@ -107,14 +103,10 @@ def _problem(
 ) -> str:
     if refusal is None:
         return f"what answers at {url} (status {status}) is not a RabbitMQ management API"
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return _denial(url, login, policy, refusal)
     if status == HTTPStatus.NOT_FOUND:
         return f"there is no virtual host {policy.vhost!r} at {url}"
-    return f"RabbitMQ refused the policy {policy.name!r}: {refusal.reason}"
-
-
-def _denial(url: str, login: AmqpEndpoint, policy: Policy, refusal: _Refusal) -> str:
+    if status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return f"RabbitMQ refused the policy {policy.name!r}: {refusal.reason}"
     # The reason of a failed login depends on the version ("Login failed" in 3.10, "Not_Authorized"
     # in 4.0), the error does not: everything but a failed login is `not_authorised`, with an s.
     if refusal.error == "not_authorized":

@@ -231,11 +231,7 @@ async def _move(queues: Queues, progress: Progress, queue: str, exchange: str) -
 
 
 async def _delete(queues: Queues, name: str) -> None:
-    """Delete a queue that was emptied, unless messages came meanwhile: those are moved first.
-
-    Raises:
-        _RefusedError: Somebody consumes it by now.
-    """
+    """Delete a queue that was emptied, unless messages came meanwhile: those are moved first."""
     for _ in range(_DELETE_TRIES):
         state = await queues.look(name)
         if state is None or state.ready:
