@@ -1,28 +1,42 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.sandbox.free_ports import free_ports
 from broker.sandbox.rabbitmq import RabbitmqNode, open_rabbitmq_node
 from tests.cli.mailroom import Mailroom
+from tests.settings.surroundings import clear_surroundings
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no setting from outside, and room for the help."""
+    clear_surroundings(monkeypatch, tmp_path)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what fails at exit
+    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture
-async def mailroom(rabbitmq: RabbitmqNode) -> AsyncIterator[Mailroom]:
+def portal() -> Iterator[BlockingPortal]:
     with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(rabbitmq, portal)
-        await mailroom.open()
-        yield mailroom
+        yield portal
 
 
 @pytest.fixture
-async def fragile_mailroom(fragile_node: RabbitmqNode) -> AsyncIterator[Mailroom]:
-    with start_blocking_portal("asyncio") as portal:
-        mailroom = Mailroom(fragile_node, portal)
-        await mailroom.open()
-        yield mailroom
+async def mailroom(rabbitmq: RabbitmqNode, portal: BlockingPortal) -> Mailroom:
+    mailroom = Mailroom(rabbitmq, portal)
+    await mailroom.open()
+    return mailroom
+
+
+@pytest.fixture
+async def fragile_mailroom(fragile_node: RabbitmqNode, portal: BlockingPortal) -> Mailroom:
+    mailroom = Mailroom(fragile_node, portal)
+    await mailroom.open()
+    return mailroom
 
 
 class ManagedNode(NamedTuple):

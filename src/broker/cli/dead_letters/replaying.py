@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from itertools import compress
@@ -169,7 +169,10 @@ def _publishing(letter: Letter, settings: Settings) -> Publishing:
 
 def _report(tally: _Tally, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
-        write(f"{json.dumps({'dry_run': dry_run, **asdict(tally)}, indent=2)}\n")
+        report = {"dry_run": dry_run} | {
+            one.name: getattr(tally, one.name) for one in fields(tally)
+        }
+        write(f"{json.dumps(report, indent=2)}\n")
         return
     write(f"{'Would replay' if dry_run else 'Replayed'} {counted(tally.replayed)}.\n")
     for why, count in tally.left.items():
