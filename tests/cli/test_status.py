@@ -24,7 +24,6 @@ from broker.sandbox.broker_process import open_broker
 from broker.sandbox.central_server import open_central_server
 from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.settings import load_settings
-from broker.settings.options import options
 from broker.status.model import (
     Check,
     Connections,
@@ -68,14 +67,6 @@ UNREADY = msgspec.structs.replace(
     state="paused",
     checks=[Check("rabbitmq"), Check("server", "refused:\n\x1b[2J no\u202e brokers")],
 )
-
-
-@pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for option in options():
-        monkeypatch.delenv(option.variable, raising=False)
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
 
 
 @asynccontextmanager
@@ -192,24 +183,6 @@ class TestWhere:
     )
     def test_configured(self, host: str, expected: str) -> None:
         assert _configured_url(load_settings({"broker_http_host": host})) == expected
-
-    @pytest.mark.parametrize(
-        ("arguments", "said"),
-        [
-            (["--broker-http-port", "0"], "give its address by --url"),
-            (["--broker-http-port", "off"], "BROKER_HTTP_PORT is off"),
-            (["--broker-http-port", "x"], "BROKER_HTTP_PORT must be a port"),
-            (["--url", "ftp://x"], "--url must start with http:// or https://"),
-            (["--url", "http://x:99999"], "--url must have a valid host and a port"),
-            (["--watch=maybe"], "--watch must be without a value"),
-        ],
-    )
-    def test_wrong_usage(
-        self, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert execute(["status", *arguments]) == 2
-        [line] = capsys.readouterr().err.splitlines()
-        assert said in line
 
     async def test_other_settings_do_not_matter_with_a_url(
         self, monkeypatch: pytest.MonkeyPatch
