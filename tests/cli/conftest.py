@@ -1,12 +1,28 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.sandbox.free_ports import free_ports
 from tests.cli.mailroom import Mailroom
 from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
+from tests.settings.surroundings import clear_surroundings
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no setting from outside, and room for the help."""
+    clear_surroundings(monkeypatch, tmp_path)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what fails at exit
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal("asyncio") as portal:
+        yield portal
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Queues of one's own, filled and emptied from outside, and commands run as people run them."""
 
-import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,26 +13,11 @@ from pamqp.commands import Basic
 from pamqp.common import FieldValue
 
 from broker.sandbox.broker_process import COMMAND
-from broker.settings.options import options
+from tests.cli.commands import PATIENCE, Ran, run_command
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import Message
 from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_node import RabbitmqNode
-
-PATIENCE = 60.0
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
 
 
 class Mailroom:
@@ -59,12 +42,12 @@ class Mailroom:
             await self.raw.declare(queue)
 
     async def park(
-        self,
-        *bodies: bytes,
-        age: timedelta = timedelta(),
-        **headers: FieldValue,
+        self, *bodies: bytes, age: timedelta = timedelta(), **headers: FieldValue
     ) -> None:
         """Put dead letters into the queue, with headers that differ from usual ones."""
+        await self.put(self.headers(age, **headers), *bodies)
+
+    def headers(self, age: timedelta = timedelta(), **headers: FieldValue) -> dict[str, FieldValue]:
         usual: dict[str, FieldValue] = {
             "x_broker_reason": "invalid_json",
             "x_broker_error": "the body is no JSON",
@@ -72,8 +55,7 @@ class Mailroom:
             "x_broker_id": "broker-1",
             "x_dead_lettered_at": (datetime.now(UTC) - age).isoformat(timespec="milliseconds"),
         }
-        named = {name.replace("_", "-"): value for name, value in {**usual, **headers}.items()}
-        await self.put(named, *bodies)
+        return {name.replace("_", "-"): value for name, value in {**usual, **headers}.items()}
 
     async def put(self, headers: dict[str, FieldValue], *bodies: bytes) -> None:
         properties = Basic.Properties(delivery_mode=2, headers=headers, correlation_id="c-1")
@@ -84,25 +66,18 @@ class Mailroom:
         return await self.raw.take(queue, await self.raw.ready(queue))
 
     def environment(self, **settings: str) -> dict[str, str]:
-        known = {option.variable for option in options()}
-        inherited = {name: value for name, value in os.environ.items() if name not in known}
-        return {**inherited, **self.settings, **settings}
+        return {**os.environ, **self.settings, **settings}
 
     async def run(self, *arguments: str, **settings: str) -> Ran:
-        """Run a command to its end."""
-        with trio.fail_after(PATIENCE):
-            completed = await trio.run_process(
-                [*COMMAND, *arguments],
-                env=self.environment(**settings),
-                cwd=self.node.directory,
-                capture_stdout=True,
-                capture_stderr=True,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        ran = Ran(completed.returncode, completed.stdout.decode(), completed.stderr.decode())
-        assert "Traceback" not in ran.err
-        return ran
+        environment = self.environment(**settings)
+        return await run_command(*arguments, environment=environment, directory=self.node.directory)
+
+    async def failure(self, *arguments: str, out: str = "", **settings: str) -> str:
+        """Run a command that fails, and return the one line that says why."""
+        ran = await self.run(*arguments, **settings)
+        assert (ran.code, ran.out) == (1, out)
+        [line] = ran.err.splitlines()
+        return line
 
     @asynccontextmanager
     async def running(
@@ -112,7 +87,7 @@ class Mailroom:
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
     ) -> AsyncIterator[trio.Process]:
-        """Run a command beside the test, killed at the end of the context."""
+        """Run a command in a process of its own, killed at the end of the context."""
         process = await trio.lowlevel.open_process(
             [*command, *arguments],
             env=self.environment(),

@@ -126,9 +126,3 @@ async def test_a_migration_leaves_queues_that_drop_nothing(
     assert (await checked.run(*migrate, *url)).code == 0
     await checked.until_nothing_drops(url, 3)
     await checked.raw.declare(checked.input, **QUORUM)  # as peers may, without other arguments
-
-
-async def test_a_wrong_address_is_wrong_usage(checked: Checked) -> None:
-    ran = await checked.run("check", "--management-url", "localhost")
-    assert ran.code == 2
-    assert ran.err.startswith("broker: --management-url ")

@@ -1,7 +1,6 @@
 """`broker config`: values, origins, masks, and the template for a `.env`."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -17,13 +16,8 @@ HIDDEN = "Tr0ub4dor"
 
 
 @pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave nothing that looks like a setting."""
-    for name in list(os.environ):
-        if name.startswith(("BROKER_", "RABBITMQ_", "AMQP_", "WEBSOCKET_")):
-            monkeypatch.delenv(name)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")  # lines are not to depend on it
-    monkeypatch.chdir(tmp_path)
 
 
 def as_text(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
@@ -180,12 +174,6 @@ class TestWrongConfiguration:
         assert capsys.readouterr().err == (
             "broker: .env must be a readable file (line 1 is not UTF-8 text)\n"
         )
-
-    def test_usage(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert execute(["config", "--format", HIDDEN]) == 2
-        assert capsys.readouterr().err == "broker: --format must be text or json\n"
-        assert execute(["config", "--env", "--format", "json"]) == 2
-        assert capsys.readouterr().err == "broker: --env has no JSON form\n"
 
 
 class TestTemplate:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 
@@ -135,12 +134,9 @@ async def test_a_replay_brings_back_what_came(mailroom: Mailroom) -> None:
 async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> None:
     depth: FieldTable = {"a": [1]}
     headers: FieldTable = {
+        **mailroom.headers(x_added_properties="timestamp"),
         "x-tenant": "acme",
         "depth": depth,
-        "x-broker-reason": "invalid_json",
-        "x-original-queue": mailroom.input,
-        "x-dead-lettered-at": "2026-01-02T03:04:05Z",
-        "x-added-properties": "timestamp",
         "x-original-expiration": "60000",
         "x-delivery-count": 7,
         "CC": ["elsewhere"],
@@ -206,26 +202,11 @@ async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> 
     }
 
 
-async def test_a_replay_that_keeps_its_id_stays_when_the_queue_is_gone(mailroom: Mailroom) -> None:
-    headers: FieldTable = {
-        "x-broker-reason": "r",
-        "x-original-queue": "nowhere",
-        "x-dead-lettered-at": "2026-01-02T03:04:05Z",
-    }
-    its = Basic.Properties(headers=headers, message_id="the sender's")
-    await mailroom.raw.publish(mailroom.dead_letter, b"{", properties=its)
-    ran = await mailroom.run("dead-letters", "replay", BROKER_INPUT_QUEUE="nowhere")
-    assert ran.code == 1
-    assert "there is no queue 'nowhere'" in ran.err
-    assert await mailroom.raw.ready(mailroom.dead_letter) == 1
-
-
 async def test_a_replay_of_some(mailroom: Mailroom) -> None:
     await mailroom.put({"x-broker-reason": "odd"}, b"?")
     for number in range(6):
-        await mailroom.park(
-            b"%d" % number, x_broker_reason="too_deep" if number % 2 else "invalid_json"
-        )
+        reason = "too_deep" if number % 2 else "invalid_json"
+        await mailroom.park(b"%d" % number, x_broker_reason=reason)
     ran = await mailroom.run("dead-letters", "replay", "--reason", "too_deep", "--limit", "2")
     assert ran.out == "Replayed 2 messages.\n"
     assert bodies(await mailroom.take(mailroom.input)) == [b"1", b"3"]
@@ -260,10 +241,9 @@ async def test_no_header_makes_a_replay_write_to_any_queue(mailroom: Mailroom) -
     await mailroom.raw.declare("somebody-elses")
     await mailroom.park(b"1", x_original_queue="somebody-elses")
     ran = await mailroom.run("dead-letters", "replay")
+    left = "Left alone: 1 message, this broker does not read their queue"
     assert ran.code == 0
-    assert ran.out.startswith(
-        "Replayed 0 messages.\nLeft alone: 1 message, this broker does not read their queue"
-    )
+    assert ran.out.startswith(f"Replayed 0 messages.\n{left}")
     assert await mailroom.raw.ready("somebody-elses") == 0
     assert await mailroom.raw.ready(mailroom.dead_letter) == 1
 
@@ -277,13 +257,9 @@ async def test_a_queue_that_takes_no_more(mailroom: Mailroom) -> None:
     assert ran.code == 1
     replayed = ran.document["replayed"]
     assert 3 <= replayed < 10  # RabbitMQ may take one or two more
-    assert ran.document["failed"] == {
-        f"RabbitMQ refused them, is {mailroom.input!r} full?": 10 - replayed
-    }
-    [line] = ran.err.splitlines()
-    assert line.startswith(
-        f"broker: {10 - replayed} messages left in place: RabbitMQ refused them, is "
-    )
+    problem = f"RabbitMQ refused them, is {mailroom.input!r} full?"
+    assert ran.document["failed"] == {problem: 10 - replayed}
+    assert ran.err == f"broker: {10 - replayed} messages left in place: {problem}\n"
     arrived = bodies(await mailroom.take(mailroom.input))
     left = bodies(await mailroom.take(mailroom.dead_letter))
     assert sorted(arrived + left) == [b"%d" % number for number in range(10)]
@@ -292,49 +268,15 @@ async def test_a_queue_that_takes_no_more(mailroom: Mailroom) -> None:
 
 async def test_a_queue_that_is_gone_is_not_made(mailroom: Mailroom) -> None:
     await mailroom.raw.delete(mailroom.input)
+    its = Basic.Properties(headers=mailroom.headers(), message_id="the sender's")
+    await mailroom.raw.publish(mailroom.dead_letter, b"0", properties=its)
     await mailroom.park(b"1")
     await mailroom.park(b"2", x_original_queue=mailroom.metadata)
-    ran = await mailroom.run("dead-letters", "replay")
-    assert (ran.code, ran.out) == (1, "Replayed 1 message.\n")
-    [line] = ran.err.splitlines()
-    assert line.startswith(f"broker: 1 message left in place: there is no queue {mailroom.input!r}")
-    assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"1"]
+    problem = await mailroom.failure("dead-letters", "replay", out="Replayed 1 message.\n")
+    missing = f"there is no queue {mailroom.input!r}"
+    assert problem.startswith(f"broker: 2 messages left in place: {missing}")
+    assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"0", b"1"]
     assert mailroom.input not in await mailroom.node.ctl("list_queues", "name")
-
-
-async def test_purge_wants_to_know_what(mailroom: Mailroom) -> None:
-    await mailroom.park(b"1")
-    for options, problem in (
-        ((), "needs a selection"),
-        (("--limit", "1"), "needs a selection"),
-        (("--all", "--reason", "x"), "--all must not be combined"),
-    ):
-        ran = await mailroom.run("dead-letters", "purge", *options)
-        assert (ran.code, ran.out) == (2, "")
-        assert problem in ran.err
-        assert len(ran.err.splitlines()) == 1
-    assert await mailroom.raw.ready(mailroom.dead_letter) == 1
-    ran = await mailroom.run("dead-letters", "purge", "--all")
-    assert (ran.code, ran.out, ran.err) == (0, "Removed 1 message.\n", "")
-    assert await mailroom.raw.ready(mailroom.dead_letter) == 0
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("list", "--older-than", "5"),
-        ("list", "--older-than", "-5m"),
-        ("list", "--newer-than", "1w"),
-        ("show", "--limit", "0"),
-        ("replay", "--limit", "many"),
-        ("purge", "--format", "xml"),
-        ("burn",),
-    ],
-)
-async def test_wrong_usage(mailroom: Mailroom, options: tuple[str, ...]) -> None:
-    ran = await mailroom.run("dead-letters", *options)
-    assert (ran.code, ran.out) == (2, "")
-    assert len(ran.err.splitlines()) == 1
 
 
 HOSTILE: list[tuple[dict[str, FieldValue], str]] = [
@@ -356,25 +298,16 @@ TIMES: list[FieldValue] = [
     7,
     datetime.now(UTC),
 ]
-RAW = [
-    (
-        raw_content.header_table(b"h", raw_content.nested_table(15_000)),
-        "x-broker-reason is missing",
-    ),
-    (raw_content.header_table(b"\xff", b"I\0\0\0\x01"), "x-broker-reason is missing"),
-    (raw_content.header_table(b"h", raw_content.nested_table(100)), "x-broker-reason is missing"),
-    (raw_content.header_table(b"h", raw_content.long(b"\xff" * 100)), "x-broker-reason is missing"),
-    (
-        raw_content.header_table(b"h", raw_content.long(b"x" * 100_000)),
-        "x-broker-reason is missing",
-    ),
-    (
-        raw_content.header_table(b"x-broker-reason", raw_content.long(b"\xff\x1b[2J")),
-        "x-broker-reason is no short text",
-    ),
-    (raw_content.flags(raw_content.FLAG_TIMESTAMP) + b"\xff" * 8, "x-broker-reason is missing"),
-    (raw_content.header_table(b"\x1b[2J", b"I\0\0\0\x01"), "x-broker-reason is missing"),
+WITHOUT_REASON = [
+    raw_content.header_table(b"h", raw_content.nested_table(15_000)),
+    raw_content.header_table(b"\xff", b"I\0\0\0\x01"),
+    raw_content.header_table(b"h", raw_content.nested_table(100)),
+    raw_content.header_table(b"h", raw_content.long(b"\xff" * 100)),
+    raw_content.header_table(b"h", raw_content.long(b"x" * 100_000)),
+    raw_content.flags(raw_content.FLAG_TIMESTAMP) + b"\xff" * 8,
+    raw_content.header_table(b"\x1b[2J", b"I\0\0\0\x01"),
 ]
+STRANGE_REASON = raw_content.header_table(b"x-broker-reason", raw_content.long(b"\xff\x1b[2J"))
 
 
 async def test_hostile_properties(mailroom: Mailroom) -> None:
@@ -382,16 +315,13 @@ async def test_hostile_properties(mailroom: Mailroom) -> None:
     for headers, _ in HOSTILE:
         await mailroom.put(headers, b"hostile")
     for time in TIMES:
-        await mailroom.put(
-            {"x-broker-reason": "x", "x-original-queue": "q", "x-dead-lettered-at": time},
-            b"hostile",
-        )
+        await mailroom.put(mailroom.headers(x_dead_lettered_at=time), b"hostile")
         problems.append("x-dead-lettered-at is no")
-    for properties, problem in RAW:
-        await mailroom.raw.publish_content(
-            mailroom.dead_letter, raw_content.Content(b"hostile", properties)
-        )
-        problems.append(problem)
+    for properties in (*WITHOUT_REASON, STRANGE_REASON):
+        content = raw_content.Content(b"hostile", properties)
+        await mailroom.raw.publish_content(mailroom.dead_letter, content)
+    problems += ["x-broker-reason is missing"] * len(WITHOUT_REASON)
+    problems.append("x-broker-reason is no short text")
     await mailroom.raw.publish_content(
         mailroom.dead_letter, raw_content.Content(b"hostile", routing_key=b"\xff\xfe")
     )
@@ -421,51 +351,48 @@ async def test_hostile_properties(mailroom: Mailroom) -> None:
     assert ran.out == f"Removed {len(strange)} messages.\n"
 
 
-@pytest.mark.parametrize("said", ["-1", "1.5", "", "9" * 7, "²", "0x1", " 1", 3, None, ["1"]])
-async def test_a_count_that_is_none_begins_anew(mailroom: Mailroom, said: FieldValue) -> None:
-    await mailroom.park(b"1", x_broker_replays=said)
+async def test_a_count_that_is_none_begins_anew_and_one_has_an_end(mailroom: Mailroom) -> None:
+    no_counts: list[FieldValue] = ["-1", "1.5", "", "9" * 7, "²", "0x1", " 1", 3, None, ["1"]]
+    for said in (*no_counts, "999999"):
+        await mailroom.park(b"1", x_broker_replays=said)
     assert (await mailroom.run("dead-letters", "replay")).code == 0
-    [message] = await mailroom.take(mailroom.input)
-    assert message.header.properties.headers == {"x-broker-replays": "1"}
-
-
-async def test_the_count_has_an_end(mailroom: Mailroom) -> None:
-    await mailroom.park(b"1", x_broker_replays="999999")
-    await mailroom.run("dead-letters", "replay")
-    [message] = await mailroom.take(mailroom.input)
-    assert message.header.properties.headers == {"x-broker-replays": "999999"}
+    headers = [one.header.properties.headers for one in await mailroom.take(mailroom.input)]
+    counts = ["1"] * len(no_counts) + ["999999"]
+    assert headers == [{"x-broker-replays": count} for count in counts]
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[CentralServer]:
     async with open_central_server() as server:
+        bring_online(server)
         yield server
 
 
 @pytest.fixture
-def rig(rabbitmq: RabbitmqNode, tmp_path: Path) -> Rig:
-    return Rig(rabbitmq, tmp_path)
-
-
-async def test_what_the_broker_parks_comes_back_to_it(
-    rig: Rig, server: CentralServer, mailroom: Mailroom
-) -> None:
+async def rig(rabbitmq: RabbitmqNode, tmp_path: Path, mailroom: Mailroom) -> Rig:
+    """The queues of a broker, which are those of the commands."""
+    rig = Rig(rabbitmq, tmp_path)
     mailroom.dead_letter, mailroom.input = rig.dead_letter, rig.input
     mailroom.settings |= {
         "BROKER_INPUT_QUEUE": rig.input,
         "BROKER_DEAD_LETTER_QUEUE": rig.dead_letter,
     }
-    bring_online(server)
+    return rig
+
+
+async def test_what_the_broker_parks_comes_back_to_it(
+    rig: Rig, server: CentralServer, mailroom: Mailroom
+) -> None:
     big = text(1, "agent_0", text_payload="x" * 2000)
     async with rig.broker(server.url, BROKER_MAX_MESSAGE_BYTES="1000"):
         await rig.logged("routing_started")
         await rig.publish(rig.input, big, b"never JSON")
-        await until_parked(rig, 2)
+        await mailroom.holds(rig.dead_letter, 2)
         for count in (1, 2):
             # Both come back at once, while the broker runs.
             ran = await mailroom.run("dead-letters", "replay")
             assert ran.out == "Replayed 2 messages.\n"
-            await until_parked(rig, 2)
+            await mailroom.holds(rig.dead_letter, 2)
             letters = await mailroom.list()
             assert [(one["reason"], one["replays"]) for one in letters] == [
                 ("too_large", count),
@@ -477,7 +404,7 @@ async def test_what_the_broker_parks_comes_back_to_it(
         [routed] = await rig.take(rig.output, 1)
         assert json.loads(routed.body)["message_id"] == "m-1"
         assert not routed.header.properties.headers
-        await until_parked(rig, 1)
+        await mailroom.holds(rig.dead_letter, 1)
         [letter] = await mailroom.list()
         assert (letter["reason"], letter["replays"]) == ("invalid_json", 3)
 
@@ -485,11 +412,6 @@ async def test_what_the_broker_parks_comes_back_to_it(
 async def test_a_dead_letter_keeps_all_properties_and_a_replay_restores_them(
     rig: Rig, server: CentralServer, mailroom: Mailroom
 ) -> None:
-    mailroom.settings |= {
-        "BROKER_INPUT_QUEUE": rig.input,
-        "BROKER_DEAD_LETTER_QUEUE": rig.dead_letter,
-    }
-    bring_online(server)
     original = Basic.Properties(
         content_type="text/plain",
         content_encoding="gzip",
@@ -536,12 +458,6 @@ async def test_a_dead_letter_keeps_all_properties_and_a_replay_restores_them(
             "x-broker-id": "broker-1",
             **replays,
         }
-
-
-async def until_parked(rig: Rig, count: int) -> None:
-    with trio.fail_after(30):
-        while await rig.ready(rig.dead_letter) < count:
-            await trio.sleep(0.05)
 
 
 async def test_quorum_queues(mailroom: Mailroom) -> None:

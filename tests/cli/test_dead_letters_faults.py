@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
-from broker.sandbox.broker_process import COMMAND
 from tests.cli.mailroom import Mailroom, bodies, ended
+from tests.sandbox.programs import free_port
 
-MANY = 6_000
+MANY = 4_000
 WINDOW = 100
 FULL = Path("/dev/full")
 LETTERS = [b"%d" % number for number in range(MANY)]
@@ -29,16 +28,11 @@ async def all_there(mailroom: Mailroom) -> tuple[list[bytes], list[bytes]]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_an_interrupted_replay_tells_how_far_it_came(
-    mailroom: Mailroom, number: signal.Signals
-) -> None:
+async def test_an_interrupted_replay_tells_how_far_it_came(mailroom: Mailroom) -> None:
     await mailroom.park(*LETTERS)
-    # Whoever runs the tests may ignore it.
-    command = ("env", f"--default-signal={number.name.removeprefix('SIG')}", *COMMAND)
-    async with mailroom.running("dead-letters", "replay", command=command) as process:
+    async with mailroom.running("dead-letters", "replay") as process:
         await mailroom.holds(mailroom.input, 2 * WINDOW)
-        process.send_signal(number)
+        process.send_signal(signal.SIGHUP)
         ran = await ended(process)
     arrived, left = await all_there(mailroom)
     assert ran.code == 130
@@ -48,16 +42,21 @@ async def test_an_interrupted_replay_tells_how_far_it_came(
     assert arrived + left == LETTERS
 
 
+async def nothing_is_lost(mailroom: Mailroom) -> None:
+    """A window may have come twice."""
+    arrived, left = await all_there(mailroom)
+    assert left == LETTERS[-len(left) :]
+    assert arrived == LETTERS[: len(arrived)]
+    assert MANY <= len(arrived) + len(left) <= MANY + WINDOW
+
+
 async def test_a_killed_replay_loses_nothing(mailroom: Mailroom) -> None:
     await mailroom.park(*LETTERS)
     async with mailroom.running("dead-letters", "replay") as process:
         await mailroom.holds(mailroom.input, 2 * WINDOW)
         process.kill()
         await process.wait()
-    arrived, left = await all_there(mailroom)
-    assert left == LETTERS[-len(left) :]
-    assert arrived == LETTERS[: len(arrived)]
-    assert MANY <= len(arrived) + len(left) <= MANY + WINDOW
+    await nothing_is_lost(mailroom)
 
 
 async def test_an_interrupted_purge_tells_how_far_it_came(mailroom: Mailroom) -> None:
@@ -85,14 +84,11 @@ async def test_rabbitmq_goes_away_under_a_replay(mailroom: Mailroom) -> None:
         await mailroom.node.ctl("close_all_connections", "maintenance")
         os.kill(process.pid, signal.SIGCONT)
         ran = await ended(process)
-    arrived, left = await all_there(mailroom)
+    await nothing_is_lost(mailroom)
     assert ran.code == 1
     assert len(ran.err.splitlines()) == 1
     assert "AMQP_URL" in ran.err
     assert ran.out.startswith("Replayed ")
-    assert left == LETTERS[-len(left) :]
-    assert arrived == LETTERS[: len(arrived)]
-    assert MANY <= len(arrived) + len(left) <= MANY + WINDOW
 
 
 async def test_others_consume_meanwhile(mailroom: Mailroom) -> None:
@@ -156,9 +152,9 @@ async def test_a_terminal_shows_how_far_a_long_replay_is(mailroom: Mailroom) -> 
 async def test_an_alarm(mailroom: Mailroom) -> None:
     await mailroom.park(b"1")
     impatient = (
-        "import sys; from broker.cli.dead_letters import replaying; "
+        "import sys; from broker.cli import in_session; "
         "from broker.cli.application import execute; "
-        "replaying._PATIENCE = 1; sys.exit(execute(sys.argv[1:]))"
+        "in_session.PATIENCE = 1; sys.exit(execute(sys.argv[1:]))"
     )
     await mailroom.node.ctl("set_vm_memory_high_watermark", "0.000001")
     try:
@@ -173,48 +169,31 @@ async def test_an_alarm(mailroom: Mailroom) -> None:
     await mailroom.holds(mailroom.dead_letter, 1)
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-COMMANDS = [
-    ("dead-letters", "list"),
-    ("dead-letters", "replay"),
-    ("dead-letters", "purge", "--all"),
-    ("send", "hello"),
-]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [("dead-letters", "replay"), ("dead-letters", "purge", "--all"), ("send", "hello")]
+)
 async def test_no_node(mailroom: Mailroom, command: tuple[str, ...]) -> None:
-    ran = await mailroom.run(*command, AMQP_URL=f"amqp://127.0.0.1:{closed_port()}")
-    assert ran.code == 1
-    assert ran.out == ""
-    [line] = ran.err.splitlines()
+    line = await mailroom.failure(*command, AMQP_URL=f"amqp://127.0.0.1:{free_port()}")
     assert line.startswith("broker: connecting to amqp://guest@127.0.0.1:")
     assert "Connect call failed" in line
     assert line.endswith("; check that RabbitMQ runs, and check AMQP_URL")
 
 
-@pytest.mark.parametrize("command", [COMMANDS[0], COMMANDS[-1]])
+@pytest.mark.parametrize("command", [("dead-letters", "list"), ("send", "hello")])
 async def test_not_let_in(mailroom: Mailroom, command: tuple[str, ...]) -> None:
     port = urlsplit(mailroom.node.url).port
     for url, problem in (
         (f"amqp://guest:Tr0ub4dor@127.0.0.1:{port}/", "refused the login"),
         (f"amqp://127.0.0.1:{port}/nowhere", "nowhere"),
     ):
-        ran = await mailroom.run(*command, AMQP_URL=url)
-        assert (ran.code, ran.out) == (1, "")
-        [line] = ran.err.splitlines()
+        line = await mailroom.failure(*command, AMQP_URL=url)
         assert problem in line
         assert "Tr0ub4dor" not in line
 
 
 async def test_another_node_is_tried(mailroom: Mailroom) -> None:
     await mailroom.park(b"1")
-    urls = f"amqp://127.0.0.1:{closed_port()},{mailroom.node.url}"
+    urls = f"amqp://127.0.0.1:{free_port()},{mailroom.node.url}"
     ran = await mailroom.run("dead-letters", "replay", AMQP_URL=urls)
     assert (ran.code, ran.out, ran.err) == (0, "Replayed 1 message.\n", "")
 
@@ -228,9 +207,3 @@ async def test_there_is_no_such_queue(mailroom: Mailroom) -> None:
         assert f"no queue '{mailroom.dead_letter}'" in line
         assert "a broker creates its queues when it starts" in line
     assert mailroom.dead_letter not in await mailroom.node.ctl("list_queues", "name")
-
-
-async def test_a_wrong_setting(mailroom: Mailroom) -> None:
-    ran = await mailroom.run("dead-letters", "list", "--rabbitmq-port", "0")
-    assert ran.code == 2
-    assert ran.err.startswith("broker: RABBITMQ_PORT must")

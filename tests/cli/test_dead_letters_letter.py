@@ -13,7 +13,7 @@ from broker.amqp.admin import Got
 from broker.cli.dead_letters import document, text
 from broker.cli.dead_letters.letter import read_letter
 from broker.cli.dead_letters.selection import Selection
-from broker.cli.validation import seconds
+from broker.cli.option_types import seconds
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -1,13 +1,14 @@
 """A migration that ends at any point is continued by the next, and loses nothing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from broker.amqp import AmqpError, Rabbit, SessionLostError, SessionParameters
 from broker.amqp.admin import Queues, QueueState, QueueType, mover, open_admin_session
@@ -48,20 +49,26 @@ def test_what_is_there_tells_what_comes_next(
     assert next_step(Seen(queue, temporary, is_marked), "quorum") is step
 
 
-def test_obstacles() -> None:
-    consumed = QueueState(ready=0, consumers=2, type="classic", differs_in=None)
-    strange = QueueState(ready=0, consumers=0, type=None, differs_in="durable")
-    unknown = QueueState(ready=0, consumers=0, type=None, differs_in=None)
-    for seen, problem in (
+def state(**differences: Any) -> QueueState:
+    return replace(CLASSIC, ready=0, **differences)
+
+
+@pytest.mark.parametrize(
+    ("seen", "problem"),
+    [
         (Seen(CLASSIC, None, False), None),
         (Seen(None, None, False), None),
-        (Seen(consumed, None, False), "'q' is read by 2 consumers"),
-        (Seen(QUORUM, consumed, False), "'q.migrating' is read by 2 consumers"),
-        (Seen(strange, None, False), "'q' is not a durable queue"),
-        (Seen(unknown, None, False), "the type of 'q' is not known"),
-    ):
-        found = obstacle("q", seen, "quorum")
-        assert found is problem if problem is None or found is None else found.startswith(problem)
+        (Seen(state(consumers=2), None, False), "'q' is read by 2 consumers"),
+        (Seen(QUORUM, state(consumers=2), False), "'q.migrating' is read by 2 consumers"),
+        (Seen(state(type=None, differs_in="durable"), None, False), "'q' is not a durable queue"),
+        (Seen(state(type=None), None, False), "the type of 'q' is not known"),
+    ],
+)
+def test_obstacles(seen: Seen, problem: str | None) -> None:
+    assert str(obstacle("q", seen, "quorum")).startswith(str(problem))
+
+
+def test_a_name_with_no_room_for_more() -> None:
     assert obstacle("ü" * 120, Seen(CLASSIC, None, False), "quorum") is None
     assert "more than 240 bytes" in str(obstacle("ü" * 121, Seen(None, None, False), "quorum"))
 
@@ -71,22 +78,17 @@ class CrashError(Exception):
 
 
 class Crashing:
-    """`Queues` whose process ends after one of its calls.
-
-    Attributes:
-        calls: How many were made.
-    """
+    """`Queues` whose process ends after one of its calls."""
 
     def __init__(self, queues: Queues, crash_at: int) -> None:
         self._queues = queues
-        self._crash_at = crash_at
-        self.calls = 0
+        self._calls_left = crash_at
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def call(*args: object) -> object:
-            self.calls += 1
+            self._calls_left -= 1
             result = await getattr(self._queues, name)(*args)
-            if self.calls == self._crash_at:
+            if self._calls_left == 0:
                 raise CrashError
             return result
 
@@ -139,9 +141,8 @@ class Office:
 
 
 @pytest.fixture
-def office(rabbitmq: RabbitmqNode) -> Iterator[Office]:
-    with start_blocking_portal("asyncio") as portal:
-        yield Office(rabbitmq, portal)
+def office(rabbitmq: RabbitmqNode, portal: BlockingPortal) -> Office:
+    return Office(rabbitmq, portal)
 
 
 @pytest.mark.parametrize(("then", "stride"), [("quorum", 1), ("classic", 5)])
@@ -220,24 +221,23 @@ async def test_what_is_not_empty_is_not_deleted(office: Office, kind: QueueType)
         assert await queues.look(office.queue) is None
 
 
-async def test_messages_without_a_place_to_go_stay(office: Office) -> None:
+@pytest.mark.parametrize(("is_gone", "problem"), [(False, "refused"), (True, "gone")])
+async def test_messages_without_a_place_to_go_stay(
+    office: Office, is_gone: bool, problem: str
+) -> None:
+    target = f"{office.queue}.{problem}"
     await office.raw.declare(office.queue)
     await office.raw.publish(office.queue, b"1")
-    full: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
-    await office.raw.declare(f"{office.queue}.full", **full)
-    with pytest.raises(SessionLostError, match="refused"):
-        await move(office, f"{office.queue}.full")
-    await office.raw.declare(f"{office.queue}.gone")
-    with pytest.raises(SessionLostError, match="gone"):
-        await move(office, f"{office.queue}.gone")
+    await office.raw.declare(target, x_max_length=0, x_overflow="reject-publish")
+
+    async def move() -> None:
+        async with office.queues() as queues:
+            await queues.lead_to(target, target)
+            if is_gone:
+                await queues.delete(target, "classic")
+            await queues.move(office.queue, target)
+
+    with pytest.raises(SessionLostError, match=problem):
+        await move()
     [message] = await office.raw.take(office.queue, 1)
     assert message.body == b"1"
-
-
-async def move(office: Office, target: str) -> None:
-    """Move messages to a queue, or to one that is deleted before."""
-    async with office.queues() as queues:
-        await queues.lead_to(target, target)
-        if target.endswith("gone"):
-            await queues.delete(target, "classic")
-        await queues.move(office.queue, target)

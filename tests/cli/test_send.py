@@ -1,12 +1,9 @@
 """`broker send` on a real RabbitMQ node, and to a real broker."""
 
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
-
-import pytest
 
 from tests.cli.mailroom import Mailroom
 from tests.integration.rig import Rig, bring_online
@@ -61,9 +58,7 @@ async def test_the_first_of_several_queues(mailroom: Mailroom) -> None:
 
 async def test_a_queue_that_is_missing_is_not_made(mailroom: Mailroom) -> None:
     await mailroom.raw.delete(mailroom.input)
-    ran = await mailroom.run("send", "hello")
-    assert (ran.code, ran.out) == (1, "")
-    [line] = ran.err.splitlines()
+    line = await mailroom.failure("send", "hello")
     assert line.startswith(f"broker: there is no queue '{mailroom.input}'")
     assert "BROKER_INPUT_QUEUE" in line
     assert mailroom.input not in await mailroom.node.ctl("list_queues", "name")
@@ -83,23 +78,10 @@ async def test_a_queue_that_is_full(mailroom: Mailroom) -> None:
     assert [json.loads(message.body)["message_id"] for message in messages] == sent
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ((), "TEXT"),
-        (("hello", "world"), "unexpected argument"),
-        (("hello", "--count", "0"), "--count must be at least 1"),
-        (("hello", "--type", "ERROR"), "--type must be"),
-        (("x" * 2000,), "the broker would not accept this message"),
-        ((os.fsdecode(b"\xff"),), "UTF-8"),
-        (("hello", "--sender", os.fsdecode(b"\xff")), "UTF-8"),
-    ],
-)
-async def test_wrong_usage(mailroom: Mailroom, options: tuple[str, ...], problem: str) -> None:
-    ran = await mailroom.run("send", *options, BROKER_MAX_MESSAGE_BYTES="1000")
+async def test_a_message_that_the_broker_would_not_accept(mailroom: Mailroom) -> None:
+    ran = await mailroom.run("send", "x" * 2000, BROKER_MAX_MESSAGE_BYTES="1000")
     assert (ran.code, ran.out) == (2, "")
-    [line] = ran.err.splitlines()
-    assert problem in line
+    assert ran.err.startswith("broker: the broker would not accept this message: ")
     assert await mailroom.raw.ready(mailroom.input) == 0
 
 

@@ -9,17 +9,9 @@ from broker.net.endpoints import AmqpEndpoint
 from broker.net.unusable_file import UnusableFileError
 from broker.settings import Settings, load_settings
 from broker.settings.amqp_nodes import AmqpNodes
-from broker.settings.options import options
 from tests.lab.flawed_certificates import authority, leaf
 
 HIDDEN = "Tr0ub4dor"
-
-
-@pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for option in options():
-        monkeypatch.delenv(option.variable, raising=False)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

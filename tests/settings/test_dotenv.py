@@ -16,20 +16,15 @@ from broker.cli.application import execute
 from broker.sandbox.broker_process import COMMAND
 from broker.settings import SettingsError, load_settings
 from broker.settings.dotenv_file import DotenvError, read_dotenv
-from broker.settings.options import options
 from broker.settings.unknown import unknown_variables
 
 HIDDEN = "Tr0ub4dor"
 NO_ASSIGNMENT = "must be NAME=value, each quote with its closing quote"
 
 
-@pytest.fixture(autouse=True)
-def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path of `.env`, in a directory without any."""
-    for option in options():
-        monkeypatch.delenv(option.variable, raising=False)
+@pytest.fixture
+def dotenv(monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("ss", raising=False)
-    monkeypatch.chdir(tmp_path)
     return Path(".env")
 
 

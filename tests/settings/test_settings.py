@@ -105,6 +105,7 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"BROKER_MAX_MESSAGE_BYTES": "0"}, "BROKER_MAX_MESSAGE_BYTES", "from 1 to 134217728"),
     ({"BROKER_MAX_MESSAGE_BYTES": "134217729"}, "BROKER_MAX_MESSAGE_BYTES", "RabbitMQ's own"),
     ({"BROKER_MAX_AGENTS": "0"}, "BROKER_MAX_AGENTS", "at least 1, not '0'"),
+    ({"BROKER_MAX_HOPS": "1.5"}, "BROKER_MAX_HOPS", "a whole number of messages"),
     ({"BROKER_MAX_HOPS": "-1"}, "BROKER_MAX_HOPS", "0 for any number, not '-1'"),
     ({"BROKER_REGISTRY_TTL": "-1"}, "BROKER_REGISTRY_TTL", "0 for never, not '-1'"),
     ({"BROKER_REGISTRY_TTL": "nan"}, "BROKER_REGISTRY_TTL", "not 'nan'"),
@@ -167,14 +168,6 @@ DISAGREEING: list[tuple[dict[str, str], str, str]] = [
         "unencrypted private key",
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave no variable, no `.env` and no file from outside."""
-    for option in options():
-        monkeypatch.delenv(option.variable, raising=False)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """The command line: `broker [run]`, and what else can be done with a broker."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from cyclopts import (
     App,
@@ -18,6 +18,7 @@ from cyclopts import (
     ValidationError,
 )
 
+from broker.cli.option_types import within
 from broker.cli.run import run
 from broker.cli.taking_settings import OPTIONS
 from broker.telemetry.one_line import complain
@@ -25,14 +26,9 @@ from broker.version import __version__
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Run one command.
+    """Run one command, given without the program's name, and return the process's exit code.
 
-    Args:
-        arguments: The command line without the program's name.
-
-    Returns:
-        The process's exit code; 2 for wrong usage or configuration, after one line per problem
-        on standard error.
+    That is 2 for wrong usage or configuration, after one line per problem on standard error.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         # What a terminal's encoding lacks, a dash or an agent's name, must not end a command.
@@ -66,10 +62,10 @@ def application() -> App:
 
     def sandbox(
         *,
-        agents: Annotated[int, Parameter(validator=_within(2, 1000))] = 5,
-        messages: Annotated[int | None, Parameter(validator=_within(1))] = None,
+        agents: Annotated[int, Parameter(validator=within(2, 1000))] = 5,
+        messages: Annotated[int | None, Parameter(validator=within(1))] = None,
         seed: int | None = None,
-        malformed: Annotated[float, Parameter(validator=_within(0, 100))] = 0,
+        malformed: Annotated[float, Parameter(validator=within(0, 100))] = 0,
     ) -> int:
         """Try the broker with a private RabbitMQ, a stand-in server and sample agents.
 
@@ -85,34 +81,28 @@ def application() -> App:
 
     app.default(run)
     app.command(run, name="run")
-    letters = App(
-        name="dead-letters",
-        help="Inspect dead letters, send them back, or delete them.",
-        help_epilogue="",
-    )
-    queues = App(
-        name="queues",
-        help="List the broker's durable queues, convert them, or set policies.",
-        help_epilogue="",
-    )
-    _add(app, _COMMANDS)
-    _add(letters, _DEAD_LETTER_COMMANDS)
-    _add(queues, _QUEUE_COMMANDS)
-    app.command(letters)
-    app.command(queues)
+    _add(app, "broker.cli", _COMMANDS)
+    for name, text, commands in (
+        (
+            "dead-letters",
+            "Inspect dead letters, send them back, or delete them.",
+            _DEAD_LETTER_COMMANDS,
+        ),
+        (
+            "queues",
+            "List the broker's durable queues, convert them, or set policies.",
+            _QUEUE_COMMANDS,
+        ),
+    ):
+        group = App(name=name, help=text, help_epilogue="")
+        _add(group, f"broker.cli.{name.replace('-', '_')}", commands)
+        app.command(group)
     app.command(sandbox, help_epilogue="")
     return app
 
 
 class _Command(NamedTuple):
-    """A command in a module of its own, which is loaded when it is used.
-
-    Attributes:
-        name: What people type.
-        function: Where it is, below `broker.cli`.
-        help: What it does, in a line.
-        epilogue: What else its help says.
-    """
+    """A command in a module below `broker.cli`, which is loaded when it is used."""
 
     name: str
     function: str
@@ -164,33 +154,39 @@ _COMMANDS = (
     ),
 )
 
-_DEAD_LETTER_COMMANDS = tuple(
+_EXIT_CODES = "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration."
+_DEAD_LETTER_COMMANDS = (
     _Command(
-        name,
-        f"dead_letters:{name}_letters",
-        text,
-        "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration.",
-    )
-    for name, text in (
-        ("list", "List the messages in the dead-letter queue; changes nothing."),
-        ("show", "Show dead letters with their bodies and headers; changes nothing."),
-        ("replay", "Send dead letters back to their original queues."),
-        ("purge", "Delete dead letters permanently."),
-    )
+        "list",
+        "looking:list_letters",
+        "List the messages in the dead-letter queue; changes nothing.",
+        _EXIT_CODES,
+    ),
+    _Command(
+        "show",
+        "looking:show_letters",
+        "Show dead letters with their bodies and headers; changes nothing.",
+        _EXIT_CODES,
+    ),
+    _Command(
+        "replay",
+        "replaying:replay_letters",
+        "Send dead letters back to their original queues.",
+        _EXIT_CODES,
+    ),
+    _Command("purge", "purging:purge_letters", "Delete dead letters permanently.", _EXIT_CODES),
 )
-
-_QUEUE_EXIT_CODES = "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration."
 _QUEUE_COMMANDS = (
     _Command(
         "list",
-        "queues:list_queues",
+        "listing:list_queues",
         "List the broker's durable queues; changes nothing.",
         "RabbitMQ reveals a queue's type only in a refusal, and logs one for each queue. "
-        + _QUEUE_EXIT_CODES,
+        + _EXIT_CODES,
     ),
     _Command(
         "migrate",
-        "queues:migrate_queues",
+        "migrating:migrate_queues",
         "Convert the broker's queues between classic and quorum, keeping their messages.",
         "RabbitMQ cannot change a queue's type, so each queue is emptied into NAME.migrating, "
         "deleted, created again and refilled. First stop the brokers, the central server and all "
@@ -199,37 +195,23 @@ _QUEUE_COMMANDS = (
         "deletion and creation. Nor can it see clients that hold messages of a classic queue "
         "without consuming it, such as 'broker dead-letters': those messages would be lost. "
         "Recreate bindings to your own exchanges. If interrupted at any point, run it again: it "
-        "continues, nothing is lost, and some messages may be duplicated. " + _QUEUE_EXIT_CODES,
+        "continues, nothing is lost, and some messages may be duplicated. " + _EXIT_CODES,
     ),
     _Command(
         "policy",
-        "queues:queue_policy",
+        "setting_policies:queue_policy",
         "Print or apply policies that dead-letter messages which are returned too often.",
         "Only the policy with the highest priority applies to a queue; these have 10. "
-        + _QUEUE_EXIT_CODES,
+        + _EXIT_CODES,
     ),
 )
 
 
-def _add(app: App, commands: Sequence[_Command]) -> None:
+def _add(app: App, package: str, commands: Sequence[_Command]) -> None:
     for one in commands:
         app.command(
-            f"broker.cli.{one.function}",
-            name=one.name,
-            help=one.help,
-            help_epilogue=one.epilogue,
+            f"{package}.{one.function}", name=one.name, help=one.help, help_epilogue=one.epilogue
         )
-
-
-def _within(least: float, most: float | None = None) -> Callable[[object, Any], None]:
-    expectation = f"at least {least}" if most is None else f"from {least} to {most}"
-
-    def validate(_: object, value: float | None) -> None:
-        # Written so that NaN is refused.
-        if value is not None and not (value >= least and (most is None or value <= most)):
-            raise ValueError(f"must be {expectation}")
-
-    return validate
 
 
 def _usage_problem(error: CycloptsError, arguments: Sequence[str], commands: Sequence[str]) -> str:

@@ -14,12 +14,6 @@ def asyncapi(given: Mapping[str, str]) -> int:
     """Print an AsyncAPI 3.0 document (JSON) of the queues and WebSocket messages.
 
     Queues and addresses are those that the broker would use.
-
-    Args:
-        given: What the command line gives.
-
-    Returns:
-        The exit code: 0, or 2 for a wrong configuration.
     """
     try:
         settings = load_settings(given)

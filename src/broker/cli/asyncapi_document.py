@@ -140,11 +140,7 @@ _OPERATIONS = (
 
 
 def asyncapi_document(settings: Settings) -> dict[str, Any]:
-    """Return the AsyncAPI 3.0 document of a broker.
-
-    Args:
-        settings: They name the queues and the peers. No secret of theirs is shown.
-    """
+    """Return the AsyncAPI 3.0 document of a broker; it shows no secret of the settings."""
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -243,24 +239,29 @@ def _queue_channel(
 
 def _queue(name: str | None, vhost: str | None) -> dict[str, Any]:
     # Missing ones are created like this; a queue that is there is used as it is.
-    queue: dict[str, Any] = {"durable": True, "exclusive": False, "autoDelete": False}
-    if name is not None:
-        queue = {"name": name, **queue}
-    if vhost is not None:
-        queue["vhost"] = vhost
+    queue = {
+        **_known(name=name),
+        "durable": True,
+        "exclusive": False,
+        "autoDelete": False,
+        **_known(vhost=vhost),
+    }
     return {"is": "queue", "queue": queue, "bindingVersion": "0.3.0"}
 
 
 def _fanout(name: str, vhost: str | None) -> dict[str, Any]:
-    exchange: dict[str, Any] = {
+    exchange = {
         "name": name,
         "type": "fanout",
         "durable": True,
         "autoDelete": False,
+        **_known(vhost=vhost),
     }
-    if vhost is not None:
-        exchange["vhost"] = vhost
     return {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}
+
+
+def _known(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _carried(channel: str) -> Sequence[str]:

@@ -2,27 +2,7 @@
 
 from msgspec import Struct
 
-from broker.cli.asyncapi_messages import (
-    AgentDisconnected,
-    AgentError,
-    AgentRegistered,
-    AgentStatusUpdate,
-    ChatMessage,
-    ClientDisconnected,
-    Ping,
-    Pong,
-    RegisterAgent,
-    RegisterAgentResponse,
-    RegisterBroker,
-    RegisterBrokerResponse,
-    RequestAgentStatus,
-    RoutedMessage,
-    RoutingFailure,
-    ServerAdvertised,
-    ServerAvailable,
-    ServerError,
-    ServerHeartbeat,
-)
+from broker.cli import asyncapi_messages as messages
 
 _CHAT: dict[str, object] = {
     "message_type": "TEXT",
@@ -36,30 +16,34 @@ _VERSION = {"changed_at": 1_767_268_800_000_000, "origin": "8f14e45fceea167a"}
 _NOON = "2026-01-01T12:00:00+00:00"
 
 EXAMPLES: dict[type[Struct], dict[str, object]] = {
-    ChatMessage: _CHAT,
-    AgentError: {"message_type": "ERROR", "sender_id": "alice", "text_payload": "I am lost."},
-    RegisterAgent: {"message_type": "REGISTER_AGENT", **_ALICE, "capabilities": ["chat"]},
-    ClientDisconnected: {"message_type": "CLIENT_DISCONNECTED", "agent_id": "alice"},
-    ServerAvailable: {
+    messages.ChatMessage: _CHAT,
+    messages.AgentError: {
+        "message_type": "ERROR",
+        "sender_id": "alice",
+        "text_payload": "I am lost.",
+    },
+    messages.RegisterAgent: {"message_type": "REGISTER_AGENT", **_ALICE, "capabilities": ["chat"]},
+    messages.ClientDisconnected: {"message_type": "CLIENT_DISCONNECTED", "agent_id": "alice"},
+    messages.ServerAvailable: {
         "message_type": "SERVER_AVAILABLE",
         "server_id": "server-1",
         "websocket_url": "ws://server.example:8765/ws",
         "timestamp": _NOON,
     },
-    AgentRegistered: {"message_type": "AGENT_REGISTERED", **_ALICE, **_VERSION},
-    AgentDisconnected: {
+    messages.AgentRegistered: {"message_type": "AGENT_REGISTERED", **_ALICE, **_VERSION},
+    messages.AgentDisconnected: {
         "message_type": "AGENT_DISCONNECTED",
         "agent_id": "alice",
         **_VERSION,
     },
-    ServerAdvertised: {
+    messages.ServerAdvertised: {
         "message_type": "SERVER_ADVERTISED",
         "server_id": "server-1",
         "websocket_url": "ws://server.example:8765/ws",
         **_VERSION,
     },
-    RoutedMessage: {**_CHAT, "receiver_id": "bob"},
-    RoutingFailure: {
+    messages.RoutedMessage: {**_CHAT, "receiver_id": "bob"},
+    messages.RoutingFailure: {
         "message_type": "ERROR",
         "message_id": "e-1",
         "sender_id": "BrokerService",
@@ -71,28 +55,28 @@ EXAMPLES: dict[type[Struct], dict[str, object]] = {
         "original_sender_id": "alice",
         "in_reply_to_message_id": "m-1",
     },
-    RegisterAgentResponse: {
+    messages.RegisterAgentResponse: {
         "message_type": "REGISTER_AGENT_RESPONSE",
         "status": "success",
         "agent_id": "alice",
         "message": "Agent registered successfully",
     },
-    RegisterBroker: {"message_type": "REGISTER_BROKER", "broker_name": "BrokerService"},
-    RegisterBrokerResponse: {
+    messages.RegisterBroker: {"message_type": "REGISTER_BROKER", "broker_name": "BrokerService"},
+    messages.RegisterBrokerResponse: {
         "message_type": "REGISTER_BROKER_RESPONSE",
         "status": "success",
         "broker_id": "broker-1",
     },
-    AgentStatusUpdate: {
+    messages.AgentStatusUpdate: {
         "message_type": "AGENT_STATUS_UPDATE",
         "agents": [{**_ALICE, "is_online": True, "last_seen": _NOON}],
         "is_full_update": True,
     },
-    Ping: {"message_type": "PING"},
-    ServerHeartbeat: {"message_type": "SERVER_HEARTBEAT"},
-    ServerError: {"message_type": "ERROR", "text_payload": "unsupported message type"},
-    Pong: {"message_type": "PONG", "broker_id": "broker-1"},
-    RequestAgentStatus: {
+    messages.Ping: {"message_type": "PING"},
+    messages.ServerHeartbeat: {"message_type": "SERVER_HEARTBEAT"},
+    messages.ServerError: {"message_type": "ERROR", "text_payload": "unsupported message type"},
+    messages.Pong: {"message_type": "PONG", "broker_id": "broker-1"},
+    messages.RequestAgentStatus: {
         "message_type": "REQUEST_AGENT_STATUS",
         "sender_id": "broker-1",
         "timestamp": _NOON,

@@ -15,8 +15,8 @@ from broker.cli.checks.item import Item
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
 from broker.cli.checks.server import check_server
 from broker.cli.durable_queues import durable_queues
-from broker.cli.output import Format, console, print_json
-from broker.cli.queues import management
+from broker.cli.option_types import Format, ManagementUrl
+from broker.cli.output import console, print_json
 from broker.cli.taking_settings import taking_settings
 from broker.settings import Settings, SettingsError, load_settings
 from broker.settings.unknown import UnknownVariable, unknown_variables
@@ -25,13 +25,7 @@ from broker.telemetry.one_line import complain, one_line
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What `broker check --format json` prints.
-
-    Attributes:
-        ok: Whether all holds.
-        checks: What was looked at.
-        unknown_variables: Variables that look like settings and are none, a sentence each.
-    """
+    """What `broker check --format json` prints; of each unknown variable, a sentence."""
 
     ok: bool
     checks: list[Item]
@@ -44,20 +38,14 @@ def check(
     *,
     format: Format = "text",  # noqa: A002 - named like the option
     register: bool = True,
-    management_url: str | None = None,
+    management_url: ManagementUrl = None,
 ) -> int:
     """Check RabbitMQ, the central server and the HTTP port as configured.
 
     Args:
-        given: What the command line gives.
-        format: See `Format`.
         register: Register at the server, as 'BROKER_NAME (check)'.
         management_url: RabbitMQ's management API, such as http://localhost:15672, to see policies.
     """
-    try:
-        url = management.address(management_url) if management_url is not None else None
-    except ValueError as error:
-        return complain(f"--management-url {error}")
     unknown: list[UnknownVariable] = []
     try:
         unknown += unknown_variables()
@@ -65,7 +53,7 @@ def check(
     except SettingsError as error:
         return complain(*error.problems, *map(str, unknown))
     configure_logging("critical", "console")  # what goes wrong is told in the list
-    items = _run(settings, register=register, management_url=url)
+    items = _run(settings, register=register, management_url=management_url)
     is_ok = all(item.ok for item in items)
     if format == "json":
         print_json(Report(is_ok, items, list(map(str, unknown))))
@@ -87,18 +75,9 @@ def _run(settings: Settings, *, register: bool, management_url: str | None) -> l
 
 
 async def run_checks(
-    settings: Settings,
-    *,
-    register: bool,
-    management_url: str | None = None,
+    settings: Settings, *, register: bool, management_url: str | None = None
 ) -> list[Item]:
-    """Check everything at once, in half a minute at most.
-
-    Args:
-        settings: The settings.
-        register: Whether to register at the server.
-        management_url: RabbitMQ's management API.
-    """
+    """Check everything at once, in half a minute at most."""
     name = f"{settings.broker_name} (check)"
     queues = durable_queues(settings)
     wanted = Wanted(

@@ -7,7 +7,8 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from broker.cli.output import Format, console, print_json, print_text
+from broker.cli.option_types import Format
+from broker.cli.output import console, print_json, print_text
 from broker.cli.taking_settings import taking_settings
 from broker.settings.load import LoadedSettings, SettingsError, load_with_origins
 from broker.settings.model import Settings
@@ -25,15 +26,7 @@ _HEAD = """\
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One setting.
-
-    Attributes:
-        variable: Its name.
-        value: What is in force, secrets masked; None when there is none.
-        origin: `command line`, `environment`, `.env` or `default`.
-        file: The file that holds it, if it is given that way.
-        used: False for what another setting overrides.
-    """
+    """One setting, secrets masked; it is not used when another one overrides it."""
 
     variable: str
     value: str | None
@@ -42,19 +35,11 @@ class Line(msgspec.Struct, frozen=True):
     used: bool = True
 
 
-class Unknown(msgspec.Struct, frozen=True):
-    """A variable that looks like a setting and is none; `nearest` is what may be meant."""
-
-    variable: str
-    origin: str
-    nearest: str | None
-
-
 class Configuration(msgspec.Struct, frozen=True):
     """What `broker config --format json` prints."""
 
     settings: list[Line]
-    unknown_variables: list[Unknown]
+    unknown_variables: list[UnknownVariable]
 
 
 @taking_settings
@@ -67,8 +52,6 @@ def config(
     """Show every setting with its value and its origin, secrets masked.
 
     Args:
-        given: What the command line gives.
-        format: See `Format`.
         env: Print a commented template for a .env file instead.
     """
     if env:
@@ -84,8 +67,7 @@ def config(
         return complain(*error.problems, *map(str, unknown))
     lines = list(_lines(loaded))
     if format == "json":
-        names = [Unknown(one.name, one.level, one.nearest) for one in unknown]
-        print_json(Configuration(lines, names))
+        print_json(Configuration(lines, unknown))
     else:
         _print(lines)
         complain(*map(str, unknown))

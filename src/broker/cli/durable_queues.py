@@ -8,13 +8,7 @@ from broker.settings import Settings
 
 
 class DurableQueue(msgspec.Struct, frozen=True):
-    """A queue of the broker that outlives it.
-
-    Attributes:
-        name: Its name.
-        role: What the broker uses it for.
-        is_consumed: Whether the broker reads it.
-    """
+    """A queue of the broker that outlives it."""
 
     name: str
     role: str
@@ -22,11 +16,7 @@ class DurableQueue(msgspec.Struct, frozen=True):
 
 
 def durable_queues(settings: Settings) -> Sequence[DurableQueue]:
-    """Return the durable queues that settings name.
-
-    Args:
-        settings: The settings.
-    """
+    """Return the durable queues that settings name."""
     return (
         *(DurableQueue(name, "input", is_consumed=True) for name in settings.broker_input_queue),
         DurableQueue(settings.broker_metadata_queue, "metadata", is_consumed=True),

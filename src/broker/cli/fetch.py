@@ -18,13 +18,7 @@ class FetchError(Exception):
 
 
 async def fetch(url: str | urllib.request.Request) -> tuple[int, bytes]:
-    """Fetch a document.
-
-    Args:
-        url: `http://` or `https://`, or a request for more than a GET.
-
-    Returns:
-        The HTTP status and the body.
+    """Fetch a document, and return the HTTP status and the body.
 
     Raises:
         FetchError: No answer within `FETCH_TIMEOUT`, or none that is HTTP.

@@ -1,13 +1,13 @@
 """Commands that talk to RabbitMQ: connected once, no reconnecting, and one line when it fails."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import trio
 
-from broker.amqp import SessionLostError, SessionParameters, open_rabbit
+from broker.amqp import AmqpError, SessionLostError, SessionParameters, open_rabbit
 from broker.amqp.admin import AdminSession, open_admin_session
 from broker.concurrency.error_groups import first_error
 from broker.concurrency.signals import Interruption, run_interruptible
@@ -18,6 +18,9 @@ from broker.telemetry.one_line import complain
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+PATIENCE = 30.0
+"""Seconds in which RabbitMQ must do what a command asks. It takes nothing during an alarm."""
+_BLOCKED = "RabbitMQ blocks publishing, as when its memory or disk is full"
 
 type Command = Callable[[Settings, AdminSession], Awaitable[int]]
 
@@ -27,8 +30,8 @@ def run_in_session(given: Mapping[str, str], command: Command, *, name: str) -> 
 
     Args:
         given: The settings that the command line gives; see `load_settings`.
-        command: Takes the settings and an open session, and returns the exit code. It is cancelled
-            by SIGINT, SIGTERM and SIGHUP, and when the session is lost.
+        command: Returns the exit code. It is cancelled by SIGINT, SIGTERM and SIGHUP, and when the
+            session is lost.
         name: Names the connections in RabbitMQ's own listings.
 
     Returns:
@@ -65,14 +68,24 @@ async def _run(settings: Settings, command: Command, name: str, _: Interruption)
     return code
 
 
+@contextmanager
+def uninterrupted(problem: str = _BLOCKED) -> Iterator[None]:
+    """Let an interruption wait for what is under way, for `PATIENCE` at most.
+
+    Raises:
+        AmqpError: It took longer; the text is `problem`.
+    """
+    with trio.move_on_after(PATIENCE, shield=True) as patience:
+        yield
+    if patience.cancelled_caught:
+        raise AmqpError(problem)
+
+
 @asynccontextmanager
 async def _open_any(settings: Settings, name: str) -> AsyncIterator[AdminSession]:
     """Open a session with the first node that lets it be opened, tried in the order given.
 
     A single session spreads no load, and so a command does the same each time.
-
-    Raises:
-        SessionLostError: No node did, or the session was lost.
     """
     tls, nodes = settings.amqp_tls, settings.amqp_nodes
     problems = []
@@ -107,10 +120,7 @@ def _advice(settings: Settings, problem: str) -> str:
 
 
 def write(text: str) -> bool:
-    """Write to standard output, whatever it can encode.
-
-    Returns:
-        Whether somebody still listens.
+    """Write to standard output, whatever it can encode; return whether somebody still reads it.
 
     Raises:
         OSError: It cannot be written for another reason.

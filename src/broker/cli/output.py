@@ -2,34 +2,19 @@
 
 import sys
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from cyclopts import Parameter
 from rich.console import Console
-
-Format = Annotated[
-    Literal["text", "json"],
-    Parameter(name="--format", help="text for people, or json for programs."),
-]
-"""The option `--format`, the same for every command that has one."""
 
 
 def print_json(value: Any) -> None:
-    """Print a value as one JSON document, indented.
-
-    Args:
-        value: Anything that msgspec encodes.
-    """
+    """Print anything that msgspec encodes as one JSON document, indented."""
     print_text(json_document(value))
 
 
 def json_document(value: Any) -> str:
-    """Return a value as one JSON document, indented, with a line's end.
-
-    Args:
-        value: Anything that msgspec encodes.
-    """
+    """Return anything that msgspec encodes as one JSON document, indented, with a line's end."""
     return f"{msgspec.json.format(msgspec.json.encode(value), indent=2).decode()}\n"
 
 
@@ -37,6 +22,11 @@ def print_text(text: str) -> None:
     """Print a text as it is; what nobody reads any more is lost."""
     with suppress(BrokenPipeError):
         sys.stdout.write(text)
+
+
+def counted(messages: int) -> str:
+    """Return a number of messages in words."""
+    return "1 message" if messages == 1 else f"{messages} messages"
 
 
 def console() -> Console:

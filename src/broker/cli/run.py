@@ -10,14 +10,7 @@ from broker.telemetry.one_line import complain
 
 @taking_settings
 def run(given: Mapping[str, str]) -> int:
-    """Run the broker until SIGINT, SIGTERM or SIGHUP; the default command.
-
-    Args:
-        given: What the command line gives, by field name; see `load_settings`.
-
-    Returns:
-        The exit code: the service's, or 2 for a wrong configuration.
-    """
+    """Run the broker until SIGINT, SIGTERM or SIGHUP; the default command."""
     with stop_signals_deferred():
         try:
             settings = load_settings(given)

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from typing import TextIO
 
 
 def flush_standard_streams() -> None:
@@ -11,15 +10,11 @@ def flush_standard_streams() -> None:
     The interpreter flushes at exit, too, where a failure would change the exit code.
     """
     for stream in (sys.stdout, sys.stderr):
-        _flush(stream)
-
-
-def _flush(stream: TextIO | None) -> None:
-    if stream is None or stream.closed:  # it is None when it was closed before the start
-        return
-    try:
-        stream.flush()
-    except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
+        if stream is None or stream.closed:  # it is None when it was closed before the start
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

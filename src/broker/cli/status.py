@@ -15,7 +15,8 @@ from rich.text import Text
 from broker.cli.checks.http_port import reachable
 from broker.cli.checks.reach import address
 from broker.cli.fetch import FetchError, fetch
-from broker.cli.output import Format, console, print_json
+from broker.cli.option_types import Format
+from broker.cli.output import console, print_json
 from broker.cli.status_view import line, view
 from broker.cli.taking_settings import taking_settings
 from broker.net.endpoints import split_url
@@ -43,11 +44,9 @@ def status(
     """Show the status of a running broker.
 
     Args:
-        given: What the command line gives.
         url: Address of another broker's endpoint, such as http://10.0.0.1:9780; without it, of
             the one that BROKER_HTTP_HOST and BROKER_HTTP_PORT name.
         watch: Renew it every second until Ctrl-C.
-        format: See `Format`.
     """
     try:
         address_of_status = _given_url(url) if url else _configured_url(load_settings(given))
@@ -67,15 +66,10 @@ def status(
         print_json(found)
     else:
         console().print(view(found))
-    return _exit_code(found)
+    return _READY if found.ready else _NOT_READY
 
 
 def _given_url(url: str) -> str:
-    """Return the URL of the status.
-
-    Raises:
-        ValueError: It is no URL; the text says so, for a person.
-    """
     try:
         parts = split_url(url, ("http", "https"))
     except ValueError as error:
@@ -84,11 +78,6 @@ def _given_url(url: str) -> str:
 
 
 def _configured_url(settings: Settings) -> str:
-    """Return the URL of the status.
-
-    Raises:
-        ValueError: The settings do not tell; the text says what to do.
-    """
     port = settings.broker_http_port
     if port is None:
         raise ValueError("BROKER_HTTP_PORT is off, so the broker serves no status: set a port")
@@ -117,10 +106,6 @@ async def _fetch(url: str) -> Status:
     )
 
 
-def _exit_code(found: Status) -> int:
-    return _READY if found.ready else _NOT_READY
-
-
 def _watch(url: str, *, as_json: bool) -> int:
     codes = [_NOT_READY]
     printing = console()
@@ -144,7 +129,7 @@ async def _follow(url: str, show: Callable[[Status | str], None], codes: list[in
             found: Status | str = await _fetch(url)
         except _UnavailableError as error:
             found = str(error)
-        codes[-1] = _NOT_READY if isinstance(found, str) else _exit_code(found)
+        codes[-1] = _READY if isinstance(found, Status) and found.ready else _NOT_READY
         show(found)
         await trio.sleep(_WATCH_INTERVAL)
 

@@ -25,14 +25,10 @@ SETTINGS = cyclopts.Group("Settings", help_formatter=DefaultFormatter(column_spe
 
 
 def taking_settings(command: Callable[..., int]) -> Callable[..., int]:
-    """Let the command line give a command settings.
+    """Return a command without its first parameter, and with a keyword for each setting.
 
-    Args:
-        command: Its first parameter takes the settings that are given, as text by field name; see
-            `load_settings`. The others are its own, and must not be named like a setting.
-
-    Returns:
-        The same without the first parameter, and with a keyword for each setting.
+    The first one takes the settings that are given, as text by field name; see `load_settings`. The
+    others are the command's own, and must not be named like a setting.
     """
     first, *own = signature(command).parameters.values()
     own_signature = Signature(own)

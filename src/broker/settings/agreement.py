@@ -1,18 +1,12 @@
 """What several settings must agree on, once each is sound by itself."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from broker.net.tls import TlsFiles
 from broker.net.unusable_file import UnusableFileError
 from broker.settings.amqp_nodes import has_tls
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from broker.settings.model import Settings
+from broker.settings.model import Settings
 
 _QUEUES = (
     "broker_input_queue",
@@ -52,9 +46,8 @@ def _tls_files_without_tls(settings: Settings) -> Iterator[str]:
         for field in _AMQP_TLS_FILES:
             if getattr(settings, field) is not None:
                 yield f"{field.upper()} must go with an AMQP_URL that is amqps:// throughout"
-    if settings.websocket_ca_file is not None and not settings.websocket_url.lower().startswith(
-        "wss:"
-    ):
+    is_wss = settings.websocket_url.lower().startswith("wss:")
+    if settings.websocket_ca_file is not None and not is_wss:
         yield "WEBSOCKET_CA_FILE must go with a WEBSOCKET_URL that is wss://"
 
 

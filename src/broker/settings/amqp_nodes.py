@@ -18,8 +18,6 @@ class AmqpNodes:
 
     Attributes:
         at_start: The nodes at the start, at least one.
-        url_file: The file with their URLs, if they are in one.
-        password_file: The file with their password, if it is in one.
         needs_tls: Whether each of them must be `amqps://`.
         has_certificate: Whether there is a client certificate.
     """
@@ -54,10 +52,7 @@ class AmqpNodes:
         return self.at_start
 
     def read_again(self, node: AmqpEndpoint) -> AmqpEndpoint:
-        """Return a node with the login of now. Blocks while files are read.
-
-        Args:
-            node: One that `read` returned before.
+        """Return a node that `read` returned before, with its login of now. Blocks like `read`.
 
         Raises:
             UnusableFileError: A file cannot be used, or does not name the node any more.

@@ -34,19 +34,15 @@ class DotenvError(Exception):
 
 
 def read_dotenv(path: Path, known: Container[str]) -> Mapping[str, str]:
-    """Read a `.env` file.
+    """Read a `.env` file, if there is one, and return the values by name, in lower case.
 
     Names are taken in any case; of several lines with the same name the last one counts. `${NAME}`
     and `${NAME:-default}` stand for the value of an earlier line or of the environment, except in
     single quotes.
 
     Args:
-        path: The file. It may be missing.
         known: The names of settings, in lower case. Only they may not refer to a variable that is
             not set: the file may serve other programs as well.
-
-    Returns:
-        The values by name, in lower case.
 
     Raises:
         DotenvError: The file cannot be read or parsed.
@@ -75,11 +71,7 @@ def read_dotenv(path: Path, known: Container[str]) -> Mapping[str, str]:
 
 
 def _content(path: Path) -> bytes:
-    """Return what is in a file, nothing when there is none.
-
-    Raises:
-        OSError: It cannot be read, or is a pipe or a device, which might be waited for.
-    """
+    """Return what is in a file, but not of a pipe or a device, which might be waited for."""
     try:
         with open(path, "rb", opener=_opened_at_once) as file:
             status = os.fstat(file.fileno())
@@ -106,11 +98,7 @@ def _opened_at_once(path: str, flags: int) -> int:
 def _assignment(
     binding: Binding, variables: Mapping[str, str], known: Container[str]
 ) -> tuple[str, str]:
-    """Return the name and the value of a line.
-
-    Raises:
-        ValueError: It is something else; the text reads on from the line's number.
-    """
+    """Return name and value of a line; the text of a `ValueError` reads on from its number."""
     name, value = binding.key, binding.value
     if name is None or value is None or not _NAME.fullmatch(name):
         raise ValueError("must be NAME=value, each quote with its closing quote")

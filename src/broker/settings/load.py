@@ -31,12 +31,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the value of a setting comes from.
-
-    Attributes:
-        level: Who gave it, or None when nobody did and it is the default.
-        file: The file that holds it, when that is what was given.
-    """
+    """Where the value of a setting comes from: nowhere, if it is the default."""
 
     level: Level | None = None
     file: str | None = None
@@ -44,12 +39,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """The settings, and where each of them comes from.
-
-    Attributes:
-        settings: The validated settings.
-        origins: Their origins, by field name.
-    """
+    """The settings, and where each of them comes from, by field name."""
 
     settings: Settings
     origins: Mapping[str, Origin]
@@ -61,9 +51,6 @@ def load_settings(overrides: Mapping[str, str] = MappingProxyType({})) -> Settin
     Args:
         overrides: What the command line gives, by field name, such as `rabbitmq_host` or
             `rabbitmq_password_file`. An empty value counts as not given, as everywhere.
-
-    Returns:
-        The validated settings.
 
     Raises:
         SettingsError: Something is wrong; all problems are named.
@@ -110,18 +97,15 @@ def surroundings() -> dict[Level, Mapping[str, str]]:
         SettingsError: There is a `.env` that cannot be read or parsed.
     """
     environment = {name.lower(): value for name, value in os.environ.items()}
-    return {"environment": environment, ".env": _dotenv()}
+    try:
+        dotenv = read_dotenv(Path(".env"), {option.name for option in options()})
+    except DotenvError as error:
+        raise SettingsError(error.problems) from None
+    return {"environment": environment, ".env": dotenv}
 
 
 class _ProblemError(Exception):
     """One line, with the variable in front."""
-
-
-def _dotenv() -> Mapping[str, str]:
-    try:
-        return read_dotenv(Path(".env"), {option.name for option in options()})
-    except DotenvError as error:
-        raise SettingsError(error.problems) from None
 
 
 def _given(one: Setting, levels: Mapping[Level, Mapping[str, str]]) -> tuple[str | None, Origin]:

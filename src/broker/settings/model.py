@@ -27,188 +27,161 @@ class Settings:
     """
 
     rabbitmq_host: str = setting(
+        "localhost",
         values.hosts,
-        default="localhost",
-        description="RabbitMQ's host, or several separated by commas, tried in random order.",
+        "RabbitMQ's host, or several separated by commas, tried in random order.",
     )
     rabbitmq_port: int = setting(
+        5672,
         values.port,
-        default=5672,
-        description="RabbitMQ's port; tcp://10.0.0.1:5672, as Kubernetes injects it, works too.",
+        "RabbitMQ's port; tcp://10.0.0.1:5672, as Kubernetes injects it, works too.",
     )
-    rabbitmq_user: str = setting(
-        values.short_text, default="guest", description="User to log in to RabbitMQ with."
-    )
+    rabbitmq_user: str = setting("guest", values.short_text, "User to log in to RabbitMQ with.")
     rabbitmq_password: str = setting(
-        values.password,
-        default="guest",
-        description="Password to log in to RabbitMQ with.",
-        is_secret=True,
+        "guest", values.password, "Password to log in to RabbitMQ with.", is_secret=True
     )
-    rabbitmq_vhost: str = setting(
-        values.short_text, default="/", description="RabbitMQ's virtual host."
-    )
+    rabbitmq_vhost: str = setting("/", values.short_text, "RabbitMQ's virtual host.")
     amqp_url: str | None = setting(
+        None,
         values.amqp_urls,
-        default=None,
-        description=(
-            "amqp://user:password@host:port/vhost or amqps://..., or several separated by commas, "
-            "tried in random order; overrides every RABBITMQ_* variable."
-        ),
+        "amqp://user:password@host:port/vhost or amqps://..., or several separated by commas, "
+        "tried in random order; overrides every RABBITMQ_* variable.",
         is_secret=True,
     )
     amqp_ca_file: Path | None = setting(
+        None,
         values.certificate_file,
-        default=None,
-        description="CA certificates (PEM) to trust for amqps://, instead of the system's.",
+        "CA certificates (PEM) to trust for amqps://, instead of the system's.",
     )
     amqp_cert_file: Path | None = setting(
+        None,
         values.readable_file,
-        default=None,
-        description="Client certificate (PEM) for amqps://, with its key or separate; also the "
+        "Client certificate (PEM) for amqps://, with its key or separate; also the "
         "login, if AMQP_URL has none.",
     )
     amqp_key_file: Path | None = setting(
-        values.readable_file,
-        default=None,
-        description="Unencrypted private key (PEM) of the client certificate.",
+        None, values.readable_file, "Unencrypted private key (PEM) of the client certificate."
     )
     websocket_url: str = setting(
-        values.websocket_url,
-        default="ws://localhost:8765/ws",
-        description="The central server, ws:// or wss://.",
+        "ws://localhost:8765/ws", values.websocket_url, "The central server, ws:// or wss://."
     )
     websocket_ca_file: Path | None = setting(
+        None,
         values.certificate_file,
-        default=None,
-        description="CA certificates (PEM) to trust for wss://, instead of the system's.",
+        "CA certificates (PEM) to trust for wss://, instead of the system's.",
     )
     websocket_origin: str | None = setting(
+        None,
         values.origin,
-        default=None,
-        description="Sent in the WebSocket handshake as 'Origin', for servers that require it.",
+        "Sent in the WebSocket handshake as 'Origin', for servers that require it.",
     )
     websocket_subprotocol: tuple[str, ...] = setting(
+        (),
         values.subprotocols,
-        default=(),
-        description=(
-            "Subprotocol to offer in the WebSocket handshake, or several separated by commas, the "
-            "preferred one first."
-        ),
+        "Subprotocol to offer in the WebSocket handshake, or several separated by commas, the "
+        "preferred one first.",
     )
     broker_websocket_token: str | None = setting(
+        None,
         values.bearer_token,
-        default=None,
-        description="Sent to the central server as 'Authorization: Bearer ...'.",
+        "Sent to the central server as 'Authorization: Bearer ...'.",
         is_secret=True,
     )
     broker_follow_advertised_url: bool = setting(
+        False,
         values.switch,
-        default=False,
-        description="Connect to the address that the central server advertises (true or false).",
+        "Connect to the address that the central server advertises (true or false).",
     )
     broker_websocket_max_bytes: int = setting(
+        268_435_456,
         values.whole_number(
             "be a whole number of bytes from 1024 to 2147483647", 1024, 2_147_483_647
         ),
-        default=268_435_456,
-        description="Largest WebSocket message to accept, in bytes.",
+        "Largest WebSocket message to accept, in bytes.",
     )
     broker_websocket_silence: float = setting(
-        _SECONDS,
-        default=45.0,
-        description="Seconds without any frame before the WebSocket session counts as dead.",
+        45.0, _SECONDS, "Seconds without any frame before the WebSocket session counts as dead."
     )
     broker_name: str = setting(
-        values.short_text,
-        default="BrokerService",
-        description="Name to register with at the central server.",
+        "BrokerService", values.short_text, "Name to register with at the central server."
     )
     broker_input_queue: tuple[str, ...] = setting(
+        ("broker_input_queue",),
         values.queue_names,
-        default=("broker_input_queue",),
-        description="Queue to consume chat messages from, or several separated by commas.",
+        "Queue to consume chat messages from, or several separated by commas.",
     )
     broker_output_queue: tuple[str, ...] = setting(
+        ("broker_output_queue",),
         values.queue_names,
-        default=("broker_output_queue",),
-        description=(
-            "Queue to publish routed messages and answers to, or several separated by commas, "
-            "the same list at every broker: all messages for an agent go to one of them."
-        ),
+        "Queue to publish routed messages and answers to, or several separated by commas, "
+        "the same list at every broker: all messages for an agent go to one of them.",
     )
     broker_metadata_queue: str = setting(
-        values.queue_name,
-        default="agent_metadata_queue",
-        description="Queue to consume registrations of agents from.",
+        "agent_metadata_queue", values.queue_name, "Queue to consume registrations of agents from."
     )
     broker_advertisement_queue: str = setting(
+        "server_advertisement_queue",
         values.queue_name,
-        default="server_advertisement_queue",
-        description="Queue to consume server advertisements from.",
+        "Queue to consume server advertisements from.",
     )
     broker_dead_letter_queue: str = setting(
-        values.queue_name,
-        default="broker_dead_letter_queue",
-        description="Queue to publish dead letters to.",
+        "broker_dead_letter_queue", values.queue_name, "Queue to publish dead letters to."
     )
     broker_registry_exchange: str = setting(
+        "broker_registry_events",
         values.exchange_name,
-        default="broker_registry_events",
-        description="Fanout exchange through which brokers replicate registry changes.",
+        "Fanout exchange through which brokers replicate registry changes.",
     )
     broker_prefetch: int = setting(
+        1000,
         values.whole_number("be a whole number from 1 to 65535 (AMQP's 16 bits)", 1, 65_535),
-        default=1000,
-        description="Unacknowledged deliveries to hold at once, per consumer.",
+        "Unacknowledged deliveries to hold at once, per consumer.",
     )
     broker_max_message_bytes: int = setting(
+        1_048_576,
         values.whole_number(
             f"be a whole number of bytes from 1 to {MAX_BODY_BYTES} (RabbitMQ's own limit)",
             1,
             MAX_BODY_BYTES,
         ),
-        default=1_048_576,
-        description="Larger message bodies are dead-lettered, in bytes.",
+        "Larger message bodies are dead-lettered, in bytes.",
     )
     broker_max_agents: int = setting(
+        1_000_000,
         values.whole_number("be a whole number of agents, at least 1", 1, math.inf),
-        default=1_000_000,
-        description="Agents to know at once; offline ones make room for new ones.",
+        "Agents to know at once; offline ones make room for new ones.",
     )
     broker_max_hops: int = setting(
+        0,
         values.whole_number("be a whole number of messages, or 0 for any number", 0, math.inf),
-        default=0,
-        description="Messages that may answer each other in a row, before one is dead-lettered; "
+        "Messages that may answer each other in a row, before one is dead-lettered; "
         "0 = any number.",
     )
     broker_registry_ttl: float = setting(
+        60.0,
         _SECONDS_OR_NEVER,
-        default=60.0,
-        description="Seconds without the central server before routing pauses; 0 = never.",
+        "Seconds without the central server before routing pauses; 0 = never.",
     )
-    broker_shutdown_timeout: float = setting(
-        _SECONDS, default=25.0, description="Seconds a graceful stop may take."
-    )
+    broker_shutdown_timeout: float = setting(25.0, _SECONDS, "Seconds a graceful stop may take.")
     broker_http_host: str = setting(
+        "127.0.0.1",
         values.host,
-        default="127.0.0.1",
-        description="Address to serve probes, metrics and the status page on; 0.0.0.0 = any.",
+        "Address to serve probes, metrics and the status page on; 0.0.0.0 = any.",
     )
     broker_http_port: int | None = setting(
+        9780,
         values.port_or_off,  # type: ignore[arg-type]  # mypy takes T from the default alone
-        default=9780,
-        description="Port to serve them on; 0 = any free one, off = none.",
+        "Port to serve them on; 0 = any free one, off = none.",
     )
     broker_log_level: str = setting(
+        "info",
         values.one_of("debug", "info", "warning", "error", "critical"),
-        default="info",
-        description="Least level to log: debug, info, warning, error or critical.",
+        "Least level to log: debug, info, warning, error or critical.",
     )
     broker_log_format: str = setting(
+        "auto",
         values.one_of("json", "console", "auto"),
-        default="auto",
-        description="json, console, or auto: console on a terminal, JSON otherwise.",
+        "json, console, or auto: console on a terminal, JSON otherwise.",
     )
 
     secret_files: tuple[SecretFile, ...] = field(default=(), compare=False)

@@ -14,7 +14,6 @@ class Option:
 
     Attributes:
         name: The field's name, or the secret's with `_file` behind it.
-        description: What it means, in a sentence for a person.
         default: Its default as one would write it, None when there is none.
     """
 

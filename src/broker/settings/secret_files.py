@@ -17,7 +17,6 @@ class SecretFile:
 
     Attributes:
         variable: The secret's variable, without `_FILE`.
-        path: The file.
         parse: Checks the secret; its `ValueError` reads on from the variable's name.
     """
 
@@ -49,22 +48,19 @@ def read_secret(path: str) -> str:
         ValueError: The file holds none; the text reads on from the variable's name.
     """
     try:
-        return _read(Path(path))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"must name a readable file with the secret ({reason})") from None
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
-    try:
-        text = decoded(content)
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise _unreadable(f"it is larger than {_MAX_BYTES} bytes")
+        secret = decoded(content).removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise _unreadable(error.strerror or str(error)) from None
     except NotTextError as error:
-        raise ValueError(f"it {error}") from None
-    secret = text.removesuffix("\n").removesuffix("\r")
+        raise _unreadable(f"it {error}") from None
     if not secret:
-        raise ValueError("it is empty")
+        raise _unreadable("it is empty")
     return secret
+
+
+def _unreadable(reason: str) -> ValueError:
+    return ValueError(f"must name a readable file with the secret ({reason})")

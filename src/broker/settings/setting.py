@@ -12,12 +12,10 @@ class Setting:
     """One setting.
 
     Attributes:
-        name: The field's name; in upper case it is the variable.
-        default: Its value when it is not given.
         parse: Turns text into its value, or raises `ValueError` with a text that reads on from
             the variable's name ("must ...").
         description: What it means, in a sentence for a person.
-        is_secret: Whether it must not be shown, and has a `_FILE` variable beside it.
+        is_secret: Whether it must not be shown, and has a `_FILE` variable.
     """
 
     name: str
@@ -33,7 +31,7 @@ class Setting:
 
 
 def setting[T](
-    parse: Callable[[str], T], *, default: T, description: str, is_secret: bool = False
+    default: T, parse: Callable[[str], T], description: str, *, is_secret: bool = False
 ) -> T:
     """Declare a field of a dataclass as a setting; see `Setting`."""
     details = (parse, description, is_secret)

@@ -11,15 +11,7 @@ MASK = "***"
 
 
 def shown(one: Setting, settings: Settings) -> str | None:
-    """Return a setting's value as one would write it, its secrets masked.
-
-    Args:
-        one: The setting.
-        settings: All of them.
-
-    Returns:
-        The text, None when the setting has no value.
-    """
+    """Return a setting's value as one would write it, its secrets masked; None without a value."""
     value = getattr(settings, one.name)
     if value is None:
         return "off" if one.name == "broker_http_port" else None

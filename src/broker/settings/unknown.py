@@ -15,21 +15,15 @@ _INJECTED_PORT = re.compile(r"(tcp|udp|sctp)://\S+")
 
 @dataclass(frozen=True, slots=True)
 class UnknownVariable:
-    """A variable that nothing reads.
+    """A variable that nothing reads, and the setting that may have been meant."""
 
-    Attributes:
-        name: As it would be written.
-        level: Where it stands.
-        nearest: The setting that may have been meant, None when none resembles it.
-    """
-
-    name: str
-    level: Level
+    variable: str
+    origin: Level
     nearest: str | None
 
     def __str__(self) -> str:
         meant = f": did you mean {self.nearest}?" if self.nearest else ""
-        return f"{self.name} ({self.level}) is unknown{meant}"
+        return f"{self.variable} ({self.origin}) is unknown{meant}"
 
 
 def unknown_variables() -> Iterator[UnknownVariable]:

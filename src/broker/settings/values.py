@@ -36,7 +36,6 @@ def must[T](expectation: str, parse: Callable[[str], T]) -> Callable[[str], T]:
 
     Args:
         expectation: What the value must be, for example "be a port".
-        parse: Raises `ValueError`.
     """
 
     def parse_or_say(text: str) -> T:

@@ -21,11 +21,7 @@ async def check_limits(
 ) -> Sequence[Item]:
     """Return an item for each quorum queue that is consumed.
 
-    Args:
-        subject: The node, for people.
-        endpoint: The login, for the management API.
-        queues: What limits them, by name.
-        management_url: RabbitMQ's management API; without it no policy is seen.
+    Policies are seen only through RabbitMQ's management API.
     """
     return [
         await _check_limit(subject, endpoint, queue, arguments, management_url)

@@ -16,12 +16,7 @@ _OK, _UNAVAILABLE = 200, 503
 
 
 async def check_http_port(host: str, port: int | None) -> Item:
-    """Check whether a broker could serve there, or does.
-
-    Args:
-        host: The address to serve on.
-        port: The port, 0 for any free one, None for none.
-    """
+    """Check whether a broker could serve there, or does; port 0 is any free one, None is none."""
     name = "port"
     if port is None:
         return held("HTTP endpoint", name, "none wanted")

@@ -4,14 +4,9 @@ import msgspec
 
 
 class Item(msgspec.Struct, frozen=True):
-    """What was looked at, and what was found.
+    """What was looked at, where (as in `RabbitMQ rabbit-1:5672`), and what was found.
 
-    Attributes:
-        subject: Where, for example `RabbitMQ rabbit-1:5672`.
-        name: What, in a few words.
-        ok: Whether it is as it must be.
-        found: What was found, in a line for a person.
-        advice: What to do about it; None when it is as it must be.
+    There is advice only when it is not as it must be.
     """
 
     subject: str

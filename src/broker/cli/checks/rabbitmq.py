@@ -29,6 +29,7 @@ _CERTIFICATES_USER = "USER"
 """Stands for the user that a client certificate names: only RabbitMQ knows it."""
 _REFUSED_USER = re.compile(r"refused for user '([^']*)'")
 
+
 _FLAWS: Mapping[str | None, tuple[str, str]] = {
     "durable": (
         "it is not durable",
@@ -39,7 +40,6 @@ _FLAWS: Mapping[str | None, tuple[str, str]] = {
         "delete it; the broker creates one that stays without consumers",
     ),
 }
-"""Properties in which a queue must not differ: what is wrong, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,8 @@ class Wanted:
 
     Attributes:
         name: What the connection is called in RabbitMQ's own listings.
-        consumed: Queues to consume.
-        published: Queues to publish to.
         exchange: The fanout exchange to publish and listen to.
         has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
-        tls: The files for endpoints with TLS.
         nodes: Where the login is read again, if it may change.
         management_url: RabbitMQ's management API, which alone tells of policies.
     """
@@ -76,13 +73,7 @@ class Wanted:
 async def check_rabbitmq(rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted) -> list[Item]:
     """Check one node, in half a minute at most, and without taking or leaving anything.
 
-    Args:
-        rabbit: The AMQP thread.
-        endpoint: The node.
-        wanted: What the broker wants of it.
-
-    Returns:
-        The items, as far as it came.
+    Returns the items as far as it came.
     """
     target = Target(
         subject=f"RabbitMQ {address(endpoint.host, endpoint.port)}",
@@ -114,11 +105,10 @@ async def check_rabbitmq(rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted)
     except AmqpError as error:
         advice = "see RabbitMQ's log, and try again"
         return [*reached, failed(target.subject, "AMQP", str(error), advice)]
-    let_in = _let_in(target.subject, endpoint, report.user)
     quorum = {one: seen.quorum for one, seen in report.queues.items() if seen.quorum is not None}
     return [
         *reached,
-        *let_in,
+        *_let_in(target.subject, endpoint, report.user),
         *_found(target, endpoint, wanted, report),
         *await check_limits(target.subject, endpoint, quorum, wanted.management_url),
     ]
@@ -245,19 +235,16 @@ def _flaw(user: str, queue: str, seen: QueueReport) -> tuple[str, str] | None:
         # RabbitMQ 4.2.6 and later. Without that right it can be used, but not be created.
         found = f"RabbitMQ does not show it to {user!r}; the broker assumes that it exists"
         return found, f"grant configure on {queue}, or make sure that it exists"
+    if seen.problem is not None and seen.problem.startswith("NOT_FOUND"):
+        advice = "start the node that has it; or delete the queue, if its messages may be lost"
+        return f"down ({seen.problem})", advice
     if seen.problem is not None:
-        return _unavailable(seen.problem)
+        advice = "close the connection that uses it exclusively, or choose another queue"
+        return seen.problem, advice
     if seen.is_stream:
         found = "it is a stream; the broker would miss messages published while it is not running"
         return found, "delete it; the broker creates a queue; or choose another name"
     return _FLAWS.get(seen.differs_in)
-
-
-def _unavailable(problem: str) -> tuple[str, str]:
-    if problem.startswith("NOT_FOUND"):
-        advice = "start the node that has it; or delete the queue, if its messages may be lost"
-        return f"down ({problem})", advice
-    return problem, "close the connection that uses it exclusively, or choose another queue"
 
 
 def _exchange(subject: str, exchange: str, seen: ExchangeReport) -> Item:

@@ -22,15 +22,11 @@ class Target:
     """A peer, and the settings that say where it is.
 
     Attributes:
-        subject: What to call it.
-        host: A name or an address.
-        port: Its port.
         tls: The files to verify it with, None for a connection in the clear.
         settings: The settings with host and port.
         url_setting: The setting whose scheme chooses TLS.
         schemes: That scheme without TLS, and with it.
         ca_setting: The setting with the CA certificates.
-        certificate_setting: The setting with the broker's own certificate, if there is one.
     """
 
     subject: str
@@ -57,12 +53,8 @@ def address(host: str, port: int) -> str:
 async def reach(target: Target) -> list[Item]:
     """Connect, shake hands if it is to be encrypted, and hang up.
 
-    Args:
-        target: Whom.
-
-    Returns:
-        An item for the connection, and one for TLS when it came so far. When the last one holds,
-        the peer can be talked to.
+    Returns an item for the connection, and one for TLS when it came so far. When the last one is
+    as it must be, the peer can be talked to.
     """
     deadline = trio.current_time() + REACH_TIMEOUT
     stream = await _connect(target, deadline)

@@ -26,16 +26,9 @@ _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 
 async def check_server(server: ServerAddress, terms: SessionTerms, *, register: bool) -> list[Item]:
-    """Check the server, in half a minute at most.
+    """Check the server, in half a minute at most; return the items as far as it came.
 
-    Args:
-        server: The server.
-        terms: How to register. A server may have one session for each name, so it must not be that
-            of a running broker.
-        register: Whether to register at all.
-
-    Returns:
-        The items, as far as it came.
+    A server may have one session for each name, so the terms must not name a running broker.
     """
     url = urlsplit(server.url)
     host, port = url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme]
@@ -86,11 +79,7 @@ async def _not_opened(target: Target, error: WebSocketError) -> Item:
 
 
 async def _register(websocket: WebSocketConnection, terms: SessionTerms) -> None:
-    """Return when the server has accepted the registration.
-
-    Raises:
-        WebSocketError: It refused, did not answer in time, or hung up; in an exception group.
-    """
+    """Return when the server has accepted; `WebSocketError` comes in an exception group."""
     send_news, _ = trio.open_memory_channel[ServerNews](math.inf)  # nobody wants to know
     session = CentralSession(
         websocket,

@@ -15,15 +15,7 @@ class Gathering:
         self._parts: dict[str, dict[int, tuple[int, Got]]] = {}
 
     def add(self, number: int, message: Got) -> Letter | None:
-        """Take a message.
-
-        Args:
-            number: Its position.
-            message: The message; anybody may have put it there.
-
-        Returns:
-            The letter that is complete with it, or None.
-        """
+        """Take a message, and return the letter that is complete with it."""
         part = read_part(message.headers)
         if part is None:
             return read_letter(number, message)

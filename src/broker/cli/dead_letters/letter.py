@@ -1,7 +1,7 @@
 """One message of the dead-letter queue, as far as it can be understood."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -39,12 +39,7 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 def read_letter(number: int, message: Got) -> Letter:
-    """Understand a message. Never raises.
-
-    Args:
-        number: Its position.
-        message: The message; anybody may have put it there.
-    """
+    """Understand a message. Never raises, though anybody may have put it there."""
     if message.properties_error is not None:
         return Letter(number, message, None, message.properties_error)
     try:
@@ -52,8 +47,3 @@ def read_letter(number: int, message: Got) -> Letter:
     except ValueError as error:
         label = read_rabbitmqs_dead_letter(message.headers)
         return Letter(number, message, label, None if label is not None else str(error))
-
-
-def now() -> datetime:
-    """Return the time by which ages are told."""
-    return datetime.now(UTC)

@@ -1,29 +1,23 @@
 """`broker dead-letters list` and `show`."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
 from broker.amqp.admin import AdminSession
 from broker.cli.dead_letters import document, text
-from broker.cli.dead_letters.letter import Letter, now
-from broker.cli.dead_letters.selection import Selection
+from broker.cli.dead_letters.letter import Letter
+from broker.cli.dead_letters.selection import EVERYTHING, Selected, Selection
 from broker.cli.dead_letters.window import windows
 from broker.cli.in_session import EXIT_OK, run_in_session, write
+from broker.cli.option_types import Format
+from broker.cli.taking_settings import taking_settings
 from broker.settings import Settings
 
 
-class Style(NamedTuple):
-    """How letters are printed one after the other, however many there are.
-
-    Attributes:
-        letter: Writes one.
-        head: Goes before the first.
-        between: Goes between two.
-        tail: Goes behind the last.
-        nothing: Is printed when there is none.
-    """
+class _Style(NamedTuple):
+    """How letters are printed one after the other, however many there are."""
 
     letter: Callable[[Letter, datetime], str]
     head: str
@@ -33,41 +27,45 @@ class Style(NamedTuple):
 
 
 _NOTHING = "There is no such message in the dead-letter queue.\n"
-LIST = {
-    "text": Style(text.row, text.HEADING, "", "", _NOTHING),
-    "json": Style(document.summary, "[\n", ",\n", "\n]\n", "[]\n"),
+_LIST = {
+    "text": _Style(text.row, text.HEADING, "", "", _NOTHING),
+    "json": _Style(document.summary, "[\n", ",\n", "\n]\n", "[]\n"),
 }
-SHOW = {
-    "text": Style(text.page, "", "", "", _NOTHING),
-    "json": Style(document.content, "[\n", ",\n", "\n]\n", "[]\n"),
+_SHOW = {
+    "text": _Style(text.page, "", "", "", _NOTHING),
+    "json": _Style(document.content, "[\n", ",\n", "\n]\n", "[]\n"),
 }
 
 
-def run(given: Mapping[str, str], selection: Selection, style: Style) -> int:
-    """Print letters, and leave all in their places.
+@taking_settings
+def list_letters(
+    given: Mapping[str, str],
+    *,
+    selection: Selected = EVERYTHING,
+    format: Format = "text",  # noqa: A002 - named like the option
+) -> int:
+    """List what is in the dead-letter queue, oldest first. Changes nothing."""
+    return run_in_session(given, partial(_look, selection, _LIST[format]), name="dead-letters")
 
-    Args:
-        given: The settings that the command line gives.
-        selection: Which letters.
-        style: How to print them.
 
-    Returns:
-        The exit code.
-    """
-    return run_in_session(given, partial(_look, selection, style), name="dead-letters")
+@taking_settings
+def show_letters(
+    given: Mapping[str, str],
+    *,
+    selection: Selected = EVERYTHING,
+    format: Format = "text",  # noqa: A002 - named like the option
+) -> int:
+    """Show dead letters with their headers and bodies, oldest first. Changes nothing."""
+    return run_in_session(given, partial(_look, selection, _SHOW[format]), name="dead-letters")
 
 
 async def _look(
-    selection: Selection, style: Style, settings: Settings, session: AdminSession
+    selection: Selection, style: _Style, settings: Settings, session: AdminSession
 ) -> int:
-    began = now()
+    queue, began = settings.broker_dead_letter_queue, datetime.now(UTC)
+    is_wanted = selection.matching(began)
     printed = 0
-    async for window in windows(
-        session,
-        settings.broker_dead_letter_queue,
-        is_wanted=selection.matching(began),
-        limit=selection.limit,
-    ):
+    async for window in windows(session, queue, is_wanted=is_wanted, limit=selection.limit):
         if window.chosen:
             letters = style.between.join(style.letter(letter, began) for letter in window.chosen)
             if not write((style.between if printed else style.head) + letters):

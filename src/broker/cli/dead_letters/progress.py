@@ -13,11 +13,7 @@ from broker.cli.dead_letters.window import SIZE, Window
 def progress(action: str) -> Iterator[Callable[[Window], None]]:
     """Show how far a walk through the queue is, on standard error when it is a terminal.
 
-    Args:
-        action: What is being done.
-
-    Yields:
-        What is to be called after each window. A queue of one window shows nothing.
+    Yields what is to be called after each window. A queue of one window shows nothing.
     """
     console = Console(stderr=True)
     if not console.is_terminal:

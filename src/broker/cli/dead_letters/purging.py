@@ -2,44 +2,35 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
 
-import trio
-
-from broker.amqp import AmqpError
 from broker.amqp.admin import AdminSession
-from broker.cli.dead_letters.letter import now
 from broker.cli.dead_letters.progress import progress
-from broker.cli.dead_letters.selection import Selection
+from broker.cli.dead_letters.selection import EVERYTHING, Selected, Selection
 from broker.cli.dead_letters.window import windows
-from broker.cli.in_session import EXIT_OK, run_in_session, write
+from broker.cli.in_session import EXIT_OK, run_in_session, uninterrupted, write
+from broker.cli.option_types import Format, Switch
+from broker.cli.output import counted
+from broker.cli.taking_settings import taking_settings
 from broker.settings import Settings
 from broker.telemetry.one_line import complain
 
-_PATIENCE = 30.0
-"""Seconds in which RabbitMQ must have removed a window."""
 
-
-def run(
+@taking_settings
+def purge_letters(
     given: Mapping[str, str],
-    selection: Selection,
-    format: Literal["text", "json"],  # noqa: A002 - named like the option
     *,
-    all: bool,  # noqa: A002 - likewise
-    dry_run: bool,
+    selection: Selected = EVERYTHING,
+    all: Switch = False,  # noqa: A002 - named like the option
+    dry_run: Switch = False,
+    format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
-    """Remove letters for good.
+    """Delete dead letters permanently.
 
     Args:
-        given: The settings that the command line gives.
-        selection: Which letters.
-        format: For people or for programs.
-        all: Whether it is meant that nothing narrows the selection.
+        all: Remove whatever is in the queue; needed when nothing else says what to remove.
         dry_run: Only say what would be done.
-
-    Returns:
-        The exit code.
     """
     if selection.takes_everything and not all:
         return complain(
@@ -47,45 +38,29 @@ def run(
         )
     if all and not selection.takes_everything:
         return complain("--all must not be combined with a selection")
-    command = partial(_purge, selection, format, dry_run)
+    command = partial(_purge, selection, dry_run, format == "json")
     return run_in_session(given, command, name="dead-letters")
 
 
 async def _purge(
-    selection: Selection,
-    format: str,  # noqa: A002 - named like the option
-    dry_run: bool,
-    settings: Settings,
-    session: AdminSession,
+    selection: Selection, dry_run: bool, as_json: bool, settings: Settings, session: AdminSession
 ) -> int:
-    queue = settings.broker_dead_letter_queue
+    queue, is_wanted = settings.broker_dead_letter_queue, selection.matching(datetime.now(UTC))
     removed = 0
     try:
         with progress("Removing") as show:
-            async for window in windows(
-                session,
-                queue,
-                is_wanted=selection.matching(now()),
-                limit=selection.limit,
-            ):
+            async for window in windows(session, queue, is_wanted=is_wanted, limit=selection.limit):
                 if not dry_run:
-                    # An interruption waits for what is under way, so that the count is right.
-                    with trio.move_on_after(_PATIENCE, shield=True) as patience:
+                    # So that the count is right.
+                    with uninterrupted("RabbitMQ does not answer"):
                         messages = [one for letter in window.chosen for one in letter.in_queue]
                         await session.acknowledge(queue, messages)
-                    if patience.cancelled_caught:
-                        raise AmqpError("RabbitMQ does not answer")
                 removed += len(window.chosen)
                 show(window)
     finally:
         # Also when it is interrupted, or RabbitMQ goes away.
-        _report(removed, format, dry_run=dry_run)
+        if as_json:
+            write(f"{json.dumps({'dry_run': dry_run, 'removed': removed}, indent=2)}\n")
+        else:
+            write(f"{'Would remove' if dry_run else 'Removed'} {counted(removed)}.\n")
     return EXIT_OK
-
-
-def _report(removed: int, format: str, *, dry_run: bool) -> None:  # noqa: A002 - as above
-    if format == "json":
-        write(f"{json.dumps({'dry_run': dry_run, 'removed': removed}, indent=2)}\n")
-        return
-    what = "1 message" if removed == 1 else f"{removed} messages"
-    write(f"{'Would remove' if dry_run else 'Removed'} {what}.\n")

@@ -3,25 +3,32 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
+from itertools import compress
 
-import trio
-
-from broker.amqp import AmqpError, Publishing, PublishingRefusedError, PublishOutcome
+from broker.amqp import Publishing, PublishingRefusedError, PublishOutcome
 from broker.amqp.admin import AdminSession, Got, replayed
-from broker.cli.dead_letters.letter import Letter, now
+from broker.cli.dead_letters.letter import Letter
 from broker.cli.dead_letters.progress import progress
-from broker.cli.dead_letters.selection import Selection
+from broker.cli.dead_letters.selection import EVERYTHING, Selected, Selection
 from broker.cli.dead_letters.window import windows
 from broker.cli.durable_queues import durable_queues
-from broker.cli.in_session import EXIT_FAILED, EXIT_OK, fail, run_in_session, write
+from broker.cli.in_session import (
+    EXIT_FAILED,
+    EXIT_OK,
+    fail,
+    run_in_session,
+    uninterrupted,
+    write,
+)
+from broker.cli.option_types import Format, Switch
+from broker.cli.output import counted
+from broker.cli.taking_settings import taking_settings
 from broker.core.messages import RejectReason
 from broker.settings import Settings
 
-_PATIENCE = 30.0
-"""Seconds in which RabbitMQ must confirm a window. It takes nothing during an alarm."""
 _SURELY_TAKEN = 16_384
 """Bytes of a message that is within all limits that anybody sets."""
 _STRANGE_QUEUE = (
@@ -31,51 +38,39 @@ _STRANGE_QUEUE = (
 
 
 @dataclass(slots=True)
-class Tally:
-    """What became of the letters.
-
-    Attributes:
-        replayed: How many were replayed, or would be.
-        left: How many were left alone, by why.
-        failed: How many RabbitMQ did not take, by why; they stay, too.
-    """
+class _Tally:
+    """Letters replayed (or that would be), left alone, and refused by RabbitMQ, by why."""
 
     replayed: int = 0
     left: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
 
 
-def run(
+@taking_settings
+def replay_letters(
     given: Mapping[str, str],
-    selection: Selection,
-    format: Literal["text", "json"],  # noqa: A002 - named like the option
     *,
-    dry_run: bool,
+    selection: Selected = EVERYTHING,
+    dry_run: Switch = False,
+    format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
-    """Publish letters to the queues they came from, and remove what was confirmed.
+    """Send dead letters back to their original queues.
+
+    Each leaves the dead-letter queue only when its queue has it. What is no dead letter of a
+    broker, or did not come from a queue that this broker reads, stays where it is.
 
     Args:
-        given: The settings that the command line gives.
-        selection: Which letters.
-        format: For people or for programs.
         dry_run: Only say what would be done.
-
-    Returns:
-        The exit code: 1 also when RabbitMQ did not take some of them.
     """
-    command = partial(_replay, selection, format, dry_run)
+    command = partial(_replay, selection, dry_run, format == "json")
     return run_in_session(given, command, name="dead-letters")
 
 
 async def _replay(
-    selection: Selection,
-    format: str,  # noqa: A002 - named like the option
-    dry_run: bool,
-    settings: Settings,
-    session: AdminSession,
+    selection: Selection, dry_run: bool, as_json: bool, settings: Settings, session: AdminSession
 ) -> int:
-    matches = selection.matching(now())
-    tally = Tally()
+    queue, matches = settings.broker_dead_letter_queue, selection.matching(datetime.now(UTC))
+    tally = _Tally()
     # A header names the queue, and anybody may have written it; so not each queue will do.
     queues = {queue.name for queue in durable_queues(settings) if queue.is_consumed}
 
@@ -89,22 +84,19 @@ async def _replay(
 
     try:
         with progress("Replaying") as show:
-            async for window in windows(
-                session,
-                settings.broker_dead_letter_queue,
-                is_wanted=is_wanted,
-                limit=selection.limit,
-            ):
+            async for window in windows(session, queue, is_wanted=is_wanted, limit=selection.limit):
                 if dry_run:
                     tally.replayed += len(window.chosen)
                 elif window.chosen:
-                    await _replay_window(window.chosen, tally, settings, session)
+                    # So that nothing comes twice.
+                    with uninterrupted():
+                        await _replay_window(window.chosen, tally, settings, session)
                 show(window)
     finally:
         # Also when it is interrupted, or RabbitMQ goes away.
-        _report(tally, format, dry_run=dry_run)
+        _report(tally, as_json=as_json, dry_run=dry_run)
     for why, count in tally.failed.items():
-        fail(f"{_counted(count)} left in place: {why}")
+        fail(f"{counted(count)} left in place: {why}")
     return EXIT_FAILED if tally.failed else EXIT_OK
 
 
@@ -117,48 +109,44 @@ def _obstacle(letter: Letter, queues: Collection[str]) -> str | None:
 
 
 async def _replay_window(
-    letters: Sequence[Letter], tally: Tally, settings: Settings, session: AdminSession
+    letters: Sequence[Letter], tally: _Tally, settings: Settings, session: AdminSession
 ) -> None:
-    # An interruption waits for what is under way, so that nothing comes twice.
-    with trio.move_on_after(_PATIENCE, shield=True) as patience:
-        publishings = [_publishing(letter, settings) for letter in letters]
-        outcomes = await _outcomes(letters, publishings, session)
-        arrived: list[Got] = []
-        for letter, publishing, outcome in zip(letters, publishings, outcomes, strict=True):
-            match outcome:
-                case str():
-                    tally.failed[f"RabbitMQ does not accept them: {outcome}"] += 1
-                case PublishOutcome.CONFIRMED:
-                    arrived += letter.in_queue
-                    tally.replayed += 1
-                case PublishOutcome.REFUSED:
-                    tally.failed[f"RabbitMQ refused them, is {publishing.queue!r} full?"] += 1
-                case PublishOutcome.RETURNED:
-                    tally.failed[_missing(publishing.queue)] += 1
-        await session.acknowledge(settings.broker_dead_letter_queue, arrived)
-    if patience.cancelled_caught:
-        raise AmqpError("RabbitMQ blocks publishing, as when its memory or disk is full")
+    publishings = [_publishing(letter, settings) for letter in letters]
+    outcomes = await _outcomes(letters, publishings, session)
+    arrived: list[Got] = []
+    for letter, publishing, outcome in zip(letters, publishings, outcomes, strict=True):
+        queue = publishing.queue
+        match outcome:
+            case str():
+                tally.failed[f"RabbitMQ does not accept them: {outcome}"] += 1
+            case PublishOutcome.CONFIRMED:
+                arrived += letter.in_queue
+                tally.replayed += 1
+            case PublishOutcome.REFUSED:
+                tally.failed[f"RabbitMQ refused them, is {queue!r} full?"] += 1
+            case PublishOutcome.RETURNED:
+                why = f"there is no queue {queue!r}, which a broker creates when it starts"
+                tally.failed[why] += 1
+    await session.acknowledge(settings.broker_dead_letter_queue, arrived)
 
 
 async def _outcomes(
     letters: Sequence[Letter], publishings: Sequence[Publishing], session: AdminSession
 ) -> Sequence[PublishOutcome | str]:
     """Publish, and return what RabbitMQ made of each, or why it closes the channel at it."""
-    suspect = [_may_be_refused(letter) for letter in letters]
-    trusted = await session.publish_once(
-        [one for one, is_suspect in zip(publishings, suspect, strict=True) if not is_suspect]
-    )
-    others = iter(trusted)
-    outcomes: list[PublishOutcome | str] = []
-    for publishing, is_suspect in zip(publishings, suspect, strict=True):
-        if not is_suspect:
-            outcomes.append(next(others))
-            continue
-        try:
-            outcomes.append(await session.publish_apart(publishing))
-        except PublishingRefusedError as refusal:
-            outcomes.append(str(refusal))
-    return outcomes
+    is_trusted = [not _may_be_refused(letter) for letter in letters]
+    trusted = iter(await session.publish_once(list(compress(publishings, is_trusted))))
+    return [
+        next(trusted) if is_one else await _publish_apart(publishing, session)
+        for publishing, is_one in zip(publishings, is_trusted, strict=True)
+    ]
+
+
+async def _publish_apart(publishing: Publishing, session: AdminSession) -> PublishOutcome | str:
+    try:
+        return await session.publish_apart(publishing)
+    except PublishingRefusedError as refusal:
+        return str(refusal)
 
 
 def _may_be_refused(letter: Letter) -> bool:
@@ -174,29 +162,18 @@ def _may_be_refused(letter: Letter) -> bool:
     return was_refused or bool(letter.messages) or size > _SURELY_TAKEN
 
 
-def _missing(queue: str) -> str:
-    return f"there is no queue {queue!r}, which a broker creates when it starts"
-
-
 def _publishing(letter: Letter, settings: Settings) -> Publishing:
     assert letter.label is not None  # noqa: S101 - for the type checker: it is chosen
     return replayed(letter.message, letter.label, app_id=settings.broker_name)
 
 
-def _report(tally: Tally, format: str, *, dry_run: bool) -> None:  # noqa: A002 - as above
-    if format == "json":
-        report = {
-            "dry_run": dry_run,
-            "replayed": tally.replayed,
-            "left": tally.left,
-            "failed": tally.failed,
+def _report(tally: _Tally, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        report = {"dry_run": dry_run} | {
+            one.name: getattr(tally, one.name) for one in fields(tally)
         }
         write(f"{json.dumps(report, indent=2)}\n")
         return
-    write(f"{'Would replay' if dry_run else 'Replayed'} {_counted(tally.replayed)}.\n")
+    write(f"{'Would replay' if dry_run else 'Replayed'} {counted(tally.replayed)}.\n")
     for why, count in tally.left.items():
-        write(f"Left alone: {_counted(count)}, {why}.\n")
-
-
-def _counted(count: int) -> str:
-    return "1 message" if count == 1 else f"{count} messages"
+        write(f"Left alone: {counted(count)}, {why}.\n")

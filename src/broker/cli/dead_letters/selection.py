@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from broker.cli.dead_letters.letter import Letter
-from broker.cli.validation import is_at_least_one, is_duration, seconds
+from broker.cli.option_types import is_duration, seconds, within
 
 type Repeated = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+type Duration = Annotated[str | None, Parameter(validator=is_duration)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,9 @@ class Selection:
 
     reason: Repeated = ()
     queue: Repeated = ()
-    older_than: Annotated[str | None, Parameter(validator=is_duration)] = None
-    newer_than: Annotated[str | None, Parameter(validator=is_duration)] = None
-    limit: Annotated[int | None, Parameter(validator=is_at_least_one)] = None
+    older_than: Duration = None
+    newer_than: Duration = None
+    limit: Annotated[int | None, Parameter(validator=within(1))] = None
 
     @property
     def takes_everything(self) -> bool:
@@ -38,11 +39,7 @@ class Selection:
         return not self.reason and not self.queue and given == (None, None)
 
     def matching(self, now: datetime) -> Callable[[Letter], bool]:
-        """Return what tells whether a letter is chosen, whatever the limit.
-
-        Args:
-            now: The time by which ages are told.
-        """
+        """Return what tells whether a letter is chosen, whatever the limit."""
         oldest, youngest = _duration(self.newer_than), _duration(self.older_than)
 
         def matches(letter: Letter) -> bool:
@@ -57,6 +54,11 @@ class Selection:
             )
 
         return matches
+
+
+EVERYTHING = Selection()
+# Its fields are options of their own.
+type Selected = Annotated[Selection, Parameter("*")]
 
 
 def _duration(text: str | None) -> timedelta | None:

@@ -20,7 +20,6 @@ class Window(msgspec.Struct, frozen=True):
     """Messages that followed each other.
 
     Attributes:
-        chosen: Those that are wanted, in the order of the queue.
         seen: How many were looked at by now, these included.
         total: How many there were at the beginning.
     """
@@ -43,8 +42,6 @@ async def windows(
     last part does, and at the end if parts are missing.
 
     Args:
-        session: An open session.
-        queue: The dead-letter queue.
         is_wanted: Chooses letters; called once for each, in their order, up to the limit.
         limit: How many to choose at most.
 

@@ -8,26 +8,18 @@ import msgspec
 from broker.amqp.admin import AdminSession, Queues
 from broker.cli.durable_queues import DurableQueue, durable_queues
 from broker.cli.in_session import EXIT_OK, run_in_session, write
+from broker.cli.option_types import Format
 from broker.cli.output import json_document
 from broker.cli.queues.migration import temporary_queue
+from broker.cli.taking_settings import taking_settings
 from broker.settings import Settings
 from broker.telemetry.one_line import one_line
 
 _HEADING = ("queue", "role", "exists", "type", "ready", "consumers")
 
 
-class QueueItem(msgspec.Struct, frozen=True):
-    """A queue as the list has it.
-
-    Attributes:
-        queue: Its name.
-        role: What the broker uses it for.
-        exists: Whether it does.
-        type: `classic`, `quorum` or another; None when RabbitMQ does not tell.
-        ready: Messages that nobody holds.
-        consumers: Who reads it.
-        migrating: Messages that an unfinished migration has put aside; None when there is none.
-    """
+class _Item(msgspec.Struct, frozen=True):
+    """A queue as the list has it; `migrating` is what an unfinished migration has put aside."""
 
     queue: str
     role: str
@@ -38,37 +30,27 @@ class QueueItem(msgspec.Struct, frozen=True):
     migrating: int | None
 
 
-def run(given: Mapping[str, str], format: str) -> int:  # noqa: A002 - named like the option
-    """Print the queues.
-
-    Args:
-        given: The settings that the command line gives.
-        format: For people or for programs.
-
-    Returns:
-        The exit code.
-    """
-    return run_in_session(given, partial(_list, format), name="queues")
-
-
-async def _list(
-    format: str,  # noqa: A002 - named like the option
-    settings: Settings,
-    session: AdminSession,
+@taking_settings
+def list_queues(
+    given: Mapping[str, str],
+    *,
+    format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
+    """List the broker's durable queues. Changes nothing."""
+    return run_in_session(given, partial(_list, format == "json"), name="queues")
+
+
+async def _list(as_json: bool, settings: Settings, session: AdminSession) -> int:
     queues = await session.queues()
     items = [await _item(queues, queue) for queue in durable_queues(settings)]
-    if format == "json":
-        write(json_document(items))
-    else:
-        write(_table(items))
+    write(json_document(items) if as_json else _table(items))
     return EXIT_OK
 
 
-async def _item(queues: Queues, queue: DurableQueue) -> QueueItem:
+async def _item(queues: Queues, queue: DurableQueue) -> _Item:
     state = await queues.look(queue.name)
     aside = await queues.look(temporary_queue(queue.name))
-    return QueueItem(
+    return _Item(
         queue=queue.name,
         role=queue.role,
         exists=state is not None,
@@ -79,7 +61,7 @@ async def _item(queues: Queues, queue: DurableQueue) -> QueueItem:
     )
 
 
-def _table(items: Sequence[QueueItem]) -> str:
+def _table(items: Sequence[_Item]) -> str:
     rows = [_HEADING, *map(_row, items)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -95,7 +77,7 @@ def _table(items: Sequence[QueueItem]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _row(item: QueueItem) -> tuple[str, ...]:
+def _row(item: _Item) -> tuple[str, ...]:
     cells = (item.type, item.ready, item.consumers)
     return (
         one_line(item.queue),

@@ -10,7 +10,7 @@ import msgspec
 
 from broker.cli.fetch import FetchError, fetch
 from broker.cli.queues.policy import Policy
-from broker.net.endpoints import AmqpEndpoint, split_url
+from broker.net.endpoints import AmqpEndpoint
 
 _PLUGIN = "rabbitmq-plugins enable rabbitmq_management"
 _LACKS_RIGHTS = {"Not management user", "User not authorised to access object"}
@@ -20,29 +20,8 @@ class ManagementError(Exception):
     """A policy was not set; the text says why and what to do, in a line."""
 
 
-def address(text: str) -> str:
-    """Return the address of the API, from what somebody typed.
-
-    Args:
-        text: Such as `http://localhost:15672`.
-
-    Raises:
-        ValueError: It is none; the text reads on from the option's name.
-    """
-    if "@" in text:
-        # urllib would take a login for a part of the host's name.
-        raise ValueError("must not contain a login: that of AMQP_URL or RABBITMQ_USER is used")
-    split_url(text, ("http", "https"))
-    return text.rstrip("/")
-
-
 async def put_policy(url: str, login: AmqpEndpoint, policy: Policy) -> None:
     """Set a policy, or replace the one of the same name.
-
-    Args:
-        url: Where the API is.
-        login: Whose name and password to use.
-        policy: The policy.
 
     Raises:
         ManagementError: It was not set.
@@ -55,18 +34,14 @@ async def put_policy(url: str, login: AmqpEndpoint, policy: Policy) -> None:
             "priority": policy.priority,
         }
     )
-    status, body = await _ask(url, login, "PUT", "policies", policy.vhost, policy.name, definition)
+    path = ("policies", policy.vhost, policy.name)
+    status, body = await _ask(url, login, "PUT", *path, data=definition)
     if status not in {HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
         raise ManagementError(_problem(url, login, policy, status, _refusal(body)))
 
 
 async def get_policy(url: str, login: AmqpEndpoint, queue: str) -> Mapping[str, object]:
     """Return the definition of the policy that is in effect for a queue; empty without one.
-
-    Args:
-        url: Where the API is.
-        login: Whose name, password and virtual host to use.
-        queue: The queue.
 
     Raises:
         ManagementError: It was not told.
@@ -85,19 +60,13 @@ async def get_policy(url: str, login: AmqpEndpoint, queue: str) -> Mapping[str, 
         raise ManagementError(f"what answers at {url} is not a RabbitMQ management API") from None
 
 
-async def _ask(  # noqa: PLR0917 - as the path of the URL has them
-    url: str,
-    login: AmqpEndpoint,
-    method: str,
-    what: str,
-    vhost: str,
-    name: str,
-    data: bytes | None = None,
+async def _ask(
+    url: str, login: AmqpEndpoint, method: str, *path: str, data: bytes | None = None
 ) -> tuple[int, bytes]:
-    path = "/".join(quote(part, safe="") for part in (what, vhost, name))
+    quoted = "/".join(quote(part, safe="") for part in path)
     credentials = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
-    request = urllib.request.Request(  # noqa: S310 - http or https, see `address`
-        f"{url}/api/{path}",
+    request = urllib.request.Request(  # noqa: S310 - http or https, see `ManagementUrl`
+        f"{url.rstrip('/')}/api/{quoted}",
         method=method,
         data=data,
         headers={"Authorization": f"Basic {credentials}", "Content-Type": "application/json"},
@@ -112,14 +81,10 @@ async def _ask(  # noqa: PLR0917 - as the path of the URL has them
 
 
 class _Queue(msgspec.Struct):
-    """What the API says of a queue, as far as it matters."""
-
     effective_policy_definition: dict[str, object] | None = None
 
 
 class _Refusal(msgspec.Struct):
-    """How the API says no."""
-
     error: str
     reason: str
 
@@ -138,15 +103,10 @@ def _problem(
 ) -> str:
     if refusal is None:
         return f"what answers at {url} (status {status}) is not a RabbitMQ management API"
-    match status:
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return _denial(url, login, policy, refusal)
-        case HTTPStatus.NOT_FOUND:
-            return f"there is no virtual host {policy.vhost!r} at {url}"
-    return f"RabbitMQ refused the policy {policy.name!r}: {refusal.reason}"
-
-
-def _denial(url: str, login: AmqpEndpoint, policy: Policy, refusal: _Refusal) -> str:
+    if status == HTTPStatus.NOT_FOUND:
+        return f"there is no virtual host {policy.vhost!r} at {url}"
+    if status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return f"RabbitMQ refused the policy {policy.name!r}: {refusal.reason}"
     # The reason of a failed login depends on the version ("Login failed" in 3.10, "Not_Authorized"
     # in 4.0), the error does not: everything but a failed login is `not_authorised`, with an s.
     if refusal.error == "not_authorized":

@@ -1,17 +1,24 @@
 """`broker queues migrate`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import trio
 
-from broker.amqp import AmqpError
 from broker.amqp.admin import AdminSession, Queues, QueueType
 from broker.cli.durable_queues import durable_queues
-from broker.cli.in_session import EXIT_FAILED, EXIT_OK, fail, run_in_session, write
-from broker.cli.output import json_document
-from broker.cli.queues import management
+from broker.cli.in_session import (
+    EXIT_FAILED,
+    EXIT_OK,
+    fail,
+    run_in_session,
+    uninterrupted,
+    write,
+)
+from broker.cli.option_types import Format, ManagementUrl, Switch
+from broker.cli.output import counted, json_document
 from broker.cli.queues.management import ManagementError
 from broker.cli.queues.migration import (
     Seen,
@@ -24,15 +31,14 @@ from broker.cli.queues.migration import (
 )
 from broker.cli.queues.policy import DELIVERY_LIMIT, policies
 from broker.cli.queues.setting_policies import apply_policies
+from broker.cli.taking_settings import taking_settings
 from broker.settings import Settings
-from broker.telemetry.one_line import complain, one_line
+from broker.telemetry.one_line import one_line
 
 _ADVICE = (
     "RabbitMQ 4 drops a message that is returned to a quorum queue more than 20 times, unless a "
     "policy says otherwise: run 'broker queues policy', or this command with --management-url.\n"
 )
-_PATIENCE = 30.0
-"""Seconds in which RabbitMQ must take a window. It takes nothing during an alarm."""
 _DELETE_TRIES = 20
 _DELETE_INTERVAL = 0.1
 """Tries to delete an empty queue, seconds between them: a consumer may be counted a bit longer."""
@@ -47,7 +53,6 @@ class Progress:
     """What became of a queue.
 
     Attributes:
-        queue: Its name.
         before: The type that it had; None when it was missing.
         after: The type that it is to have.
         outcome: `kept`, `created`, `migrated`; `unfinished` until one of them is true.
@@ -65,61 +70,55 @@ class Progress:
     without_user_id: int = 0
 
 
-def run(
+@taking_settings
+def migrate_queues(
     given: Mapping[str, str],
-    wanted: QueueType,
-    format: str,  # noqa: A002 - named like the option
     *,
-    dry_run: bool,
-    management_url: str | None,
+    type: Literal["quorum", "classic"],  # noqa: A002 - named like the option
+    dry_run: Switch = False,
+    management_url: ManagementUrl = None,
+    format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
-    """Give the queues a type.
+    """Give the broker's durable queues another type, and keep their messages.
 
     Args:
-        given: The settings that the command line gives.
-        wanted: The type.
-        format: For people or for programs.
+        type: What the queues are to be. A queue that is missing is created.
         dry_run: Only say what would be done.
-        management_url: RabbitMQ's management API, to set policies with.
-
-    Returns:
-        The exit code.
+        management_url: RabbitMQ's management API, such as http://localhost:15672, to apply the
+            policies of 'broker queues policy' first, so that quorum queues drop nothing.
     """
-    try:
-        url = management.address(management_url) if management_url is not None else None
-    except ValueError as error:
-        return complain(f"--management-url {error}")
-    return run_in_session(given, partial(_migrate, wanted, format, dry_run, url=url), name="queues")
+    if dry_run:
+        command = partial(_show_plan, type, format == "json")
+    else:
+        command = partial(_migrate, type, format == "json", management_url)
+    return run_in_session(given, command, name="queues")
+
+
+async def _show_plan(
+    wanted: QueueType, as_json: bool, settings: Settings, session: AdminSession
+) -> int:
+    queues = await session.queues()
+    seen = await _see_all(queues, settings)
+    plan = [_plan(name, one, wanted) for name, one in seen.items()]
+    if as_json:
+        write(json_document({"dry_run": True, "queues": plan}))
+    else:
+        for one in plan:
+            write(f"{one_line(one['queue'])}: {one['would']}\n")
+    return _report(_obstacles(seen, wanted))
 
 
 async def _migrate(
-    wanted: QueueType,
-    format: str,  # noqa: A002 - named like the option
-    dry_run: bool,
-    settings: Settings,
-    session: AdminSession,
-    *,
-    url: str | None,
+    wanted: QueueType, as_json: bool, url: str | None, settings: Settings, session: AdminSession
 ) -> int:
     queues = await session.queues()
-    seen = {queue.name: await _see(queues, queue.name) for queue in durable_queues(settings)}
-    obstacles = [
-        problem
-        for name, one in seen.items()
-        if (problem := obstacle(name, one, wanted)) is not None
+    seen = await _see_all(queues, settings)
+    problems = _obstacles(seen, wanted) or [
+        problem for name in seen if (problem := await _lock(queues, name)) is not None
     ]
-    if dry_run:
-        _print_plan(seen, wanted, format)
-    elif not obstacles:
-        obstacles = [problem for name in seen if (problem := await _lock(queues, name)) is not None]
-    for problem in obstacles:
-        fail(problem)
-    if obstacles:
-        if not dry_run:
-            fail("no queue was changed")
-        return EXIT_FAILED
-    if dry_run:
-        return EXIT_OK
+    if problems:
+        _report(problems)
+        return fail("no queue was changed")
     if url is not None and wanted == "quorum":
         # Before there are quorum queues: their messages are under the policies from the start.
         try:
@@ -127,10 +126,25 @@ async def _migrate(
             await apply_policies(url, login, policies(settings, DELIVERY_LIMIT), [])
         except ManagementError as error:
             return fail(f"{error}; no queue was changed")
-    code = await _migrate_all(queues, seen, wanted, format)
-    if wanted == "quorum" and url is None and format == "text":
+    code = await _migrate_all(queues, seen, wanted, as_json=as_json)
+    if wanted == "quorum" and url is None and not as_json:
         write(_ADVICE)
     return code
+
+
+async def _see_all(queues: Queues, settings: Settings) -> Mapping[str, Seen]:
+    return {queue.name: await _see(queues, queue.name) for queue in durable_queues(settings)}
+
+
+def _obstacles(seen: Mapping[str, Seen], wanted: QueueType) -> list[str]:
+    found = (obstacle(name, one, wanted) for name, one in seen.items())
+    return [problem for problem in found if problem is not None]
+
+
+def _report(problems: Sequence[str]) -> int:
+    for problem in problems:
+        fail(problem)
+    return EXIT_FAILED if problems else EXIT_OK
 
 
 async def _see(queues: Queues, name: str) -> Seen:
@@ -151,24 +165,21 @@ async def _lock(queues: Queues, name: str) -> str | None:
 
 
 async def _migrate_all(
-    queues: Queues,
-    seen: Mapping[str, Seen],
-    wanted: QueueType,
-    format: str,  # noqa: A002 - named like the option
+    queues: Queues, seen: Mapping[str, Seen], wanted: QueueType, *, as_json: bool
 ) -> int:
     done = [Progress(name, _type(one), wanted) for name, one in seen.items()]
     is_complete = False
     try:
         for progress in done:
             await _migrate_queue(queues, progress)
-            if format == "text":
+            if not as_json:
                 write(f"{_sentence(progress)}\n")
         is_complete = True
     except _RefusedError as error:
         fail(str(error))
     finally:
         # Also when it is interrupted, or RabbitMQ goes away.
-        if format == "json":
+        if as_json:
             write(json_document({"dry_run": False, "queues": done}))
         if not is_complete:
             fail("unfinished; nothing is lost: run the same command again to continue")
@@ -211,22 +222,16 @@ async def _migrate_queue(queues: Queues, progress: Progress) -> None:
 
 
 async def _move(queues: Queues, progress: Progress, queue: str, exchange: str) -> int:
-    # An interruption waits for what is under way, so that nothing comes twice.
+    # So that nothing comes twice.
     await trio.lowlevel.checkpoint_if_cancelled()
-    with trio.move_on_after(_PATIENCE, shield=True) as patience:
+    with uninterrupted():
         moved = await queues.move(queue, exchange)
-    if patience.cancelled_caught:
-        raise AmqpError("RabbitMQ blocks publishing, as when its memory or disk is full")
     progress.without_user_id += moved.without_user_id
     return moved.count
 
 
 async def _delete(queues: Queues, name: str) -> None:
-    """Delete a queue that was emptied, unless messages came meanwhile: those are moved first.
-
-    Raises:
-        _RefusedError: Somebody consumes it by now.
-    """
+    """Delete a queue that was emptied, unless messages came meanwhile: those are moved first."""
     for _ in range(_DELETE_TRIES):
         state = await queues.look(name)
         if state is None or state.ready:
@@ -242,15 +247,6 @@ async def _delete(queues: Queues, name: str) -> None:
     raise _RefusedError(f"{name!r} has a new consumer: stop the brokers and the central server")
 
 
-def _print_plan(seen: Mapping[str, Seen], wanted: QueueType, format: str) -> None:  # noqa: A002
-    plan = [_plan(name, one, wanted) for name, one in seen.items()]
-    if format == "json":
-        write(json_document({"dry_run": True, "queues": plan}))
-        return
-    for one in plan:
-        write(f"{one_line(one['queue'])}: {one['would']}\n")
-
-
 def _plan(name: str, seen: Seen, wanted: QueueType) -> Mapping[str, str]:
     aside = seen.temporary.ready if seen.temporary is not None else 0
     ready = seen.queue.ready if seen.queue is not None else 0
@@ -261,11 +257,11 @@ def _plan(name: str, seen: Seen, wanted: QueueType) -> Mapping[str, str]:
             would = f"is missing, would be created as {wanted}"
         case Step.BEGIN:
             before = _type(seen) or "an unknown type"
-            would = f"would change from {before} to {wanted}, with {_counted(ready)}"
+            would = f"would change from {before} to {wanted}, with {counted(ready)}"
         case _:
             would = (
-                f"an unfinished migration would be completed, with {_counted(ready)} in the queue "
-                f"and {_counted(aside)} put aside"
+                f"an unfinished migration would be completed, with {counted(ready)} in the queue "
+                f"and {counted(aside)} put aside"
             )
     return {"queue": name, "would": would}
 
@@ -284,10 +280,6 @@ def _sentence(progress: Progress) -> str:
     stripped = progress.without_user_id
     return (
         f"{queue}: {progress.before or 'missing'} -> {progress.after}, "
-        f"{_counted(progress.moved_out)} put aside, {_counted(progress.moved_back)} brought back"
+        f"{counted(progress.moved_out)} put aside, {counted(progress.moved_back)} brought back"
         + (f", {stripped} of them without their user_id" if stripped else "")
     )
-
-
-def _counted(count: int) -> str:
-    return "1 message" if count == 1 else f"{count} messages"

@@ -57,13 +57,7 @@ class Step(Enum):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What is there.
-
-    Attributes:
-        queue: The queue.
-        temporary: Its temporary queue.
-        is_marked: Whether there is the marker.
-    """
+    """The queue, its temporary queue, and whether there is the marker."""
 
     queue: QueueState | None
     temporary: QueueState | None
@@ -71,12 +65,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def next_step(seen: Seen, wanted: QueueType) -> Step:
-    """Return what to do next.
-
-    Args:
-        seen: What is there.
-        wanted: The type that the queue is to have.
-    """
+    """Return what to do next."""
     match seen:
         case Seen(queue=None, temporary=None):
             return Step.CREATE
@@ -90,13 +79,7 @@ def next_step(seen: Seen, wanted: QueueType) -> Step:
 
 
 def obstacle(queue: str, seen: Seen, wanted: QueueType) -> str | None:
-    """Return why a queue cannot be migrated now, in a line for a person.
-
-    Args:
-        queue: Its name.
-        seen: What is there.
-        wanted: The type that it is to have.
-    """
+    """Return why a queue cannot be migrated now, in a line for a person."""
     if len(queue.encode()) > MAX_NAME_BYTES:
         return f"{queue!r} has a name of more than {MAX_NAME_BYTES} bytes"
     if next_step(seen, wanted) in {Step.NOTHING, Step.CLEAR}:

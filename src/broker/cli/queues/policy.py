@@ -23,11 +23,7 @@ class Policy(msgspec.Struct, frozen=True):
     """A RabbitMQ policy for one queue.
 
     Attributes:
-        vhost: The virtual host.
-        name: Its name.
         pattern: The regular expression that the queue's name alone matches.
-        definition: What it says.
-        apply_to: What it is for.
         priority: Of several policies for a queue, the one with the highest counts.
     """
 
@@ -51,12 +47,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def policies(settings: Settings, delivery_limit: int) -> Sequence[Policy]:
-    """Return the policies for the queues that the broker reads.
-
-    Args:
-        settings: The settings.
-        delivery_limit: How often a message may be returned.
-    """
+    """Return the policies for the queues that the broker reads."""
     definition: Mapping[str, str | int] = {
         "delivery-limit": delivery_limit,
         "dead-letter-exchange": "",

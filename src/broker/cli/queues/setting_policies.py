@@ -7,89 +7,66 @@ import trio
 
 from broker.amqp import AmqpEndpoint
 from broker.cli.in_session import EXIT_FAILED, EXIT_OK, fail
+from broker.cli.option_types import AtLeastOne, Format, ManagementUrl, Switch
 from broker.cli.output import print_json, print_text
-from broker.cli.queues import management
-from broker.cli.queues.management import ManagementError
-from broker.cli.queues.policy import Policy, policies
+from broker.cli.queues.management import ManagementError, put_policy
+from broker.cli.queues.policy import DELIVERY_LIMIT, Policy, policies
+from broker.cli.taking_settings import taking_settings
 from broker.settings import SettingsError, load_settings
 from broker.telemetry.one_line import complain, one_line
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What `broker queues policy --format json` prints.
-
-    Attributes:
-        policies: All policies.
-        applied: The names of those that were set.
-    """
-
+class _Report(msgspec.Struct, frozen=True):
     policies: Sequence[Policy]
     applied: Sequence[str]
 
 
-def run(
+@taking_settings
+def queue_policy(
     given: Mapping[str, str],
-    format: str,  # noqa: A002 - named like the option
     *,
-    delivery_limit: int,
-    apply: bool,
-    management_url: str | None,
+    delivery_limit: AtLeastOne = DELIVERY_LIMIT,
+    apply: Switch = False,
+    management_url: ManagementUrl = None,
+    format: Format = "text",  # noqa: A002 - named like the option
 ) -> int:
-    """Print the policies as commands, or set them.
+    """Print commands that set a delivery limit and dead-lettering for the queues that are read.
 
     Args:
-        given: The settings that the command line gives.
-        format: For people or for programs.
-        delivery_limit: How often a message may be returned.
-        apply: Whether to set them.
-        management_url: RabbitMQ's management API.
-
-    Returns:
-        The exit code.
+        delivery_limit: How often a quorum queue takes a message back before it is parked.
+        apply: Apply the policies with RabbitMQ's management HTTP API instead.
+        management_url: Where that is, such as http://localhost:15672; needed with --apply.
     """
     if apply != (management_url is not None):
         return complain("--apply and --management-url http://localhost:15672 must go together")
     try:
-        url = management.address(management_url) if management_url is not None else None
         settings = load_settings(given)
     except SettingsError as error:
         return complain(*error.problems)
-    except ValueError as error:
-        return complain(f"--management-url {error}")
     wanted = policies(settings, delivery_limit)
     applied: list[str] = []
-    if url is not None:
+    if management_url is not None:
         try:
-            trio.run(apply_policies, url, settings.amqp_endpoints[0], wanted, applied)
+            trio.run(apply_policies, management_url, settings.amqp_endpoints[0], wanted, applied)
         except ManagementError as error:
             fail(str(error))
-    _print(Report(wanted, applied), format, is_applying=apply)
+    if format == "json":
+        print_json(_Report(wanted, applied))
+    elif apply:
+        print_text("".join(f"{one_line(name)}: applied\n" for name in applied))
+    else:
+        print_text("".join(f"{policy.command}\n" for policy in wanted))
     return EXIT_OK if not apply or len(applied) == len(wanted) else EXIT_FAILED
 
 
 async def apply_policies(
     url: str, login: AmqpEndpoint, wanted: Sequence[Policy], applied: list[str]
 ) -> None:
-    """Set policies by the management API.
-
-    Args:
-        url: Where the API is.
-        login: Whose name and password to use.
-        wanted: The policies.
-        applied: Gets the names of those that were set, one after the other.
+    """Set policies by the management API, and add the names of those that were set to `applied`.
 
     Raises:
         ManagementError: One was not set.
     """
     for policy in wanted:
-        await management.put_policy(url, login, policy)
+        await put_policy(url, login, policy)
         applied.append(policy.name)
-
-
-def _print(report: Report, format: str, *, is_applying: bool) -> None:  # noqa: A002 - as above
-    if format == "json":
-        print_json(report)
-    elif is_applying:
-        print_text("".join(f"{one_line(name)}: applied\n" for name in report.applied))
-    else:
-        print_text("".join(f"{policy.command}\n" for policy in report.policies))
