@@ -10,6 +10,7 @@ from broker.sandbox import rabbitmq
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import lone_member, write_config
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
+from tests.lab.erlang_call import as_erlang, find_erl_call
 
 _STOP_TIMEOUT = 30.0
 """Seconds a graceful stop may take before it becomes a kill."""
@@ -43,27 +44,41 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
         await self._send(signal.SIGCONT)
 
     async def ctl(self, *arguments: str, within: float = _CTL_TIMEOUT) -> str:
-        """Run rabbitmqctl, and return what it wrote to stdout; when cancelled, it is ended.
+        """Do what rabbitmqctl does, and return what it writes to stdout; ends it when cancelled.
 
         Raises:
             RabbitmqNodeError: It failed, or took longer than so many seconds.
         """
+        expression = as_erlang(*arguments)
+        erl_call = find_erl_call(self._installation.search_path)
         with trio.move_on_after(within):
-            completed = await trio.run_process(
-                [self._installation.ctl, "--quiet", *arguments],
-                env=self._environment,
-                cwd=self.directory,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
+            if expression is None or erl_call is None:
+                return await self._run(arguments[0], self._installation.ctl, "--quiet", *arguments)
+            said = await self._run(
+                *(arguments[0], erl_call, "-sname", self.name),
+                *("-c", self._membership.cookie, "-e"),
+                stdin=f"{expression}\n",
             )
-            if completed.returncode != 0:
-                said = (completed.stderr + completed.stdout).decode(errors="replace").strip()
-                raise RabbitmqNodeError(
-                    f"rabbitmqctl {arguments[0]} failed ({completed.returncode}): {said}"
-                )
-            return completed.stdout.decode(errors="replace")
+            value = said.removeprefix("{ok, ").removesuffix("}")
+            if value == said or value.startswith("{error"):
+                raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} failed: {said}")
+            return value
         raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {within:g} s")
+
+    async def _run(self, name: str, *command: str, stdin: str = "") -> str:
+        completed = await trio.run_process(
+            command,
+            env=self._environment,
+            cwd=self.directory,
+            stdin=stdin.encode(),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+        if completed.returncode != 0:
+            said = (completed.stderr + completed.stdout).decode(errors="replace").strip()
+            raise RabbitmqNodeError(f"rabbitmqctl {name} failed ({completed.returncode}): {said}")
+        return completed.stdout.decode(errors="replace")
 
     async def _send(self, number: signal.Signals) -> None:
         if self._server is not None:
