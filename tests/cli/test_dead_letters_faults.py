@@ -12,6 +12,8 @@ import trio
 from tests.cli.mailroom import Mailroom, bodies, ended
 from tests.sandbox.programs import free_port
 
+pytestmark = pytest.mark.exhaustive
+
 MANY = 4_000
 WINDOW = 100
 FULL = Path("/dev/full")

@@ -145,6 +145,7 @@ def office(rabbitmq: RabbitmqNode, portal: BlockingPortal) -> Office:
     return Office(rabbitmq, portal)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("then", "stride"), [("quorum", 1), ("classic", 5)])
 async def test_a_crash_at_any_point(
     office: Office, then: QueueType, stride: int, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,8 @@ from tests.faults.scenarios import SCENARIOS
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 from tests.lab.rabbitmq_node import RabbitmqNode
 
+pytestmark = pytest.mark.exhaustive
+
 LIMIT = 600.0
 """Seconds; nothing here takes this long, on a machine with other work neither."""
 

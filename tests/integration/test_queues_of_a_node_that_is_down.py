@@ -17,6 +17,8 @@ from tests.lab.amqp_client import AmqpClient
 from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 
+pytestmark = pytest.mark.exhaustive
+
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1}
 FEW = {"BROKER_HTTP_PORT": "0", "BROKER_PREFETCH": "10"}
 

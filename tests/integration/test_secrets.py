@@ -120,6 +120,7 @@ FRAMES = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("level", "style"),
     [

@@ -37,6 +37,8 @@ from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 from tests.lab.raw_content import Content
 
+pytestmark = pytest.mark.exhaustive
+
 PATIENCE = 60.0
 GOOD = 1_000_000
 """The number of the good message."""

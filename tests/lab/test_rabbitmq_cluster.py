@@ -16,6 +16,8 @@ from tests.lab.rabbitmq_cluster import RabbitmqCluster
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.processes import listening_addresses, needs_proc, processes_of, wait_until_gone
 
+pytestmark = pytest.mark.exhaustive
+
 PATIENCE = 240.0
 """Nothing here takes this long; it turns a hang into a failure."""
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}

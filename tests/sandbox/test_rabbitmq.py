@@ -119,6 +119,7 @@ def test_listens_on_loopback_only(rabbitmq: RabbitmqNode) -> None:
     assert set(addresses.values()) <= loopback
 
 
+@pytest.mark.exhaustive
 @needs_proc
 async def test_keeps_data_and_address_over_restarts_and_nothing_after_the_end() -> None:
     async with open_rabbitmq_node() as node:
@@ -148,6 +149,7 @@ async def test_keeps_data_and_address_over_restarts_and_nothing_after_the_end() 
     await trio.to_thread.run_sync(wait_until_gone, node.directory)
 
 
+@pytest.mark.exhaustive
 @needs_proc
 def test_nothing_survives_an_opener_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", OPENER], stdout=subprocess.PIPE) as opener:

@@ -10,10 +10,23 @@ import pytest
 from tests.simulation.simulate import simulate
 
 CHUNKS = 40
+CHUNKS_FOR_EACH_CHANGE = 6
 SEEDS_PER_CHUNK = 50
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(
+            chunk,
+            marks=(
+                pytest.mark.xdist_group(f"simulation {chunk}"),
+                *([pytest.mark.exhaustive] if chunk >= CHUNKS_FOR_EACH_CHANGE else ()),
+            ),
+        )
+        for chunk in range(CHUNKS)
+    ],
+)
 def test_every_promise_is_kept_in_every_run(chunk: int) -> None:
     first = chunk * SEEDS_PER_CHUNK
     for seed in range(first, first + SEEDS_PER_CHUNK):
