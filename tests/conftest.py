@@ -16,7 +16,7 @@ hypothesis.settings.register_profile("broker", deadline=None)
 hypothesis.settings.load_profile("broker")
 
 
-NODES = {"rabbitmq", "fragile_node", "cluster"}
+NODES = {"rabbitmq", "fragile_node", "cluster", "managed", "world", "external"}
 
 
 @pytest.hookimpl(tryfirst=True)

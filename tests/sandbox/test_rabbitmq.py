@@ -36,6 +36,8 @@ with socket.create_server(("127.0.0.1", int(os.environ["RABBITMQ_NODE_PORT"]))) 
 OPENER = """
 import trio
 from tests.lab.rabbitmq_node import open_rabbitmq_node
+
+pytestmark = pytest.mark.rabbitmq
 async def main():
     async with open_rabbitmq_node() as node:
         print(node.directory, flush=True)
