@@ -23,10 +23,12 @@ NODES = {"rabbitmq", "fragile_node", "cluster", "managed", "world", "external"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a node, and keep a file with one worker unless it says otherwise."""
     for item in items:
-        if NODES.intersection(getattr(item, "fixturenames", ())):
+        fixtures = getattr(item, "fixturenames", ())
+        if NODES.intersection(fixtures):
             item.add_marker(pytest.mark.rabbitmq)
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            group = "cluster" if "cluster" in fixtures else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,9 +68,9 @@ def fragile_node() -> Iterator[RabbitmqNode]:
         yield node
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[RabbitmqCluster]:
-    """One cluster for all tests of a module, as each leaves it whole."""
+    """One cluster for all tests, as each leaves it whole."""
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(open_rabbitmq_cluster()) as cluster,

@@ -21,6 +21,8 @@ from tests.sandbox.processes import (
 # Nothing here takes this long; it turns a hang into a failure.
 LIMIT = 90.0
 
+pytestmark = pytest.mark.rabbitmq
+
 # Opens an AMQP conversation in the name that the environment or the argument gives.
 FAKE_SERVER = """
 import os, socket, struct, sys
@@ -36,8 +38,6 @@ with socket.create_server(("127.0.0.1", int(os.environ["RABBITMQ_NODE_PORT"]))) 
 OPENER = """
 import trio
 from tests.lab.rabbitmq_node import open_rabbitmq_node
-
-pytestmark = pytest.mark.rabbitmq
 async def main():
     async with open_rabbitmq_node() as node:
         print(node.directory, flush=True)
