@@ -4,7 +4,6 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from broker.amqp import Deliveries
-from broker.core.messages import BrokerRegistered
 from broker.router.mailbox import Mailbox
 
 
@@ -19,17 +18,6 @@ async def test_deliveries_take_any_room_and_chat_is_kept_apart() -> None:
         mailbox.deliver(each)
     assert [await mailbox.chat.receive() for _ in range(2000)] == arrived[::2]
     assert [await mailbox.registrations.receive() for _ in range(2000)] == arrived[1::2]
-
-
-async def test_who_sends_news_waits_until_it_is_taken(nursery: trio.Nursery) -> None:
-    mailbox = Mailbox([])
-    first, second = BrokerRegistered("first"), BrokerRegistered("second")
-    with trio.move_on_after(0) as scope:
-        await mailbox.send_news.send(first)
-    assert scope.cancelled_caught
-    nursery.start_soon(mailbox.send_news.send, second)
-    await wait_all_tasks_blocked()
-    assert mailbox.news.receive_nowait() == second, "what was cancelled left nothing"
 
 
 async def test_a_sign_of_life_comes_after_the_chat_messages_of_now(nursery: trio.Nursery) -> None:

@@ -38,22 +38,19 @@ class Rig:
         self.mailbox = mailbox
         self.gate = gate
         self.batches: list[Sequence[Settlement]] = []
-        self.wanted = 0
         self.fails = False
         self.tally = MessageTally()
         self.router: Router
-        self.advertised: list[ServerAvailable] = []
 
     def want_status(self) -> None:
         if self.fails:
             raise RuntimeError("a bug")
-        self.wanted += 1
 
     def status_answered(self) -> None:
         pass
 
     def server_available(self, advertisement: ServerAvailable) -> None:
-        self.advertised.append(advertisement)
+        pass
 
     async def deliver(self, queue: str, *bodies: bytes) -> Sequence[Settlement]:
         """Deliver bodies in one batch, and return what came of them."""
@@ -377,14 +374,6 @@ async def test_a_message_the_broker_fails_on_stops_nobody(rig: Rig) -> None:
     assert (letter.queue, letter.body) == ("dead", chat("stranger"))
     assert letter.headers["x-broker-reason"] == RejectReason.INTERNAL_ERROR.value
     assert await rig.receivers("alice") == ["bob"], "and the router lives on"
-
-
-@autojump
-async def test_what_deliveries_ask_for_reaches_those_who_do_it(rig: Rig) -> None:
-    await rig.deliver("in", chat("stranger"), chat("unknown"), chat("x", _client_id="c"))
-    assert rig.wanted == 1
-    await rig.deliver("advert", b'{"message_type": "SERVER_AVAILABLE", "server_id": "s"}')
-    assert rig.advertised == [ServerAvailable("s", None)]
 
 
 @autojump
