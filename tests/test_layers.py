@@ -70,11 +70,11 @@ def imports_of(sources: dict[str, str]) -> list[Import]:
     return sorted(imports)
 
 
-def wrong_imports(sources: dict[str, str], drawing: dict[str, Place]) -> list[str]:
+def wrong_imports(imports: list[Import], drawing: dict[str, Place]) -> list[str]:
     """Say in a sentence of each import that breaks the order why it does."""
     return [
         f"{importer} imports {imported}, but {reason}"
-        for importer, imported in imports_of(sources)
+        for importer, imported in imports
         if (reason := _reason(_room(importer, drawing), _room(imported, drawing), drawing))
     ]
 
@@ -98,14 +98,19 @@ def _reason(upper: str, lower: str, drawing: dict[str, Place]) -> str | None:
     return None
 
 
-def test_rooms_import_only_rooms_drawn_below() -> None:
-    wrong = wrong_imports(sources_of(PACKAGE), read_drawing(DOCUMENT))
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    return imports_of(sources_of(PACKAGE))
+
+
+def test_rooms_import_only_rooms_drawn_below(imports: list[Import]) -> None:
+    wrong = wrong_imports(imports, read_drawing(DOCUMENT))
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_no_modules_import_each_other_in_a_circle(imports: list[Import]) -> None:
     sorter = TopologicalSorter[str]()
-    for importer, imported in imports_of(sources_of(PACKAGE)):
+    for importer, imported in imports:
         sorter.add(importer, imported)
     sorter.prepare()  # raises CycleError, which names them
 
@@ -163,5 +168,6 @@ def test_an_import_upwards_is_named_in_a_sentence(
 ) -> None:
     modules = ("shop", "shop.till.drawer", "shop.left", "shop.left.a", "shop.cellar")
     sources = dict.fromkeys((*modules, "shop.right.c", "shop.right.low.b"), "")
-    wrong = wrong_imports(sources | {f"shop.{importer}": line}, read_drawing(DRAWN))
+    imports = imports_of(sources | {f"shop.{importer}": line})
+    wrong = wrong_imports(imports, read_drawing(DRAWN))
     assert [sentence.split(", but ")[1] for sentence in wrong] == ([reason] if reason else [])
