@@ -536,7 +536,8 @@ HOSTILE_BODIES = {
         *(b'{"x": "\xe2\x82', b'{"x": "\xc0\x80"}', b'{"x": "\xed\xa0\x80"}'),
     ],
     RejectReason.NOT_AN_OBJECT: [
-        *(b'["m4rk3r"]', b'"m4rk3r"', b"5", b"9" * 5_000, b"1e999", b"true", b"null")
+        *b'["m4rk3r"] "m4rk3r" 5 1e999 true null'.split(),
+        b"9" * 5_000,
     ],
     RejectReason.TOO_DEEP: [
         b'{"x": ' + b"[" * 9_999 + b"]" * 9_999 + b"}",
@@ -553,8 +554,15 @@ HOSTILE_BODIES = {
 }
 
 
-HALVES = [r"\ud83d", r"\uDE00", r"\ude00\ud83d", r"\ud83d\ud83d", r"\ud83d\ud83d\ude00"]
-HALVES += [r"\\\ud83d\\", r"\ud83dA\ud83e"]
+HALVES = [
+    r"\ud83d",
+    r"\uDE00",
+    r"\ude00\ud83d",
+    r"\ud83d\ud83d",
+    r"\ud83d\ud83d\ude00",
+    r"\\\ud83d\\",
+    r"\ud83dA\ud83e",
+]
 
 
 @pytest.mark.parametrize("half", HALVES)
