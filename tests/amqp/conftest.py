@@ -32,11 +32,13 @@ def portal() -> Iterator[BlockingPortal]:
     async def own_tasks() -> set[asyncio.Task[object]]:
         return asyncio.all_tasks() - {asyncio.current_task()}
 
+    gc.freeze()  # looking through all that was there before takes long
     with start_blocking_portal("asyncio") as portal:
         portal.call(listen)
         own = portal.call(own_tasks)
         yield portal
         assert portal.call(leftovers, own) == []
+    gc.unfreeze()
     assert complaints == []
 
 
