@@ -1,7 +1,7 @@
 """A plain AMQP client, independent of the code under test. Runs in an asyncio event loop."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import batched
 
 import aiormq
@@ -47,23 +47,30 @@ class RawRabbitmq:
 
     async def declare(self, queue: str, **arguments: str | int) -> None:
         """Declare a durable queue."""
-        await self._portal.call_async(self._declare, queue, arguments)
+        await self._ask(
+            lambda channel: channel.queue_declare(queue, durable=True, arguments=dict(arguments))
+        )
 
     async def declare_fanout(self, exchange: str) -> None:
         """Declare a durable fanout exchange."""
-        await self._portal.call_async(self._declare_fanout, exchange)
+        await self._ask(
+            lambda channel: channel.exchange_declare(exchange, exchange_type="fanout", durable=True)
+        )
 
     async def delete(self, queue: str) -> None:
-        await self._portal.call_async(self._delete, queue)
+        await self._ask(lambda channel: channel.queue_delete(queue))
 
     async def ready(self, queue: str) -> int:
         """Count the messages that wait in a queue, which must exist."""
-        return await self._portal.call_async(self._ready, queue)
+        answer = await self._ask(lambda channel: channel.queue_declare(queue, passive=True))
+        return answer.message_count or 0
 
-    async def _declare_fanout(self, exchange: str) -> None:
-        async with aiormq.connect(self._url) as connection:
-            channel = await connection.channel()
-            await channel.exchange_declare(exchange, exchange_type="fanout", durable=True)
+    async def _ask[T](self, request: Callable[[AbstractChannel], Awaitable[T]]) -> T:
+        async def ask() -> T:
+            async with aiormq.connect(self._url) as connection:
+                return await request(await connection.channel())
+
+        return await self._portal.call_async(ask)
 
     async def _publish(
         self, queue: str, bodies: Sequence[bytes], properties: Basic.Properties | None
@@ -113,22 +120,6 @@ class RawRabbitmq:
                     del headers["x-delivery-count"]
                 messages.append(message)
         return messages
-
-    async def _declare(self, queue: str, arguments: dict[str, str | int]) -> None:
-        async with aiormq.connect(self._url) as connection:
-            channel = await connection.channel()
-            await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
-
-    async def _delete(self, queue: str) -> None:
-        async with aiormq.connect(self._url) as connection:
-            channel = await connection.channel()
-            await channel.queue_delete(queue)
-
-    async def _ready(self, queue: str) -> int:
-        async with aiormq.connect(self._url) as connection:
-            channel = await connection.channel()
-            answer = await channel.queue_declare(queue, passive=True)
-            return answer.message_count or 0
 
 
 async def _get(channel: AbstractChannel, queue: str, patience: float) -> DeliveredMessage | None:

@@ -229,11 +229,10 @@ async def test_a_queue_deleted_under_way_is_created_again(rig: Rig, count: int) 
 
 @pytest.fixture
 def nothing_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def do_nothing(*_: object) -> None:
+    async def do_nothing(*_: object, **__: object) -> None:
         pass
 
     monkeypatch.setattr(topology, "ensure_queue", do_nothing)
-    monkeypatch.setattr(topology, "create_missing", do_nothing)
 
 
 @pytest.mark.usefixtures("nothing_is_created")

@@ -132,9 +132,8 @@ class DeadLettering:
 
     async def _publish(self, publishing: Publishing, delivery: Delivery) -> None:
         """Publish until RabbitMQ has confirmed it."""
-        if not self._is_suspect(delivery):
-            await self._publisher.publish(publishing)
-            return
-        outcome = await self._suspects.publish(publishing)
+        is_suspect = self._is_suspect(delivery)
+        first_try = self._suspects.publish if is_suspect else self._publisher.publish_once
+        outcome = await first_try(publishing)
         if outcome is not PublishOutcome.CONFIRMED:
             await self._publisher.publish_again(publishing, outcome)

@@ -133,8 +133,8 @@ class Publisher:
             self._kept_ids[number] = decode_properties(publishing.kept).message_id
         return frames
 
-    async def publish(self, publishing: Publishing) -> None:
-        """Publish, and return when RabbitMQ confirmed that a queue has the message.
+    async def publish_again(self, publishing: Publishing, outcome: PublishOutcome) -> None:
+        """Publish until RabbitMQ has confirmed that a queue has it; not if it has by now.
 
         While RabbitMQ refuses it, it is tried again with growing pauses. A queue that is missing
         is created.
@@ -143,12 +143,6 @@ class Publisher:
             UnroutableError: There is no such queue and it could not be created.
             AmqpError: RabbitMQ did not let the queue be created.
         """
-        outcome = await self.publish_once(publishing)
-        if outcome is not PublishOutcome.CONFIRMED:
-            await self.publish_again(publishing, outcome)
-
-    async def publish_again(self, publishing: Publishing, outcome: PublishOutcome) -> None:
-        """Publish what RabbitMQ has not taken; see `publish`."""
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
         while outcome is not PublishOutcome.CONFIRMED:
             if outcome is PublishOutcome.RETURNED:

@@ -15,7 +15,7 @@ from broker.amqp.wire.errors import translated
 _log = structlog.get_logger(__name__)
 
 
-async def ensure_queue(connection: Connection, queue: str) -> None:
+async def ensure_queue(connection: Connection, queue: str, *, has_returned: bool = False) -> None:
     """Create a queue unless it exists: durable, without arguments.
 
     Peers declare the same names without arguments, and RabbitMQ refuses a declaration that
@@ -26,17 +26,14 @@ async def ensure_queue(connection: Connection, queue: str) -> None:
     Args:
         connection: A connection for this alone. A missing queue closes the channel that asked for
             it, and late frames of a closed channel are no neighbours for deliveries.
+        has_returned: Whether RabbitMQ returned a message for want of it. Then it is missing, unless
+            it is seen to be back.
     """
     with translated(f"looking for queue {queue!r}"):
-        if not await _exists(connection, queue):
-            await _create(connection, queue)
-
-
-async def create_missing(connection: Connection, queue: str) -> None:
-    """Create a queue that RabbitMQ returned messages for; nothing changes when it is back."""
-    with translated(f"looking for queue {queue!r}"):
-        if not await _exists(connection, queue, unless_refused=False):
-            await _create(connection, queue)
+        if not await _exists(connection, queue, unless_refused=not has_returned):
+            channel = await connection.channel()
+            await channel.queue_declare(queue, durable=True, timeout=RPC_TIMEOUT)
+            _log.info("queue_created", queue=queue)
 
 
 async def ensure_fanout(connection: Connection, exchange: str) -> None:
@@ -68,7 +65,7 @@ async def listen(channel: AbstractChannel, exchange: str) -> str:
     return queue
 
 
-async def _exists(connection: Connection, queue: str, *, unless_refused: bool = True) -> bool:
+async def _exists(connection: Connection, queue: str, *, unless_refused: bool) -> bool:
     channel = await connection.channel()
     try:
         await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
@@ -80,9 +77,3 @@ async def _exists(connection: Connection, queue: str, *, unless_refused: bool = 
         _log.debug("queue_not_shown", queue=queue)
         return unless_refused
     return True
-
-
-async def _create(connection: Connection, queue: str) -> None:
-    channel = await connection.channel()
-    await channel.queue_declare(queue, durable=True, timeout=RPC_TIMEOUT)
-    _log.info("queue_created", queue=queue)

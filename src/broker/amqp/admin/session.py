@@ -147,4 +147,4 @@ class AdminSession:
 
     async def queues(self) -> Queues:
         """Open what looks at queues, and can make, empty and remove them; once per session."""
-        return Queues(self._border.call, *await self._border.call(self._border.half.queue_tools))
+        return Queues(self._border, *await self._border.call(self._border.half.queue_tools))
