@@ -379,7 +379,7 @@ SECRET = "s3cr3t-pass-w0rd"
     ("answer", "then_hangs_up", "text"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "not speak AMQP 0-9-1 on this port, but HTTP"),
-        (b"\x15\x03\x01\0\x02\x02\x46", True, "not speak AMQP 0-9-1 on this port, but TLS"),
+        (b"\x15\x03\x01\0\x02\x02\x46", True, "but TLS; AMQP_URL must begin with amqps://"),
         (b"AMQP\x00\x01\x00\x00", True, "AMQP 0-9-1, but another version of the protocol"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", True, "the peer does not speak AMQP 0-9-1; connect to"),
         (b"", True, "the peer closed the connection during the handshake"),

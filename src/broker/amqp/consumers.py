@@ -150,7 +150,7 @@ class Consumers:
             consumed=await listen(channel, queue) if is_fanout else queue,
             cancelled=ended,
         )
-        connection.add_sink(channel.number, consumer)
+        connection.frames.add_sink(channel.number, consumer)
         self._open[queue] = consumer, ConfinedChannel(connection, channel, ended)
         return consumer
 

@@ -86,10 +86,12 @@ class DeadLettering:
     async def _publish_letter(self, letter: Publishing, delivery: Delivery) -> None:
         try:
             try:
-                await self._publish_all(self._pieces(letter, delivery), delivery)
+                for piece in self._pieces(letter, delivery):
+                    await self._insist(piece, delivery)
             except PublishingRefusedError:
                 # It may be for what is kept of the original's properties and headers.
-                await self._publish_all(self._bare_pieces(letter, delivery), delivery)
+                for piece in self._bare_pieces(letter, delivery):
+                    await self._insist(piece, delivery)
         except PublishingRefusedError as refusal:
             raise AmqpError(f"RabbitMQ refuses a dead letter: {refusal}") from refusal
 
@@ -117,10 +119,6 @@ class DeadLettering:
 
     def _is_suspect(self, delivery: Delivery) -> bool:
         return self._refusals.is_unexplained and delivery.redelivered
-
-    async def _publish_all(self, pieces: Iterator[Publishing], delivery: Delivery) -> None:
-        for piece in pieces:
-            await self._insist(piece, delivery)
 
     async def _insist(self, publishing: Publishing, delivery: Delivery) -> None:
         """Publish what has no second choice, however often its queue comes and goes."""

@@ -83,7 +83,7 @@ class SessionPublishing:
         self, connection: Connection, channel: Channel
     ) -> tuple[Publisher, ConfirmWatch]:
         publisher = Publisher(channel, connection.writer, self._ensure_queue, self._tally)
-        connection.add_taker(channel.number, ConfirmTaker(publisher))
+        connection.frames.add_taker(channel.number, ConfirmTaker(publisher))
         watch = ConfirmWatch(publisher)
         self._tasks.create_task(watch.run(connection))
         return publisher, watch

@@ -66,7 +66,7 @@ class Mover:
         self._publisher = Publisher(channel, self._writer, _create_nothing, PublishTally())
         self._user = user
         self._reader: _Reader | None = None
-        connection.add_taker(channel.number, ConfirmTaker(self._publisher))
+        connection.frames.add_taker(channel.number, ConfirmTaker(self._publisher))
 
     async def lock(self, name: str) -> bool:
         """Take a lock that nobody else has, for as long as the connection lives.
@@ -132,7 +132,7 @@ class Mover:
         channel = await self._connection.channel()
         await channel.basic_qos(prefetch_count=WINDOW, timeout=RPC_TIMEOUT)
         reader = _Reader(channel)
-        self._connection.add_taker(channel.number, reader)
+        self._connection.frames.add_taker(channel.number, reader)
         await reader.start(queue)
         return reader
 

@@ -70,7 +70,7 @@ class _AsyncioHalf:
                 self._getting = await self._connections.open("get")
             channel = await self._connections.open_channel(self._getting, publisher_confirms=False)
             getter = self._getters[queue] = QueueGetter(queue, channel, self._getting.writer)
-            self._getting.add_taker(channel.number, getter)
+            self._getting.frames.add_taker(channel.number, getter)
         return getter
 
 
