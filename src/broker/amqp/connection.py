@@ -45,12 +45,7 @@ type _Mechanism = Literal["plain", "external"]
 
 
 class Connection:
-    """One aiormq connection and the transport below it.
-
-    Args:
-        tls: The files for an endpoint with TLS, read again when the connection is opened.
-        nodes: Where the login is read again, if it may change.
-    """
+    """One aiormq connection and the transport below it."""
 
     def __init__(
         self,

@@ -51,12 +51,8 @@ class QueueConsumer:
     It is the `DeliverySink` of its channel. Runs in the asyncio event loop; all methods must be
     called there. What RabbitMQ refuses, or does not answer in time, raises `AmqpError`.
 
-    Attributes:
-        queue: Where deliveries say that they came from.
-
     Args:
         channel: The channel, without confirms, with its prefetch set.
-        cancelled: Called when RabbitMQ cancels the consumer.
     """
 
     def __init__(

@@ -47,7 +47,6 @@ class AmqpLink:
             them are tried, one right after the other, until one opens. When their URLs are in a
             file, that is read again before each round.
         gated_queues: Queues that are consumed only while the gate is open, all or none.
-        other_queues: Queues that are always consumed.
         shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
             prefers a node, spread over all of them.
         read_timeout: Seconds that reading that file may take: it may lie in a network.

@@ -43,8 +43,6 @@ class Publisher:
     """Publishes and takes the confirms; the `ConfirmSink` of its channel.
 
     Attributes:
-        frame_max: Bytes of the largest frame that RabbitMQ takes.
-        last_number: The number of the publishing that was submitted last.
         last_progress: When a confirm came last, or the first wait began; event loop's time.
 
     Args:

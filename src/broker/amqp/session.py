@@ -14,11 +14,7 @@ from broker.amqp.wire.publishing import Publishing
 
 
 class Session:
-    """An open session. Made by `Rabbit.open_session`.
-
-    Args:
-        drain_timeout: Seconds that a consumer which stops waits for its last settlements.
-    """
+    """An open session. Made by `Rabbit.open_session`."""
 
     def __init__(self, border: Border[AsyncioSession], drain_timeout: float) -> None:
         self._border = border

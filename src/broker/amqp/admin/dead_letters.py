@@ -52,11 +52,7 @@ _MAX_BYTES = 255
 
 
 class DeadLetterLabel(msgspec.Struct, frozen=True):
-    """What the headers of a dead letter say.
-
-    Attributes:
-        error: The line for a person; empty when there is none.
-    """
+    """What the headers of a dead letter say."""
 
     reason: str
     error: str

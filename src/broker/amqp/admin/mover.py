@@ -38,7 +38,6 @@ class Moved:
     """What a step moved.
 
     Attributes:
-        count: Messages; none when the queue seems to be empty.
         without_user_id: How many of them had to leave their `user_id` behind.
     """
 
@@ -95,7 +94,6 @@ class Mover:
 
         Args:
             queue: Where they come from; another only after a call that found nothing.
-            exchange: An exchange with a queue bound to it.
 
         Raises:
             AmqpError: RabbitMQ did not take them. What it took may come twice; nothing is lost.

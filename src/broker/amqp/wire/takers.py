@@ -48,12 +48,7 @@ class ConfirmSink(Protocol):
 
 
 class ContentTaker[T]:
-    """Takes one kind of method, and the contents that follow it, each in several frames.
-
-    Args:
-        read: Reads from the payload of the method what `complete` is called with.
-        complete: Takes that, flags and properties, and the body.
-    """
+    """Takes one kind of method, and the contents that follow it, each in several frames."""
 
     def __init__(
         self,
