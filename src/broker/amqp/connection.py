@@ -13,8 +13,7 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import AuthenticationError
 from yarl import URL
 
-from broker.amqp.daemon_thread import in_daemon_thread
-from broker.amqp.look_up import look_up
+from broker.amqp.daemon_thread import in_daemon_thread, look_up
 from broker.amqp.refusal import refusal
 from broker.amqp.wire.errors import translated
 from broker.amqp.wire.frames import FrameReader

@@ -131,12 +131,9 @@ class AmqpLink:
         await trio.sleep_forever()
 
     async def drain(self) -> bool:
-        """Stop consuming, and wait until all that was taken is settled and acknowledged.
+        """Stop consuming, wait for what was taken, and return whether all of it is settled.
 
         A session that lives stays open until `run` is cancelled; no new one is opened.
-
-        Returns:
-            Whether nothing was left unsettled.
         """
         self._draining.set()
         if self._holds_deliveries:

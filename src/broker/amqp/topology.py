@@ -30,7 +30,18 @@ async def ensure_queue(connection: Connection, queue: str, *, has_returned: bool
             it is seen to be back.
     """
     with translated(f"looking for queue {queue!r}"):
-        if not await _exists(connection, queue, unless_refused=not has_returned):
+        is_missing = False
+        try:
+            channel = await connection.channel()
+            await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+        except ChannelNotFoundEntity:
+            # Also what RabbitMQ answers when the only node with the queue is down. It then refuses
+            # the declaration, too.
+            is_missing = True
+        except ChannelAccessRefused:
+            _log.debug("queue_not_shown", queue=queue)
+            is_missing = has_returned
+        if is_missing:
             channel = await connection.channel()
             await channel.queue_declare(queue, durable=True, timeout=RPC_TIMEOUT)
             _log.info("queue_created", queue=queue)
@@ -63,17 +74,3 @@ async def listen(channel: AbstractChannel, exchange: str) -> str:
         await channel.queue_declare(queue, exclusive=True, auto_delete=True, timeout=RPC_TIMEOUT)
         await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
     return queue
-
-
-async def _exists(connection: Connection, queue: str, *, unless_refused: bool) -> bool:
-    channel = await connection.channel()
-    try:
-        await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
-    except ChannelNotFoundEntity:
-        # Also what RabbitMQ answers when the only node with the queue is down. It then refuses
-        # the declaration, too.
-        return False
-    except ChannelAccessRefused:
-        _log.debug("queue_not_shown", queue=queue)
-        return unless_refused
-    return True

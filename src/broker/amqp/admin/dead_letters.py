@@ -33,13 +33,11 @@ from broker.amqp.wire.raw_properties import (
     split_properties,
 )
 
+_DEATH = ("exchange", "queue", "reason")
 _RABBITMQS_HEADERS = (
     "x-death",
-    *(
-        f"x-{which}-death-{what}"
-        for which in ("first", "last")
-        for what in ("exchange", "queue", "reason")
-    ),
+    *(f"x-first-death-{what}" for what in _DEATH),
+    *(f"x-last-death-{what}" for what in _DEATH),
 )
 _ERRORS = {
     "delivery_limit": "returned more often than the queue's delivery limit allows",

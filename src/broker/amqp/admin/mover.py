@@ -68,12 +68,9 @@ class Mover:
         connection.frames.add_taker(channel.number, ConfirmTaker(self._publisher))
 
     async def lock(self, name: str) -> bool:
-        """Take a lock that nobody else has, for as long as the connection lives.
+        """Take a lock for as long as the connection lives; return whether nobody else has it.
 
         What another holder of the lock had not acknowledged is back in its queue by then.
-
-        Returns:
-            Whether nobody else has it.
 
         Raises:
             AmqpError: RabbitMQ refused, or did not answer in time.
