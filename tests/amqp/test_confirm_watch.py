@@ -21,7 +21,7 @@ class Watched:
     """A publisher under watch, whose clock is put forward by hand."""
 
     def __init__(self, loop: SkippingLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         loop.run_until_complete(self._open())
 
     async def _open(self) -> None:
@@ -40,27 +40,18 @@ class Watched:
 
     def turn(self) -> None:
         for _ in range(10):
-            self._loop.run_until_complete(asyncio.sleep(0))
+            self.loop.run_until_complete(asyncio.sleep(0))
 
     def pass_time(self, seconds: float, *, is_blocked: bool = False) -> None:
         """Let so many seconds pass, and answer what is asked unless RabbitMQ hangs."""
-        self._loop.now += seconds
+        self.loop.now += seconds
         self._watch.check(is_blocked=is_blocked)
         self.turn()
 
-    def futures_after(self, rounds: int) -> int:
+    async def futures_after(self, rounds: int) -> int:
         """Count the futures that exist after so many looks at a connection."""
-        return self._loop.run_until_complete(self._watch_idle_connection(rounds))
-
-    async def _watch_idle_connection(self, rounds: int) -> int:
-        looks = 0
-        enough = asyncio.Event()
 
         async def is_blocked() -> bool:
-            nonlocal looks
-            looks += 1
-            if looks == rounds:
-                enough.set()
             return False
 
         idle: Any = SimpleNamespace(
@@ -69,7 +60,8 @@ class Watched:
             writer=SimpleNamespace(unsent=0),
         )
         watching = asyncio.create_task(self._watch.run(idle))
-        await enough.wait()
+        for _ in range(rounds):  # one look in each turn
+            await asyncio.sleep(0)
         gc.collect()
         found = sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
         watching.cancel()
@@ -82,10 +74,10 @@ class Watched:
                 self.rabbitmq.give_back(number)
 
     def close(self) -> None:
-        tasks = asyncio.all_tasks(self._loop)
+        tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.wait(tasks))
+        self.loop.run_until_complete(asyncio.wait(tasks))
 
 
 @pytest.fixture
@@ -141,4 +133,5 @@ def test_watching_for_long_takes_no_memory(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirm_watch, "_INTERVAL", 0)
-    assert watched.futures_after(10) == watched.futures_after(100)
+    few, many = (watched.loop.run_until_complete(watched.futures_after(n)) for n in (10, 100))
+    assert few == many

@@ -54,11 +54,9 @@ def test_what_is_put_while_a_batch_is_taken_is_handed_over() -> None:
 def test_a_late_wake_up_with_nothing_to_hand_over_delivers_nothing() -> None:
     wake_ups: list[Callable[[], None]] = []
     batches: list[Sequence[int]] = []
-    handoff = Handoff[int](wake_ups.append, batches.append)
-    handoff.put([1])
+    Handoff[int](wake_ups.append, batches.append).put([1])
     wake_ups[0]()
     wake_ups[0]()
-
     assert batches == [[1]]
 
 

@@ -219,13 +219,6 @@ async def test_tls_on_a_port_in_the_clear(rabbit: Rabbit, external: External) ->
     assert "the peer does not speak TLS on this port" in said
 
 
-async def test_in_the_clear_on_a_port_with_tls(rabbit: Rabbit, external: External) -> None:
-    endpoint = replace(external.endpoint(), tls=False, by_certificate=False)
-    said = await refused(rabbit, endpoint)
-    assert "the peer does not speak AMQP 0-9-1 on this port, but TLS" in said
-    assert "AMQP_URL must begin with amqps://" in said
-
-
 async def test_guest_stays_the_login_where_certificates_are_none(
     rabbit: Rabbit, rabbitmq: RabbitmqNode, tmp_path: Path
 ) -> None:

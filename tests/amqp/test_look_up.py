@@ -11,7 +11,7 @@ import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from broker.amqp import Rabbit
-from broker.amqp.look_up import look_up
+from broker.amqp.daemon_thread import look_up
 from tests.amqp.rig import Rig
 
 NAME = "rabbitmq.test"

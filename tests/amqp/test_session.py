@@ -231,11 +231,10 @@ async def test_a_queue_deleted_under_way_is_created_again(rig: Rig, count: int) 
 
 @pytest.fixture
 def nothing_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def do_nothing(*_: object) -> None:
+    async def do_nothing(*_: object, **__: object) -> None:
         pass
 
     monkeypatch.setattr(topology, "ensure_queue", do_nothing)
-    monkeypatch.setattr(topology, "create_missing", do_nothing)
 
 
 @pytest.mark.usefixtures("nothing_is_created")
@@ -382,7 +381,7 @@ SECRET = "s3cr3t-pass-w0rd"
     ("answer", "then_hangs_up", "text"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "not speak AMQP 0-9-1 on this port, but HTTP"),
-        (b"\x15\x03\x01\0\x02\x02\x46", True, "not speak AMQP 0-9-1 on this port, but TLS"),
+        (b"\x15\x03\x01\0\x02\x02\x46", True, "but TLS; AMQP_URL must begin with amqps://"),
         (b"AMQP\x00\x01\x00\x00", True, "AMQP 0-9-1, but another version of the protocol"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", True, "the peer does not speak AMQP 0-9-1; connect to"),
         (b"", True, "the peer closed the connection during the handshake"),

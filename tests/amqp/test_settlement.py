@@ -29,11 +29,18 @@ CALM_TURNS = 12
 MOST_TURNS = 10_000
 
 
+def window_of(count: int, *settled: int) -> SettlementWindow:
+    window = SettlementWindow()
+    for tag in range(1, count + 1):
+        window.add(tag)
+    for tag in settled:
+        window.settle(tag)
+    return window
+
+
 @given(st.permutations(range(1, 12)))
 def test_acknowledges_up_to_the_first_unsettled_delivery(order: list[int]) -> None:
-    window = SettlementWindow()
-    for tag in sorted(order):
-        window.add(tag)
+    window = window_of(len(order))
     settled: set[int] = set()
     acknowledged = 0
     for tag in order:
@@ -49,30 +56,20 @@ def test_acknowledges_up_to_the_first_unsettled_delivery(order: list[int]) -> No
 
 
 def test_what_is_on_hold_holds_up_no_other_and_is_acknowledged_alone() -> None:
-    window = SettlementWindow()
-    for tag in range(1, 7):
-        window.add(tag)
-    window.settle(1)
-    window.settle(3)
-    window.settle(4)
+    window = window_of(6, 1, 3, 4)
     assert window.take_acknowledgeable() == [(1, True)]
     window.hold(2)
     assert window.take_acknowledgeable() == [(3, False), (4, False)]
     assert (len(window), window.on_hold) == (3, 1)
-    window.settle(2)
-    window.settle(5)
-    window.settle(6)
+    for tag in (2, 5, 6):
+        window.settle(tag)
     # RabbitMQ would close the channel if the second were acknowledged once more.
     assert window.take_acknowledgeable() == [(6, True)]
     assert (len(window), window.on_hold) == (0, 0)
 
 
 def test_what_a_later_delivery_overtook_is_put_on_hold() -> None:
-    window = SettlementWindow()
-    for tag in range(1, 6):
-        window.add(tag)
-    window.settle(2)
-    window.settle(4)
+    window = window_of(5, 2, 4)
     window.hold_overtaken()
     assert window.on_hold == 2
     assert window.take_acknowledgeable() == [(2, False), (4, False)]
@@ -81,14 +78,10 @@ def test_what_a_later_delivery_overtook_is_put_on_hold() -> None:
 
 @given(st.data())
 def test_each_delivery_is_acknowledged_exactly_once(data: st.DataObject) -> None:
-    window = SettlementWindow()
-    unacknowledged: set[int] = set()
-    unsettled: list[int] = []
-    settled: set[int] = set()
-    for tag in range(1, data.draw(st.integers(1, 12)) + 1):
-        window.add(tag)
-        unacknowledged.add(tag)
-        unsettled.append(tag)
+    count = data.draw(st.integers(1, 12))
+    window, settled = window_of(count), set[int]()
+    unsettled = list(range(1, count + 1))
+    unacknowledged = set(unsettled)
     while unacknowledged:
         if unsettled:
             tag = data.draw(st.sampled_from(unsettled))
@@ -315,8 +308,6 @@ class SettlingMachine(RuleBasedStateMachine):
 
     @invariant()
     def acknowledges_all_it_may_and_nothing_else(self) -> None:
-        if not hasattr(self, "consumer"):
-            return
         for tag, multiple in self.rabbitmq.acknowledgements:
             assert tag in self.delivered
             covered = [one for one in self.delivered if one <= tag] if multiple else [tag]
@@ -335,13 +326,10 @@ class SettlingMachine(RuleBasedStateMachine):
 
     @invariant()
     def tells_once_what_is_settled(self) -> None:
-        if hasattr(self, "consumer"):
-            assert sorted(self.consumer.told.tags) == sorted(self.acknowledgeable)
+        assert sorted(self.consumer.told.tags) == sorted(self.acknowledgeable)
 
     @invariant()
     def publishes_first_what_was_settled_first(self) -> None:
-        if not hasattr(self, "consumer"):
-            return
         first = dict.fromkeys(
             published.body for published in self.rabbitmq.published if published.queue == OUTPUT
         )

@@ -144,7 +144,7 @@ def new_publisher(connection: Connection, channel: Channel) -> Publisher:
         raise AssertionError(queue)
 
     publisher = Publisher(channel, connection.writer, ensure, PublishTally())
-    connection.add_taker(channel.number, ConfirmTaker(publisher))
+    connection.frames.add_taker(channel.number, ConfirmTaker(publisher))
     return publisher
 
 

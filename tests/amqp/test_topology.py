@@ -8,7 +8,7 @@ import pytest
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from broker.amqp.connection import Connection
-from broker.amqp.topology import create_missing, ensure_fanout, ensure_queue
+from broker.amqp.topology import ensure_fanout, ensure_queue
 from broker.amqp.wire.errors import AmqpError
 
 
@@ -44,10 +44,10 @@ def test_what_is_not_shown_is_taken_for_granted() -> None:
 
 def test_what_returned_a_message_is_missing_whether_it_is_shown_or_not() -> None:
     node = Node(lets_create=True)
-    asyncio.run(create_missing(node.connection, "q"))
+    asyncio.run(ensure_queue(node.connection, "q", has_returned=True))
     assert node.created == ["q"]
     with pytest.raises(AmqpError, match="ACCESS_REFUSED"):
-        asyncio.run(create_missing(Node().connection, "q"))
+        asyncio.run(ensure_queue(Node().connection, "q", has_returned=True))
 
 
 def test_what_is_missing_and_may_not_be_created_is_an_error() -> None:

@@ -265,7 +265,7 @@ async def _contents(url: str, queue: str) -> list[tuple[bytes, bytes]]:
     await connection.open()
     channel = await connection.aiormq.channel(publisher_confirms=False)
     reader = _Reader(channel)
-    connection.add_taker(channel.number, reader)
+    connection.frames.add_taker(channel.number, reader)
     await reader.start(queue)
     await asyncio.sleep(0.5)
     found = [(one.properties, one.body) for one in await reader.stop()]

@@ -49,7 +49,7 @@ class Announcer:
         self._refusals = refusals
         self._waiting: dict[int, tuple[Publishing, Callable[[PublishOutcome], None], object]] = {}
         self._last_key = 0
-        self._pauses = _pauses()
+        self._pauses = Backoff(maximum=LONGEST_PAUSE)
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
         self.problem: str | None = None
@@ -149,8 +149,4 @@ class Announcer:
         if self.problem is not None:
             _log.info("announcements_resumed")
         self.problem = None
-        self._pauses = _pauses()
-
-
-def _pauses() -> Backoff:
-    return Backoff(maximum=LONGEST_PAUSE)
+        self._pauses = Backoff(maximum=LONGEST_PAUSE)

@@ -26,7 +26,6 @@ class QueueAvailability:
         problems: Why RabbitMQ does not let queues be used, by queue. Another thread may copy it.
 
     Args:
-        spawn: Starts a task of the session; what it raises ends the session.
         ensure: Creates a queue if it is missing; raises `QueueUnavailableError` when refused.
     """
 

@@ -4,8 +4,8 @@ Rare calls cross it through AnyIO's portal, streams through one thread-safe hand
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 import trio
@@ -13,7 +13,6 @@ from anyio.from_thread import BlockingPortal
 
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.wire.errors import AmqpError
-from broker.concurrency.error_groups import first_error
 
 _CLOSING_TIME = 3.0
 """Seconds for closing connections. They need two at most, unless the event loop hangs."""
@@ -25,37 +24,8 @@ class SessionLostError(AmqpError):
     """The session could not be opened, or it was lost. Open a new one."""
 
 
-@asynccontextmanager
-async def hosted[Half](
-    portal: BlockingPortal, open_half: Callable[[Lifetime], Awaitable[Half]]
-) -> AsyncIterator["Border[Half]"]:
-    """Open an asyncio half, and close it at the end of the block.
-
-    The block is cancelled when the half is lost. When the block ends or is cancelled, the
-    connections are closed within three seconds, whatever RabbitMQ does.
-
-    Raises:
-        SessionLostError: It could not be opened, or it was lost.
-    """
-    lost: BaseExceptionGroup[AmqpError] | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            loop = await portal.call_async(asyncio.get_running_loop)
-            border = Border[Half](portal, loop)
-            nursery.start_soon(border.run, open_half)
-            try:
-                await border.opened.wait()
-                yield border
-            finally:
-                border.end()
-    except* AmqpError as errors:
-        lost = errors
-    if lost is not None:
-        raise SessionLostError(str(first_error(lost))) from lost
-
-
 class Border[Half]:
-    """The way to an asyncio half and back. Made by `hosted`."""
+    """The way to an asyncio half and back. Made by `Rabbit.hosted`."""
 
     half: Half
 

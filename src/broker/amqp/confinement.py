@@ -42,9 +42,9 @@ class ConfinedChannel:
         self._ended = None
 
     def _closed(self, future: Future[None]) -> None:
+        reason = loss(future)
         ended, self._ended = self._ended, None
         if ended is not None:
-            reason = loss(future)
             kind = QueueUnavailableError if is_refusal(reason) else AmqpError
             ended(kind(describe(reason)))
 

@@ -13,12 +13,10 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import AuthenticationError
 from yarl import URL
 
-from broker.amqp.daemon_thread import in_daemon_thread
-from broker.amqp.look_up import look_up
+from broker.amqp.daemon_thread import in_daemon_thread, look_up
 from broker.amqp.refusal import refusal
 from broker.amqp.wire.errors import translated
 from broker.amqp.wire.frames import FrameReader
-from broker.amqp.wire.takers import DeliverySink, FrameTaker
 from broker.amqp.wire.writer import FrameWriter
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles, server_name
@@ -46,12 +44,7 @@ type _Mechanism = Literal["plain", "external"]
 
 
 class Connection:
-    """One aiormq connection and the transport below it.
-
-    Args:
-        tls: The files for an endpoint with TLS, read again when the connection is opened.
-        nodes: Where the login is read again, if it may change.
-    """
+    """One aiormq connection and the transport below it."""
 
     def __init__(
         self,
@@ -99,13 +92,10 @@ class Connection:
         )
         return cast("Channel", channel)
 
-    def add_sink(self, channel: int, sink: DeliverySink) -> None:
-        """Hand the deliveries of an open channel to a sink; see `broker.amqp.wire.frames`."""
-        self._parts[1].reader.add_sink(channel, sink)
-
-    def add_taker(self, channel: int, taker: FrameTaker) -> None:
-        """Show all frames of an open channel to a taker first; see `broker.amqp.wire.frames`."""
-        self._parts[1].reader.add_taker(channel, taker)
+    @property
+    def frames(self) -> FrameReader:
+        """What takes frames that aiormq need not see out of the open connection."""
+        return self._parts[1].reader
 
     async def open(self) -> None:
         """Read the files that belong to it, connect and log in.
@@ -131,7 +121,7 @@ class Connection:
                     raise
                 await self._connect(context, others[0])
         except Exception as error:
-            reader = self._parts[1].reader
+            reader = self.frames
             explained = refusal(
                 error,
                 endpoint=self._endpoint,

@@ -49,14 +49,10 @@ class QueueConsumer:
     """Consumes one queue on a channel of its own, and can stop and start again.
 
     It is the `DeliverySink` of its channel. Runs in the asyncio event loop; all methods must be
-    called there.
-
-    Attributes:
-        queue: Where deliveries say that they came from.
+    called there. What RabbitMQ refuses, or does not answer in time, raises `AmqpError`.
 
     Args:
         channel: The channel, without confirms, with its prefetch set.
-        cancelled: Called when RabbitMQ cancels the consumer.
     """
 
     def __init__(
@@ -73,13 +69,11 @@ class QueueConsumer:
         self._consumed = consumed
         self._channel = channel
         self._writer = writer
-        self._publishers = settling.publishers
+        self._settling = settling
         self._publisher = settling.publishers.usual
         self._announcer = settling.announcer
         self._observer = settling.observer
         self._dead_lettering = settling.dead_lettering
-        self._tally = settling.tally
-        self._log = settling.log
         self._trials = Trials(settling.tasks)
         self._loop = asyncio.get_running_loop()
         self._window = SettlementWindow()
@@ -131,9 +125,6 @@ class QueueConsumer:
         Args:
             deliver: Takes the deliveries that arrived together; must not raise.
             on_loss: Called once when the consumer is lost and the session is not.
-
-        Raises:
-            AmqpError: RabbitMQ refused or did not answer in time.
         """
         self._deliver, self._on_loss = deliver, on_loss
         with translated(f"consuming from {self.queue!r}"):
@@ -143,11 +134,7 @@ class QueueConsumer:
         self._consumer_tag = answer.consumer_tag
 
     async def stop(self) -> None:
-        """Stop consuming. Deliveries that arrived before have been handed out on return.
-
-        Raises:
-            AmqpError: RabbitMQ did not answer in time.
-        """
+        """Stop consuming. Deliveries that arrived before have been handed out on return."""
         if self._consumer_tag is not None and self._lost is None:
             with translated(f"stopping to consume from {self.queue!r}"):
                 await self._channel.basic_cancel(self._consumer_tag, timeout=RPC_TIMEOUT)
@@ -299,17 +286,17 @@ class QueueConsumer:
 
     def _mark_settled(self, settlement: Settlement) -> None:
         if settlement.rejected is not None:
-            self._tally.dead_letter(self.queue, settlement.rejected)
-            self._log.add("dead_lettered", queue=self.queue, reason=settlement.rejected)
+            self._settling.tally.dead_letter(self.queue, settlement.rejected)
+            self._settling.log.add("dead_lettered", queue=self.queue, reason=settlement.rejected)
         if settlement.trace is not None and self._observer is not None:
             self._observer.confirmed(settlement.trace)
         self._acknowledge_soon(settlement.delivery.tag)
 
     async def _renew(self, delivery: Delivery) -> None:
         raw, body = delivery.raw_properties, delivery.body
-        if await renew(self._publishers, delivery.source, raw, body):
-            self._tally.renewed += 1
-            self._log.add("delivery_count_reset", queue=self.queue)
+        if await renew(self._settling.publishers, delivery.source, raw, body):
+            self._settling.tally.renewed += 1
+            self._settling.log.add("delivery_count_reset", queue=self.queue)
             self._acknowledge_soon(delivery.tag)
         else:
             self._arrived.append(delivery)

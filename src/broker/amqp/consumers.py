@@ -26,9 +26,6 @@ class Consumers:
     What concerns one queue raises `QueueUnavailableError` when RabbitMQ does not let that queue be
     consumed now, and `AmqpError` when a connection was lost or could not be opened. Another thread
     may read the properties.
-
-    Args:
-        fail: Ends the session, as a connection was lost.
     """
 
     def __init__(
@@ -150,7 +147,7 @@ class Consumers:
             consumed=await listen(channel, queue) if is_fanout else queue,
             cancelled=ended,
         )
-        connection.add_sink(channel.number, consumer)
+        connection.frames.add_sink(channel.number, consumer)
         self._open[queue] = consumer, ConfinedChannel(connection, channel, ended)
         return consumer
 

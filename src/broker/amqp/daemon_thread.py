@@ -5,16 +5,22 @@ process: up to minutes when a name service or a file in a network does not answe
 """
 
 import asyncio
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+type Addresses = Sequence[tuple[int, int, int, str, tuple[Any, ...]]]
 
 _AT_ONCE = 32
 """Calls that may hang before others fail at once: nothing else bounds the number of threads."""
 _free = threading.BoundedSemaphore(_AT_ONCE)
+_look_ups: dict[tuple[str, int], Future[Addresses]] = {}
 
 
-def in_thread[T](function: Callable[[], T]) -> Future[T]:
+def _in_thread[T](function: Callable[[], T]) -> Future[T]:
     """Start a daemon thread that calls a function; the future cannot be cancelled."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
@@ -41,6 +47,25 @@ async def in_daemon_thread[T](function: Callable[[], T]) -> T:
     """
     if not _free.acquire(blocking=False):
         raise TimeoutError
-    future = in_thread(function)
+    future = _in_thread(function)
     future.add_done_callback(lambda _: _free.release())
+    return await asyncio.wrap_future(future)
+
+
+async def look_up(host: str, port: int) -> Addresses:
+    """Return the addresses of a host, as `socket.getaddrinfo` does.
+
+    A look-up whose caller was cancelled goes on, and serves the next caller who asks for the same:
+    there is one thread for each host at most.
+
+    Raises:
+        OSError: The host has no address, or the name service does not say.
+    """
+    key = (host, port)
+    future = _look_ups.get(key)
+    if future is None:
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        future = _look_ups[key] = _in_thread(ask)
+        # Before those who wait are told: each question after the answer is asked anew.
+        future.add_done_callback(lambda _: _look_ups.pop(key, None))
     return await asyncio.wrap_future(future)

@@ -86,10 +86,12 @@ class DeadLettering:
     async def _publish_letter(self, letter: Publishing, delivery: Delivery) -> None:
         try:
             try:
-                await self._publish_all(self._pieces(letter, delivery), delivery)
+                for piece in self._pieces(letter, delivery):
+                    await self._insist(piece, delivery)
             except PublishingRefusedError:
                 # It may be for what is kept of the original's properties and headers.
-                await self._publish_all(self._bare_pieces(letter, delivery), delivery)
+                for piece in self._bare_pieces(letter, delivery):
+                    await self._insist(piece, delivery)
         except PublishingRefusedError as refusal:
             raise AmqpError(f"RabbitMQ refuses a dead letter: {refusal}") from refusal
 
@@ -118,10 +120,6 @@ class DeadLettering:
     def _is_suspect(self, delivery: Delivery) -> bool:
         return self._refusals.is_unexplained and delivery.redelivered
 
-    async def _publish_all(self, pieces: Iterator[Publishing], delivery: Delivery) -> None:
-        for piece in pieces:
-            await self._insist(piece, delivery)
-
     async def _insist(self, publishing: Publishing, delivery: Delivery) -> None:
         """Publish what has no second choice, however often its queue comes and goes."""
         pauses = Backoff(maximum=_LONGEST_PAUSE)
@@ -132,9 +130,8 @@ class DeadLettering:
 
     async def _publish(self, publishing: Publishing, delivery: Delivery) -> None:
         """Publish until RabbitMQ has confirmed it."""
-        if not self._is_suspect(delivery):
-            await self._publisher.publish(publishing)
-            return
-        outcome = await self._suspects.publish(publishing)
+        is_suspect = self._is_suspect(delivery)
+        first_try = self._suspects.publish if is_suspect else self._publisher.publish_once
+        outcome = await first_try(publishing)
         if outcome is not PublishOutcome.CONFIRMED:
             await self._publisher.publish_again(publishing, outcome)

@@ -56,7 +56,7 @@ async def create_missing(connect: Connect, queue: str) -> None:
     """
     async with _requests(connect) as connection:
         with confined():
-            await topology.create_missing(connection, queue)
+            await topology.ensure_queue(connection, queue, has_returned=True)
 
 
 @asynccontextmanager

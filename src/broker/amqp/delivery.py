@@ -86,8 +86,6 @@ class Deliveries:
     """Deliveries from one source that arrived together, and the way back for what is decided.
 
     Attributes:
-        source: The queue, or the fanout exchange, that they came from.
-        deliveries: In the order in which they arrived.
         publish: Publishes what was decided about some of them, in the order given. Returns at once.
             After the session has ended it does nothing: RabbitMQ delivers again.
     """

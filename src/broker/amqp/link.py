@@ -47,7 +47,6 @@ class AmqpLink:
             them are tried, one right after the other, until one opens. When their URLs are in a
             file, that is read again before each round.
         gated_queues: Queues that are consumed only while the gate is open, all or none.
-        other_queues: Queues that are always consumed.
         shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
             prefers a node, spread over all of them.
         read_timeout: Seconds that reading that file may take: it may lie in a network.
@@ -132,12 +131,9 @@ class AmqpLink:
         await trio.sleep_forever()
 
     async def drain(self) -> bool:
-        """Stop consuming, and wait until all that was taken is settled and acknowledged.
+        """Stop consuming, wait for what was taken, and return whether all of it is settled.
 
         A session that lives stays open until `run` is cancelled; no new one is opened.
-
-        Returns:
-            Whether nothing was left unsettled.
         """
         self._draining.set()
         if self._holds_deliveries:

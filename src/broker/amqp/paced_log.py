@@ -12,11 +12,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PacedLog:
-    """Counts events and warns of them. Used in the asyncio event loop.
-
-    Args:
-        count: The name under which a line gives how many there were.
-    """
+    """Counts events and warns of them. Used in the asyncio event loop."""
 
     def __init__(self, count: str = "count") -> None:
         self._count = count

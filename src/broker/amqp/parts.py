@@ -31,7 +31,6 @@ def in_parts(letter: Publishing, size: int, properties: bytes = b"") -> Iterator
     """Yield the parts of a dead letter, in order. Their bodies make up its body.
 
     Args:
-        letter: The dead letter. Each part has all of its headers.
         size: Bytes of the largest body of a part.
         properties: The original's flags and properties, where the letter does not keep them.
     """

@@ -43,8 +43,6 @@ class Publisher:
     """Publishes and takes the confirms; the `ConfirmSink` of its channel.
 
     Attributes:
-        frame_max: Bytes of the largest frame that RabbitMQ takes.
-        last_number: The number of the publishing that was submitted last.
         last_progress: When a confirm came last, or the first wait began; event loop's time.
 
     Args:
@@ -133,8 +131,8 @@ class Publisher:
             self._kept_ids[number] = decode_properties(publishing.kept).message_id
         return frames
 
-    async def publish(self, publishing: Publishing) -> None:
-        """Publish, and return when RabbitMQ confirmed that a queue has the message.
+    async def publish_again(self, publishing: Publishing, outcome: PublishOutcome) -> None:
+        """Publish until RabbitMQ has confirmed that a queue has it; not if it has by now.
 
         While RabbitMQ refuses it, it is tried again with growing pauses. A queue that is missing
         is created.
@@ -143,12 +141,6 @@ class Publisher:
             UnroutableError: There is no such queue and it could not be created.
             AmqpError: RabbitMQ did not let the queue be created.
         """
-        outcome = await self.publish_once(publishing)
-        if outcome is not PublishOutcome.CONFIRMED:
-            await self.publish_again(publishing, outcome)
-
-    async def publish_again(self, publishing: Publishing, outcome: PublishOutcome) -> None:
-        """Publish what RabbitMQ has not taken; see `publish`."""
         pauses = Backoff(initial=_RETRY_INITIAL, maximum=_RETRY_MAX)
         while outcome is not PublishOutcome.CONFIRMED:
             if outcome is PublishOutcome.RETURNED:

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
 import trio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from broker.amqp.border import Border, hosted
+from broker.amqp.asyncio_session import AsyncioSession
+from broker.amqp.border import Border, SessionLostError
 from broker.amqp.lifetime import Lifetime
-from broker.amqp.session import Session, open_session
+from broker.amqp.session import Session
 from broker.amqp.session_parameters import SessionParameters
+from broker.amqp.wire.errors import AmqpError
+from broker.concurrency.error_groups import first_error
 
 _LEAVING = 1.0
 """Seconds for the thread to end. Sessions have closed before, so it has nothing left to do."""
@@ -39,15 +43,42 @@ class Rabbit:
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
 
-    def open_session(self, parameters: SessionParameters) -> AbstractAsyncContextManager[Session]:
-        """Open a session with RabbitMQ; see `broker.amqp.session.open_session`."""
-        return open_session(self._portal, parameters)
+    @asynccontextmanager
+    async def open_session(self, parameters: SessionParameters) -> AsyncIterator[Session]:
+        """Open a session with RabbitMQ; see `hosted`.
 
-    def hosted[Half](
+        Deliveries that are not settled when it is closed return to their queues.
+        """
+        async with self.hosted(partial(AsyncioSession.open, parameters)) as border:
+            yield Session(border, parameters.drain_timeout)
+
+    @asynccontextmanager
+    async def hosted[Half](
         self, open_half: Callable[[Lifetime], Awaitable[Half]]
-    ) -> AbstractAsyncContextManager[Border[Half]]:
-        """Host another kind of session in the AMQP thread; see `broker.amqp.border.hosted`."""
-        return hosted(self._portal, open_half)
+    ) -> AsyncIterator[Border[Half]]:
+        """Open an asyncio half in the AMQP thread, and close it at the end of the block.
+
+        The block is cancelled when the half is lost. When the block ends or is cancelled, the
+        connections are closed within three seconds, whatever RabbitMQ does.
+
+        Raises:
+            SessionLostError: It could not be opened, or it was lost.
+        """
+        lost: BaseExceptionGroup[AmqpError] | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                loop = await self._portal.call_async(asyncio.get_running_loop)
+                border = Border[Half](self._portal, loop)
+                nursery.start_soon(border.run, open_half)
+                try:
+                    await border.opened.wait()
+                    yield border
+                finally:
+                    border.end()
+        except* AmqpError as errors:
+            lost = errors
+        if lost is not None:
+            raise SessionLostError(str(first_error(lost))) from lost
 
     async def answers(self) -> None:
         """Return when the event loop of the AMQP thread has taken a turn.

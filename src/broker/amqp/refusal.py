@@ -43,11 +43,7 @@ def refusal(
     close_text: str,
     greeting: bytes,
 ) -> RefusedError | None:
-    """Return what a failed handshake means, or None when it is not known.
-
-    Args:
-        greeting: What the peer sent instead of AMQP 0-9-1, if it did.
-    """
+    """Return what a failed handshake means, or None when it is not known."""
     if close_text:
         return _said(close_text, endpoint, by_certificate=by_certificate)
     if greeting or isinstance(error, ProtocolSyntaxError):

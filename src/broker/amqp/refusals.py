@@ -50,11 +50,7 @@ class Refusals:
         self.is_unexplained = False
 
     def learn(self, reason: BaseException) -> bool:
-        """Learn from the reason for which RabbitMQ closed a channel that is published on.
-
-        Returns:
-            Whether RabbitMQ blames what was published.
-        """
+        """Learn why RabbitMQ closed a channel; return whether it blames what was published."""
         if not isinstance(reason, _BLAMES_THE_MESSAGE):
             return False
         text = describe(reason)
@@ -64,11 +60,7 @@ class Refusals:
         return True
 
     def learn_limit(self, text: str) -> bool:
-        """Learn the size of the largest body from what RabbitMQ says.
-
-        Returns:
-            Whether it says so.
-        """
+        """Learn the size of the largest body from what RabbitMQ says; return whether it does."""
         limit = _TOO_LARGE.search(text)
         if limit is None:
             return False

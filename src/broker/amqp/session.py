@@ -1,45 +1,20 @@
 """The Trio half of a session: what the service sees of RabbitMQ."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
-from functools import partial
 
 import trio
-from anyio.from_thread import BlockingPortal
 
 from broker.amqp.asyncio_session import AsyncioSession
-from broker.amqp.border import Border, hosted
+from broker.amqp.border import Border
 from broker.amqp.delivery import Deliveries, Delivery, Settlement
 from broker.amqp.handoff import Handoff
-from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.publishing import Publishing
 
 
-@asynccontextmanager
-async def open_session(
-    portal: BlockingPortal, parameters: SessionParameters
-) -> AsyncIterator["Session"]:
-    """Open a session with RabbitMQ, and close it at the end of the block.
-
-    The block is cancelled when the session is lost. When the block ends or is cancelled, the
-    connections are closed within three seconds, whatever RabbitMQ does; deliveries that are not
-    settled by then return to their queues.
-
-    Raises:
-        SessionLostError: The session could not be opened, or it was lost.
-    """
-    async with hosted(portal, partial(AsyncioSession.open, parameters)) as border:
-        yield Session(border, parameters.drain_timeout)
-
-
 class Session:
-    """An open session. Made by `open_session`.
-
-    Args:
-        drain_timeout: Seconds that a consumer which stops waits for its last settlements.
-    """
+    """An open session. Made by `Rabbit.open_session`."""
 
     def __init__(self, border: Border[AsyncioSession], drain_timeout: float) -> None:
         self._border = border

@@ -12,11 +12,7 @@ from broker.amqp.wire.errors import AmqpError, describe
 
 
 class SessionConnections:
-    """Opens connections to the node of a session; all that it does may raise `AmqpError`.
-
-    Args:
-        lifetime: Ends when a connection is lost that the session needs.
-    """
+    """Opens connections to the node of a session; all that it does may raise `AmqpError`."""
 
     def __init__(self, parameters: SessionParameters, lifetime: Lifetime) -> None:
         self.parameters = parameters

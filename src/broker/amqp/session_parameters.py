@@ -14,7 +14,6 @@ class SessionParameters(msgspec.Struct, frozen=True):
     """How to open a session.
 
     Attributes:
-        name: Names the connections in RabbitMQ's own listings.
         queues: Queues that are created if they are missing. What RabbitMQ refuses is tried again
             while the session lives.
         fanouts: Fanout exchanges, likewise. Each can be consumed like a queue of its name, and

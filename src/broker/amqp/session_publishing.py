@@ -19,11 +19,7 @@ from broker.amqp.wire.takers import ConfirmTaker
 
 
 class SessionPublishing:
-    """The publishers of a session, each with a watch over its confirms.
-
-    Attributes:
-        publishers: The loss of the connection of the usual one ends the session.
-    """
+    """The publishers of a session, each with a watch over its confirms."""
 
     def __init__(
         self,
@@ -48,10 +44,6 @@ class SessionPublishing:
         cls, connections: SessionConnections, ensure_queue: Callable[[str], Awaitable[None]]
     ) -> Self:
         """Open the connection of the usual publisher.
-
-        Args:
-            connections: Opens the connections; their session ends when RabbitMQ does not confirm
-                for too long.
 
         Raises:
             AmqpError: There is no RabbitMQ, it refused, or it did not answer in time.
@@ -83,7 +75,7 @@ class SessionPublishing:
         self, connection: Connection, channel: Channel
     ) -> tuple[Publisher, ConfirmWatch]:
         publisher = Publisher(channel, connection.writer, self._ensure_queue, self._tally)
-        connection.add_taker(channel.number, ConfirmTaker(publisher))
+        connection.frames.add_taker(channel.number, ConfirmTaker(publisher))
         watch = ConfirmWatch(publisher)
         self._tasks.create_task(watch.run(connection))
         return publisher, watch

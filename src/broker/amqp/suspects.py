@@ -77,13 +77,7 @@ class SuspectPublisher:
 
 
 class Publishers(NamedTuple):
-    """What the messages of a session are published with.
-
-    Attributes:
-        usual: For nearly all of them.
-        suspects: For those that may cost the connection.
-        refusals: What RabbitMQ does not take.
-    """
+    """What a session publishes with; the suspects are messages that may cost the connection."""
 
     usual: Publisher
     suspects: SuspectPublisher

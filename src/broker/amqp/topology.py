@@ -15,7 +15,7 @@ from broker.amqp.wire.errors import translated
 _log = structlog.get_logger(__name__)
 
 
-async def ensure_queue(connection: Connection, queue: str) -> None:
+async def ensure_queue(connection: Connection, queue: str, *, has_returned: bool = False) -> None:
     """Create a queue unless it exists: durable, without arguments.
 
     Peers declare the same names without arguments, and RabbitMQ refuses a declaration that
@@ -26,17 +26,25 @@ async def ensure_queue(connection: Connection, queue: str) -> None:
     Args:
         connection: A connection for this alone. A missing queue closes the channel that asked for
             it, and late frames of a closed channel are no neighbours for deliveries.
+        has_returned: Whether RabbitMQ returned a message for want of it. Then it is missing, unless
+            it is seen to be back.
     """
     with translated(f"looking for queue {queue!r}"):
-        if not await _exists(connection, queue):
-            await _create(connection, queue)
-
-
-async def create_missing(connection: Connection, queue: str) -> None:
-    """Create a queue that RabbitMQ returned messages for; nothing changes when it is back."""
-    with translated(f"looking for queue {queue!r}"):
-        if not await _exists(connection, queue, unless_refused=False):
-            await _create(connection, queue)
+        is_missing = False
+        try:
+            channel = await connection.channel()
+            await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+        except ChannelNotFoundEntity:
+            # Also what RabbitMQ answers when the only node with the queue is down. It then refuses
+            # the declaration, too.
+            is_missing = True
+        except ChannelAccessRefused:
+            _log.debug("queue_not_shown", queue=queue)
+            is_missing = has_returned
+        if is_missing:
+            channel = await connection.channel()
+            await channel.queue_declare(queue, durable=True, timeout=RPC_TIMEOUT)
+            _log.info("queue_created", queue=queue)
 
 
 async def ensure_fanout(connection: Connection, exchange: str) -> None:
@@ -66,23 +74,3 @@ async def listen(channel: AbstractChannel, exchange: str) -> str:
         await channel.queue_declare(queue, exclusive=True, auto_delete=True, timeout=RPC_TIMEOUT)
         await channel.queue_bind(queue, exchange, timeout=RPC_TIMEOUT)
     return queue
-
-
-async def _exists(connection: Connection, queue: str, *, unless_refused: bool = True) -> bool:
-    channel = await connection.channel()
-    try:
-        await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
-    except ChannelNotFoundEntity:
-        # Also what RabbitMQ answers when the only node with the queue is down. It then refuses
-        # the declaration, too.
-        return False
-    except ChannelAccessRefused:
-        _log.debug("queue_not_shown", queue=queue)
-        return unless_refused
-    return True
-
-
-async def _create(connection: Connection, queue: str) -> None:
-    channel = await connection.channel()
-    await channel.queue_declare(queue, durable=True, timeout=RPC_TIMEOUT)
-    _log.info("queue_created", queue=queue)

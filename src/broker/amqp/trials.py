@@ -25,9 +25,6 @@ class Trials:
         """Start a task, and return whether it was started.
 
         It is not when the session has ended: its group takes no tasks then.
-
-        Args:
-            waiting_for: The queue or exchange that has not taken it, if it was tried already.
         """
         try:
             started = self._tasks.create_task(task)

@@ -13,6 +13,7 @@ from pamqp.header import ContentHeader
 
 from broker.amqp import Publishing
 from broker.amqp.wire.marshal import marshal_ack, marshal_publishing
+from tests.lab import raw_content
 
 FRAME_MAX = 4_096
 ROOM = FRAME_MAX - 8
@@ -79,6 +80,16 @@ def test_a_publishing_is_what_pamqp_reads(publishing: Publishing, channel: int) 
     }
     pieces = [frame.value for frame in bodies if isinstance(frame, ContentBody)]
     assert pieces == [publishing.body] * bool(publishing.body)
+
+
+def test_what_is_moved_stays_as_it_is_and_must_find_a_queue_behind_the_exchange() -> None:
+    kept = raw_content.header_table(b"\xff", b"V")
+    moved = Publishing("", b"body", "me", exchange="fanout", kept=kept, is_moved=True)
+    data = marshal_publishing(moved, "message-1", channel=1, frame_max=FRAME_MAX)
+    size, _, method = pamqp.frame.unmarshal(data)
+    assert isinstance(method, Basic.Publish)
+    assert (method.exchange, method.mandatory) == ("fanout", True)
+    assert data[size + 7 + 12 :].startswith(kept + b"\xce")
 
 
 @pytest.mark.parametrize("size", [0, 1, ROOM - 1, ROOM, ROOM + 1, 2 * ROOM, 2 * ROOM + 1, 50_000])

@@ -33,13 +33,11 @@ from broker.amqp.wire.raw_properties import (
     split_properties,
 )
 
+_DEATH = ("exchange", "queue", "reason")
 _RABBITMQS_HEADERS = (
     "x-death",
-    *(
-        f"x-{which}-death-{what}"
-        for which in ("first", "last")
-        for what in ("exchange", "queue", "reason")
-    ),
+    *(f"x-first-death-{what}" for what in _DEATH),
+    *(f"x-last-death-{what}" for what in _DEATH),
 )
 _ERRORS = {
     "delivery_limit": "returned more often than the queue's delivery limit allows",
@@ -52,11 +50,7 @@ _MAX_BYTES = 255
 
 
 class DeadLetterLabel(msgspec.Struct, frozen=True):
-    """What the headers of a dead letter say.
-
-    Attributes:
-        error: The line for a person; empty when there is none.
-    """
+    """What the headers of a dead letter say."""
 
     reason: str
     error: str

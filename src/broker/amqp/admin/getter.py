@@ -61,10 +61,7 @@ class QueueGetter:
         self._progressed = asyncio.Event()
 
     async def get(self, count: int) -> Sequence[Got]:
-        """Ask for messages, and return those that were there.
-
-        Args:
-            count: How many to ask for. All of them are in memory at once.
+        """Ask for so many messages, all in memory at once, and return those that were there.
 
         Raises:
             TimeoutError: RabbitMQ sent nothing for `RPC_TIMEOUT` seconds.

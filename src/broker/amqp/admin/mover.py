@@ -38,7 +38,6 @@ class Moved:
     """What a step moved.
 
     Attributes:
-        count: Messages; none when the queue seems to be empty.
         without_user_id: How many of them had to leave their `user_id` behind.
     """
 
@@ -66,15 +65,12 @@ class Mover:
         self._publisher = Publisher(channel, self._writer, _create_nothing, PublishTally())
         self._user = user
         self._reader: _Reader | None = None
-        connection.add_taker(channel.number, ConfirmTaker(self._publisher))
+        connection.frames.add_taker(channel.number, ConfirmTaker(self._publisher))
 
     async def lock(self, name: str) -> bool:
-        """Take a lock that nobody else has, for as long as the connection lives.
+        """Take a lock for as long as the connection lives; return whether nobody else has it.
 
         What another holder of the lock had not acknowledged is back in its queue by then.
-
-        Returns:
-            Whether nobody else has it.
 
         Raises:
             AmqpError: RabbitMQ refused, or did not answer in time.
@@ -95,7 +91,6 @@ class Mover:
 
         Args:
             queue: Where they come from; another only after a call that found nothing.
-            exchange: An exchange with a queue bound to it.
 
         Raises:
             AmqpError: RabbitMQ did not take them. What it took may come twice; nothing is lost.
@@ -132,7 +127,7 @@ class Mover:
         channel = await self._connection.channel()
         await channel.basic_qos(prefetch_count=WINDOW, timeout=RPC_TIMEOUT)
         reader = _Reader(channel)
-        self._connection.add_taker(channel.number, reader)
+        self._connection.frames.add_taker(channel.number, reader)
         await reader.start(queue)
         return reader
 

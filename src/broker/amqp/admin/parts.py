@@ -25,7 +25,6 @@ class Part(msgspec.Struct, frozen=True):
     """What the headers of a part say.
 
     Attributes:
-        group: Names the dead letter that it is a part of.
         properties_size: Bytes in front of the body that are the original's flags and properties.
     """
 
@@ -47,11 +46,7 @@ def read_part(headers: Mapping[str, object]) -> Part | None:
 
 
 def joined(parts: Sequence[Got], properties_size: int = 0) -> Got:
-    """Return the dead letter that parts make up.
-
-    Args:
-        properties_size: Bytes in front of the body that are the original's flags and properties.
-    """
+    """Return the dead letter that parts make up."""
     first = parts[0]
     content = b"".join(part.body for part in parts)
     own = {name: value for name, value in first.headers.items() if name not in PART_HEADERS}

@@ -50,7 +50,6 @@ class ProbeError(AmqpError):
     """The node let nobody in.
 
     Attributes:
-        cause: What was raised, a `RefusedError` when it is known why.
         user: Who tried to log in; empty when a client certificate named the user to RabbitMQ.
     """
 
@@ -108,7 +107,6 @@ class NodeReport:
     """What a node would let the broker do.
 
     Attributes:
-        user: Who is logged in; empty when a client certificate names the user to RabbitMQ.
         is_blocked: Whether it takes none from anybody at present, as there is an alarm.
     """
 

@@ -1,16 +1,12 @@
 """The Trio half of looking at queues and changing them; see `broker.amqp.admin.queue_state`."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any
 
 from broker.amqp.admin import queue_state
 from broker.amqp.admin.mover import Moved, Mover
 from broker.amqp.admin.queue_state import QueueState, QueueType
+from broker.amqp.border import Border
 from broker.amqp.connection import Connection
-
-
-class _Ask(Protocol):
-    async def __call__[*Ts, T](self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T: ...
 
 
 class Queues:
@@ -20,8 +16,8 @@ class Queues:
     is lost. Cancelling one ends the session.
     """
 
-    def __init__(self, ask: _Ask, mover: Mover, declaring: Connection) -> None:
-        self._ask = ask
+    def __init__(self, border: Border[Any], mover: Mover, declaring: Connection) -> None:
+        self._ask = border.call
         self._mover = mover
         self._declaring = declaring
 

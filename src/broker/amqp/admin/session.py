@@ -70,7 +70,7 @@ class _AsyncioHalf:
                 self._getting = await self._connections.open("get")
             channel = await self._connections.open_channel(self._getting, publisher_confirms=False)
             getter = self._getters[queue] = QueueGetter(queue, channel, self._getting.writer)
-            self._getting.add_taker(channel.number, getter)
+            self._getting.frames.add_taker(channel.number, getter)
         return getter
 
 
@@ -81,10 +81,7 @@ async def open_admin_session(
     """Open a session for a command, and close it at the end of the block.
 
     The block is cancelled when the session is lost. What was got and not acknowledged is back in
-    its queue afterwards.
-
-    Args:
-        parameters: What to connect to, and how. Nothing is declared or consumed.
+    its queue afterwards. Nothing is declared or consumed.
 
     Raises:
         SessionLostError: The session could not be opened, or it was lost.
@@ -123,10 +120,7 @@ class AdminSession:
         """Ask a queue for its oldest messages that nobody else holds, oldest first.
 
         What is not acknowledged is held until the session ends, and then returns to its place in
-        the queue.
-
-        Args:
-            queue: The queue; only one call for it at a time.
+        the queue. Only one call for a queue at a time.
 
         Raises:
             AmqpError: There is no such queue, among other reasons.
@@ -147,4 +141,4 @@ class AdminSession:
 
     async def queues(self) -> Queues:
         """Open what looks at queues, and can make, empty and remove them; once per session."""
-        return Queues(self._border.call, *await self._border.call(self._border.half.queue_tools))
+        return Queues(self._border, *await self._border.call(self._border.half.queue_tools))

@@ -67,9 +67,7 @@ def translated(action: str) -> Iterator[None]:
     A cancellation that was asked for stays a cancellation, also when aiormq
     swallowed it, as it may while a channel closes; one that aiormq made up,
     because the connection went away under a call, becomes an `AmqpError`.
-
-    Args:
-        action: What was being done, for the message: "connecting to ...".
+    The action, "connecting to ...", begins the message.
     """
     try:
         yield

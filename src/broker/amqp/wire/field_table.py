@@ -58,9 +58,6 @@ def split_table(table: bytes) -> list[Entry]:
 def end_of_value(data: bytes, start: int) -> int:
     """Return where a value ends; possibly behind the data.
 
-    Args:
-        start: Where the octet of its type stands.
-
     Raises:
         UnreadablePropertiesError: The type is unknown, or the data ends in front of the value.
     """

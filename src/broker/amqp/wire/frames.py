@@ -18,7 +18,7 @@ from pamqp.constants import AMQP, FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRA
 from pamqp.heartbeat import Heartbeat
 
 from broker.amqp.wire.errors import AmqpError
-from broker.amqp.wire.takers import DeliverySink, DeliveryTaker, FrameTaker, index
+from broker.amqp.wire.takers import DeliverySink, FrameTaker, delivery_taker, index
 from broker.core.messages import MAX_BODY_BYTES
 
 _HEADER_SIZE = 7
@@ -73,7 +73,7 @@ class FrameReader(asyncio.StreamReader):
 
     def add_sink(self, channel: int, sink: DeliverySink) -> None:
         """Hand the deliveries of a channel to a sink, from now on."""
-        self.add_taker(channel, DeliveryTaker(sink))
+        self.add_taker(channel, delivery_taker(sink))
         self._sinks.append(sink)
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes

@@ -52,10 +52,7 @@ class Properties(msgspec.Struct, frozen=True):
     """The AMQP properties that matter.
 
     Attributes:
-        headers: Those of `FORWARDED_HEADERS` that are present.
-        replays: What `REPLAYS_HEADER` says.
         expiration: The property in milliseconds, if present and such that RabbitMQ takes it.
-        delivery_count: What `DELIVERY_COUNT_HEADER` says; 0 without it.
     """
 
     headers: Mapping[str, str] = _NO_HEADERS

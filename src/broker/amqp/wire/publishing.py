@@ -10,7 +10,6 @@ class Publishing(msgspec.Struct, frozen=True):
 
     Attributes:
         queue: The queue it goes to, and must go to (`mandatory`); empty with an exchange.
-        app_id: Who publishes.
         exchange: The fanout exchange it goes through, to whoever listens; empty with a queue.
         expiration: The AMQP property: decimal milliseconds, ten years at most.
         kept: AMQP flags and properties of another message that this one keeps, byte for byte; the

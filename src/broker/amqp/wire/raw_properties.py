@@ -86,11 +86,7 @@ def split_properties(data: bytes) -> dict[Name, bytes]:
 
 
 def join_properties(properties: Mapping[Name, bytes]) -> bytes:
-    """Return flags and properties.
-
-    Args:
-        properties: Each as it stands on the wire; in any order.
-    """
+    """Return flags and properties, given in any order, each as it stands on the wire."""
     names = [name for name in _SIZES if name in properties]
     flags = sum(_FLAGS[name] for name in names)
     return _pack_flags(flags) + b"".join(properties[name] for name in names)

@@ -48,12 +48,7 @@ class ConfirmSink(Protocol):
 
 
 class ContentTaker[T]:
-    """Takes one kind of method, and the contents that follow it, each in several frames.
-
-    Args:
-        read: Reads from the payload of the method what `complete` is called with.
-        complete: Takes that, flags and properties, and the body.
-    """
+    """Takes one kind of method, and the contents that follow it, each in several frames."""
 
     def __init__(
         self,
@@ -91,21 +86,19 @@ class ContentTaker[T]:
         return True
 
 
-class DeliveryTaker(ContentTaker[tuple[int, int]]):
-    """Takes deliveries."""
+def delivery_taker(sink: DeliverySink) -> FrameTaker:
+    """Return what takes deliveries for a sink."""
 
-    def __init__(self, sink: DeliverySink) -> None:
-        super().__init__(Basic.Deliver, read_delivery, self._deliver)
-        self._delivered = sink.delivered
-
-    def _deliver(self, announced: tuple[int, int], properties: bytes, body: bytes) -> None:
+    def complete(announced: tuple[int, int], properties: bytes, body: bytes) -> None:
         tag, redelivered = announced
-        self._delivered(
+        sink.delivered(
             tag,
             redelivered=bool(redelivered),
             properties=decode_properties(properties),
             body=body,
         )
+
+    return ContentTaker(Basic.Deliver, read_delivery, complete)
 
 
 class ConfirmTaker:
