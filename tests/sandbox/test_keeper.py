@@ -31,12 +31,12 @@ def keep(
     *command: str, remove: Path | None = None, program: tuple[str, ...] = KEEPER
 ) -> subprocess.Popen[bytes]:
     options = () if remove is None else ("--remove", str(remove))
-    return subprocess.Popen(
-        [sys.executable, *program, *options, "--", *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    return open_([sys.executable, *program, *options, "--", *command])
+
+
+def open_(command: list[str]) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 def reported_pid(kept: subprocess.Popen[bytes]) -> int:
@@ -76,19 +76,17 @@ def test_ends_the_command_on_a_signal(request_: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 128 + signal.SIGKILL)]
+    ("script", "status"),
+    [
+        ("exit 0", 0),
+        ("kill -KILL $$", 128 + signal.SIGKILL),
+        pytest.param("sleep 1000 & exit 3", 3, id="leaving a child"),
+    ],
 )
 def test_exits_with_the_status_of_a_command_that_ends_by_itself(script: str, status: int) -> None:
     kept = keep("sh", "-c", script)
 
     assert kept.wait(LIMIT) == status
-    wait_until_all_are_gone(kept)
-
-
-def test_does_not_leave_the_children_of_a_command_that_ended_by_itself() -> None:
-    kept = keep("sh", "-c", "sleep 1000 & exit 3")
-
-    assert kept.wait(LIMIT) == 3
     wait_until_all_are_gone(kept)
 
 
@@ -113,16 +111,8 @@ def test_kills_a_command_that_ignores_the_polite_request() -> None:
 
 
 def test_survives_no_opener_that_is_killed() -> None:
-    opener = subprocess.Popen(
-        [
-            sys.executable,
-            *("-c", OPENER),
-            *(sys.executable, *KEEPER, "--", *SLEEP),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    command = (sys.executable, *KEEPER, "--", *SLEEP)
+    opener = open_([sys.executable, "-c", OPENER, *command])
     reported_pid(opener)
 
     opener.kill()

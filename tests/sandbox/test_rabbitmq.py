@@ -61,8 +61,8 @@ def bin_(tmp_path: Path) -> Path:
 
 
 def fake(bin_: Path) -> Installation:
-    names = ("rabbitmq-server", "rabbitmqctl", "epmd")
-    return Installation(*(str(bin_ / name) for name in names), os.environ["PATH"])
+    server, ctl, epmd = (str(bin_ / name) for name in ("rabbitmq-server", "rabbitmqctl", "epmd"))
+    return Installation(server, ctl, epmd, os.environ["PATH"])
 
 
 def serving(bin_: Path, prelude: str, name: str = "") -> None:
@@ -169,7 +169,7 @@ async def test_keeps_data_and_address_over_restarts_and_nothing_after_the_end() 
 @needs_proc
 def test_nothing_survives_an_opener_that_is_killed(bin_: Path) -> None:
     serving(bin_, "")
-    command = [sys.executable, "-c", OPENER, bin_]
+    command = [sys.executable, "-c", OPENER, str(bin_)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as opener:
         assert opener.stdout is not None
         directory = Path(opener.stdout.readline().decode().strip())
