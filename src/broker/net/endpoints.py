@@ -61,7 +61,6 @@ def parse_amqp_urls(text: str, *, has_certificate: bool = False) -> tuple[AmqpEn
         text: `amqp://user:password@host:port/vhost` or `amqps://...`, user, password and vhost
             percent-encoded. Without login it is guest, or the client certificate if there is one;
             without port the scheme's own, and without vhost `/`.
-        has_certificate: Whether there is a client certificate.
 
     Raises:
         ValueError: A URL is wrong; the text tells which and how, without quoting it.
@@ -78,10 +77,7 @@ def parse_amqp_urls(text: str, *, has_certificate: bool = False) -> tuple[AmqpEn
 
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    """Split a URL, whose parts stay encoded, and check its scheme, host and port.
-
-    Args:
-        schemes: The allowed schemes, lower case.
+    """Split a URL, whose parts stay encoded, and check its lower-case scheme, host and port.
 
     Raises:
         ValueError: Wrong scheme, no host, a wrong port, spaces or control characters.

@@ -45,7 +45,6 @@ class Ledger:
     after it, and every delivery that no route explains, is a duplicate, as at-least-once allows.
 
     Attributes:
-        malformed: How many messages are malformed on purpose.
         failed: How many came back because nobody could receive them.
         duplicates: How many decisions and deliveries were repeated.
         unexpected_count: How much contradicts the ledger.

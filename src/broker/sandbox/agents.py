@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 import trio
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.concurrency.wakeup import Gate
 from broker.sandbox.accounting import Ledger
-from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
+from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue, read
 from broker.sandbox.traffic import Traffic
 
 _NAMES = (
@@ -25,24 +24,11 @@ def agent_names(number: int) -> Sequence[str]:
     return names[:number]
 
 
-class _Received(msgspec.Struct):
-    message_type: str
-    message_id: str
-
-
-_decode = msgspec.json.Decoder(_Received).decode
-
-
 class Agent:
     """One agent. What is routed to it while it is offline waits in its queue.
 
     Attributes:
         online: Open while it reads its queue.
-
-    Args:
-        ledger: Where it records what it receives.
-        traffic: Writes its messages.
-        progressed: Called after something was received.
     """
 
     def __init__(
@@ -85,9 +71,8 @@ class Agent:
         self._progressed()
 
     def _reply(self, delivery: Delivery) -> Publishing | None:
-        try:
-            message = _decode(delivery.body)
-        except msgspec.DecodeError:
+        message = read(delivery.body)
+        if message.message_id is None:
             self._ledger.record_unexpected(f"{self.agent_id} received what is no chat message")
             return None
         is_new = self._ledger.record_delivered(message.message_id, self.agent_id)

@@ -35,10 +35,6 @@ def run(*, agents: int, messages: int | None, seed: int | None, malformed: float
     exchanges that many messages (100 by default). In the end it prints a summary, and nothing that
     it started is left.
 
-    Args:
-        seed: Makes the choice of agents and texts repeatable.
-        malformed: Percentage of messages that are malformed on purpose.
-
     Returns:
         The exit code: 0 when every message is accounted for and the broker stopped gracefully,
         130 when interrupted before there was a message, or twice; else 1.

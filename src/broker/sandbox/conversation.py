@@ -31,9 +31,6 @@ class Conversation:
 
     Everything here publishes: cancelling it ends the session, so it is ended by `stop`. It raises
     `AmqpError` when the session is lost.
-
-    Args:
-        progress: Set whenever something was recorded in the ledger.
     """
 
     def __init__(

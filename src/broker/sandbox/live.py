@@ -28,13 +28,7 @@ _TABLE_HEADER = 1
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """How the broker is doing.
-
-    Attributes:
-        is_connected: Whether it is registered with the central server.
-        uptime: Seconds since it was started.
-        page: The URL of its status page, if it has one.
-    """
+    """How the broker is doing: its process, its registration, seconds of uptime, its page."""
 
     pid: int
     is_running: bool

@@ -145,6 +145,7 @@ class RabbitmqNode:
     async def _keep(self, *command: str) -> KeptProcess:
         kept = await start_kept(
             command,
+            KeptProcess,
             directory=self.directory,
             environment=self._environment,
             log=self._log,

@@ -74,8 +74,7 @@ async def _work(heartbeats: AgentHeartbeats, websocket_url: str, session: Sessio
     await advertise(session, websocket_url)
     async with trio.open_nursery() as nursery:
         await nursery.start(relay, session, _notice)
-        await nursery.start(heartbeats.listen, session)
-        nursery.start_soon(heartbeats.watch_for_silence, session)
+        nursery.start_soon(heartbeats.run, session)
 
 
 def _notice(message: FromBroker) -> None:

@@ -34,10 +34,9 @@ class Plan:
     """What a run does.
 
     Attributes:
-        agents: How many.
         messages: How many, or None to talk until stopped.
         seed: Makes all choices repeatable.
-        malformed: Percentage of malformed messages.
+        malformed: Percentage.
     """
 
     agents: int
