@@ -80,11 +80,6 @@ class Ledger:
         """How many messages are still under way."""
         return self.sent - self.accounted_for
 
-    @property
-    def balanced(self) -> bool:
-        """Whether every message is accounted for and nothing unexpected happened."""
-        return not self.open and not self.unexpected_count
-
     def record_sent(self, message_id: str, sender_id: str, *, malformed: bool = False) -> None:
         """Record a message that is about to be published."""
         if self._first_sent is None:

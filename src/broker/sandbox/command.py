@@ -83,14 +83,10 @@ def _report(result: Result, plan: Plan, console: Console) -> int:
         return EXIT_OK
     for problem in found:
         console.print(problem, style="red", markup=False)
-    kept = _keep(result.broker_log)
+    # Out of the directory that is about to be removed.
+    kept = copyfile(result.broker_log, Path(mkdtemp(prefix="broker-sandbox-")) / "broker.log")
     console.print(f"The broker's log is {kept}. Its end:")
     lines = kept.read_text(encoding="utf-8", errors="replace").splitlines()
     for line in lines[-_LOG_LINES_SHOWN:]:
         console.print(line, markup=False)
     return EXIT_FAILED
-
-
-def _keep(log: Path) -> Path:
-    """Save the log from the directory that is about to be removed."""
-    return copyfile(log, Path(mkdtemp(prefix="broker-sandbox-")) / log.name)

@@ -44,13 +44,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", nargs="+", help="what to run, after --")
     options = parser.parse_args(arguments)
 
-    if options.remove is None:
-        return _run(options.command)
-    shared = share(options.remove)
+    shared = None if options.remove is None else share(options.remove)
     try:
         return _run(options.command)
     finally:
-        _remove_if_last(options.remove, shared)
+        if shared is not None:
+            _remove_if_last(options.remove, shared)
 
 
 def share(directory: str) -> int:

@@ -177,11 +177,7 @@ class Startable(Protocol):
     """What needs free ports to start."""
 
     async def start(self) -> None:
-        """Start it.
-
-        Raises:
-            NodeEndedError: Perhaps because somebody took one of its ports.
-        """
+        """Start it, or raise `NodeEndedError`, perhaps because one of its ports was taken."""
 
     async def close(self) -> None:
         """End it, whatever state it is in."""
