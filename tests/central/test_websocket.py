@@ -157,11 +157,14 @@ async def test_the_peer_closes(code: int, reason: str | None, text: str, peer: P
 
 
 @autojump
-async def test_the_peer_closes_but_keeps_tcp_open(peer: Peer) -> None:
+@pytest.mark.parametrize(("frame", "text"), [(CLOSE_FRAME, "1000"), (NOT_UTF8_FRAME, "")])
+async def test_the_peer_closes_or_violates_the_protocol_but_keeps_tcp_open(
+    frame: bytes, text: str, peer: Peer
+) -> None:
     attempt = peer.listen()
     stream = await peer.serve_by_hand()
-    await stream.send_all(CLOSE_FRAME)
-    assert "1000" in await attempt.failure(CLOSING)
+    await stream.send_all(frame)
+    assert text in await attempt.failure(CLOSING)
     await assert_hung_up(stream)
 
 
@@ -175,15 +178,6 @@ async def test_a_message_above_the_limit(peer: Peer) -> None:
     await wait_all_tasks_blocked()
     assert server.websocket.closed is not None
     assert server.websocket.closed.code == 1009
-
-
-@autojump
-async def test_text_that_is_not_utf8(peer: Peer) -> None:
-    attempt = peer.listen()
-    stream = await peer.serve_by_hand()
-    await stream.send_all(NOT_UTF8_FRAME)
-    await attempt.failure(CLOSING)
-    await assert_hung_up(stream)
 
 
 @autojump

@@ -1,4 +1,3 @@
-import asyncio
 import os
 import subprocess
 import sys
@@ -6,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiormq
 import pytest
 import trio
 
@@ -92,31 +90,10 @@ def created_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     assert list(directory.iterdir()) == []
 
 
-def test_speaks_amqp(rabbitmq: RabbitmqNode) -> None:
-    async def publish_and_get() -> bytes:
-        connection = await aiormq.connect(rabbitmq.url)
-        try:
-            channel = await connection.channel()
-            declared = await channel.queue_declare(exclusive=True)
-            assert declared.queue is not None
-            await channel.basic_publish(b"hello", routing_key=declared.queue)
-            return (await channel.basic_get(declared.queue, no_ack=True)).body
-        finally:
-            await connection.close()
-
-    assert asyncio.run(publish_and_get()) == b"hello"
-
-
-async def test_ctl_gives_the_output(rabbitmq: RabbitmqNode) -> None:
+async def test_ctl(rabbitmq: RabbitmqNode) -> None:
     assert "guest" in await rabbitmq.ctl("list_users")
-
-
-async def test_ctl_raises_what_the_node_said(rabbitmq: RabbitmqNode) -> None:
     with pytest.raises(RabbitmqNodeError, match=r"delete_vhost failed.*no_such"):
         await rabbitmq.ctl("delete_vhost", "no_such")
-
-
-async def test_ctl_has_a_deadline(rabbitmq: RabbitmqNode) -> None:
     with pytest.raises(RabbitmqNodeError, match="took more than"):
         await rabbitmq.ctl("status", within=0)
 
