@@ -11,9 +11,7 @@ import trio
 
 from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.free_ports import free_ports
-
-PATIENCE = 60.0
-"""Nothing here takes this long; it turns a hang into a failure."""
+from tests.sandbox.processes import PATIENCE
 
 
 class Program:

@@ -45,9 +45,8 @@ from broker.sandbox.server_queues import (
 from broker.sandbox.summary import problems
 from broker.sandbox.traffic import Traffic
 from tests.lab.rabbitmq_node import RabbitmqNode
+from tests.sandbox.processes import PATIENCE
 
-LIMIT = 60.0
-"""Nothing here takes this long; it turns a hang into a failure."""
 MAX_BYTES = 1_000_000
 
 type Decide = Callable[[Delivery], Publishing | None]
@@ -118,7 +117,7 @@ async def take(session: Session, queue: str, number: int) -> list[Delivery]:
 async def session(rabbitmq: RabbitmqNode) -> AsyncIterator[Session]:
     endpoint = AmqpEndpoint(rabbitmq.host, rabbitmq.port, "guest", "guest", vhost="/", tls=False)
     queues = (*QUEUES, *(agent_queue(name.lower()) for name in agent_names(4)))
-    with trio.fail_after(LIMIT):
+    with trio.fail_after(PATIENCE):
         parameters = SessionParameters(endpoint, "test", queues)
         async with open_rabbit() as rabbit, rabbit.open_session(parameters) as session:
             yield session
@@ -202,7 +201,7 @@ async def test_lost_messages_are_missing(
 async def test_a_hopeless_exchange_ends_at_once(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "PATIENCE", 10 * LIMIT)
+    monkeypatch.setattr(conversation, "PATIENCE", 10 * PATIENCE)
     async with open_world(session, messages=50, decide=lambda _: None) as world:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.conversation.exchange, 50)

@@ -21,10 +21,8 @@ from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.conversation import Conversation
 from broker.sandbox.server_queues import QUEUES, agent_queue
 from tests.lab.rabbitmq_node import RabbitmqNode
-from tests.sandbox.processes import needs_proc, processes_with
+from tests.sandbox.processes import PATIENCE, needs_proc, processes_with
 
-LIMIT = 120.0
-"""Nothing here takes this long; it turns a hang into a failure."""
 ACCOUNTED = "Every message is accounted for."
 ON_THE_SHARED_NODE = """
 import sys
@@ -113,7 +111,7 @@ def test_all_messages_are_accounted_for_and_nothing_is_left(surroundings: Surrou
     """Without a terminal there are a hundred."""
     process = start(surroundings, *("-m", "broker", "sandbox", "--malformed", "5", "--seed", "7"))
 
-    output, errors = process.communicate(timeout=LIMIT)
+    output, errors = process.communicate(timeout=PATIENCE)
 
     lines = [" ".join(line.split()) for line in output.splitlines()]
     assert process.returncode == 0, output + errors
@@ -154,7 +152,7 @@ def test_the_live_view_ends_by_ctrl_c_with_a_summary(
     process.send_signal(signal.SIGINT)
     screen += b"".join(parts_of(terminal))
     os.close(terminal)
-    _, errors = process.communicate(timeout=LIMIT)
+    _, errors = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0, errors
     _, _, summary = screen.decode().rpartition("\x1b[?1049l")
@@ -183,7 +181,7 @@ def test_ctrl_c_while_the_node_starts(surroundings: Surroundings) -> None:
 
     process.send_signal(signal.SIGINT)
 
-    output, errors = process.communicate(timeout=LIMIT)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert output + errors == ""
     surroundings.assert_nothing_is_left()
@@ -214,7 +212,7 @@ def test_it_does_not_mind_that_nobody_reads_its_output(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""
-        assert process.wait(LIMIT) == 1
+        assert process.wait(PATIENCE) == 1
 
 
 @pytest.mark.usefixtures("on_the_shared_node")

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import keeper
-
-# Nothing here takes this long; it turns a hang into a failure.
-LIMIT = 30.0
+from tests.sandbox.processes import PATIENCE
 
 SLEEP = ("sleep", "1000")
 KEEPER = ("-m", keeper.__name__)
@@ -49,7 +47,7 @@ def wait_until_all_are_gone(kept: subprocess.Popen[bytes]) -> bytes:
 
     Its end comes when the keeper and everything it started have ended, for they all hold it open.
     """
-    return kept.communicate(timeout=LIMIT)[1]
+    return kept.communicate(timeout=PATIENCE)[1]
 
 
 def test_ends_the_command_and_its_children_when_stdin_ends() -> None:
@@ -71,7 +69,7 @@ def test_ends_the_command_on_a_signal(request_: signal.Signals) -> None:
 
     kept.send_signal(request_)
 
-    assert kept.wait(LIMIT) == 128 + signal.SIGTERM
+    assert kept.wait(PATIENCE) == 128 + signal.SIGTERM
     wait_until_all_are_gone(kept)
 
 
@@ -86,7 +84,7 @@ def test_ends_the_command_on_a_signal(request_: signal.Signals) -> None:
 def test_exits_with_the_status_of_a_command_that_ends_by_itself(script: str, status: int) -> None:
     kept = keep("sh", "-c", script)
 
-    assert kept.wait(LIMIT) == status
+    assert kept.wait(PATIENCE) == status
     wait_until_all_are_gone(kept)
 
 

@@ -19,9 +19,6 @@ from tests.sandbox.processes import (
     wait_until_gone,
 )
 
-# Nothing here takes this long; it turns a hang into a failure.
-LIMIT = 90.0
-
 # Opens an AMQP conversation in the name that the environment or the argument gives.
 FAKE_SERVER = """
 import os, socket, struct, sys

@@ -34,11 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be an agent until SIGINT, SIGTERM or SIGHUP.
-
-    Returns:
-        The exit code: 0 when stopped, 2 for wrong usage or configuration.
-    """
+    """Be an agent until a signal stops it, and return the exit code; 2 for wrong usage."""
     parser = ArgumentParser("python -m broker.sandbox.act", description=__doc__, allow_abbrev=False)
     parser.add_argument("--agent", required=True, help="its name; the id is the same in lower case")
     name: str = parser.parse_args(arguments).agent

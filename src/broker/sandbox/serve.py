@@ -29,12 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until SIGINT, SIGTERM or SIGHUP.
-
-    Returns:
-        The exit code: 0 when stopped, 2 for wrong usage or configuration, or an address that is
-        taken.
-    """
+    """Serve until a signal stops it, and return the exit code; 2 also for an address in use."""
     parser = ArgumentParser(
         "python -m broker.sandbox.serve", description=__doc__, allow_abbrev=False
     )
