@@ -158,7 +158,7 @@ async def test_the_peer_closes(code: int, reason: str | None, text: str, peer: P
 
 @autojump
 @pytest.mark.parametrize(("frame", "text"), [(CLOSE_FRAME, "1000"), (NOT_UTF8_FRAME, "")])
-async def test_the_peer_closes_or_violates_the_protocol_but_keeps_tcp_open(
+async def test_the_peer_closes_or_sends_garbage_but_keeps_tcp_open(
     frame: bytes, text: str, peer: Peer
 ) -> None:
     attempt = peer.listen()
@@ -342,8 +342,9 @@ def secured(stream: MemoryStream, authority: trustme.CA) -> trio.SSLStream[Memor
 
 @autojump
 @pytest.mark.parametrize("host", ["central", "central."])
-async def test_wss(host: str, authority: trustme.CA, tmp_path: Path, peer: Peer) -> None:
-    """Also by a name with the dot of the DNS's root, which the certificate does not have."""
+async def test_wss_also_by_a_name_with_the_dot_of_the_root(
+    host: str, authority: trustme.CA, tmp_path: Path, peer: Peer
+) -> None:
     attempt = peer.listen(replace(trusting(authority, tmp_path), url=f"wss://{host}/ws"))
     stream = secured(await peer.accept(), authority)
     request = await trio_websocket.wrap_server_stream(peer.nursery, stream)
