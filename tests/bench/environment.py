@@ -11,7 +11,7 @@ import trio
 
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import open_broker
-from broker.sandbox.kept_process import CLOSE_TIMEOUT, start_kept
+from broker.sandbox.kept_process import CLOSE_TIMEOUT, KeptProcess, start_kept
 from tests.bench.names import AGENTS
 from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_node import RabbitmqNode
@@ -82,6 +82,7 @@ class Environment:
         program = (contender.interpreter, "-m", f"tests.bench.contenders.{contender.module}")
         kept = await start_kept(
             (*program, self.node.url, str(prefetch)),
+            KeptProcess,
             directory=ROOT,
             environment=os.environ,
             log=self._log(contender),

@@ -170,11 +170,15 @@ async def test_a_registration_that_is_not_answered(stranger: Server, attempt: At
 
 
 @autojump
-async def test_a_second_answer_that_refuses_ends_the_session(
-    server: Server, attempt: Attempt
-) -> None:
+async def test_a_second_answer_may_refuse(server: Server, attempt: Attempt) -> None:
     await server.send("REGISTER_BROKER_RESPONSE", status="error", message="on second thoughts")
     assert "on second thoughts" in await attempt.failure()
+
+
+async def assert_says_nothing(server: Server) -> None:
+    with trio.move_on_after(10 * TERMS.status_interval) as waiting:
+        await server.receive()
+    assert waiting.cancelled_caught
 
 
 @autojump
@@ -186,9 +190,7 @@ async def test_a_status_is_requested_at_most_so_often(rig: Rig, server: Server) 
         assert (await server.receive())["message_type"] == "REQUEST_AGENT_STATUS"
         assert trio.current_time() - requested == pytest.approx(TERMS.status_interval)
         requested = trio.current_time()
-    with trio.move_on_after(10 * TERMS.status_interval) as nothing_more:
-        await server.receive()
-    assert nothing_more.cancelled_caught
+    await assert_says_nothing(server)
     rig.status_wanted.set()
     asked = trio.current_time()
     await server.receive()
@@ -201,9 +203,7 @@ async def test_a_status_wanted_before_the_session_needs_no_request_of_its_own(
 ) -> None:
     rig.status_wanted.set()
     await stranger.register()
-    with trio.move_on_after(10 * TERMS.status_interval) as nothing_more:
-        await stranger.receive()
-    assert nothing_more.cancelled_caught
+    await assert_says_nothing(stranger)
 
 
 @autojump
@@ -228,16 +228,13 @@ async def test_status_updates(rig: Rig, server: Server) -> None:
 
 
 @autojump
-async def test_an_update_that_is_none_is_ignored(
-    rig: Rig, server: Server, attempt: Attempt
-) -> None:
+async def test_an_update_that_is_none_is_ignored(rig: Rig, server: Server) -> None:
     with structlog.testing.capture_logs() as lines:
         await server.send("AGENT_STATUS_UPDATE", agents={})
         await server.send("AGENT_STATUS_UPDATE")
-        await wait_all_tasks_blocked()
+        await server.send("AGENT_STATUS_UPDATE", agents=[ALICE])
+        assert await rig.heard() == [ALICE_ONLINE]
     assert [line["event"] for line in lines] == ["status_update_ignored"] * 2
-    assert await rig.heard() == []
-    assert not attempt.has_ended
 
 
 @autojump
@@ -284,9 +281,10 @@ async def test_an_unknown_type_is_logged_once(server: Server) -> None:
             await server.send("WEATHER", text_payload="s3cr3t")
             await server.send("X" * 5000)
         await wait_all_tasks_blocked()
-    assert [line["event"] for line in lines] == ["frame_type_unknown"] * 2
-    assert [line["message_type"] for line in lines] == ["WEATHER", "X" * 100]
-    assert "s3cr3t" not in str(lines)
+    assert lines == [
+        {"event": "frame_type_unknown", "log_level": "info", "message_type": shown}
+        for shown in ("WEATHER", "X" * 100)
+    ]
 
 
 @autojump

@@ -165,11 +165,14 @@ async def test_the_peer_closes(code: int, reason: str | None, text: str, peer: P
 
 
 @autojump
-async def test_the_peer_closes_but_keeps_tcp_open(peer: Peer) -> None:
+@pytest.mark.parametrize(("frame", "text"), [(CLOSE_FRAME, "1000"), (NOT_UTF8_FRAME, "")])
+async def test_the_peer_closes_or_sends_garbage_but_keeps_tcp_open(
+    frame: bytes, text: str, peer: Peer
+) -> None:
     attempt = peer.listen()
     stream = await peer.serve_by_hand()
-    await stream.send_all(CLOSE_FRAME)
-    assert "1000" in await attempt.failure(CLOSING)
+    await stream.send_all(frame)
+    assert text in await attempt.failure(CLOSING)
     await assert_hung_up(stream)
 
 
@@ -183,15 +186,6 @@ async def test_a_message_above_the_limit(peer: Peer) -> None:
     await wait_all_tasks_blocked()
     assert server.websocket.closed is not None
     assert server.websocket.closed.code == 1009
-
-
-@autojump
-async def test_text_that_is_not_utf8(peer: Peer) -> None:
-    attempt = peer.listen()
-    stream = await peer.serve_by_hand()
-    await stream.send_all(NOT_UTF8_FRAME)
-    await attempt.failure(CLOSING)
-    await assert_hung_up(stream)
 
 
 @autojump
@@ -356,8 +350,9 @@ def secured(stream: MemoryStream, authority: trustme.CA) -> trio.SSLStream[Memor
 
 @autojump
 @pytest.mark.parametrize("host", ["central", "central."])
-async def test_wss(host: str, authority: trustme.CA, tmp_path: Path, peer: Peer) -> None:
-    """Also by a name with the dot of the DNS's root, which the certificate does not have."""
+async def test_wss_also_by_a_name_with_the_dot_of_the_root(
+    host: str, authority: trustme.CA, tmp_path: Path, peer: Peer
+) -> None:
     attempt = peer.listen(replace(trusting(authority, tmp_path), url=f"wss://{host}/ws"))
     stream = secured(await peer.accept(), authority)
     request = await trio_websocket.wrap_server_stream(peer.nursery, stream)

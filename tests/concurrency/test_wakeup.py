@@ -1,4 +1,3 @@
-import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -32,13 +31,6 @@ async def test_wakes_the_task_that_waits(nursery: trio.Nursery) -> None:
 
 
 @autojump
-async def test_wakes_the_next_task_that_waits() -> None:
-    wakeup = Wakeup()
-    wakeup.set()
-    assert await wakes(wakeup)
-
-
-@autojump
 async def test_a_task_that_waits_while_it_is_cleared_is_woken_all_the_same(
     nursery: trio.Nursery,
 ) -> None:
@@ -53,20 +45,13 @@ async def test_a_task_that_waits_while_it_is_cleared_is_woken_all_the_same(
 
 
 @autojump
-async def test_two_sets_count_once() -> None:
-    wakeup = Wakeup()
-    wakeup.set()
-    wakeup.set()
-    assert await wakes(wakeup)
-    assert not await wakes(wakeup)
-
-
-@autojump
-async def test_set_while_nobody_looks_wakes_again() -> None:
+async def test_it_wakes_the_next_task_that_waits_and_two_sets_count_once() -> None:
     wakeup = Wakeup()
     for _ in range(3):
         wakeup.set()
+        wakeup.set()
         assert await wakes(wakeup)
+        assert not await wakes(wakeup)
 
 
 @autojump
@@ -97,34 +82,21 @@ async def passes(gate: Gate, side: str) -> bool:
 
 
 @autojump
-async def test_a_gate_is_closed_at_first() -> None:
+async def test_a_gate_is_closed_at_first_and_opened_and_closed_any_number_of_times() -> None:
     gate = Gate()
-    assert not gate.is_open
-    assert await passes(gate, "closed")
-    assert not await passes(gate, "opened")
-
-
-@pytest.mark.parametrize("times", [1, 2])
-@autojump
-async def test_opening_a_gate(times: int) -> None:
-    gate = Gate()
-    for _ in range(times):
-        gate.open()
-    assert gate.is_open
-    assert await passes(gate, "opened")
-    assert not await passes(gate, "closed")
-
-
-@pytest.mark.parametrize("times", [1, 2])
-@autojump
-async def test_closing_a_gate_again(times: int) -> None:
-    gate = Gate()
-    gate.open()
-    for _ in range(times):
-        gate.close()
-    assert not gate.is_open
-    assert await passes(gate, "closed")
-    assert not await passes(gate, "opened")
+    for change, is_open in (
+        (None, False),
+        (gate.open, True),
+        (gate.open, True),
+        (gate.close, False),
+        (gate.close, False),
+        (gate.open, True),
+    ):
+        if change is not None:
+            change()
+        assert gate.is_open is is_open
+        assert await passes(gate, "opened") is is_open
+        assert await passes(gate, "closed") is not is_open
 
 
 @autojump

@@ -43,15 +43,10 @@ class RabbitmqCluster:
         self.nodes: Final[Sequence[RabbitmqNode]] = [
             RabbitmqNode(
                 installation,
-                Membership(
-                    name,
-                    cookie,
-                    epmd_port,
-                    keeps_epmd=name == names[0],
-                    config=_config(names),
-                    advanced_config=f"[{{kernel, [{{net_ticktime, {NET_TICKTIME}}}]}}]",
-                ),
+                Membership(name, cookie, epmd_port, keeps_epmd=name == names[0]),
                 startup_timeout=_STARTUP_TIMEOUT,
+                config=_config(names),
+                advanced_config=f"[{{kernel, [{{net_ticktime, {NET_TICKTIME}}}]}}]",
             )
             for name in names
         ]

@@ -8,7 +8,14 @@ import trio
 
 from broker.sandbox import rabbitmq
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
-from broker.sandbox.rabbitmq_files import lone_member, write_config
+from broker.sandbox.rabbitmq_files import (
+    ADVANCED_CONFIG,
+    BASE_CONFIG,
+    CONFIG,
+    PLUGINS,
+    Membership,
+    lone_member,
+)
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
 from tests.lab.erlang_call import as_erlang, find_erl_call
 
@@ -19,12 +26,31 @@ _CTL_TIMEOUT = 60.0
 
 
 class RabbitmqNode(rabbitmq.RabbitmqNode):
+    """A node with further lines of rabbitmq.conf, an Erlang term of its own, and plugins."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        membership: Membership,
+        *,
+        startup_timeout: float = 60,
+        config: str = "",
+        advanced_config: str = "[]",
+        plugins: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(installation, membership, startup_timeout=startup_timeout)
+        self._config = config
+        self.configure()
+        (self.directory / ADVANCED_CONFIG).write_text(f"{advanced_config}.\n", encoding="ascii")
+        (self.directory / PLUGINS).write_text(f"[{','.join(plugins)}].\n", encoding="ascii")
+
     def configure(self, config: str = "") -> None:
         """Set further lines of rabbitmq.conf, in place of those before; the next start reads them.
 
         For example `max_message_size = 1048576`.
         """
-        write_config(self.directory, self._membership, self.port, config)
+        lines = f"{BASE_CONFIG.format(port=self.port)}{self._config}{config}"
+        (self.directory / CONFIG).write_text(lines, encoding="ascii")
 
     async def stop(self) -> None:
         """Stop the node gracefully (SIGTERM); one that takes too long is killed."""
@@ -98,7 +124,9 @@ async def open_rabbitmq_node(
     found = installation or find_installation()
 
     def make() -> RabbitmqNode:
-        return RabbitmqNode(found, lone_member(config, plugins), startup_timeout=startup_timeout)
+        return RabbitmqNode(
+            found, lone_member(), startup_timeout=startup_timeout, config=config, plugins=plugins
+        )
 
     async with rabbitmq.started(make) as node:
         yield node

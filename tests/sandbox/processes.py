@@ -15,13 +15,17 @@ needs_proc = pytest.mark.skipif(
 
 def processes_of(directory: Path) -> list[int]:
     """Find the living processes whose home is the directory: all that a node consists of."""
+    return processes_with("HOME", str(directory))
+
+
+def processes_with(variable: str, value: str) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes().split(b"\0")
         except OSError:  # ended meanwhile
             continue
-        if b"HOME=" + bytes(directory) in environment:
+        if f"{variable}={value}".encode() in environment:
             found.append(int(process.name))
     return found
 

@@ -1,7 +1,6 @@
 """Parts of the sandbox as processes of their own, and what they log."""
 
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,9 +10,8 @@ from typing import Any
 import trio
 
 from broker.sandbox.broker_process import BrokerProcess, open_broker
-
-PATIENCE = 60.0
-"""Nothing here takes this long; it turns a hang into a failure."""
+from broker.sandbox.free_ports import free_ports
+from tests.sandbox.processes import PATIENCE
 
 
 class Program:
@@ -67,7 +65,5 @@ async def open_programs(directory: Path, settings: dict[str, str]) -> AsyncItera
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    [port] = free_ports(1)
+    return port

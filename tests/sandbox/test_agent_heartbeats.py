@@ -51,12 +51,8 @@ class World:
         await self._nursery.start(self._use_session)
 
     async def _use_session(self, task_status: trio.TaskStatus[None]) -> None:
-        session = cast("Session", self.session)
         with trio.CancelScope() as self._scope:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self.heartbeats.listen, session)
-                nursery.start_soon(self.heartbeats.watch_for_silence, session)
-                task_status.started()
+            await self.heartbeats.run(cast("Session", self.session), task_status=task_status)
 
     def lose_session(self) -> None:
         self._scope.cancel()

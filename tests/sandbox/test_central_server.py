@@ -18,9 +18,7 @@ from broker.sandbox.central_server import HOST, Message
 from tests.lab.autojump import autojump
 from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.websocket_peers import start
-
-LIMIT = 20.0
-"""Nothing here takes this long; it turns a hang into a failure."""
+from tests.sandbox.processes import PATIENCE
 
 ALICE = AgentStatus(
     "alice", "Alice", is_online=True, last_seen=datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -43,7 +41,7 @@ async def assert_refused(
 
 
 async def receive(broker: WebSocketConnection) -> dict[str, Any]:
-    with trio.fail_after(LIMIT):
+    with trio.fail_after(PATIENCE):
         message: dict[str, Any] = json.loads(await broker.get_message())
     return message
 
@@ -57,7 +55,7 @@ async def register(broker: WebSocketConnection) -> dict[str, Any]:
 
 
 async def closed_with(broker: WebSocketConnection) -> int | None:
-    with trio.fail_after(LIMIT):
+    with trio.fail_after(PATIENCE):
         while True:
             try:
                 await broker.get_message()
@@ -121,14 +119,14 @@ async def test_heartbeats_and_pongs() -> None:
             assert (await receive(broker))["message_type"] == "SERVER_HEARTBEAT"
             await broker.send_message('{"message_type": "PONG", "broker_id": "broker-1"}')
 
-        with trio.fail_after(LIMIT):
+        with trio.fail_after(PATIENCE):
             await server.heard("PONG", times=2)
 
 
 async def test_nothing_is_sent_before_the_registration() -> None:
     async with open_central_server() as server, connect(server) as broker:
         await broker.send_message('{"message_type": "PONG"}')
-        with trio.fail_after(LIMIT):
+        with trio.fail_after(PATIENCE):
             await server.heard("PONG")
         server.send("lost")
         server.update(ALICE)

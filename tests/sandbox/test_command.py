@@ -7,10 +7,13 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from uuid import uuid4
 
 import aiormq
 import pytest
+import trio
 
 from broker.sandbox import command, rabbitmq_installation, system
 from broker.sandbox.agents import agent_names
@@ -18,9 +21,8 @@ from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.conversation import Conversation
 from broker.sandbox.server_queues import QUEUES, agent_queue
 from tests.lab.rabbitmq_node import RabbitmqNode
+from tests.sandbox.processes import PATIENCE, needs_proc, processes_with
 
-LIMIT = 120.0
-"""Nothing here takes this long; it turns a hang into a failure."""
 ACCOUNTED = "Every message is accounted for."
 ON_THE_SHARED_NODE = """
 import sys
@@ -44,36 +46,22 @@ installation.PACKAGE_DIRECTORIES = installation.EXTRA_DIRECTORIES = ()
 sys.exit(execute(["sandbox"]))
 """
 
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/environ").exists(), reason="looks at processes through /proc"
-)
-
 
 class Surroundings:
     """The environment of a sandbox, by which everything that it starts can be told."""
 
     def __init__(self, directory: Path) -> None:
-        self._mark = f"SANDBOX_TEST={uuid4()}"
         self._directory = directory
+        self._mark = str(uuid4())
 
     @property
     def environment(self) -> Mapping[str, str]:
-        name, _, value = self._mark.partition("=")
-        return {**os.environ, name: value, "TMPDIR": str(self._directory), "TERM": "xterm"}
+        directory = str(self._directory)
+        return {**os.environ, "SANDBOX": self._mark, "TMPDIR": directory, "TERM": "xterm"}
 
     def assert_nothing_is_left(self) -> None:
-        assert self._processes() == []
+        assert processes_with("SANDBOX", self._mark) == []
         assert list(self._directory.iterdir()) == []
-
-    def _processes(self) -> list[str]:
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark.encode() in (process / "environ").read_bytes().split(b"\0"):
-                    found.append((process / "cmdline").read_text())
-            except OSError:  # ended meanwhile
-                continue
-        return found
 
 
 @pytest.fixture
@@ -120,25 +108,23 @@ def start(
 
 @needs_proc
 def test_all_messages_are_accounted_for_and_nothing_is_left(surroundings: Surroundings) -> None:
-    process = start(
-        surroundings,
-        *("-m", "broker", "sandbox", "--messages", "200", "--malformed", "5", "--seed", "7"),
-    )
+    """Without a terminal there are a hundred."""
+    process = start(surroundings, *("-m", "broker", "sandbox", "--malformed", "5", "--seed", "7"))
 
-    output, errors = process.communicate(timeout=LIMIT)
+    output, errors = process.communicate(timeout=PATIENCE)
 
     lines = [" ".join(line.split()) for line in output.splitlines()]
     assert process.returncode == 0, output + errors
     assert lines[-1] == ACCOUNTED
-    assert "sent 200 by 5 agents" in lines
-    assert "dead letters 10 10 malformed on purpose" in lines
+    assert "sent 100 by 5 agents" in lines
+    assert "dead letters 5 5 malformed on purpose" in lines
     assert "duplicates 0" in lines
     assert "seed 7" in lines
     counts = {words[0]: int(words[1]) for line in lines if (words := line.split())[1].isdigit()}
-    assert counts["routed"] + counts["errors"] == 190
+    assert counts["routed"] + counts["errors"] == 95
     agents = [line.split() for line in lines if " received " in line]
     assert [words[0] for words in agents] == ["Alice", "Bob", "Carol", "Dave", "Erin"]
-    assert sum(int(words[2]) for words in agents) == 200
+    assert sum(int(words[2]) for words in agents) == 100
     assert sum(int(words[4]) for words in agents) == counts["routed"]
     assert errors == ""
     surroundings.assert_nothing_is_left()
@@ -166,7 +152,7 @@ def test_the_live_view_ends_by_ctrl_c_with_a_summary(
     process.send_signal(signal.SIGINT)
     screen += b"".join(parts_of(terminal))
     os.close(terminal)
-    _, errors = process.communicate(timeout=LIMIT)
+    _, errors = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0, errors
     _, _, summary = screen.decode().rpartition("\x1b[?1049l")
@@ -195,7 +181,7 @@ def test_ctrl_c_while_the_node_starts(surroundings: Surroundings) -> None:
 
     process.send_signal(signal.SIGINT)
 
-    output, errors = process.communicate(timeout=LIMIT)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert output + errors == ""
     surroundings.assert_nothing_is_left()
@@ -226,18 +212,7 @@ def test_it_does_not_mind_that_nobody_reads_its_output(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""
-        assert process.wait(LIMIT) == 1
-
-
-@pytest.mark.usefixtures("on_the_shared_node")
-def test_without_a_terminal_a_hundred_messages_are_exchanged(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert command.run(agents=2, messages=None, seed=1, malformed=0) == 0
-
-    output = capsys.readouterr().out
-    assert ["sent", "100", "by", "2", "agents"] in [line.split() for line in output.splitlines()]
-    assert ACCOUNTED in output
+        assert process.wait(PATIENCE) == 1
 
 
 @pytest.mark.usefixtures("on_the_shared_node")
@@ -313,31 +288,21 @@ def test_a_broker_that_does_not_get_ready(
     assert "The broker did not get ready to route." in output
 
 
-@pytest.mark.usefixtures("on_the_shared_node", "kept_logs")
 @pytest.mark.parametrize(
-    ("status", "says"),
+    ("is_running", "status", "problems"),
     [
-        (3, "The broker stopped with exit status 3."),
-        (None, "The broker did not stop within 15 s."),
+        (True, 0, []),
+        (True, 3, ["The broker stopped with exit status 3."]),
+        (True, None, ["The broker did not stop within 15 s."]),
+        (False, 0, ["The broker ended by itself with exit status 0."]),
     ],
 )
-def test_the_way_the_broker_stops_counts(
-    status: int | None,
-    says: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+async def test_the_way_the_broker_stops_counts(
+    *, is_running: bool, status: int | None, problems: list[str]
 ) -> None:
-    stop = BrokerProcess.stop
-
-    async def stop_badly(broker: BrokerProcess) -> int | None:
-        await stop(broker)
+    async def ended() -> int | None:
+        await trio.lowlevel.checkpoint()
         return status
 
-    monkeypatch.setattr(BrokerProcess, "stop", stop_badly)
-
-    assert command.run(agents=2, messages=4, seed=1, malformed=0) == 1
-
-    output = capsys.readouterr().out
-    assert says in output
-    assert "missing" not in output
-    assert "unexpected" not in output
+    broker = SimpleNamespace(is_running=is_running, wait=ended, stop=ended)
+    assert await system.stop_broker(cast("BrokerProcess", broker)) == problems

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import keeper
+from tests.sandbox.processes import PATIENCE
 
-LIMIT = 60.0
 UNWANTED = [
     int(number)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1)
@@ -53,7 +53,7 @@ def run(how: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=LIMIT,
+        timeout=PATIENCE,
     )
 
 
@@ -72,7 +72,7 @@ def test_what_is_kept_has_default_dispositions(how: str, tmp_path: Path) -> None
     with subprocess.Popen(
         [*program, "sh", "-c", script, sys.executable, CHILD, str(found)], stdin=subprocess.PIPE
     ) as kept:
-        assert kept.wait(LIMIT) == 0
+        assert kept.wait(PATIENCE) == 0
     assert found.read_text() == "[] []\n"
 
 

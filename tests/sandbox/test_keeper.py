@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import keeper
-
-# Nothing here takes this long; it turns a hang into a failure.
-LIMIT = 30.0
+from tests.sandbox.processes import PATIENCE
 
 SLEEP = ("sleep", "1000")
 KEEPER = ("-m", keeper.__name__)
@@ -31,12 +29,12 @@ def keep(
     *command: str, remove: Path | None = None, program: tuple[str, ...] = KEEPER
 ) -> subprocess.Popen[bytes]:
     options = () if remove is None else ("--remove", str(remove))
-    return subprocess.Popen(
-        [sys.executable, *program, *options, "--", *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    return open_([sys.executable, *program, *options, "--", *command])
+
+
+def open_(command: list[str]) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 def reported_pid(kept: subprocess.Popen[bytes]) -> int:
@@ -49,7 +47,7 @@ def wait_until_all_are_gone(kept: subprocess.Popen[bytes]) -> bytes:
 
     Its end comes when the keeper and everything it started have ended, for they all hold it open.
     """
-    return kept.communicate(timeout=LIMIT)[1]
+    return kept.communicate(timeout=PATIENCE)[1]
 
 
 def test_ends_the_command_and_its_children_when_stdin_ends() -> None:
@@ -71,24 +69,22 @@ def test_ends_the_command_on_a_signal(request_: signal.Signals) -> None:
 
     kept.send_signal(request_)
 
-    assert kept.wait(LIMIT) == 128 + signal.SIGTERM
+    assert kept.wait(PATIENCE) == 128 + signal.SIGTERM
     wait_until_all_are_gone(kept)
 
 
 @pytest.mark.parametrize(
-    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 128 + signal.SIGKILL)]
+    ("script", "status"),
+    [
+        ("exit 0", 0),
+        ("kill -KILL $$", 128 + signal.SIGKILL),
+        pytest.param("sleep 1000 & exit 3", 3, id="leaving a child"),
+    ],
 )
 def test_exits_with_the_status_of_a_command_that_ends_by_itself(script: str, status: int) -> None:
     kept = keep("sh", "-c", script)
 
-    assert kept.wait(LIMIT) == status
-    wait_until_all_are_gone(kept)
-
-
-def test_does_not_leave_the_children_of_a_command_that_ended_by_itself() -> None:
-    kept = keep("sh", "-c", "sleep 1000 & exit 3")
-
-    assert kept.wait(LIMIT) == 3
+    assert kept.wait(PATIENCE) == status
     wait_until_all_are_gone(kept)
 
 
@@ -113,16 +109,8 @@ def test_kills_a_command_that_ignores_the_polite_request() -> None:
 
 
 def test_survives_no_opener_that_is_killed() -> None:
-    opener = subprocess.Popen(
-        [
-            sys.executable,
-            *("-c", OPENER),
-            *(sys.executable, *KEEPER, "--", *SLEEP),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    command = (sys.executable, *KEEPER, "--", *SLEEP)
+    opener = open_([sys.executable, "-c", OPENER, *command])
     reported_pid(opener)
 
     opener.kill()

@@ -1,5 +1,7 @@
 import io
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -91,20 +93,16 @@ def test_more_agents_than_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("broker", "says"),
+    ("changed", "says"),
     [
-        (BrokerState(1, is_running=True, is_connected=False, uptime=0), "not connected"),
-        (BrokerState(1, is_running=False, is_connected=True, uptime=0), "ended"),
+        ({"is_connected": False}, "not connected"),
+        ({"is_running": False}, "ended"),
+        ({"page": "http://here:1"}, "status page: http://here:1"),
     ],
 )
-def test_a_broker_in_trouble(broker: BrokerState, says: str) -> None:
-    assert says in picture(broker=broker)[0]
-
-
-def test_the_status_page_is_named() -> None:
-    with_page = BrokerState(1, is_running=True, is_connected=True, uptime=0, page="http://here:1")
-    assert "status page: http://here:1" in picture(broker=with_page)[0]
-    assert "status page" not in picture()[0]
+def test_the_state_of_the_broker(changed: dict[str, Any], says: str) -> None:
+    assert says in picture(broker=replace(CONNECTED, **changed), width=100)[0]
+    assert says not in picture(width=100)[0]
 
 
 def test_the_unexpected_is_shown() -> None:

@@ -1,15 +1,16 @@
-import asyncio
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import aiormq
 import pytest
 import trio
 
 from broker.sandbox import rabbitmq_installation
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError, RabbitmqNotInstalledError
+from broker.sandbox.rabbitmq_installation import Installation, find_installation
 from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 from tests.sandbox.processes import (
     listening_addresses,
@@ -17,9 +18,6 @@ from tests.sandbox.processes import (
     processes_of,
     wait_until_gone,
 )
-
-# Nothing here takes this long; it turns a hang into a failure.
-LIMIT = 90.0
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -36,30 +34,44 @@ with socket.create_server(("127.0.0.1", int(os.environ["RABBITMQ_NODE_PORT"]))) 
             client.sendall(struct.pack(">BHI", 1, 0, len(payload)) + payload)
 """
 OPENER = """
-import trio
+import sys, trio
+from pathlib import Path
 from tests.lab.rabbitmq_node import open_rabbitmq_node
+from tests.sandbox.test_rabbitmq import fake
 async def main():
-    async with open_rabbitmq_node() as node:
+    async with open_rabbitmq_node(fake(Path(sys.argv[1]))) as node:
         print(node.directory, flush=True)
         await trio.sleep_forever()
 trio.run(main)
 """
 
 
-def names_in(directory: Path) -> list[str]:
-    return [path.name for path in directory.iterdir()]
-
-
 @pytest.fixture
-def fake_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a folder of commands before the real ones; a test writes its own `rabbitmq-server`."""
+def bin_(tmp_path: Path) -> Path:
+    """A folder of commands, with an `epmd` that runs and a `rabbitmq-server` that never answers."""
     directory = tmp_path / "bin"
     directory.mkdir()
-    for name in ("rabbitmqctl", "epmd", "erl"):
+    for name in ("rabbitmqctl", "epmd", "erl", "rabbitmq-server"):
         write_script(directory / name, "exec sleep 1000")
     (directory / "server.py").write_text(FAKE_SERVER)
-    monkeypatch.setattr(rabbitmq_installation, "PACKAGE_DIRECTORIES", (str(directory),))
     return directory
+
+
+def fake(bin_: Path) -> Installation:
+    server, ctl, epmd = (str(bin_ / name) for name in ("rabbitmq-server", "rabbitmqctl", "epmd"))
+    return Installation(server, ctl, epmd, os.environ["PATH"])
+
+
+def serving(bin_: Path, prelude: str, name: str = "") -> None:
+    """Let the node do something, and then speak AMQP in its own name or in another one."""
+    script = f"{prelude}\nexec {sys.executable} {bin_}/server.py {name}"
+    write_script(bin_ / "rabbitmq-server", script)
+
+
+async def assert_fails(bin_: Path, says: str, startup_timeout: float = 60) -> None:
+    with pytest.raises(RabbitmqNodeError, match=says):
+        async with open_rabbitmq_node(fake(bin_), startup_timeout=startup_timeout):
+            pytest.fail("it cannot have started")
 
 
 def write_script(path: Path, body: str) -> None:
@@ -68,39 +80,19 @@ def write_script(path: Path, body: str) -> None:
 
 
 @pytest.fixture
-def created_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder in which nodes create their directories."""
+def created_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nodes of the test leave no directory behind."""
     directory = tmp_path / "created"
     directory.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
-    return directory
+    yield
+    assert list(directory.iterdir()) == []
 
 
-def test_speaks_amqp(rabbitmq: RabbitmqNode) -> None:
-    async def publish_and_get() -> bytes:
-        connection = await aiormq.connect(rabbitmq.url)
-        try:
-            channel = await connection.channel()
-            declared = await channel.queue_declare(exclusive=True)
-            assert declared.queue is not None
-            await channel.basic_publish(b"hello", routing_key=declared.queue)
-            return (await channel.basic_get(declared.queue, no_ack=True)).body
-        finally:
-            await connection.close()
-
-    assert asyncio.run(publish_and_get()) == b"hello"
-
-
-async def test_ctl_gives_the_output(rabbitmq: RabbitmqNode) -> None:
+async def test_ctl(rabbitmq: RabbitmqNode) -> None:
     assert "guest" in await rabbitmq.ctl("list_users")
-
-
-async def test_ctl_raises_what_the_node_said(rabbitmq: RabbitmqNode) -> None:
     with pytest.raises(RabbitmqNodeError, match=r"delete_vhost failed.*no_such"):
         await rabbitmq.ctl("delete_vhost", "no_such")
-
-
-async def test_ctl_has_a_deadline(rabbitmq: RabbitmqNode) -> None:
     with pytest.raises(RabbitmqNodeError, match="took more than"):
         await rabbitmq.ctl("status", within=0)
 
@@ -151,108 +143,68 @@ async def test_keeps_data_and_address_over_restarts_and_nothing_after_the_end() 
     await trio.to_thread.run_sync(wait_until_gone, node.directory)
 
 
-@pytest.mark.exhaustive
 @needs_proc
-def test_nothing_survives_an_opener_that_is_killed() -> None:
-    with subprocess.Popen([sys.executable, "-c", OPENER], stdout=subprocess.PIPE) as opener:
+def test_nothing_survives_an_opener_that_is_killed(bin_: Path) -> None:
+    serving(bin_, "")
+    command = [sys.executable, "-c", OPENER, str(bin_)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as opener:
         assert opener.stdout is not None
         directory = Path(opener.stdout.readline().decode().strip())
-        assert len(processes_of(directory)) >= 4  # two keepers, the node, epmd
+        assert len(processes_of(directory)) == 4  # two keepers, the node, epmd
 
         opener.kill()
 
     wait_until_gone(directory)
 
 
-async def test_tries_other_ports_when_the_node_ends_while_starting(fake_installation: Path) -> None:
-    write_script(
-        fake_installation / "rabbitmq-server",
-        f"echo attempt >> {fake_installation}/attempts\n"
-        f"[ $(wc -l < {fake_installation}/attempts) -gt 1 ] || exit 1\n"
-        f"exec {sys.executable} {fake_installation}/server.py",
-    )
+async def test_tries_other_ports_when_the_node_ends_while_starting(bin_: Path) -> None:
+    attempts = bin_ / "attempts"
+    serving(bin_, f"echo attempt >> {attempts}; [ $(wc -l < {attempts}) -gt 1 ] || exit 1")
 
-    async with open_rabbitmq_node() as node:
+    async with open_rabbitmq_node(fake(bin_)) as node:
         assert await node.answers()
 
-    assert (fake_installation / "attempts").read_text() == "attempt\nattempt\n"
+    assert attempts.read_text() == "attempt\nattempt\n"
 
 
-async def test_a_node_that_always_ends_is_reported_with_its_log(
-    fake_installation: Path, created_directories: Path
-) -> None:
-    write_script(fake_installation / "rabbitmq-server", "echo out of luck; exit 1")
-
-    with pytest.raises(RabbitmqNodeError, match="ended while starting:\nout of luck"):
-        async with open_rabbitmq_node():
-            pytest.fail("it cannot have started")
-
-    assert not names_in(created_directories)
+@pytest.mark.usefixtures("created_directories")
+@pytest.mark.parametrize("program", ["rabbitmq-server", "epmd"])
+async def test_one_that_always_ends_is_reported_with_its_log(bin_: Path, program: str) -> None:
+    write_script(bin_ / program, "echo out of luck; exit 1")
+    await assert_fails(bin_, "ended while starting:\nout of luck")
 
 
-@pytest.mark.parametrize(
-    "server", ["echo still busy; exec sleep 1000", "echo still busy; exec {fake} somebody-else"]
-)
+@pytest.mark.usefixtures("created_directories")
+@pytest.mark.parametrize("name", ["", "somebody-else"])
 async def test_a_node_that_does_not_answer_in_its_own_name_is_reported(
-    fake_installation: Path, created_directories: Path, server: str
+    bin_: Path, name: str
 ) -> None:
-    fake = f"{sys.executable} {fake_installation}/server.py"
-    write_script(fake_installation / "rabbitmq-server", server.format(fake=fake))
-
-    with pytest.raises(RabbitmqNodeError, match="not ready after 1 s:\nstill busy"):
-        async with open_rabbitmq_node(startup_timeout=1):
-            pytest.fail("it cannot have started")
-
-    assert not names_in(created_directories)
+    if name:
+        serving(bin_, "echo still busy", name)
+    else:
+        write_script(bin_ / "rabbitmq-server", "echo still busy; exec sleep 1000")
+    await assert_fails(bin_, "not ready after 1 s:\nstill busy", startup_timeout=1)
 
 
-async def test_a_cancelled_opening_leaves_nothing(
-    fake_installation: Path, created_directories: Path
-) -> None:
-    write_script(fake_installation / "rabbitmq-server", "exec sleep 1000")
-
-    with trio.move_on_after(0.5) as scope:
-        async with open_rabbitmq_node():
-            pytest.fail("it cannot have started")
-
-    assert scope.cancelled_caught
-    assert not names_in(created_directories)
-
-
+@pytest.mark.usefixtures("created_directories")
 @pytest.mark.parametrize("program", ["epmd", "rabbitmq-server"])
-async def test_a_command_that_cannot_be_run_is_reported(
-    fake_installation: Path, created_directories: Path, program: str
-) -> None:
-    write_script(fake_installation / "rabbitmq-server", "exec sleep 1000")
-    (fake_installation / program).write_text("#!/no/such/interpreter")
+async def test_a_command_that_cannot_be_run_is_reported(bin_: Path, program: str) -> None:
+    (bin_ / program).write_text("#!/no/such/interpreter")
+    await assert_fails(bin_, f"{program} could not be started")
 
-    with pytest.raises(RabbitmqNodeError, match=f"{program} could not be started"):
-        async with open_rabbitmq_node():
+
+@pytest.mark.usefixtures("created_directories")
+async def test_a_cancelled_opening_leaves_nothing(bin_: Path) -> None:
+    with trio.move_on_after(0.5) as scope:
+        async with open_rabbitmq_node(fake(bin_)):
             pytest.fail("it cannot have started")
-
-    assert not names_in(created_directories)
-
-
-async def test_an_epmd_that_ends_is_reported_with_its_log(
-    fake_installation: Path, created_directories: Path
-) -> None:
-    write_script(fake_installation / "rabbitmq-server", "exec sleep 1000")
-    write_script(fake_installation / "epmd", "echo port taken; exit 1")
-
-    with pytest.raises(RabbitmqNodeError, match="ended while starting:\nport taken"):
-        async with open_rabbitmq_node():
-            pytest.fail("it cannot have started")
-
-    assert not names_in(created_directories)
+    assert scope.cancelled_caught
 
 
-async def test_a_node_can_be_asked_for_what_it_is_already(fake_installation: Path) -> None:
-    write_script(
-        fake_installation / "rabbitmq-server",
-        f"echo started; exec {sys.executable} {fake_installation}/server.py",
-    )
+async def test_a_node_can_be_asked_for_what_it_is_already(bin_: Path) -> None:
+    serving(bin_, "echo started")
 
-    async with open_rabbitmq_node() as node:
+    async with open_rabbitmq_node(fake(bin_)) as node:
         await node.start()
         assert node.log_tail(10) == "started"
         for ended in (node.stop, node.stop, node.kill, node.pause, node.resume):
@@ -263,30 +215,26 @@ async def test_a_node_can_be_asked_for_what_it_is_already(fake_installation: Pat
 
 
 @pytest.mark.parametrize("missing", ["rabbitmq-server", "rabbitmqctl", "epmd", "erl"])
-async def test_says_how_to_install_what_is_missing(
-    fake_installation: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+def test_says_how_to_install_what_is_missing(
+    bin_: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    write_script(fake_installation / "rabbitmq-server", "")
-    (fake_installation / missing).unlink()
+    monkeypatch.setattr(rabbitmq_installation, "PACKAGE_DIRECTORIES", (str(bin_),))
     monkeypatch.setattr(rabbitmq_installation, "EXTRA_DIRECTORIES", ())
     monkeypatch.setenv("PATH", "/nowhere")
-
+    assert find_installation().epmd == str(bin_ / "epmd")
+    (bin_ / missing).unlink()
     with pytest.raises(RabbitmqNotInstalledError, match="apt-get install rabbitmq-server"):
-        async with open_rabbitmq_node():
-            pytest.fail("it cannot have started")
+        find_installation()
 
 
 async def test_another_installations_settings_do_not_leak_in(
-    fake_installation: Path, monkeypatch: pytest.MonkeyPatch
+    bin_: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RABBITMQ_BASE", "leaked")
     monkeypatch.setenv("ERL_AFLAGS", "leaked")
-    write_script(
-        fake_installation / "rabbitmq-server",
-        f"env\nexec {sys.executable} {fake_installation}/server.py",
-    )
+    serving(bin_, "env")
 
-    async with open_rabbitmq_node() as node:
+    async with open_rabbitmq_node(fake(bin_)) as node:
         log = node.log_tail(1000)
 
     assert "RABBITMQ_NODENAME=" in log

@@ -17,9 +17,7 @@ class ServerAddress:
     """The central server's address.
 
     Attributes:
-        token: Sent as `Authorization: Bearer`.
         token_file: Read again for each connection, if set; replaces `token`.
-        origin: Sent as `Origin`.
         subprotocols: Offered as `Sec-WebSocket-Protocol`, preferred first.
         tls: The files for `wss://`, read again for each connection.
     """

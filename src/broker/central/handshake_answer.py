@@ -19,7 +19,9 @@ class HandshakeAnswer(trio.abc.Stream):
     """A stream that keeps what it receives during the handshake.
 
     The WebSocket library reports a refusal only when its body is complete, and the end of the
-    connection not at all: its caller would wait for the deadline.
+    connection not at all: its caller would wait for the deadline. So until a WebSocket is open,
+    `HandshakeEndedError` is raised when the connection has ended, or a refusal is too long. With
+    TLS, the sender may be the first to see the alert that says why.
 
     Attributes:
         received: A refusal, as far as it arrived, or the head of the answer that opens a WebSocket.
@@ -31,12 +33,7 @@ class HandshakeAnswer(trio.abc.Stream):
         self._stream = stream
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive.
-
-        Raises:
-            HandshakeEndedError: The connection ended before a WebSocket was opened, or a refusal is
-                too long.
-        """
+        """Receive from the stream below."""
         if self._is_open:
             return await self._stream.receive_some(max_bytes)
         try:
@@ -52,12 +49,7 @@ class HandshakeAnswer(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send on the stream below.
-
-        Raises:
-            HandshakeEndedError: The connection ended before a WebSocket was opened. With TLS, the
-                sender may be the first to see the alert that says why.
-        """
+        """Send on the stream below."""
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as error:

@@ -76,8 +76,7 @@ def read_refusal(answer: bytes) -> Refusal | None:
         pass  # use what could be parsed
     if head is None or head.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
         return None
-    headers = dict(head.headers)
-    location = headers.get(b"location", b"").decode(errors="replace") or None
+    location = dict(head.headers).get(b"location", b"").decode(errors="replace") or None
     return Refusal(head.status_code, location, _first_line(body))
 
 

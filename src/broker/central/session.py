@@ -42,8 +42,6 @@ class SessionTerms:
 
     Attributes:
         silence: Time without any frame after which the session counts as dead.
-        register_timeout: Time for the server to answer the registration.
-        send_timeout: Time that sending a message may take.
         status_interval: Shortest time between two requests for a status update.
         max_backlog_bytes: Limit for all updates that wait to be decoded.
     """

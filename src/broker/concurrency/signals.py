@@ -25,11 +25,10 @@ async def watch_stop_signals(
     """Report each request to stop, until cancelled. What comes together counts as one request.
 
     A SIGHUP that is ignored stays ignored: `nohup` starts a process that way so that it survives
-    its terminal.
+    its terminal. Started once signals are caught.
 
     Args:
         requested: Called in Trio's thread; must not raise.
-        task_status: Started once signals are caught.
     """
     is_hangup_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     hangup = () if is_hangup_ignored else (signal.SIGHUP,)

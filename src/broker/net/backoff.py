@@ -16,7 +16,6 @@ class Backoff:
         initial: Upper bound of the first pause, in seconds.
         maximum: Upper bound of all pauses, in seconds. Nobody tells the broker that a peer is
             back, and messages wait meanwhile.
-        random: Returns a float in [0.0, 1.0).
     """
 
     def __init__(

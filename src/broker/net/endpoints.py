@@ -46,11 +46,7 @@ class AmqpEndpoint:
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
-    """Split a comma-separated list of host names and IP addresses, `[fd00::1]` without brackets.
-
-    Raises:
-        ValueError: An entry is empty or no host.
-    """
+    """Split a comma-separated list of host names and IP addresses, `[fd00::1]` without brackets."""
     return tuple(_parse_host(entry.strip()) for entry in text.split(","))
 
 
@@ -61,10 +57,6 @@ def parse_amqp_urls(text: str, *, has_certificate: bool = False) -> tuple[AmqpEn
         text: `amqp://user:password@host:port/vhost` or `amqps://...`, user, password and vhost
             percent-encoded. Without login it is guest, or the client certificate if there is one;
             without port the scheme's own, and without vhost `/`.
-        has_certificate: Whether there is a client certificate.
-
-    Raises:
-        ValueError: A URL is wrong; the text tells which and how, without quoting it.
     """
     urls = [url.strip() for url in text.split(",")]
     endpoints = []
@@ -78,14 +70,7 @@ def parse_amqp_urls(text: str, *, has_certificate: bool = False) -> tuple[AmqpEn
 
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    """Split a URL, whose parts stay encoded, and check its scheme, host and port.
-
-    Args:
-        schemes: The allowed schemes, lower case.
-
-    Raises:
-        ValueError: Wrong scheme, no host, a wrong port, spaces or control characters.
-    """
+    """Split a URL, whose parts stay encoded, and check its lower-case scheme, host and port."""
     allowed = " or ".join(f"{scheme}://" for scheme in schemes)
     # urlsplit silently removes tabs and newlines, so they are refused before it sees them.
     if not url.isprintable() or " " in url:

@@ -123,13 +123,7 @@ def speaks_no_tls(error: ssl.SSLError) -> bool:
 def explain(
     error: ssl.SSLError, ca_variable: str, cert_variable: str | None = None
 ) -> tuple[str, str]:
-    """Return what went wrong, and what to do about it.
-
-    Args:
-        error: What OpenSSL raised.
-        ca_variable: The setting that names the CA certificates to trust.
-        cert_variable: The setting that names the client certificate, if there is one.
-    """
+    """Return what went wrong, and what to do about it, perhaps with one of the settings."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_refused(error, ca_variable)
     reason = error.reason or ""

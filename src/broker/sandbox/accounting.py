@@ -45,7 +45,6 @@ class Ledger:
     after it, and every delivery that no route explains, is a duplicate, as at-least-once allows.
 
     Attributes:
-        malformed: How many messages are malformed on purpose.
         failed: How many came back because nobody could receive them.
         duplicates: How many decisions and deliveries were repeated.
         unexpected_count: How much contradicts the ledger.
@@ -80,11 +79,6 @@ class Ledger:
     def open(self) -> int:
         """How many messages are still under way."""
         return self.sent - self.accounted_for
-
-    @property
-    def balanced(self) -> bool:
-        """Whether every message is accounted for and nothing unexpected happened."""
-        return not self.open and not self.unexpected_count
 
     def record_sent(self, message_id: str, sender_id: str, *, malformed: bool = False) -> None:
         """Record a message that is about to be published."""

@@ -7,7 +7,6 @@ answers what it is asked, and says goodbye when it is stopped.
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from re import ASCII, fullmatch
 from uuid import uuid4
@@ -23,6 +22,7 @@ from broker.core.messages import MAX_BODY_BYTES, ChatMessage
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
 from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue, answering
 from broker.sandbox.standalone import keep_session, run
+from broker.sandbox.traffic import chat_message
 from broker.settings import Settings
 
 INTERVAL = 2.0
@@ -34,11 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be an agent until SIGINT, SIGTERM or SIGHUP.
-
-    Returns:
-        The exit code: 0 when stopped, 2 for wrong usage or configuration.
-    """
+    """Be an agent until a signal stops it, and return the exit code; 2 for wrong usage."""
     parser = ArgumentParser("python -m broker.sandbox.act", description=__doc__, allow_abbrev=False)
     parser.add_argument("--agent", required=True, help="its name; the id is the same in lower case")
     name: str = parser.parse_args(arguments).agent
@@ -103,7 +99,7 @@ class _Agent:
         )
         if message_type != "TEXT":  # answering answers would never end
             return None
-        return self._chat("REPLY", f"Yes, {self._name} is.", in_reply_to_message_id=message_id)
+        return self._chat("REPLY", f"Yes, {self._name} is.", message_id)
 
     def _here(self) -> Publishing:
         return self._to_server("REGISTER_AGENT", agent_name=self._name, capabilities=["chat"])
@@ -112,18 +108,11 @@ class _Agent:
         message = {"message_type": message_type, "agent_id": self._id, **fields}
         return Publishing(AGENTS_QUEUE, msgspec.json.encode(message), self._id)
 
-    def _chat(self, message_type: str, text: str, **fields: object) -> Publishing:
+    def _chat(self, message_type: str, text: str, in_reply_to: str | None = None) -> Publishing:
         message_id = uuid4().hex
         _log.info("sent", message_type=message_type, message_id=message_id)
-        message = {
-            "message_type": message_type,
-            "text_payload": text,
-            "message_id": message_id,
-            "sender_id": self._id,
-            "send_timestamp": datetime.now(UTC).isoformat(),
-            **fields,
-        }
-        return Publishing(INPUT_QUEUE, msgspec.json.encode(message), self._id)
+        body = chat_message(message_type, message_id, self._id, text, in_reply_to)
+        return Publishing(INPUT_QUEUE, body, self._id)
 
 
 if __name__ == "__main__":

@@ -43,22 +43,22 @@ class AgentHeartbeats:
         self._server = server
         self._heard: dict[str, float] = {}
 
-    async def listen(
+    async def run(
         self, session: Session, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Listen to the agents until cancelled. Started once RabbitMQ delivers what they say.
+        """Listen to the agents, and take silent ones offline, until cancelled.
+
+        Started once RabbitMQ delivers what they say. Cancelling it ends the session.
 
         Raises:
             AmqpError: The session was lost.
         """
-        await session.consume(AGENTS_QUEUE, answering(self._answer), task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(session.consume, AGENTS_QUEUE, answering(self._answer))
+            task_status.started()
+            await self._watch_for_silence(session)
 
-    async def watch_for_silence(self, session: Session) -> None:
-        """Take silent agents offline, until cancelled. Cancelling it ends the session.
-
-        Raises:
-            AmqpError: The session was lost.
-        """
+    async def _watch_for_silence(self, session: Session) -> None:
         # Without a session nobody could be heard.
         self._heard = dict.fromkeys(self._heard, trio.current_time())
         while True:

@@ -1,14 +1,14 @@
 """Sample agents: each reads its own queue while it is online, and answers what it gets."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-import msgspec
 import trio
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.concurrency.wakeup import Gate
 from broker.sandbox.accounting import Ledger
-from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue
+from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue, read
 from broker.sandbox.traffic import Traffic
 
 _NAMES = (
@@ -25,35 +25,24 @@ def agent_names(number: int) -> Sequence[str]:
     return names[:number]
 
 
-class _Received(msgspec.Struct):
-    message_type: str
-    message_id: str
-
-
-_decode = msgspec.json.Decoder(_Received).decode
-
-
+@dataclass(frozen=True, eq=False)
 class Agent:
     """One agent. What is routed to it while it is offline waits in its queue.
 
     Attributes:
         online: Open while it reads its queue.
-
-    Args:
-        ledger: Where it records what it receives.
-        traffic: Writes its messages.
-        progressed: Called after something was received.
     """
 
-    def __init__(
-        self, agent_name: str, ledger: Ledger, traffic: Traffic, progressed: Callable[[], None]
-    ) -> None:
-        self.agent_name = agent_name
-        self.agent_id = agent_name.lower()
-        self.online = Gate()
-        self._ledger = ledger
-        self._traffic = traffic
-        self._progressed = progressed
+    agent_name: str
+    ledger: Ledger
+    traffic: Traffic
+    progressed: Callable[[], None]
+    online: Gate = field(default_factory=Gate)
+
+    @property
+    def agent_id(self) -> str:
+        """Its name in lower case."""
+        return self.agent_name.lower()
 
     @property
     def queue(self) -> str:
@@ -62,7 +51,7 @@ class Agent:
 
     def text(self) -> Publishing | None:
         """Begin a conversation, or None when there is nothing more to say."""
-        return self._publishing(self._traffic.text(self.agent_id))
+        return self._publishing(self.traffic.text(self.agent_id))
 
     async def run(self, session: Session) -> None:
         """Read the queue whenever the agent is online, until cancelled.
@@ -82,19 +71,18 @@ class Agent:
         arrived.publish(
             [Settlement(delivery, self._reply(delivery)) for delivery in arrived.deliveries]
         )
-        self._progressed()
+        self.progressed()
 
     def _reply(self, delivery: Delivery) -> Publishing | None:
-        try:
-            message = _decode(delivery.body)
-        except msgspec.DecodeError:
-            self._ledger.record_unexpected(f"{self.agent_id} received what is no chat message")
+        message = read(delivery.body)
+        if message.message_id is None:
+            self.ledger.record_unexpected(f"{self.agent_id} received what is no chat message")
             return None
-        is_new = self._ledger.record_delivered(message.message_id, self.agent_id)
+        is_new = self.ledger.record_delivered(message.message_id, self.agent_id)
         if not is_new or message.message_type != "TEXT":
             # Answering answers, or errors, would never end.
             return None
-        return self._publishing(self._traffic.reply(self.agent_id, message.message_id))
+        return self._publishing(self.traffic.reply(self.agent_id, message.message_id))
 
     def _publishing(self, body: bytes | None) -> Publishing | None:
         return None if body is None else Publishing(INPUT_QUEUE, body, self.agent_id)

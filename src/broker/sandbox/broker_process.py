@@ -39,18 +39,8 @@ class BrokerProcessError(Exception):
     """The broker could not be started."""
 
 
-class BrokerProcess:
+class BrokerProcess(KeptProcess):
     """A running broker. Made by `open_broker`."""
-
-    def __init__(self, kept: KeptProcess, log: Path) -> None:
-        self.pid = kept.pid
-        self.log = log
-        self._kept = kept
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._kept.is_running
 
     def status_page(self) -> str | None:
         """Return the URL of its status page; None while there is none."""
@@ -60,10 +50,6 @@ class BrokerProcess:
                 if logged.event == "http_listening":
                     return logged.url
         return None
-
-    async def wait(self) -> int:
-        """Wait until it has ended, and return its exit status; 128 + n after signal n."""
-        return await self._kept.wait()
 
     async def stop(self) -> int | None:
         """Send SIGTERM, and return the exit status; None if it still runs after `STOP_TIMEOUT`."""
@@ -83,25 +69,25 @@ async def open_broker(
 
     At the end of the context it is ended by force if need be, within `CLOSE_TIMEOUT`.
 
-    Args:
-        directory: Where it runs and where its log is written.
-        settings: Its settings, by variable. It gets no other setting.
+    It runs in the directory, where its log is written, and gets no other settings.
 
     Raises:
         BrokerProcessError: It could not be started.
     """
-    log = directory / "broker.log"
-    # No `.env` is there.
-    kept = await start_kept(
-        command, directory=directory, environment=_environment(settings), log=log
+    broker = await start_kept(
+        command,
+        BrokerProcess,
+        directory=directory,  # without an `.env`
+        environment=_environment(settings),
+        log=directory / "broker.log",
     )
-    if kept is None:
+    if broker is None:
         raise BrokerProcessError("the broker could not be started")
     try:
-        yield BrokerProcess(kept, log)
+        yield broker
     finally:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            await kept.end()
+            await broker.end()
 
 
 def _environment(settings: Mapping[str, str]) -> Mapping[str, str]:

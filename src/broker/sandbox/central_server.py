@@ -44,9 +44,6 @@ class CentralServer:
         agents: The truth about all agents, by id; change it by `update`.
         received: What the brokers sent lately, oldest first; a frame that is no JSON object
             stands there as `{"frame": ...}`.
-
-    Args:
-        token: What brokers must send as `Authorization: Bearer`; None to accept all.
     """
 
     def __init__(self, port: int, token: str | None = None) -> None:

@@ -35,10 +35,6 @@ def run(*, agents: int, messages: int | None, seed: int | None, malformed: float
     exchanges that many messages (100 by default). In the end it prints a summary, and nothing that
     it started is left.
 
-    Args:
-        seed: Makes the choice of agents and texts repeatable.
-        malformed: Percentage of messages that are malformed on purpose.
-
     Returns:
         The exit code: 0 when every message is accounted for and the broker stopped gracefully,
         130 when interrupted before there was a message, or twice; else 1.
@@ -87,14 +83,10 @@ def _report(result: Result, plan: Plan, console: Console) -> int:
         return EXIT_OK
     for problem in found:
         console.print(problem, style="red", markup=False)
-    kept = _keep(result.broker_log)
+    # Out of the directory that is about to be removed.
+    kept = copyfile(result.broker_log, Path(mkdtemp(prefix="broker-sandbox-")) / "broker.log")
     console.print(f"The broker's log is {kept}. Its end:")
     lines = kept.read_text(encoding="utf-8", errors="replace").splitlines()
     for line in lines[-_LOG_LINES_SHOWN:]:
         console.print(line, markup=False)
     return EXIT_FAILED
-
-
-def _keep(log: Path) -> Path:
-    """Save the log from the directory that is about to be removed."""
-    return copyfile(log, Path(mkdtemp(prefix="broker-sandbox-")) / log.name)

@@ -1,5 +1,6 @@
 """Let agents talk: who speaks when, who comes and goes, and when it is over."""
 
+from dataclasses import dataclass, field
 from random import Random
 
 import trio
@@ -26,40 +27,28 @@ EXODUS_PROBABILITY = 0.15
 """How likely it is then that all go but one."""
 
 
+@dataclass(slots=True)
 class Conversation:
     """Lets agents talk.
 
     Everything here publishes: cancelling it ends the session, so it is ended by `stop`. It raises
     `AmqpError` when the session is lost.
-
-    Args:
-        progress: Set whenever something was recorded in the ledger.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        presence: Presence,
-        traffic: Traffic,
-        ledger: Ledger,
-        progress: Wakeup,
-        random: Random,
-    ) -> None:
-        self._session = session
-        self._presence = presence
-        self._traffic = traffic
-        self._ledger = ledger
-        self._progress = progress
-        self._random = random
-        self._stopped = trio.Event()
-        self._is_hopeless = False
+    session: Session
+    presence: Presence
+    traffic: Traffic
+    ledger: Ledger
+    progress: Wakeup
+    random: Random
+    _stopped: trio.Event = field(default_factory=trio.Event)
+    _is_hopeless: bool = False
 
     def stop(self) -> None:
         """Say nothing new, and end when all messages are accounted for."""
-        self._traffic.end()
+        self.traffic.end()
         self._stopped.set()
-        self._progress.set()
+        self.progress.set()
 
     def give_up(self) -> None:
         """End at once: the messages under way will never arrive."""
@@ -73,54 +62,54 @@ class Conversation:
         """
         window = max(1, min(WINDOW, messages // 4))
         changes = 0
-        while not self._traffic.is_over:
-            if self._ledger.open <= window // 2:
-                await self._begin_conversations(window - self._ledger.open)
-            if self._ledger.sent * CHANGES > messages * (changes + 1):
+        while not self.traffic.is_over:
+            if self.ledger.open <= window // 2:
+                await self._begin_conversations(window - self.ledger.open)
+            if self.ledger.sent * CHANGES > messages * (changes + 1):
                 changes += 1
-                await self._presence.change(staying=2)
+                await self.presence.change(staying=2)
             if not await self._progressed():
                 return
         await self._finish()
 
     async def converse(self) -> None:
         """Talk at a pace that people can follow until stopped, and then until all is settled."""
-        while not self._traffic.is_over:
+        while not self.traffic.is_over:
             await self._begin_conversations(1)
-            if self._random.random() < CHANGE_PROBABILITY:
+            if self.random.random() < CHANGE_PROBABILITY:
                 await self._come_or_go()
-            with trio.move_on_after(self._random.expovariate(1 / PAUSE)):
+            with trio.move_on_after(self.random.expovariate(1 / PAUSE)):
                 await self._stopped.wait()
         await self._finish()
 
     async def _begin_conversations(self, number: int) -> None:
         publishings: list[Publishing] = []
         while len(publishings) < number:
-            publishing = self._random.choice(self._presence.online).text()
+            publishing = self.random.choice(self.presence.online).text()
             if publishing is None:
                 break
             publishings.append(publishing)
-        await self._session.publish(publishings)
+        await self.session.publish(publishings)
 
     async def _come_or_go(self) -> None:
-        if self._random.random() < EXODUS_PROBABILITY:
-            await self._presence.leave_one()
+        if self.random.random() < EXODUS_PROBABILITY:
+            await self.presence.leave_one()
         else:
-            await self._presence.change(staying=1)
+            await self.presence.change(staying=1)
 
     async def _finish(self) -> None:
         if not self._is_hopeless:
-            await self._presence.come_all()
-        while self._ledger.open and not self._is_hopeless:
+            await self.presence.come_all()
+        while self.ledger.open and not self._is_hopeless:
             if not await self._progressed():
                 return
 
     async def _progressed(self) -> bool:
         with trio.move_on_after(LULL):
-            await self._progress.wait()
+            await self.progress.wait()
             return True
-        await self._presence.come_all()
+        await self.presence.come_all()
         with trio.move_on_after(PATIENCE):
-            await self._progress.wait()
+            await self.progress.wait()
             return True
         return False

@@ -34,23 +34,18 @@ _REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command to its end, or to the keeper's.
-
-    Returns:
-        The command's exit status as a shell would give it; 127 when it could not be started.
-    """
+    """Run the command to its end, or to the keeper's, and return its status as a shell would."""
     parser = argparse.ArgumentParser(prog="keeper", description="Keep a command while stdin lives.")
     parser.add_argument("--remove", metavar="DIRECTORY", help="remove it when the last keeper ends")
     parser.add_argument("command", nargs="+", help="what to run, after --")
     options = parser.parse_args(arguments)
 
-    if options.remove is None:
-        return _run(options.command)
-    shared = share(options.remove)
+    shared = None if options.remove is None else share(options.remove)
     try:
         return _run(options.command)
     finally:
-        _remove_if_last(options.remove, shared)
+        if shared is not None:
+            _remove_if_last(options.remove, shared)
 
 
 def share(directory: str) -> int:

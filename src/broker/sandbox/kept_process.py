@@ -23,6 +23,7 @@ class KeptProcess:
     """A command, which leads a process group, and its keeper. Made by `start_kept`."""
 
     pid: int
+    log: Path
     _keeper: trio.Process
 
     @property
@@ -46,24 +47,19 @@ class KeptProcess:
         await _end(self._keeper)
 
 
-async def start_kept(
+async def start_kept[Kept: KeptProcess](
     command: Sequence[str],
+    kind: type[Kept],
     *,
     directory: Path,
     environment: Mapping[str, str],
     log: Path,
     removes_directory: bool = False,
-) -> KeptProcess | None:
+) -> Kept | None:
     """Start a command that ends with this process, however this process ends.
 
-    Args:
-        directory: Where it runs.
-        log: What it prints is appended to this file.
-        removes_directory: Whether its keeper removes the directory in the end; of several keepers
-            of one directory the last does.
-
-    Returns:
-        The process; None when it could not be started.
+    What it prints is appended to the log. Of several keepers that are to remove the directory in
+    which they run, the last does. Returns None when the command could not be started.
     """
     removing = ("--remove", str(directory)) if removes_directory else ()
     # Shielded, because a keeper that nobody knows of could not be ended.
@@ -84,7 +80,7 @@ async def start_kept(
             async for received in process.stdout:
                 reported += received
                 if reported.endswith(b"\n"):
-                    return KeptProcess(int(reported), process)
+                    return kind(int(reported), log, process)
         await _end(process)
     return None
 

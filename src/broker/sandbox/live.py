@@ -28,13 +28,7 @@ _TABLE_HEADER = 1
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """How the broker is doing.
-
-    Attributes:
-        is_connected: Whether it is registered with the central server.
-        uptime: Seconds since it was started.
-        page: The URL of its status page, if it has one.
-    """
+    """How the broker is doing: its process, its registration, seconds of uptime, its page."""
 
     pid: int
     is_running: bool
@@ -107,23 +101,17 @@ def draw(
 
 def _header(broker: BrokerState) -> RenderableType:
     if not broker.is_running:
-        state = Text("● ended", style="red")
-    elif broker.is_connected:
-        state = Text("● connected", style="green")
+        state = ("● ended", "red")
     else:
-        state = Text("● not connected", style="yellow")
+        state = ("● connected", "green") if broker.is_connected else ("● not connected", "yellow")
     minutes, seconds = divmod(int(broker.uptime), 60)
+    page = f"  status page: {broker.page}" if broker.page else ""
+    up = f"  pid {broker.pid}  up {minutes}:{seconds:02}  "
     line = Table.grid(expand=True)
     line.add_column()
     line.add_column(justify="right")
     line.add_row(
-        Text.assemble(
-            (" broker", "bold"),
-            f"  pid {broker.pid}  up {minutes}:{seconds:02}  ",
-            state,
-            f"  status page: {broker.page}" if broker.page else "",
-        ),
-        Text("Ctrl-C ends it ", style="dim"),
+        Text.assemble((" broker", "bold"), up, state, page), Text("Ctrl-C ends it ", style="dim")
     )
     return line
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import trio
 
@@ -12,6 +13,7 @@ from broker.sandbox.server_queues import DEAD_LETTER_QUEUE, FromBroker
 _ID = re.compile(rb'"(?:message_id|marker)":\s*"([\w-]{1,100})"')
 
 
+@dataclass(frozen=True, slots=True)
 class OutputReader:
     """Records the output of the broker.
 
@@ -19,27 +21,26 @@ class OutputReader:
         registered: The agents whose registration the broker confirmed.
     """
 
-    def __init__(self, ledger: Ledger, progressed: Callable[[], None]) -> None:
-        self.registered: set[str] = set()
-        self._ledger = ledger
-        self._progressed = progressed
+    ledger: Ledger
+    progressed: Callable[[], None]
+    registered: set[str] = field(default_factory=set)
 
     def notice(self, message: FromBroker) -> None:
         """Record a message from the output queue."""
         match message:
             case FromBroker(message_type="ERROR", original_message_id=str(message_id)):
-                self._ledger.record_failed(message_id)
+                self.ledger.record_failed(message_id)
             case FromBroker(message_type="REGISTER_AGENT_RESPONSE", agent_id=str(agent_id)):
                 self.registered.add(agent_id)
             case FromBroker(message_id=str(message_id), receiver_id=str(receiver_id)) if (
                 message.is_routed
             ):
-                self._ledger.record_routed(message_id, receiver_id)
+                self.ledger.record_routed(message_id, receiver_id)
             case _:
-                self._ledger.record_unexpected(
+                self.ledger.record_unexpected(
                     f"the broker put out a message of type {message.message_type}"
                 )
-        self._progressed()
+        self.progressed()
 
     async def read_dead_letters(
         self, session: Session, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -55,8 +56,8 @@ class OutputReader:
         for delivery in arrived.deliveries:
             found = _ID.search(delivery.body)
             if found is None:
-                self._ledger.record_unexpected("a message without an id was dead-lettered")
+                self.ledger.record_unexpected("a message without an id was dead-lettered")
             else:
-                self._ledger.record_dead_lettered(found[1].decode())
+                self.ledger.record_dead_lettered(found[1].decode())
         arrived.publish([Settlement(delivery) for delivery in arrived.deliveries])
-        self._progressed()
+        self.progressed()

@@ -1,6 +1,7 @@
 """Bring agents online and offline, and let the central server report it in both of its ways."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 
@@ -11,6 +12,7 @@ from broker.sandbox.central_server import CentralServer
 from broker.sandbox.server_queues import disconnect_agent, register_agent
 
 
+@dataclass(frozen=True, slots=True)
 class Presence:
     """All agents, and which of them are online: none at first.
 
@@ -18,13 +20,10 @@ class Presence:
     the session is lost.
     """
 
-    def __init__(
-        self, agents: Sequence[Agent], *, server: CentralServer, session: Session, random: Random
-    ) -> None:
-        self.agents = agents
-        self._server = server
-        self._session = session
-        self._random = random
+    agents: Sequence[Agent]
+    server: CentralServer
+    session: Session
+    random: Random
 
     @property
     def online(self) -> list[Agent]:
@@ -39,14 +38,14 @@ class Presence:
     async def come(self, agent: Agent) -> None:
         """Bring an agent online."""
         agent.online.open()
-        self._server.update(_status(agent))
-        await register_agent(self._session, agent.agent_id, agent.agent_name)
+        self.server.update(_status(agent))
+        await register_agent(self.session, agent.agent_id, agent.agent_name)
 
     async def go(self, agent: Agent) -> None:
         """Take an agent offline."""
         agent.online.close()
-        self._server.update(_status(agent))
-        await disconnect_agent(self._session, agent.agent_id)
+        self.server.update(_status(agent))
+        await disconnect_agent(self.session, agent.agent_id)
 
     async def come_all(self) -> None:
         """Bring all agents online."""
@@ -58,7 +57,7 @@ class Presence:
         candidates = self.agents if len(self.online) > staying else self.offline
         if not candidates:
             return
-        agent = self._random.choice(candidates)
+        agent = self.random.choice(candidates)
         if agent.online.is_open:
             await self.go(agent)
         else:
@@ -67,7 +66,7 @@ class Presence:
     async def leave_one(self) -> None:
         """Let all agents go but one, chosen at random."""
         online = self.online
-        stays = self._random.choice(online) if online else None
+        stays = self.random.choice(online) if online else None
         for agent in online:
             if agent is not stays:
                 await self.go(agent)

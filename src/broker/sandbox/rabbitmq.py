@@ -145,6 +145,7 @@ class RabbitmqNode:
     async def _keep(self, *command: str) -> KeptProcess:
         kept = await start_kept(
             command,
+            KeptProcess,
             directory=self.directory,
             environment=self._environment,
             log=self._log,
@@ -176,11 +177,7 @@ class Startable(Protocol):
     """What needs free ports to start."""
 
     async def start(self) -> None:
-        """Start it.
-
-        Raises:
-            NodeEndedError: Perhaps because somebody took one of its ports.
-        """
+        """Start it, or raise `NodeEndedError`, perhaps because one of its ports was taken."""
 
     async def close(self) -> None:
         """End it, whatever state it is in."""

@@ -9,8 +9,10 @@ from typing import Final
 
 from broker.sandbox.free_ports import HOST, free_ports
 
-_CONFIG: Final = "rabbitmq.conf"
-_BASE_CONFIG: Final = (
+CONFIG: Final = "rabbitmq.conf"
+ADVANCED_CONFIG: Final = "advanced.config"
+PLUGINS: Final = "enabled_plugins"
+BASE_CONFIG: Final = (
     f"listeners.tcp.1 = {HOST}:{{port}}\n"
     # The default may be more than what a small machine has free.
     "disk_free_limit.absolute = 50MB\n"
@@ -26,17 +28,12 @@ class Membership:
         cookie: The secret that the nodes share.
         epmd_port: Where all of them are registered.
         keeps_epmd: Whether this node runs the epmd, from its first start to its close.
-        config: Further lines of rabbitmq.conf.
-        advanced_config: The Erlang term that is advanced.config.
     """
 
     name: str
     cookie: str
     epmd_port: int
     keeps_epmd: bool = True
-    config: str = ""
-    advanced_config: str = "[]"
-    plugins: tuple[str, ...] = ()
 
 
 def unique_name() -> str:
@@ -44,18 +41,10 @@ def unique_name() -> str:
     return f"sandbox-{secrets.token_hex(6)}"
 
 
-def lone_member(config: str = "", plugins: tuple[str, ...] = ()) -> Membership:
+def lone_member() -> Membership:
     """Return the membership of a node that has its epmd, whose port is free now, for itself."""
     [epmd_port] = free_ports(1)
-    return Membership(
-        unique_name(), secrets.token_hex(16), epmd_port, config=config, plugins=plugins
-    )
-
-
-def write_config(directory: Path, membership: Membership, port: int, config: str = "") -> None:
-    """Write rabbitmq.conf, which each start reads, with further lines in place of defaults."""
-    lines = f"{_BASE_CONFIG.format(port=port)}{membership.config}{config}"
-    (directory / _CONFIG).write_text(lines, encoding="ascii")
+    return Membership(unique_name(), secrets.token_hex(16), epmd_port)
 
 
 def write_files(
@@ -68,14 +57,13 @@ def write_files(
     search_path: str,
 ) -> Mapping[str, str]:
     """Write what the node needs, and return the environment in which its commands find it."""
-    write_config(directory, membership, port)
+    (directory / CONFIG).write_text(BASE_CONFIG.format(port=port), encoding="ascii")
     cookie = directory / ".erlang.cookie"
     cookie.write_text(membership.cookie, encoding="ascii")
     cookie.chmod(0o400)
-    advanced_config = directory / "advanced.config"
-    advanced_config.write_text(f"{membership.advanced_config}.\n", encoding="ascii")
-    plugins = directory / "enabled_plugins"
-    plugins.write_text(f"[{','.join(membership.plugins)}].\n", encoding="ascii")
+    advanced_config, plugins = directory / ADVANCED_CONFIG, directory / PLUGINS
+    advanced_config.write_text("[].\n", encoding="ascii")
+    plugins.write_text("[].\n", encoding="ascii")
     loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
     # Nothing of another node's configuration, on this machine or in this environment, may leak in.
     inherited = {
@@ -107,7 +95,7 @@ def write_files(
         "RABBITMQ_MNESIA_BASE": str(directory / "data"),
         "RABBITMQ_LOG_BASE": str(directory / "log"),
         "RABBITMQ_LOGS": "-",  # to stdout, and so into the one log
-        "RABBITMQ_CONFIG_FILE": str(directory / _CONFIG),
+        "RABBITMQ_CONFIG_FILE": str(directory / CONFIG),
         "RABBITMQ_CONFIG_FILES": str(directory / "conf.d" / "*.conf"),
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced_config),
         "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),

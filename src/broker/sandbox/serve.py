@@ -29,12 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until SIGINT, SIGTERM or SIGHUP.
-
-    Returns:
-        The exit code: 0 when stopped, 2 for wrong usage or configuration, or an address that is
-        taken.
-    """
+    """Serve until a signal stops it, and return the exit code; 2 also for an address in use."""
     parser = ArgumentParser(
         "python -m broker.sandbox.serve", description=__doc__, allow_abbrev=False
     )
@@ -74,8 +69,7 @@ async def _work(heartbeats: AgentHeartbeats, websocket_url: str, session: Sessio
     await advertise(session, websocket_url)
     async with trio.open_nursery() as nursery:
         await nursery.start(relay, session, _notice)
-        await nursery.start(heartbeats.listen, session)
-        nursery.start_soon(heartbeats.watch_for_silence, session)
+        nursery.start_soon(heartbeats.run, session)
 
 
 def _notice(message: FromBroker) -> None:

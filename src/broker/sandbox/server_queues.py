@@ -35,7 +35,7 @@ SERVER_ID = "sandbox-server"
 
 
 class FromBroker(msgspec.Struct, frozen=True):
-    """What the server reads of a message from the broker; the rest passes unread.
+    """What the server and agents read of a message from the broker; the rest passes unread.
 
     Nothing is set when the body is no such message at all.
     """
@@ -130,7 +130,7 @@ async def relay(
     """
 
     def passed_on(delivery: Delivery) -> Publishing | None:
-        message = _read(delivery.body)
+        message = read(delivery.body)
         notice(message)
         if message.is_for_the_server:
             return None
@@ -140,7 +140,8 @@ async def relay(
     await session.consume(OUTPUT_QUEUE, answering(passed_on), task_status=task_status)
 
 
-def _read(body: bytes) -> FromBroker:
+def read(body: bytes) -> FromBroker:
+    """Read a message; of a body that is none, nothing."""
     try:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

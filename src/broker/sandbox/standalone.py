@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from itertools import cycle
 
 import structlog
@@ -35,17 +34,13 @@ def run(main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]]) -> in
     except SettingsError as error:
         return complain(*error.problems)
     configure_logging(settings.broker_log_level, settings.broker_log_format)
-    trio.run(run_interruptible, partial(_with_rabbit, main, settings), None)
+
+    async def with_rabbit(interruption: Interruption) -> None:
+        async with open_rabbit() as rabbit:
+            await main(settings, rabbit, interruption)
+
+    trio.run(run_interruptible, with_rabbit, None)
     return 0
-
-
-async def _with_rabbit(
-    main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]],
-    settings: Settings,
-    interruption: Interruption,
-) -> None:
-    async with open_rabbit() as rabbit:
-        await main(settings, rabbit, interruption)
 
 
 async def keep_session(

@@ -34,10 +34,9 @@ class Plan:
     """What a run does.
 
     Attributes:
-        agents: How many.
         messages: How many, or None to talk until stopped.
         seed: Makes all choices repeatable.
-        malformed: Percentage of malformed messages.
+        malformed: Percentage.
     """
 
     agents: int
@@ -129,7 +128,7 @@ async def run_system(
                 else:
                     await conversation.exchange(plan.messages)
                 interruption.stop = None
-            problems = await _stop(broker)
+            problems = await stop_broker(broker)
             watchers.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
     if getting_ready.cancelled_caught:
@@ -145,7 +144,8 @@ async def _watch_broker(
     conversation.give_up()
 
 
-async def _stop(broker: BrokerProcess) -> list[str]:
+async def stop_broker(broker: BrokerProcess) -> list[str]:
+    """Stop the broker, and return what is wrong with the way it ended."""
     if not broker.is_running:
         return [f"The broker ended by itself with exit status {await broker.wait()}."]
     status = await broker.stop()

@@ -23,16 +23,20 @@ _ANSWERS = (
 )
 
 
-class _ChatMessage(msgspec.Struct, omit_defaults=True):
-    message_type: str
-    message_id: str
-    sender_id: str
-    text_payload: str
-    send_timestamp: str
-    in_reply_to_message_id: str | None = None
-
-
-_encode = msgspec.json.Encoder().encode
+def chat_message(
+    message_type: str, message_id: str, sender_id: str, text: str, in_reply_to: str | None
+) -> bytes:
+    """Write a chat message of now."""
+    message = {
+        "message_type": message_type,
+        "message_id": message_id,
+        "sender_id": sender_id,
+        "text_payload": text,
+        "send_timestamp": datetime.now(UTC).isoformat(),
+    }
+    if in_reply_to is not None:
+        message["in_reply_to_message_id"] = in_reply_to
+    return msgspec.json.encode(message)
 
 
 class Traffic:
@@ -89,16 +93,8 @@ class Traffic:
             return b'{"message_type": "TEXT", "marker": "%b", ' % marker.encode()
         message_id = f"message-{number}"
         self._ledger.record_sent(message_id, sender_id)
-        return _encode(
-            _ChatMessage(
-                message_type=message_type,
-                message_id=message_id,
-                sender_id=sender_id,
-                text_payload=self._random.choice(texts),
-                send_timestamp=datetime.now(UTC).isoformat(),
-                in_reply_to_message_id=in_reply_to,
-            )
-        )
+        text = self._random.choice(texts)
+        return chat_message(message_type, message_id, sender_id, text, in_reply_to)
 
 
 def _whole(number: int, percentage: float) -> int:
