@@ -132,5 +132,13 @@ async def ended(process: trio.Process) -> Ran:
     return Ran(code, out.decode(), err.decode())
 
 
+def full_properties(**differences: Any) -> Basic.Properties:
+    """Return nearly every property, and those that are given."""
+    names = ("content_type", "correlation_id", "reply_to", "message_id", "message_type", "app_id")
+    usual = {name: f"the {name}" for name in names}
+    more = {"content_encoding": "gzip", "priority": 7, "user_id": "guest"}
+    return Basic.Properties(**{**usual, **more, **differences})
+
+
 def bodies(messages: Sequence[DeliveredMessage]) -> list[bytes]:
     return [message.body for message in messages]

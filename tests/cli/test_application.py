@@ -104,11 +104,6 @@ class TestRun:
         assert settings.broker_follow_advertised_url
         assert settings.broker_name == "from-environment"
 
-    @pytest.mark.parametrize("command", [[], ["run"]])
-    def test_without_options(self, command: list[str], served: list[Settings]) -> None:
-        assert execute(command) == 1
-        assert [settings.rabbitmq_host for settings in served] == ["localhost"]
-
     def test_every_setting_is_an_option(self, capsys: pytest.CaptureFixture[str]) -> None:
         for option in options():
             flag = "--" + option.name.replace("_", "-")
@@ -117,11 +112,6 @@ class TestRun:
             errors = capsys.readouterr().err
             assert "unknown" not in errors.lower()
             assert "RABBITMQ_PORT" in errors or "multiple times" in errors
-
-    def test_secrets_from_a_file(self, served: list[Settings], tmp_path: Path) -> None:
-        (tmp_path / "password").write_text("hunter2\n")
-        assert execute(["--rabbitmq-password-file", str(tmp_path / "password")]) == 1
-        assert served[0].rabbitmq_password == "hunter2"
 
     def test_values_may_begin_with_a_hyphen(self, served: list[Settings]) -> None:
         assert execute(["--rabbitmq-password=-x"]) == 1

@@ -10,7 +10,7 @@ from broker.amqp.admin.delivery_limit import QuorumArguments
 from tests.cli.conftest import ManagedNode
 from tests.cli.mailroom import Mailroom
 
-QUORUM = {"x-queue-type": "quorum"}
+QUORUM: dict[str, str | int] = {"x-queue-type": "quorum"}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def checked(managed: ManagedNode, portal: BlockingPortal) -> Checked:
 
 async def test_a_queue_whose_limit_drops_fails_the_check(checked: Checked) -> None:
     await checked.raw.declare(checked.metadata, **QUORUM)
-    limited: dict[str, str | int] = {**QUORUM, "x-delivery-limit": 7, "x-max-length": 1000}
+    limited = {**QUORUM, "x-delivery-limit": 7, "x-max-length": 1000}
     await checked.raw.declare(checked.input, **limited)
     limits = await checked.limits()
     is_ok, found, advice = limits[checked.input]
@@ -89,13 +89,8 @@ async def test_a_queue_whose_limit_drops_fails_the_check(checked: Checked) -> No
 
 
 async def test_what_dead_letters_or_has_no_limit_passes(checked: Checked) -> None:
-    kept: dict[str, str | int] = {
-        **QUORUM,
-        "x-delivery-limit": 7,
-        "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": "elsewhere",
-    }
-    await checked.raw.declare(checked.input, **kept)
+    kept = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "elsewhere"}
+    await checked.raw.declare(checked.input, **{**QUORUM, "x-delivery-limit": 7, **kept})
     limits = await checked.limits()
     assert limits == {checked.input: (True, limits[checked.input][1], "")}
 
@@ -103,8 +98,7 @@ async def test_what_dead_letters_or_has_no_limit_passes(checked: Checked) -> Non
 async def test_a_policy_is_seen_through_the_management_api(
     checked: Checked, managed: ManagedNode
 ) -> None:
-    limited: dict[str, str | int] = {**QUORUM, "x-delivery-limit": 7}
-    await checked.raw.declare(checked.input, **limited)
+    await checked.raw.declare(checked.input, **{**QUORUM, "x-delivery-limit": 7})
     url = ("--management-url", managed.url)
     is_ok, _, advice = (await checked.limits(*url))[checked.input]
     assert not is_ok

@@ -19,7 +19,7 @@ from broker.amqp.connection import Connection
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.limits import limited
-from tests.cli.mailroom import PATIENCE, Mailroom, Ran, bodies, ended
+from tests.cli.mailroom import PATIENCE, Mailroom, Ran, bodies, ended, full_properties
 from tests.faults import raw_content
 
 MANY = 230
@@ -200,25 +200,13 @@ async def test_missing_queues_are_created(mailroom: Postroom) -> None:
 async def test_messages_stay_as_they_are(mailroom: Postroom) -> None:
     """Every property, a CC header that leads elsewhere, a user, and bytes that nobody can parse."""
     await declare_all(mailroom)
-    full = Basic.Properties(
-        content_type="text/plain",
-        content_encoding="gzip",
-        headers={
-            "CC": [mailroom.metadata],
-            "n": 1,
-            "t": {"x": [None, True, "ü"]},
-            "b": bytearray(b"\xff"),
-        },
-        delivery_mode=2,
-        priority=3,
-        correlation_id="c",
-        reply_to="r",
-        expiration="99999999",
-        message_id="m",
-        message_type="t",
-        user_id="guest",
-        app_id="a",
-    )
+    headers: dict[str, Any] = {
+        "CC": [mailroom.metadata],
+        "n": 1,
+        "t": {"x": [None, True, "ü"]},
+        "b": bytearray(b"\xff"),
+    }
+    full = full_properties(headers=headers, delivery_mode=2, expiration="99999999")
     exchange = f"fanout-{mailroom.input}"
 
     async def publish() -> None:

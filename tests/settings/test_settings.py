@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.settings import AmqpEndpoint, Settings, SettingsError, load_settings
-from broker.settings.load import Origin, load_with_origins
 from broker.settings.options import options
 from broker.settings.setting import settings_of
 
@@ -276,28 +275,6 @@ class TestPrecedence:
     def test_an_unknown_override_is_a_mistake_of_the_caller(self) -> None:
         with pytest.raises(TypeError, match="rabbitmq_hots"):
             load_settings({"rabbitmq_hots": "x"})
-
-
-class TestOrigins:
-    def test_each_level(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        Path(".env").write_text("RABBITMQ_HOST=a\nBROKER_NAME=b\nRABBITMQ_USER=c\n")
-        monkeypatch.setenv("RABBITMQ_HOST", "d")
-        monkeypatch.setenv("BROKER_NAME", "e")
-        monkeypatch.setenv("RABBITMQ_VHOST", "")
-        loaded = load_with_origins({"rabbitmq_host": "f"})
-        assert loaded.settings == load_settings({"rabbitmq_host": "f"})
-        assert loaded.origins.keys() == {one.name for one in settings_of(Settings)}
-        assert loaded.origins["rabbitmq_host"] == Origin("command line")
-        assert loaded.origins["broker_name"] == Origin("environment")
-        assert loaded.origins["rabbitmq_user"] == Origin(".env")
-        assert loaded.origins["rabbitmq_vhost"] == Origin()
-
-    def test_a_file_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        Path("secret").write_text(HIDDEN)
-        monkeypatch.setenv("RABBITMQ_PASSWORD_FILE", "secret")
-        loaded = load_with_origins()
-        assert loaded.origins["rabbitmq_password"] == Origin("environment", "secret")
-        assert HIDDEN not in repr(loaded)
 
 
 class TestSecretFiles:
