@@ -27,21 +27,15 @@ def portal() -> Iterator[BlockingPortal]:
 
 @pytest.fixture
 async def mailroom(rabbitmq: RabbitmqNode, portal: BlockingPortal) -> Mailroom:
-    mailroom = Mailroom(rabbitmq, portal)
-    await mailroom.open()
-    return mailroom
+    return await Mailroom(rabbitmq, portal).open()
 
 
 @pytest.fixture
 async def fragile_mailroom(fragile_node: RabbitmqNode, portal: BlockingPortal) -> Mailroom:
-    mailroom = Mailroom(fragile_node, portal)
-    await mailroom.open()
-    return mailroom
+    return await Mailroom(fragile_node, portal).open()
 
 
 class ManagedNode(NamedTuple):
-    """A node with the management plugin, and the address of its API."""
-
     node: RabbitmqNode
     url: str
 

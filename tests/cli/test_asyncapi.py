@@ -364,8 +364,3 @@ def test_several_queues_are_the_choices_of_one_channel(capsys: pytest.CaptureFix
         assert channel["bindings"]["amqp"]["queue"]["durable"] is True
     assert "CRC-32" in channels["output"]["parameters"]["queue"]["description"]
     assert "parameters" not in channels["metadata"]
-
-
-def test_a_wrong_configuration(capsys: pytest.CaptureFixture[str]) -> None:
-    assert asyncapi(broker_prefetch="none") == 2
-    assert capsys.readouterr().err.startswith("broker: BROKER_PREFETCH must be")

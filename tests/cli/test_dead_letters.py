@@ -270,23 +270,10 @@ async def test_a_queue_that_is_gone_is_not_made(mailroom: Mailroom) -> None:
 
 HOSTILE: list[tuple[dict[str, FieldValue], str]] = [
     ({}, "its header x-broker-reason is missing"),
-    ({"x-broker-reason": 5}, "its header x-broker-reason is no short text"),
     ({"x-broker-reason": ["a"]}, "its header x-broker-reason is no short text"),
-    ({"x-broker-reason": ""}, "its header x-broker-reason is no short text"),
-    ({"x-broker-reason": "x" * 256}, "its header x-broker-reason is no short text"),
     ({"x-broker-reason": "x"}, "its header x-original-queue is missing"),
-    ({"x-broker-reason": "x", "x-original-queue": {}}, "its header x-original-queue is no"),
-    ({"x-broker-reason": "x", "x-original-queue": "q"}, "its header x-dead-lettered-at is missing"),
 ]
-TIMES: list[FieldValue] = [
-    "yesterday",
-    "2026-01-01T00:00:00",
-    "0001-01-01T00:00:00+23:59",
-    "9999-12-31T23:59:59-23:59",
-    "2026-01-01",
-    7,
-    datetime.now(UTC),
-]
+TIMES: list[FieldValue] = ["9999-12-31T23:59:59-23:59", datetime.now(UTC)]
 WITHOUT_REASON = [
     raw_content.header_table(b"h", raw_content.nested_table(15_000)),
     raw_content.header_table(b"\xff", b"I\0\0\0\x01"),

@@ -228,7 +228,8 @@ async def test_messages_without_a_place_to_go_stay(
     target = f"{office.queue}.{problem}"
     await office.raw.declare(office.queue)
     await office.raw.publish(office.queue, b"1")
-    await office.raw.declare(target, **{"x-max-length": 0, "x-overflow": "reject-publish"})
+    full: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    await office.raw.declare(target, **full)
 
     async def move() -> None:
         async with office.queues() as queues:

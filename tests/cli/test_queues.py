@@ -19,7 +19,8 @@ from broker.amqp.connection import Connection
 from broker.net.endpoints import parse_amqp_urls
 from broker.sandbox.rabbitmq import RabbitmqNode
 from tests.amqp.limits import limited
-from tests.cli.mailroom import PATIENCE, Mailroom, Ran, bodies, ended, full_properties
+from tests.cli.commands import PATIENCE, Ran
+from tests.cli.mailroom import Mailroom, bodies, ended, full_properties
 from tests.faults import raw_content
 
 MANY = 230
@@ -140,10 +141,10 @@ async def test_a_list_tells_what_is_there(mailroom: Postroom) -> None:
         mailroom.outputs[1]: (True, None, 0, 0, None),
         mailroom.dead_letter: missing,
     }
-    lines = [line.split() for line in table.out.splitlines()]
-    assert lines[0] == ["queue", "role", "exists", "type", "ready", "consumers"]
-    assert lines[1] == [mailroom.input, "input", "yes", "classic", "2", "0"]
-    assert lines[2] == [mailroom.second, "input", "no", "-", "-", "-"]
+    heading, first, second, *_ = table.out.splitlines()
+    assert heading.split() == ["queue", "role", "exists", "type", "ready", "consumers"]
+    assert first.split() == [mailroom.input, "input", "yes", "classic", "2", "0"]
+    assert second.split() == [mailroom.second, "input", "no", "-", "-", "-"]
     assert "run 'broker queues migrate' again" in table.out.splitlines()[-1]
     # Nothing was made by looking.
     assert set(await mailroom.types()) == {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from broker.cli.application import execute
 from broker.settings import SettingsError, load_settings
-from broker.settings.dotenv_file import DotenvError, read_dotenv
+from broker.settings.dotenv_file import read_dotenv
 from broker.settings.unknown import unknown_variables
 
 HIDDEN = "Tr0ub4dor"
@@ -257,10 +257,3 @@ class TestNoFile:
             yield
         finally:
             os.seteuid(0)
-
-
-def test_problems_name_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "other.env"
-    path.write_text("x")
-    with pytest.raises(DotenvError, match=rf"^{path} line 1 must be"):
-        read_dotenv(path, ())

@@ -39,7 +39,6 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"RABBITMQ_PASSWORD": f"{HIDDEN}\udc80"}, "RABBITMQ_PASSWORD", "UTF-8"),
     ({"RABBITMQ_PASSWORD_FILE": "/none/such"}, "RABBITMQ_PASSWORD_FILE", "No such file"),
     ({"RABBITMQ_PASSWORD_FILE": "/"}, "RABBITMQ_PASSWORD_FILE", "directory"),
-    ({"RABBITMQ_PASSWORD_FILE": "/dev/null"}, "RABBITMQ_PASSWORD_FILE", "it is empty"),
     ({"RABBITMQ_PASSWORD_FILE": "/dev/zero"}, "RABBITMQ_PASSWORD_FILE", "larger than"),
     (
         {"BROKER_WEBSOCKET_TOKEN_FILE": "/none", "BROKER_WEBSOCKET_TOKEN": HIDDEN},
@@ -311,7 +310,6 @@ class TestSecretFiles:
             codecs.BOM_UTF16_LE + "hunter2\r\n".encode("utf-16-le"),
             codecs.BOM_UTF16_BE + "hunter2".encode("utf-16-be"),
         ],
-        ids=["utf-8", "utf-16-le", "utf-16-be"],
     )
     def test_a_byte_order_mark_is_not_part_of_the_secret(self, content: bytes, file: Path) -> None:
         file.write_bytes(content)
@@ -369,20 +367,12 @@ class TestSecretFiles:
 
 class TestEndpoints:
     def test_several_hosts(self) -> None:
-        settings = load_settings(
-            {
-                "rabbitmq_host": "rabbit-1, 10.0.0.2,fd00::3 ,[fd00::4]",
-                "rabbitmq_port": "5673",
-                "rabbitmq_user": "me",
-                "rabbitmq_password": "hunter2",
-                "rabbitmq_vhost": "a/b",
-            }
-        )
+        hosts = {"rabbitmq_host": "rabbit-1, 10.0.0.2,fd00::3 ,[fd00::4]", "rabbitmq_port": "5673"}
+        login = {"rabbitmq_user": "me", "rabbitmq_password": "hunter2", "rabbitmq_vhost": "a/b"}
+        settings = load_settings({**hosts, **login})
         assert [str(endpoint) for endpoint in settings.amqp_endpoints] == [
-            "amqp://me@rabbit-1:5673/a%2Fb",
-            "amqp://me@10.0.0.2:5673/a%2Fb",
-            "amqp://me@[fd00::3]:5673/a%2Fb",
-            "amqp://me@[fd00::4]:5673/a%2Fb",
+            f"amqp://me@{host}:5673/a%2Fb"
+            for host in ("rabbit-1", "10.0.0.2", "[fd00::3]", "[fd00::4]")
         ]
         assert {endpoint.password for endpoint in settings.amqp_endpoints} == {"hunter2"}
 
@@ -433,13 +423,9 @@ class TestSecrets:
     @given(secret=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1))
     def test_nothing_shown_depends_on_a_secret(self, secret: str) -> None:
         def shown(secret: str) -> list[str]:
-            settings = load_settings(
-                {
-                    "rabbitmq_password": secret,
-                    "broker_websocket_token": secret,
-                    "amqp_url": f"amqp://me:{quote(secret, safe='')}@rabbit",
-                }
-            )
+            url = f"amqp://me:{quote(secret, safe='')}@rabbit"
+            given = {"rabbitmq_password": secret, "broker_websocket_token": secret}
+            settings = load_settings({**given, "amqp_url": url})
             endpoints = settings.amqp_endpoints
             return [repr(settings), str(settings), repr(endpoints), str(endpoints[0])]
 
@@ -466,16 +452,10 @@ class TestSecrets:
 
 class TestTls:
     def test_certificate_and_key(self, pem: Path) -> None:
-        settings = load_settings(
-            {
-                "amqp_url": "amqps://rabbit",
-                "amqp_ca_file": str(pem / "ca.pem"),
-                "amqp_cert_file": str(pem / "cert.pem"),
-                "amqp_key_file": str(pem / "key.pem"),
-                "websocket_url": "WSS://server/ws",
-                "websocket_ca_file": str(pem / "ca.pem"),
-            }
-        )
+        names = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
+        files = {f"amqp_{kind}_file": str(pem / name) for kind, name in names.items()}
+        urls = {"amqp_url": "amqps://rabbit", "websocket_url": "WSS://server/ws"}
+        settings = load_settings({**urls, **files, "websocket_ca_file": files["amqp_ca_file"]})
         assert settings.amqp_key_file == pem / "key.pem"
 
     def test_certificate_with_its_key(self, pem: Path) -> None:
@@ -496,14 +476,9 @@ def test_level_and_format_in_any_case() -> None:
 
 def test_every_setting_is_an_option_with_description() -> None:
     offered = {option.name: option for option in options()}
-    assert offered.keys() == {one.name for one in settings_of(Settings)} | {
-        "rabbitmq_password_file",
-        "amqp_url_file",
-        "broker_websocket_token_file",
-    }
-    assert all(
-        option.description.endswith(".") or ")" in option.description for option in options()
-    )
+    files = {"rabbitmq_password_file", "amqp_url_file", "broker_websocket_token_file"}
+    assert offered.keys() == {one.name for one in settings_of(Settings)} | files
+    assert all(one.description.endswith(".") or ")" in one.description for one in options())
     assert offered["broker_registry_ttl"].default == "60"
     assert offered["broker_follow_advertised_url"].default == "false"
     assert offered["amqp_url"].default is None
