@@ -27,21 +27,15 @@ def portal() -> Iterator[BlockingPortal]:
 
 @pytest.fixture
 async def mailroom(rabbitmq: RabbitmqNode) -> Mailroom:
-    mailroom = Mailroom(rabbitmq)
-    await mailroom.open()
-    return mailroom
+    return await Mailroom(rabbitmq).open()
 
 
 @pytest.fixture
 async def fragile_mailroom(fragile_node: RabbitmqNode) -> Mailroom:
-    mailroom = Mailroom(fragile_node)
-    await mailroom.open()
-    return mailroom
+    return await Mailroom(fragile_node).open()
 
 
 class ManagedNode(NamedTuple):
-    """A node with the management plugin, and the address of its API."""
-
     node: RabbitmqNode
     url: str
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import trio
@@ -37,9 +37,10 @@ class Mailroom:
             "BROKER_DEAD_LETTER_QUEUE": self.dead_letter,
         }
 
-    async def open(self) -> None:
+    async def open(self) -> Self:
         for queue in (self.input, self.metadata, self.dead_letter):
             await self.raw.declare(queue)
+        return self
 
     async def park(
         self, *bodies: bytes, age: timedelta = timedelta(), **headers: FieldValue
@@ -123,13 +124,18 @@ async def ended(process: trio.Process) -> Ran:
     code = await process.wait()
     assert process.stdout is not None
     assert process.stderr is not None
-    out, err = b"", b""
-    async for some in process.stdout:
-        out += some
-    async for some in process.stderr:
-        err += some
+    out = b"".join([some async for some in process.stdout])
+    err = b"".join([some async for some in process.stderr])
     assert b"Traceback" not in err
     return Ran(code, out.decode(), err.decode())
+
+
+def full_properties(**differences: Any) -> Basic.Properties:
+    """Return nearly every property, and those that are given."""
+    names = ("content_type", "correlation_id", "reply_to", "message_id", "message_type", "app_id")
+    usual = {name: f"the {name}" for name in names}
+    more = {"content_encoding": "gzip", "priority": 7, "user_id": "guest"}
+    return Basic.Properties(**{**usual, **more, **differences})
 
 
 def bodies(messages: Sequence[Message]) -> list[bytes]:

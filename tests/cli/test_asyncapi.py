@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -96,18 +96,21 @@ def types_on(*channels: str) -> set[str]:
     }
 
 
+def strings_in(*modules: ModuleType) -> set[str]:
+    return {
+        node.value
+        for module in modules
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
 # The codec is the contract.
 
 
 def test_each_type_that_the_code_knows_is_documented() -> None:
-    known = {
-        node.value
-        for module in (decoding, encoding, fields, session)
-        for node in ast.walk(ast.parse(inspect.getsource(module)))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and TYPE_NAME.fullmatch(node.value)
-    }
+    strings = strings_in(decoding, encoding, fields, session)
+    known = {one for one in strings if TYPE_NAME.fullmatch(one)}
     assert {"TEXT", "PONG", "AGENT_STATUS_UPDATE"} < known
     assert types_on(*QUEUE_DECODERS, "output", "server") == known
 
@@ -147,15 +150,10 @@ def test_the_codec_takes_what_the_schema_allows_and_nothing_else(
     channel: str, name: str, data: st.DataObject
 ) -> None:
     fields = [field for field in SCHEMAS[name]["properties"] if field != "message_type"]
-    message = data.draw(
-        st.dictionaries(st.sampled_from([*fields, "another"]), ANYTHING)
-        if fields
-        else st.dictionaries(st.sampled_from(["sender_id", "text_payload"]), ANYTHING)
-    )
-    base = EXAMPLE[name] if data.draw(st.booleans()) else {}
+    names = [*fields, "another"] if fields else ["sender_id", "text_payload"]
     message = {
-        **base,
-        **message,
+        **(EXAMPLE[name] if data.draw(st.booleans()) else {}),
+        **data.draw(st.dictionaries(st.sampled_from(names), ANYTHING)),
         "message_type": data.draw(st.sampled_from(sorted(types_of(name)))),
     }
 
@@ -167,15 +165,8 @@ def test_the_codec_takes_what_the_schema_allows_and_nothing_else(
 @pytest.mark.parametrize("name", ["TEXT", "REPLY", "SYSTEM"])
 def test_each_chat_field_that_the_codec_checks_is_documented(name: str) -> None:
     checked = set()
-    source = ast.parse(inspect.getsource(decoding))
-    strings = {
-        node.value
-        for node in ast.walk(source)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    for field in strings:
-        message = {"message_type": name, field: 5}
-        body = json.dumps(message).encode()
+    for field in strings_in(decoding):
+        body = json.dumps({"message_type": name, field: 5}).encode()
         if field != "message_type" and isinstance(codec.decode_input(body, MAX_BYTES), Rejected):
             checked.add(field)
     assert "text_payload" in checked
@@ -336,50 +327,36 @@ def test_each_example_is_as_its_schema_says(name: str) -> None:
 # The command.
 
 
-def test_it_names_the_queues_and_peers_of_the_environment_and_no_secret(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def printed(capsys: pytest.CaptureFixture[str], **given: str) -> Any:
+    assert asyncapi(**given) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_it_names_the_queues_and_peers_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMQP_URL", "amqps://me:hidden@[::1]/x,amqp://me:hidden@b:5673/x")
     monkeypatch.setenv("WEBSOCKET_URL", "wss://server.example/agents?key=hidden")
     monkeypatch.setenv("BROKER_INPUT_QUEUE", "chat")
-
-    assert asyncapi() == 0
-
-    output = capsys.readouterr().out
-    document = json.loads(output)
-    assert "hidden" not in output
-    assert document["channels"]["input"]["address"] == "chat"
-    assert document["channels"]["input"]["bindings"]["amqp"]["queue"]["vhost"] == "x"
-    assert document["channels"]["server"]["address"] == "/agents"
-    servers = {
-        name: (server["protocol"], server["host"]) for name, server in document["servers"].items()
-    }
-    assert servers == {
+    document = printed(capsys, broker_output_queue="out")
+    assert "hidden" not in str(document)
+    channels, servers = document["channels"], document["servers"]
+    assert channels["input"]["address"] == "chat"
+    assert channels["input"]["bindings"]["amqp"]["queue"]["vhost"] == "x"
+    assert channels["output"]["address"] == "out"
+    assert channels["server"]["address"] == "/agents"
+    assert {name: (one["protocol"], one["host"]) for name, one in servers.items()} == {
         "rabbitmq1": ("amqps", "[::1]:5671"),
         "rabbitmq2": ("amqp", "b:5673"),
         "central": ("wss", "server.example"),
     }
-    assert document["channels"]["input"]["servers"] == [
-        {"$ref": "#/servers/rabbitmq1"},
-        {"$ref": "#/servers/rabbitmq2"},
-    ]
+    nodes = [{"$ref": f"#/servers/rabbitmq{number}"} for number in (1, 2)]
+    assert channels["input"]["servers"] == nodes
 
 
-def test_the_command_line_names_them_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert asyncapi(broker_output_queue="out") == 0
-    assert json.loads(capsys.readouterr().out)["channels"]["output"]["address"] == "out"
-
-
-def test_several_queues_are_the_choices_of_one_channel(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert asyncapi(broker_input_queue="i1,i2", broker_output_queue="o1,o2,o3") == 0
-    channels = json.loads(capsys.readouterr().out)["channels"]
+def test_several_queues_are_the_choices_of_one_channel(capsys: pytest.CaptureFixture[str]) -> None:
+    document = printed(capsys, broker_input_queue="i1,i2", broker_output_queue="o1,o2,o3")
+    channels = document["channels"]
     for name, queues in {"input": ["i1", "i2"], "output": ["o1", "o2", "o3"]}.items():
         channel = channels[name]
         assert channel["address"] == "{queue}"
@@ -388,12 +365,3 @@ def test_several_queues_are_the_choices_of_one_channel(
         assert channel["bindings"]["amqp"]["queue"]["durable"] is True
     assert "CRC-32" in channels["output"]["parameters"]["queue"]["description"]
     assert "parameters" not in channels["metadata"]
-
-
-def test_a_wrong_configuration(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BROKER_PREFETCH", "none")
-    assert asyncapi() == 2
-    assert capsys.readouterr().err.startswith("broker: BROKER_PREFETCH must be")

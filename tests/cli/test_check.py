@@ -42,14 +42,15 @@ from broker.net.tls import TlsFiles
 from broker.sandbox.broker_process import COMMAND
 from broker.settings import load_settings
 from tests.cli.commands import PATIENCE, Ran, run_command
+from tests.cli.listener import HOST, http, open_listener
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.central_server import Answer, CentralServer, open_central_server
 from tests.lab.certificates import refused_certificate
 from tests.lab.proxy import open_proxy
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.lab.tls_listener import open_tls_listener
+from tests.sandbox.programs import free_port
 
-HOST = "127.0.0.1"
 HIDDEN = "Tr0ub4dor"
 NAME = "B (check)"
 
@@ -123,12 +124,6 @@ def broken(items: Sequence[Item]) -> Item:
     return items[-1]
 
 
-def closed_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class NoNames(trio.abc.HostnameResolver):
     """A name service that knows no name, and says so at once."""
 
@@ -137,22 +132,6 @@ class NoNames(trio.abc.HostnameResolver):
 
     async def getnameinfo(self, *_: object) -> NoReturn:
         raise NotImplementedError
-
-
-@asynccontextmanager
-async def open_listener(answer: bytes = b"") -> AsyncIterator[int]:
-    """Listen, and answer whatever is said with the same bytes; yields the port."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            while await stream.receive_some():
-                await stream.send_all(answer)
-
-    [listener] = await trio.open_tcp_listeners(0, host=HOST)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield listener.socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
 
 
 class TestRabbitmq:
@@ -217,7 +196,7 @@ class TestRabbitmq:
         assert item.advice == "correct RABBITMQ_HOST and RABBITMQ_PORT, or the name service"
 
     async def test_nobody_listens(self, checking: Checking) -> None:
-        port = closed_port()
+        port = free_port()
         item = await checking.broken(port=port)
         assert item.found == f"{HOST}:{port} cannot be reached (Connection refused)"
         assert item.advice == "start it there, or correct RABBITMQ_HOST and RABBITMQ_PORT"
@@ -292,7 +271,7 @@ class TestRabbitmq:
         assert item.advice == "AMQP_URL must begin with amqps://"
 
     async def test_something_else_listens(self, checking: Checking) -> None:
-        async with open_listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        async with open_listener(lambda: http(b"", "400 Bad Request")) as port:
             item = await checking.broken(port=port)
         assert item.name == "AMQP"
         assert item.found.startswith("it does not speak AMQP (")
@@ -387,7 +366,7 @@ async def check(
 
 async def check_answer(answer: bytes) -> Item:
     """Check a server that answers whatever is said with the same bytes."""
-    async with open_listener(answer) as port:
+    async with open_listener(lambda: answer) as port:
         return broken(await check(f"ws://{HOST}:{port}/ws"))
 
 
@@ -449,7 +428,7 @@ class TestServer:
             assert not server.received
 
     async def test_nobody_listens(self) -> None:
-        item = broken(await check(f"ws://{HOST}:{closed_port()}/ws"))
+        item = broken(await check(f"ws://{HOST}:{free_port()}/ws"))
         assert "cannot be reached (Connection refused)" in item.found
         assert item.advice == "start it there, or correct WEBSOCKET_URL"
 
@@ -468,15 +447,13 @@ class TestServer:
 
     @pytest.mark.parametrize(("status", "advice"), HTTP_ADVICE.items())
     async def test_http_status(self, status: str, advice: str) -> None:
-        answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
-        item = await check_answer(answer)
+        item = await check_answer(http(b"", status))
         assert f"HTTP status {status[:3]}" in item.found
         assert item.advice == advice
 
     async def test_a_refusal_in_the_servers_words(self) -> None:
         body = b"Cross origin websockets not allowed\nsee the manual\n"
-        answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        item = await check_answer(answer)
+        item = await check_answer(http(body, "403 Forbidden"))
         assert item.found == (
             "the server refused the WebSocket with HTTP status 403: "
             "Cross origin websockets not allowed"
@@ -484,10 +461,8 @@ class TestServer:
         assert item.advice == "set WEBSOCKET_ORIGIN: it must be one that the server allows"
 
     async def test_a_redirection(self) -> None:
-        answer = (
-            b"HTTP/1.1 308 Moved\r\nLocation: https://chat.example/ws\r\nContent-Length: 0\r\n\r\n"
-        )
-        item = await check_answer(answer)
+        there = "308 Moved\r\nLocation: https://chat.example/ws"
+        item = await check_answer(http(b"", there))
         assert item.found.endswith("308, and redirects to https://chat.example/ws")
         assert item.advice == "WEBSOCKET_URL must be wss://chat.example/ws"
 
@@ -549,17 +524,13 @@ class TestServer:
         assert item.advice == "see the server's log"
 
 
-READY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
-UNREADY = READY.replace(b"200 OK", b"503 Away")
-
-
 class TestHttpPort:
     async def test_none_wanted(self) -> None:
         item = await check_http_port(HOST, None)
         assert (item.ok, item.found) == (True, "none wanted")
 
     async def test_free(self) -> None:
-        port = closed_port()
+        port = free_port()
         item = await check_http_port(HOST, port)
         assert (item.ok, item.found) == (True, "free")
         # It was left free.
@@ -569,24 +540,24 @@ class TestHttpPort:
     @pytest.mark.parametrize("host", [HOST, "0.0.0.0"])  # noqa: S104 - what people configure
     async def test_a_ready_broker(self, host: str) -> None:
         body = b"[+]rabbitmq ok\nreadyz check passed\n"
-        async with open_listener(READY % (len(body), body)) as port:
+        async with open_listener(lambda: http(body)) as port:
             item = await check_http_port(host, port)
         assert item.ok
         assert item.found == "used by a running broker that is ready"
 
     async def test_a_broker_that_is_not_ready(self) -> None:
         body = b"[+]rabbitmq ok\n[-]server not registered\n[-]registry none yet\n"
-        async with open_listener(UNREADY % (len(body), body)) as port:
+        async with open_listener(lambda: http(body, "503 Away")) as port:
             item = await check_http_port(HOST, port)
         assert item.found == (
             "used by a running broker that is not ready (server not registered; registry none yet)"
         )
         assert item.advice == "broker status shows more"
 
-    @pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", READY % (2, b"hi"), b""])
+    @pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", http(b"hi"), b""])
     async def test_something_else(self, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fetching, "FETCH_TIMEOUT", 1.0)
-        async with open_listener(answer) as port:
+        async with open_listener(lambda: answer) as port:
             item = await check_http_port(HOST, port)
         assert item.found == "used by another program"
         assert item.advice == "stop it, or choose another BROKER_HTTP_PORT"
@@ -617,7 +588,7 @@ class TestAll:
         async with open_central_server() as server:
             settings = load_settings(
                 {
-                    "amqp_url": f"amqp://{HOST}:{endpoint.port},amqp://{HOST}:{closed_port()}",
+                    "amqp_url": f"amqp://{HOST}:{endpoint.port},amqp://{HOST}:{free_port()}",
                     "websocket_url": server.url,
                     "broker_http_port": "off",
                     "broker_input_queue": "broker_input_queue,second",
@@ -704,7 +675,7 @@ class TestCommand:
                 env=os.environ
                 | {
                     "AMQP_URL": f"amqp://{HOST}:{listener.getsockname()[1]}",
-                    "WEBSOCKET_URL": f"ws://{HOST}:{closed_port()}",
+                    "WEBSOCKET_URL": f"ws://{HOST}:{free_port()}",
                     "BROKER_HTTP_PORT": "off",
                 },
                 stdout=subprocess.PIPE,
@@ -719,31 +690,29 @@ class TestCommand:
         assert (process.returncode, shown, errors) == (130, b"", b"")
 
     async def test_the_handshake_carries_what_is_set(self) -> None:
-        request = b""
+        requests: list[bytes] = []
 
         async def listen(stream: trio.SocketStream) -> None:
-            nonlocal request
             async with stream:
-                request = request or await stream.receive_some()
+                requests.append(await stream.receive_some())
 
         async with trio.open_nursery() as nursery:
-            serve = partial(trio.serve_tcp, listen, 0, host=HOST)
-            [listener] = await nursery.start(serve)
+            [listener] = await nursery.start(partial(trio.serve_tcp, listen, 0, host=HOST))
             await run(
-                "--websocket-subprotocol",
-                "v2, v1",
-                AMQP_URL=f"amqp://{HOST}:{closed_port()}",
+                *("--websocket-subprotocol", "v2, v1"),
+                AMQP_URL=f"amqp://{HOST}:{free_port()}",
                 WEBSOCKET_URL=f"ws://{HOST}:{listener.socket.getsockname()[1]}",
                 WEBSOCKET_ORIGIN="https://chat.example",
             )
             nursery.cancel_scope.cancel()
+        request = next(filter(None, requests))
         lines = request.decode().split("\r\n")
         assert f"User-Agent: agent-broker/{broker.__version__}" in lines
         assert "Origin: https://chat.example" in lines
         assert "Sec-WebSocket-Protocol: v2, v1" in lines
 
     async def test_something_failed(self) -> None:
-        port = closed_port()
+        port = free_port()
         variables = {
             "AMQP_URL": f"amqp://me:{HIDDEN}@{HOST}:{port}/",
             "WEBSOCKET_URL": f"ws://{HOST}:{port}/?token={HIDDEN}",

@@ -168,13 +168,6 @@ class TestWrongConfiguration:
         assert first.startswith("broker: RABBITMQ_PORT must ")
         assert "BROKER_PREFETHC (environment) is unknown" in second
 
-    def test_a_dotenv_that_cannot_be_read(self, capsys: pytest.CaptureFixture[str]) -> None:
-        Path(".env").write_bytes(b"\xff")
-        assert execute(["config"]) == 2
-        assert capsys.readouterr().err == (
-            "broker: .env must be a readable file (line 1 is not UTF-8 text)\n"
-        )
-
 
 class TestTemplate:
     def test_is_accepted_unchanged(self, capsys: pytest.CaptureFixture[str]) -> None:

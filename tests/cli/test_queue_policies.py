@@ -3,16 +3,13 @@
 import json
 import shlex
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import aiormq
 import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.cli.conftest import ManagedNode
+from tests.cli.listener import HOST, http, open_listener
 from tests.cli.mailroom import Mailroom
 from tests.lab.rabbitmq_node import RabbitmqNode
 
@@ -135,28 +132,6 @@ async def test_policies_are_applied_over_http(managed: ManagedNode) -> None:
         assert "secret" not in line
 
 
-@contextmanager
-def other_server(status: int, body: bytes) -> Iterator[str]:
-    """Answer every PUT request, as anything that speaks HTTP might."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 async def test_no_management_api_there(mailroom: Mailroom) -> None:
     apply = ("queues", "policy", "--apply", "--management-url")
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -166,7 +141,8 @@ async def test_no_management_api_there(mailroom: Mailroom) -> None:
     line = await mailroom.failure(*apply, closed)
     assert "Connection refused" in line
     assert "rabbitmq-plugins enable rabbitmq_management" in line
-    with other_server(200, b"<html>") as url:
+    async with open_listener(lambda: http(b"<html>"), hangs_up=True) as port:
+        url = f"http://{HOST}:{port}"
         line = await mailroom.failure(*apply, url)
     assert f"what answers at {url} (status 200) is not a RabbitMQ management API" in line
 
@@ -174,7 +150,8 @@ async def test_no_management_api_there(mailroom: Mailroom) -> None:
 async def test_a_refusal_that_neither_tag_nor_permission_helps(mailroom: Mailroom) -> None:
     # As a node on another machine answers to `guest`.
     answer = {"error": "not_authorised", "reason": "User can only log in via localhost"}
-    with other_server(401, json.dumps(answer).encode()) as url:
+    async with open_listener(lambda: http(answer, "401 No"), hangs_up=True) as port:
+        url = f"http://{HOST}:{port}"
         line = await mailroom.failure("queues", "policy", "--apply", "--management-url", url)
     assert "refused 'guest' (User can only log in via localhost): use another user" in line
     assert "tag" not in line

@@ -18,7 +18,7 @@ from broker.amqp.admin.mover import _Reader
 from broker.amqp.connection import Connection
 from broker.net.endpoints import parse_amqp_urls
 from tests.cli.commands import PATIENCE, Ran
-from tests.cli.mailroom import Mailroom, bodies, ended
+from tests.cli.mailroom import Mailroom, bodies, ended, full_properties
 from tests.lab import raw_content
 from tests.lab.limits import limited
 from tests.lab.rabbitmq_node import RabbitmqNode
@@ -141,10 +141,10 @@ async def test_a_list_tells_what_is_there(mailroom: Postroom) -> None:
         mailroom.outputs[1]: (True, None, 0, 0, None),
         mailroom.dead_letter: missing,
     }
-    lines = [line.split() for line in table.out.splitlines()]
-    assert lines[0] == ["queue", "role", "exists", "type", "ready", "consumers"]
-    assert lines[1] == [mailroom.input, "input", "yes", "classic", "2", "0"]
-    assert lines[2] == [mailroom.second, "input", "no", "-", "-", "-"]
+    heading, first, second, *_ = table.out.splitlines()
+    assert heading.split() == ["queue", "role", "exists", "type", "ready", "consumers"]
+    assert first.split() == [mailroom.input, "input", "yes", "classic", "2", "0"]
+    assert second.split() == [mailroom.second, "input", "no", "-", "-", "-"]
     assert "run 'broker queues migrate' again" in table.out.splitlines()[-1]
     # Nothing was made by looking.
     assert set(await mailroom.types()) == {
@@ -201,25 +201,13 @@ async def test_missing_queues_are_created(mailroom: Postroom) -> None:
 async def test_messages_stay_as_they_are(mailroom: Postroom) -> None:
     """Every property, a CC header that leads elsewhere, a user, and bytes that nobody can parse."""
     await declare_all(mailroom)
-    full = Basic.Properties(
-        content_type="text/plain",
-        content_encoding="gzip",
-        headers={
-            "CC": [mailroom.metadata],
-            "n": 1,
-            "t": {"x": [None, True, "ü"]},
-            "b": bytearray(b"\xff"),
-        },
-        delivery_mode=2,
-        priority=3,
-        correlation_id="c",
-        reply_to="r",
-        expiration="99999999",
-        message_id="m",
-        message_type="t",
-        user_id="guest",
-        app_id="a",
-    )
+    headers: dict[str, Any] = {
+        "CC": [mailroom.metadata],
+        "n": 1,
+        "t": {"x": [None, True, "ü"]},
+        "b": bytearray(b"\xff"),
+    }
+    full = full_properties(headers=headers, delivery_mode=2, expiration="99999999")
     exchange = f"fanout-{mailroom.input}"
 
     async def publish() -> None:

@@ -6,9 +6,10 @@ import pty
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import msgspec
@@ -21,12 +22,13 @@ from broker.cli.status import _configured_url, _given_url
 from broker.sandbox.broker_process import COMMAND, open_broker
 from broker.settings import load_settings
 from broker.status.model import Check, DeadLetters, RegistryStatus, Status
+from tests.cli.commands import PATIENCE
+from tests.cli.listener import HOST, http, open_listener
 from tests.lab.central_server import open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
+from tests.sandbox.programs import free_port
 from tests.status.page.statuses import WORKING as READY
 
-HOST = "127.0.0.1"
-PATIENCE = 60.0
 UNREADY = msgspec.structs.replace(
     READY,
     ready=False,
@@ -36,29 +38,11 @@ UNREADY = msgspec.structs.replace(
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[], bytes]) -> AsyncIterator[str]:
-    """Answer each request by what the function returns; yields the URL."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        async with stream:
-            await stream.receive_some()
-            with suppress(trio.BrokenResourceError):
-                await stream.send_all(answer())
-
-    [listener] = await trio.open_tcp_listeners(0, host=HOST)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield f"http://{HOST}:{listener.socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
-
-
-def http(document: object, status: str = "200 OK") -> bytes:
-    body = msgspec.json.encode(document)
-    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
-        status.encode(),
-        len(body),
-        body,
-    )
+async def serving(*answers: bytes) -> AsyncIterator[str]:
+    """Answer requests one after the other, the last answer being for all others; yields the URL."""
+    following = chain(answers, repeat(answers[-1]))
+    async with open_listener(lambda: next(following), hangs_up=True) as port:
+        yield f"http://{HOST}:{port}"
 
 
 async def run(*arguments: str) -> int:
@@ -69,7 +53,7 @@ async def run(*arguments: str) -> int:
 
 class TestText:
     async def test_all_figures(self, capsys: pytest.CaptureFixture[str]) -> None:
-        async with serving(lambda: http(READY)) as url:
+        async with serving(http(READY)) as url:
             assert await run("--url", url) == 0
         captured = capsys.readouterr()
         assert captured.err == ""
@@ -94,7 +78,7 @@ class TestText:
         assert "too deep" not in captured.out  # as there were none
 
     async def test_not_ready(self, capsys: pytest.CaptureFixture[str]) -> None:
-        async with serving(lambda: http(UNREADY)) as url:
+        async with serving(http(UNREADY)) as url:
             assert await run("--url", url) == 1
         text = capsys.readouterr().out
         assert "not ready, paused" in text
@@ -106,7 +90,7 @@ class TestText:
         new = msgspec.structs.replace(
             READY, registry=registry, uptime_seconds=200_000.0, dead_letters=DeadLetters()
         )
-        async with serving(lambda: http(new)) as url:
+        async with serving(http(new)) as url:
             assert await run("--url", url) == 0
         text = capsys.readouterr().out
         assert "not fresh, no update yet" in text
@@ -115,14 +99,14 @@ class TestText:
 
 
 async def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    async with serving(lambda: http(UNREADY)) as url:
+    async with serving(http(UNREADY)) as url:
         assert await run("--url", f"{url}/status", "--format", "json") == 1
     assert msgspec.json.decode(capsys.readouterr().out, type=Status) == UNREADY
 
 
 async def test_fields_of_a_newer_broker_do_no_harm() -> None:
     document = msgspec.to_builtins(READY) | {"new": 1}
-    async with serving(lambda: http(document)) as url:
+    async with serving(http(document)) as url:
         assert await run("--url", url) == 0
 
 
@@ -154,14 +138,13 @@ class TestWhere:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("RABBITMQ_PORT", "0")
-        async with serving(lambda: http(READY)) as url:
+        async with serving(http(READY)) as url:
             assert await run("--url", url) == 0
 
 
 class TestNoBroker:
     def test_nobody_listens(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with socket.create_server((HOST, 0)) as listener:
-            port = str(listener.getsockname()[1])
+        port = str(free_port())
         assert execute(["status", "--broker-http-port", port]) == 1
         captured = capsys.readouterr()
         assert captured.out == ""
@@ -182,7 +165,7 @@ class TestNoBroker:
     async def test_something_else(
         self, answer: bytes, said: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        async with serving(lambda: answer) as url:
+        async with serving(answer) as url:
             assert await run("--url", url) == 1
         [line] = capsys.readouterr().err.splitlines()
         assert said in line
@@ -197,7 +180,7 @@ class TestNoBroker:
         assert "(no answer within 0.2 s)" in capsys.readouterr().err
 
     async def test_no_proxy_of_the_environment_is_asked(self) -> None:
-        async with serving(lambda: http(READY)) as url:
+        async with serving(http(READY)) as url:
             with trio.fail_after(PATIENCE):
                 # In a process, as the environment is read when it starts.
                 process = await trio.run_process(
@@ -242,8 +225,8 @@ async def watch(
 class TestWatch:
     async def test_lines_until_interrupted(self) -> None:
         """Also while there is no broker; the exit code is that of the last line."""
-        answers = iter([b"", http(READY)])
-        async with serving(lambda: next(answers, http(UNREADY))) as url:
+        answers = (b"", http(READY), http(UNREADY))
+        async with serving(*answers) as url:
             code, shown, errors = await watch(url, until=b"not ready")
         assert (code, errors) == (1, b"")
         first, second, third, *_ = shown.decode().splitlines()
@@ -254,14 +237,13 @@ class TestWatch:
         assert third == f"not ready ({problem}), paused: {figures}"
 
     async def test_json_lines(self) -> None:
-        async with serving(lambda: http(READY)) as url:
+        async with serving(http(READY)) as url:
             code, shown, errors = await watch(url, "--format", "json", until=b"\n")
         assert (code, errors) == (0, b"")
         assert json.loads(shown.splitlines()[0])["broker_id"] == "broker-7"
 
     async def test_on_a_terminal(self) -> None:
-        states = iter([READY, UNREADY])
-        async with serving(lambda: http(next(states, UNREADY))) as url:
+        async with serving(http(READY), http(UNREADY)) as url:
             code, shown, errors = await watch(url, until=b"not ready", pipe=pty.openpty())
         assert (code, errors) == (1, b"")
         assert b"38 of 52" in shown
@@ -271,8 +253,7 @@ class TestWatch:
 async def test_a_real_broker(
     rabbitmq: RabbitmqNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server((HOST, 0)) as listener:
-        port = str(listener.getsockname()[1])
+    port = str(free_port())
     async with open_central_server() as server:
         variables = {
             "AMQP_URL": rabbitmq.url,

@@ -7,6 +7,7 @@ import pytest
 
 from broker.settings import Settings, load_settings
 from broker.settings.options import options
+from tests.settings.surroundings import clear_surroundings
 
 ROOT = Path(__file__).parents[2]
 VARIABLES = {option.variable for option in options()}
@@ -21,9 +22,7 @@ def settings_from(
     given: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> Settings:
     """Load settings as a broker does that is given these variables, its secrets in files."""
-    monkeypatch.chdir(directory)
-    for variable in VARIABLES:
-        monkeypatch.delenv(variable, raising=False)
+    clear_surroundings(monkeypatch, directory)
     for variable, value in given.items():
         assert variable in VARIABLES
         if variable.endswith("_FILE"):

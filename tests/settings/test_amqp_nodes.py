@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.net.endpoints import AmqpEndpoint
 from broker.net.unusable_file import UnusableFileError
-from broker.settings import Settings, load_settings
+from broker.settings import load_settings
 from broker.settings.amqp_nodes import AmqpNodes
 from tests.lab.flawed_certificates import authority, leaf
 
@@ -111,16 +110,10 @@ def test_secrets_of_files_are_not_shown(file: Path) -> None:
     assert HIDDEN not in repr(settings) + repr(settings.amqp_nodes) + repr(settings.secret_files)
 
 
-def by_certificate(url: str, certificate: Path | None) -> list[AmqpEndpoint]:
-    given = {"amqp_url": url}
-    if certificate is not None:
-        given["amqp_cert_file"] = str(certificate)
-    settings: Settings = load_settings(given)
-    return [node for node in settings.amqp_endpoints if node.by_certificate]
-
-
 def test_a_certificate_is_the_login_where_a_url_has_none(tmp_path: Path) -> None:
     certificate = leaf(None, "client").write(tmp_path / "client.pem")
-    [node] = by_certificate("amqps://u:p@one, amqps://two", certificate)
-    assert str(node) == "amqps://two:5671/%2F"
-    assert by_certificate("amqps://one", None) == []
+    given = {"amqp_url": "amqps://u:p@one, amqps://two", "amqp_cert_file": str(certificate)}
+    nodes = load_settings(given).amqp_endpoints
+    assert [str(node) for node in nodes if node.by_certificate] == ["amqps://two:5671/%2F"]
+    [node] = load_settings({"amqp_url": "amqps://one"}).amqp_endpoints
+    assert not node.by_certificate

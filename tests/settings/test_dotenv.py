@@ -4,7 +4,6 @@ import codecs
 import os
 import socket
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.cli.application import execute
-from broker.sandbox.broker_process import COMMAND
 from broker.settings import SettingsError, load_settings
-from broker.settings.dotenv_file import DotenvError, read_dotenv
+from broker.settings.dotenv_file import read_dotenv
 from broker.settings.unknown import unknown_variables
 
 HIDDEN = "Tr0ub4dor"
@@ -34,6 +32,13 @@ def problems() -> tuple[str, ...]:
     assert HIDDEN not in str(caught.value)
     assert caught.value.__cause__ is None
     return caught.value.problems
+
+
+def reason() -> str:
+    """Return why the file is refused as a whole."""
+    [problem] = problems()
+    assert problem.startswith(".env must be a readable file (")
+    return problem.partition("(")[2].removesuffix(")")
 
 
 def password() -> str:
@@ -150,22 +155,13 @@ def test_a_line_that_cannot_be_parsed_is_named(line: str, end: str, dotenv: Path
     assert problems() == (f".env line 5 {NO_ASSIGNMENT}", f".env line 8 {NO_ASSIGNMENT}")
 
 
-@pytest.mark.parametrize("command", [["config"], ["check"], ["send", "x"], ["asyncapi"]])
-def test_the_exit_code_is_2(
-    command: list[str], dotenv: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("command", ["run", "config", "check", "send x", "asyncapi"])
+def test_the_exit_code_is_2(command: str, dotenv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dotenv.write_text(f"RABBITMQ_PASSWORD {HIDDEN}\n")
-    assert execute(command) == 2
+    assert execute(command.split()) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"broker: .env line 1 {NO_ASSIGNMENT}\n"
-
-
-def test_the_service_does_not_start(dotenv: Path) -> None:
-    dotenv.mkdir()
-    ended = subprocess.run(COMMAND, check=False, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    assert ended.stderr == "broker: .env must be a readable file (Is a directory)\n"
 
 
 class TestEncoding:
@@ -188,21 +184,18 @@ class TestEncoding:
         assert not list(unknown_variables())
 
     @pytest.mark.parametrize(
-        ("content", "reason"),
+        ("content", "expected"),
         [
             (b"A=a\nRABBITMQ_PASSWORD=\xff\xfe", "line 2 is not UTF-8 text"),
             (b"A=a\n\nRABBITMQ_PASSWORD=p\xe4ss", "line 3 is not UTF-8 text"),
             ("A=a\n".encode("utf-16-le"), "line 1 is not UTF-8 text: it contains zero bytes"),
             (b"A=a\nB=b\0", "line 2 is not UTF-8 text: it contains zero bytes"),
-            (
-                codecs.BOM_UTF16_LE + "A=a\nB".encode("utf-16-le") + b"=",
-                "line 2 is not UTF-16 text",
-            ),
+            (codecs.BOM_UTF16_LE + b"A\0\n\0B", "line 2 is not UTF-16 text"),
         ],
     )
-    def test_not_understood(self, content: bytes, reason: str, dotenv: Path) -> None:
+    def test_not_understood(self, content: bytes, expected: str, dotenv: Path) -> None:
         dotenv.write_bytes(content)
-        assert problems() == (f".env must be a readable file ({reason})",)
+        assert reason() == expected
 
 
 class TestNoFile:
@@ -220,34 +213,34 @@ class TestNoFile:
 
     def test_a_directory(self, dotenv: Path) -> None:
         dotenv.mkdir()
-        assert problems() == (".env must be a readable file (Is a directory)",)
+        assert reason() == "Is a directory"
 
     def test_a_link_to_nothing(self, dotenv: Path) -> None:
         dotenv.symlink_to("elsewhere")
-        assert problems() == (".env must be a readable file (No such file or directory)",)
+        assert reason() == "No such file or directory"
 
     def test_a_pipe_is_not_waited_for(self, dotenv: Path) -> None:
         os.mkfifo(dotenv)
-        assert problems() == (".env must be a readable file (it is a pipe or a device)",)
+        assert reason() == "it is a pipe or a device"
 
     def test_a_device(self, dotenv: Path) -> None:
         dotenv.symlink_to("/dev/zero")
-        assert problems() == (".env must be a readable file (it is a pipe or a device)",)
+        assert reason() == "it is a pipe or a device"
 
     def test_a_socket(self, dotenv: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(dotenv))
-            assert problems() == (".env must be a readable file (No such device or address)",)
+            assert reason() == "No such device or address"
 
     def test_one_that_is_too_large(self, dotenv: Path) -> None:
         with dotenv.open("wb") as file:
             file.truncate((1 << 20) + 1)
-        assert problems() == (".env must be a readable file (it is larger than 1048576 bytes)",)
+        assert reason() == "it is larger than 1048576 bytes"
 
     @pytest.mark.usefixtures("as_nobody")
     def test_one_that_may_not_be_read(self, dotenv: Path) -> None:
         dotenv.chmod(0)
-        assert problems() == (".env must be a readable file (Permission denied)",)
+        assert reason() == "Permission denied"
 
     @pytest.fixture
     def as_nobody(self, dotenv: Path) -> Iterator[None]:
@@ -264,10 +257,3 @@ class TestNoFile:
             yield
         finally:
             os.seteuid(0)
-
-
-def test_problems_name_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "other.env"
-    path.write_text("x")
-    with pytest.raises(DotenvError, match=rf"^{path} line 1 must be"):
-        read_dotenv(path, ())

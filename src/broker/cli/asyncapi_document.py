@@ -9,6 +9,7 @@ import msgspec
 
 from broker.cli import asyncapi_messages as messages
 from broker.cli.asyncapi_examples import EXAMPLES
+from broker.cli.output import address
 from broker.core.codec import MAX_DEPTH
 from broker.settings import Settings
 from broker.version import __version__
@@ -29,15 +30,18 @@ type _Message = type[msgspec.Struct]
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
-    """What the broker does on a channel; `reply` is what answers it, on `reply_channel`."""
+    """What the broker does on a channel, and what answers it."""
 
     name: str
     action: str
     channel: str
     summary: str
     messages: Sequence[_Message]
-    reply_channel: str | None = None
     reply: Sequence[_Message] = ()
+
+    @property
+    def reply_channel(self) -> str:
+        return _WEBSOCKET if self.channel == _WEBSOCKET else "output"
 
 
 _OPERATIONS = (
@@ -47,7 +51,6 @@ _OPERATIONS = (
         "input",
         "Route each chat message to one of the online agents other than its sender.",
         (messages.ChatMessage, messages.AgentError),
-        "output",
         (messages.RoutedMessage, messages.RoutingFailure, messages.AgentError),
     ),
     _Operation(
@@ -56,7 +59,6 @@ _OPERATIONS = (
         "metadata",
         "Register agents.",
         (messages.RegisterAgent,),
-        "output",
         (messages.RegisterAgentResponse,),
     ),
     _Operation(
@@ -108,7 +110,6 @@ _OPERATIONS = (
         _WEBSOCKET,
         "Register with the central server, first of all.",
         (messages.RegisterBroker,),
-        _WEBSOCKET,
         (messages.RegisterBrokerResponse, messages.ServerError),
     ),
     _Operation(
@@ -117,7 +118,6 @@ _OPERATIONS = (
         _WEBSOCKET,
         "Ask who is online, at most once in five seconds.",
         (messages.RequestAgentStatus,),
-        _WEBSOCKET,
         (messages.AgentStatusUpdate, messages.ServerError),
     ),
     _Operation(
@@ -133,7 +133,6 @@ _OPERATIONS = (
         _WEBSOCKET,
         "Answer heartbeats at once.",
         (messages.Ping, messages.ServerHeartbeat),
-        _WEBSOCKET,
         (messages.Pong,),
     ),
 )
@@ -174,23 +173,18 @@ def _servers(settings: Settings) -> dict[str, Any]:
     endpoints = settings.amqp_endpoints
     for number, endpoint in enumerate(endpoints, start=1):
         servers["rabbitmq" if len(endpoints) == 1 else f"rabbitmq{number}"] = {
-            "host": _authority(endpoint.host, endpoint.port),
+            "host": address(endpoint.host, endpoint.port),
             "protocol": "amqps" if endpoint.tls else "amqp",
             "protocolVersion": "0.9.1",
             "description": "RabbitMQ, default exchange",
         }
     url = urlsplit(settings.websocket_url)
     servers["central"] = {
-        "host": _authority(url.hostname or "", url.port),
+        "host": address(url.hostname or "", url.port),
         "protocol": url.scheme,
         "description": "The central server",
     }
     return servers
-
-
-def _authority(host: str, port: int | None) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return name if port is None else f"{name}:{port}"
 
 
 def _channels(settings: Settings) -> dict[str, Any]:
@@ -287,7 +281,7 @@ def _operation(operation: _Operation) -> dict[str, Any]:
     }
     if operation.channel != _WEBSOCKET:
         described["bindings"] = {"amqp": _amqp_operation(operation.action, operation.channel)}
-    if operation.reply_channel is not None:
+    if operation.reply:
         described["reply"] = {
             "channel": {"$ref": f"#/channels/{operation.reply_channel}"},
             "messages": _references(operation.reply_channel, _names(operation.reply)),

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-import msgspec
 import trio
 from rich.text import Text
 
@@ -22,14 +21,6 @@ from broker.settings import Settings, SettingsError, load_settings
 from broker.settings.unknown import UnknownVariable, unknown_variables
 from broker.telemetry.logs import configure_logging
 from broker.telemetry.one_line import complain, one_line
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What `broker check --format json` prints; of each unknown variable, a sentence."""
-
-    ok: bool
-    checks: list[Item]
-    unknown_variables: list[str]
 
 
 @taking_settings
@@ -56,7 +47,8 @@ def check(
     items = _run(settings, register=register, management_url=management_url)
     is_ok = all(item.ok for item in items)
     if format == "json":
-        print_json(Report(is_ok, items, list(map(str, unknown))))
+        names = list(map(str, unknown))
+        print_json({"ok": is_ok, "checks": items, "unknown_variables": names})
     else:
         _print(items)
         complain(*map(str, unknown))

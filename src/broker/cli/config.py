@@ -35,13 +35,6 @@ class Line(msgspec.Struct, frozen=True):
     used: bool = True
 
 
-class Configuration(msgspec.Struct, frozen=True):
-    """What `broker config --format json` prints."""
-
-    settings: list[Line]
-    unknown_variables: list[UnknownVariable]
-
-
 @taking_settings
 def config(
     given: Mapping[str, str],
@@ -67,7 +60,7 @@ def config(
         return complain(*error.problems, *map(str, unknown))
     lines = list(_lines(loaded))
     if format == "json":
-        print_json(Configuration(lines, unknown))
+        print_json({"settings": lines, "unknown_variables": unknown})
     else:
         _print(lines)
         complain(*map(str, unknown))

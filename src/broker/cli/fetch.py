@@ -6,8 +6,7 @@ import urllib.request
 
 import trio
 
-FETCH_TIMEOUT = 5.0
-"""Seconds until the whole answer must be there."""
+FETCH_TIMEOUT = 5.0  # seconds until the whole answer must be there
 _MOST_BYTES = 1 << 22
 # Whatever proxy the environment names: a broker's endpoint is next to its operator.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -24,6 +24,12 @@ def print_text(text: str) -> None:
         sys.stdout.write(text)
 
 
+def address(host: str, port: int | None) -> str:
+    """Return host and port as one writes them."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"
+
+
 def counted(messages: int) -> str:
     """Return a number of messages in words."""
     return "1 message" if messages == 1 else f"{messages} messages"

@@ -13,10 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from broker.cli.checks.http_port import reachable
-from broker.cli.checks.reach import address
 from broker.cli.fetch import FetchError, fetch
 from broker.cli.option_types import Format
-from broker.cli.output import console, print_json
+from broker.cli.output import address, console, print_json
 from broker.cli.status_view import line, view
 from broker.cli.taking_settings import taking_settings
 from broker.net.endpoints import split_url

@@ -51,14 +51,9 @@ def _settings() -> list[Parameter]:
     for option in options():
         default = "" if option.default is None else f" [default: {option.default}]"
         text = f"{option.description} [variable: {option.variable}]{default}"
-        parameter = cyclopts.Parameter(help=text, metavar="TEXT", group=SETTINGS)
-        parameters.append(
-            Parameter(
-                option.name,
-                Parameter.KEYWORD_ONLY,
-                # The default is for load_settings to give, after environment and `.env`.
-                default=None,
-                annotation=Annotated[str | None, parameter],
-            )
-        )
+        help_ = cyclopts.Parameter(help=text, metavar="TEXT", group=SETTINGS)
+        kind = Annotated[str | None, help_]
+        # The default is for load_settings to give, after environment and `.env`.
+        one = Parameter(option.name, Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        parameters.append(one)
     return parameters

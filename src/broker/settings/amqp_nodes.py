@@ -19,7 +19,6 @@ class AmqpNodes:
     Attributes:
         at_start: The nodes at the start, at least one.
         needs_tls: Whether each of them must be `amqps://`.
-        has_certificate: Whether there is a client certificate.
     """
 
     at_start: tuple[AmqpEndpoint, ...]

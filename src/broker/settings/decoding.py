@@ -6,11 +6,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class NotTextError(ValueError):
-    """The file is not text.
-
-    Attributes:
-        line: The first line that is not, counted from 1.
-    """
+    """The file is not text from a line on, counted from 1."""
 
     def __init__(self, reason: str, line: int) -> None:
         super().__init__(reason)

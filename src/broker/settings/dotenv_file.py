@@ -22,11 +22,7 @@ _SINGLE_QUOTED = re.compile(r"[^=]*=[^\S\n]*'")
 
 
 class DotenvError(Exception):
-    """A `.env` file is wrong.
-
-    Attributes:
-        problems: One line each, naming the file and, where it can be said, its line; no values.
-    """
+    """A `.env` file is wrong: a line for each problem, with its place, and no values."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

@@ -18,11 +18,7 @@ type Level = Literal["command line", "environment", ".env"]
 
 
 class SettingsError(Exception):
-    """The configuration is wrong.
-
-    Attributes:
-        problems: One line each, naming the variable and what it must be; no secrets.
-    """
+    """The configuration is wrong: a line for each variable says what it must be; no secrets."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

@@ -20,10 +20,7 @@ _SECONDS_OR_NEVER = values.number("be a number of seconds, or 0 for never", 0)
 class Settings:
     """All settings of a broker, validated and frozen. Made by `load_settings`.
 
-    `repr()` does not show secrets.
-
-    Attributes:
-        secret_files: The files of secrets that are read again for each connection.
+    `repr()` does not show secrets. Those of `secret_files` are read again for each connection.
     """
 
     rabbitmq_host: str = setting(

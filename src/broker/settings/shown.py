@@ -2,7 +2,6 @@
 
 from urllib.parse import urlsplit
 
-from broker.net.endpoints import AmqpEndpoint
 from broker.settings.model import Settings
 from broker.settings.options import written
 from broker.settings.setting import Setting
@@ -17,14 +16,11 @@ def shown(one: Setting, settings: Settings) -> str | None:
         return "off" if one.name == "broker_http_port" else None
     match one.name:
         case "amqp_url":
-            return ", ".join(map(_masked_login, settings.amqp_endpoints))
+            logins = (str(one).replace("@", f":{MASK}@", 1) for one in settings.amqp_endpoints)
+            return ", ".join(logins)
         case "websocket_url":
             # A token may travel in the query.
             parts = urlsplit(value)
             return parts._replace(query=MASK).geturl() if parts.query else str(value)
         case _:
             return MASK if one.is_secret else written(value)
-
-
-def _masked_login(endpoint: AmqpEndpoint) -> str:
-    return str(endpoint).replace("@", f":{MASK}@", 1)

@@ -33,9 +33,6 @@ def must[T](expectation: str, parse: Callable[[str], T]) -> Callable[[str], T]:
 
     The sentence shows the offending value: never use it for secrets. A value with an `@` stays
     hidden too, as it may be a URL with a password that was put into the wrong variable.
-
-    Args:
-        expectation: What the value must be, for example "be a port".
     """
 
     def parse_or_say(text: str) -> T:

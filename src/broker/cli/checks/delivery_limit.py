@@ -1,7 +1,5 @@
 """Whether RabbitMQ would drop messages that come back to a quorum queue too often."""
 
-from collections.abc import Mapping, Sequence
-
 from broker.amqp.admin import QuorumArguments
 from broker.cli.checks.item import Item, failed, held
 from broker.cli.queues.management import ManagementError, get_policy
@@ -13,36 +11,19 @@ _IF_APPLIED = (
 )
 
 
-async def check_limits(
-    subject: str,
-    endpoint: AmqpEndpoint,
-    queues: Mapping[str, QuorumArguments],
-    management_url: str | None,
-) -> Sequence[Item]:
-    """Return an item for each quorum queue that is consumed.
-
-    Policies are seen only through RabbitMQ's management API.
-    """
-    return [
-        await _check_limit(subject, endpoint, queue, arguments, management_url)
-        for queue, arguments in queues.items()
-    ]
-
-
-async def _check_limit(
+async def check_limit(
     subject: str,
     endpoint: AmqpEndpoint,
     queue: str,
     arguments: QuorumArguments,
     management_url: str | None,
 ) -> Item:
+    """Check a quorum queue; policies are seen only through RabbitMQ's management API."""
     name = f"delivery limit {queue}"
-    policy: Mapping[str, object] = {}
-    if management_url is not None:
-        try:
-            policy = await get_policy(management_url, endpoint, queue)
-        except ManagementError as error:
-            return failed(subject, name, str(error), "correct it, or --management-url")
+    try:
+        policy = await get_policy(management_url, endpoint, queue) if management_url else {}
+    except ManagementError as error:
+        return failed(subject, name, str(error), "correct it, or --management-url")
     limit = arguments.drops_after(policy)
     if limit is None:
         return held(subject, name, "no message is dropped, however often it is returned")

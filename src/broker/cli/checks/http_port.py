@@ -7,8 +7,8 @@ import socket
 import trio
 
 from broker.cli.checks.item import Item, failed, held
-from broker.cli.checks.reach import address
 from broker.cli.fetch import FetchError, fetch
+from broker.cli.output import address
 
 _CHECK_LINE = re.compile(r"^\[[+-]\]\S", re.MULTILINE)
 _FAILED_LINE = re.compile(r"^\[-\](.+)$", re.MULTILINE)

@@ -7,16 +7,10 @@ from dataclasses import dataclass
 
 from broker.amqp import AmqpError, Rabbit, RefusedError
 from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueReport, probe_node
-from broker.cli.checks.delivery_limit import check_limits
+from broker.cli.checks.delivery_limit import check_limit
 from broker.cli.checks.item import Item, failed, held
-from broker.cli.checks.reach import (
-    Target,
-    address,
-    reach,
-    refusal_after_tls,
-    speaks_tls,
-    tls_wanted,
-)
+from broker.cli.checks.reach import Target, reach, refusal_after_tls, speaks_tls, tls_wanted
+from broker.cli.output import address
 from broker.net.endpoints import DEFAULT_LOGIN, AmqpEndpoint
 from broker.net.tls import TlsFiles
 from broker.net.unusable_file import UnusableFileError
@@ -48,7 +42,6 @@ class Wanted:
 
     Attributes:
         name: What the connection is called in RabbitMQ's own listings.
-        exchange: The fanout exchange to publish and listen to.
         has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
         nodes: Where the login is read again, if it may change.
         management_url: RabbitMQ's management API, which alone tells of policies.
@@ -105,12 +98,16 @@ async def check_rabbitmq(rabbit: Rabbit, endpoint: AmqpEndpoint, wanted: Wanted)
     except AmqpError as error:
         advice = "see RabbitMQ's log, and try again"
         return [*reached, failed(target.subject, "AMQP", str(error), advice)]
-    quorum = {one: seen.quorum for one, seen in report.queues.items() if seen.quorum is not None}
+    limits = [
+        await check_limit(target.subject, endpoint, queue, seen.quorum, wanted.management_url)
+        for queue, seen in report.queues.items()
+        if seen.quorum is not None
+    ]
     return [
         *reached,
         *_let_in(target.subject, endpoint, report.user),
         *_found(target, endpoint, wanted, report),
-        *await check_limits(target.subject, endpoint, quorum, wanted.management_url),
+        *limits,
     ]
 
 
@@ -186,21 +183,18 @@ def _who(user: str) -> str:
 def _found(
     target: Target, endpoint: AmqpEndpoint, wanted: Wanted, report: NodeReport
 ) -> Iterator[Item]:
-    subject = target.subject
+    subject, who = target.subject, _who(report.user)
     for queue, seen in report.queues.items():
         yield _queue(subject, endpoint.user, queue, seen)
     yield _exchange(subject, wanted.exchange, report.exchange)
     lacking = list(_lacking(report, wanted.exchange))
     if lacking:
-        found = f"{_who(report.user)} may not {', nor '.join(lacking)}"
+        found = f"{who} may not {', nor '.join(lacking)}"
         # It replaces what the user has, so it names all that the broker needs.
         granted = _grant(endpoint.vhost, report.user or _CERTIFICATES_USER, wanted)
-        advice = f"grant the missing permissions: {granted}"
-        yield failed(subject, "permissions", found, advice)
+        yield failed(subject, "permissions", found, f"grant the missing permissions: {granted}")
     else:
-        yield held(
-            subject, "permissions", f"{_who(report.user)} has all permissions the broker needs"
-        )
+        yield held(subject, "permissions", f"{who} has all permissions the broker needs")
     if report.is_blocked:
         found = "an alarm is on: RabbitMQ blocks publishing"
         advice = "free memory or disk space on it; rabbitmq-diagnostics alarms says which"
@@ -219,12 +213,10 @@ def _queue(subject: str, user: str, queue: str, seen: QueueReport) -> Item:
     if not seen.may_configure:
         return held(subject, name, "exists (more is visible only with permission to configure it)")
     # The broker uses it as it is. Others may not, and declare it.
-    difference = (
-        f", with an {seen.differs_in} for which RabbitMQ refuses who declares it without"
-        if seen.differs_in
-        else ""
-    )
-    return held(subject, name, f"exists, durable{difference}")
+    found = "exists, durable"
+    if seen.differs_in:
+        found += f", with an {seen.differs_in} for which RabbitMQ refuses who declares it without"
+    return held(subject, name, found)
 
 
 def _flaw(user: str, queue: str, seen: QueueReport) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import trio
 
 from broker.cli.checks.item import Item, failed, held
+from broker.cli.output import address
 from broker.concurrency.error_groups import first_error
 from broker.net.tls import TlsFiles, explain, server_name, speaks_no_tls
 from broker.net.unusable_file import UnusableFileError
@@ -43,11 +44,6 @@ class Target:
     def address(self) -> str:
         """Host and port."""
         return address(self.host, self.port)
-
-
-def address(host: str, port: int) -> str:
-    """Return host and port as one writes them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def reach(target: Target) -> list[Item]:

@@ -10,14 +10,8 @@ from broker.central.address import ServerAddress
 from broker.central.session import CentralSession, SessionTerms
 from broker.central.websocket import RefusedError, WebSocketError, open_websocket
 from broker.cli.checks.item import Item, failed, held
-from broker.cli.checks.reach import (
-    Target,
-    address,
-    reach,
-    refusal_after_tls,
-    speaks_tls,
-    tls_wanted,
-)
+from broker.cli.checks.reach import Target, reach, refusal_after_tls, speaks_tls, tls_wanted
+from broker.cli.output import address
 from broker.concurrency.wakeup import Wakeup
 from broker.core.messages import ServerNews
 from broker.telemetry.tally import ServerTally
@@ -52,9 +46,8 @@ async def check_server(server: ServerAddress, terms: SessionTerms, *, register: 
             done.append(opened)
             if register:
                 await _register(websocket, terms)
-                done.append(
-                    held(target.subject, "registration", f"accepted as {terms.broker_name!r}")
-                )
+                found = f"accepted as {terms.broker_name!r}"
+                done.append(held(target.subject, "registration", found))
     except WebSocketError as error:
         if not done:
             done.append(await _not_opened(target, error))

@@ -14,14 +14,15 @@ _MAX_DEPTH = 20
 
 def summary(letter: Letter, now: datetime) -> str:
     """Return what there is to say of a letter, but for its content."""
-    return _encode(_summary(letter, now))
+    # In ASCII: neither control characters nor lone surrogates reach a terminal.
+    return json.dumps(_summary(letter, now))
 
 
 def content(letter: Letter, now: datetime) -> str:
     """Return the same with headers and body."""
     message = letter.message
     text = body_text(message.body)
-    return _encode(
+    return json.dumps(
         {
             **_summary(letter, now),
             "headers": plain(message.headers),
@@ -73,8 +74,3 @@ def _summary(letter: Letter, now: datetime) -> Mapping[str, object]:
         "parts": len(letter.in_queue),
         "problem": letter.problem,
     }
-
-
-def _encode(value: object) -> str:
-    # In ASCII: neither control characters nor lone surrogates reach a terminal.
-    return json.dumps(value)

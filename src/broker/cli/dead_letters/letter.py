@@ -13,10 +13,8 @@ class Letter(msgspec.Struct, frozen=True):
 
     Attributes:
         number: Its position, from 1 for the oldest; in parts, that of the last.
-        message: The message, put together from its parts.
         label: What a broker or RabbitMQ says of it, None when it is no dead letter of either.
         problem: Why it is none, or not whole.
-        is_complete: Whether all of its parts are there.
         messages: Its parts, as they are in the queue; empty when it is in one piece.
     """
 

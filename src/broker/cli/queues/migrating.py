@@ -50,14 +50,10 @@ class _RefusedError(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """What became of a queue.
+    """What became of a queue, which may have been missing before.
 
     Attributes:
-        before: The type that it had; None when it was missing.
-        after: The type that it is to have.
         outcome: `kept`, `created`, `migrated`; `unfinished` until one of them is true.
-        moved_out: Messages put aside by this run.
-        moved_back: Messages brought back by this run.
         without_user_id: Messages that had to leave their `user_id` behind.
     """
 

@@ -16,7 +16,6 @@ from broker.settings import Settings
 
 DELIVERY_LIMIT = 20
 """Returns that a policy allows unless told otherwise: RabbitMQ 4's own default."""
-_PRIORITY = 10
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -32,7 +31,7 @@ class Policy(msgspec.Struct, frozen=True):
     pattern: str
     definition: Mapping[str, str | int]
     apply_to: str = "queues"
-    priority: int = _PRIORITY
+    priority: int = 10
 
     @property
     def command(self) -> str:

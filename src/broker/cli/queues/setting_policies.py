@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import trio
 
 from broker.amqp import AmqpEndpoint
@@ -14,11 +13,6 @@ from broker.cli.queues.policy import DELIVERY_LIMIT, Policy, policies
 from broker.cli.taking_settings import taking_settings
 from broker.settings import SettingsError, load_settings
 from broker.telemetry.one_line import complain, one_line
-
-
-class _Report(msgspec.Struct, frozen=True):
-    policies: Sequence[Policy]
-    applied: Sequence[str]
 
 
 @taking_settings
@@ -51,7 +45,7 @@ def queue_policy(
         except ManagementError as error:
             fail(str(error))
     if format == "json":
-        print_json(_Report(wanted, applied))
+        print_json({"policies": wanted, "applied": applied})
     elif apply:
         print_text("".join(f"{one_line(name)}: applied\n" for name in applied))
     else:
