@@ -12,7 +12,7 @@ import pytest
 from tests.integration.http_client import get, listening, until_answered
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.amqp_connection import AmqpConnection
-from tests.lab.central_server import CentralServer
+from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_node import RabbitmqNode
 
@@ -60,9 +60,11 @@ async def waiting_for(port: int, queue: str) -> int:
     return int(found[1]) if found else 0
 
 
-@pytest.fixture(autouse=True)
-def online(server: CentralServer) -> None:
-    bring_online(server, 12)
+@pytest.fixture
+async def server() -> AsyncIterator[CentralServer]:
+    async with open_central_server() as server:
+        bring_online(server, 12)
+        yield server
 
 
 def never_lost(rig: Rig) -> bool:
