@@ -19,7 +19,17 @@ LIMIT = 600.0
 """Seconds; nothing here takes this long, on a machine with other work neither."""
 
 
-@pytest.fixture(params=list(SCENARIOS.values()), ids=list(SCENARIOS))
+def group(scenario: Scenario) -> str:
+    """Name what runs on one worker: scenarios of a cluster, or a single one."""
+    return "cluster" if scenario.rabbitmq == "cluster" else scenario.name
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(scenario, id=name, marks=pytest.mark.xdist_group(group(scenario)))
+        for name, scenario in SCENARIOS.items()
+    ]
+)
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     chosen: Scenario = request.param
     return chosen
