@@ -1,5 +1,6 @@
 """The parts of a scenario."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
@@ -7,11 +8,12 @@ import msgspec
 
 from tests.faults.checker import Allowed
 
-RECOVERY = 20.0
-"""Seconds after a fault until messages must be routed: the longest pause between two tries is 10,
-and a machine with other work takes its time."""
-LINKING = 30.0
-"""Likewise until the broker must answer the server."""
+ROOM = 3.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0
+"""By how much all may take longer than promised where other tests share the machine."""
+RECOVERY = 15.0 * ROOM
+"""Seconds after a fault until messages must be routed; the longest pause between tries is 10."""
+LINKING = 20.0 * ROOM
+"""Seconds until the broker must answer the server."""
 
 type RabbitmqNeeded = Literal["shared node", "own node", "cluster"]
 

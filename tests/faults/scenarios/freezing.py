@@ -4,7 +4,7 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import RECOVERY, scenario
+from tests.faults.scenario import RECOVERY, ROOM, scenario
 
 _RATE = 500.0
 _BRIEFLY = 5.0
@@ -15,7 +15,7 @@ _RABBITMQ_MISSING_BROKER = 40.0
 """Seconds after which RabbitMQ has given the broker up: it waits for two heartbeats in vain."""
 _SILENCE = 45.0
 _SHORT_SILENCE = 2.0
-_NOTICING = 6.0
+_NOTICING = 2.0 * ROOM
 """Seconds that the broker may take to notice that a silence is too long."""
 
 

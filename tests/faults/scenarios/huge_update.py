@@ -6,12 +6,12 @@ from broker.core.messages import AgentStatus
 from tests.faults import chat
 from tests.faults.checker import Allowed, Online
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import ROOM, scenario
 from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
 _RATE = 200.0
-_GAP = 6.0
+_GAP = 3.0 * ROOM
 """Seconds without a routed message that are too many."""
 _PONG = 20.0
 """Seconds from the update until the PING behind it is answered."""

@@ -7,13 +7,13 @@ import trio
 
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import LINKING, RECOVERY, scenario
+from tests.faults.scenario import LINKING, RECOVERY, ROOM, scenario
 from tests.lab.eventually import eventually
 from tests.lab.process_meter import Usage
 from tests.lab.proxy import Proxy, Toward
 
 _RATE = 400.0
-_NOTICING = 15.0
+_NOTICING = 5.0 * ROOM
 """Seconds until the broker must have seen an end of file or a reset."""
 _BRIEFLY = 3.0
 """Seconds that no session minds."""

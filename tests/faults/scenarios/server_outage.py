@@ -8,15 +8,15 @@ import trio
 from tests.faults.advertising import advertising
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import LINKING, scenario
+from tests.faults.scenario import LINKING, ROOM, scenario
 from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
 _RATE = 200.0
-_GAP = 10.0
+_GAP = 5.0 * ROOM
 """Seconds without a routed message that are too many, whatever the server does."""
 _SILENCE = 2
-_NOTICED = 15.0
+_NOTICED = 8.0 * ROOM
 """Seconds until a broker has left a half-open session, and asks for a new one."""
 _CUT_INTERVAL = 0.2
 _HANDFUL = 8

@@ -10,7 +10,7 @@ from tests.faults.advertising import advertising
 from tests.faults.bad_server import BadServer, open_bad_server
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import ROOM, scenario
 from tests.faults.server_troubles import (
     BREACHES,
     CLOSINGS,
@@ -26,11 +26,11 @@ from tests.faults.steady import steady
 from tests.lab.eventually import eventually
 
 _RATE = 200.0
-_GAP = 10.0
+_GAP = 5.0 * ROOM
 """Seconds without a routed message that are too many, whatever the server does."""
-_COMING_BACK = 15.0
+_COMING_BACK = 8.0 * ROOM
 """Seconds; a server that advertises itself is tried about once a second."""
-_LEAVING = 20.0
+_LEAVING = 12.0 * ROOM
 """Seconds until the broker has left a session that is over; the handshake has 10."""
 
 

@@ -11,13 +11,13 @@ import trio
 from broker.sandbox.broker_process import COMMAND
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
-from tests.faults.scenario import scenario
+from tests.faults.scenario import ROOM, scenario
 from tests.lab.eventually import eventually
 
 _SHUTDOWN_TIMEOUT = 4.0
-_OWN_END = 4.0
+_OWN_END = 1.0 * ROOM
 """Seconds for the process's own end: the interpreter's, and that of its keeper."""
-_AT_ONCE = 4.0
+_AT_ONCE = 1.0 * ROOM
 _START_TIMEOUT = 30.0
 _TTL, _STALE_AFTER = 60.0, 1.0
 _RATE = 500.0
