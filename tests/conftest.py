@@ -16,7 +16,9 @@ hypothesis.settings.register_profile("broker", deadline=None)
 hypothesis.settings.load_profile("broker")
 
 
-NODES = {"rabbitmq", "fragile_node", "cluster", "managed", "world", "external"}
+SCARCE = ("cluster", "managed", "fragile_node")
+"""Nodes that only one worker starts, as each costs seconds."""
+NODES = {*SCARCE, "rabbitmq", "world", "external"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if NODES.intersection(fixtures):
             item.add_marker(pytest.mark.rabbitmq)
         if item.get_closest_marker("xdist_group") is None:
-            group = "cluster" if "cluster" in fixtures else str(item.path)
+            group = next((node for node in SCARCE if node in fixtures), str(item.path))
             item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -70,7 +70,7 @@ class TestText:
             ["registry", "fresh, updated 3 s ago"],
             ["received", "1,284,112"],
             ["redelivered to the broker", "31"],
-            ["only sender online", "88"],
+            ["no agent online", "1,204"],
             ["invalid json", "31"],
             ["invalid_json", "broker_input_queue"],
         ):

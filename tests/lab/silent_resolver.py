@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from random import randrange
 
 import pytest
 import trio
 
-HOST = "127.83.17.5"  # nobody else's, so that the port is free
 _PORT = 53
 # For longer than any test.
-_RESOLV_CONF = f"nameserver {HOST}\noptions timeout:30 attempts:5\n"
+_RESOLV_CONF = "nameserver {host}\noptions timeout:30 attempts:5\n"
 _NEW_MOUNTS = ("unshare", "--mount")
 _WITH_FILE = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 
@@ -40,10 +40,12 @@ def open_silent_resolver(directory: Path) -> Iterator[SilentResolver]:
     """Be a resolver that takes questions and says nothing; skips the test where it cannot be."""
     if not _can_mount():
         pytest.skip("only the superuser, on Linux, can put a process before another resolv.conf")
+    # Nobody else's, so that the port is free, also for tests that run at the same time.
+    host = f"127.83.{randrange(256)}.{randrange(1, 255)}"
     file = directory / "resolv.conf"
-    file.write_text(_RESOLV_CONF)
+    file.write_text(_RESOLV_CONF.format(host=host))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
-        bound.bind((HOST, _PORT))
+        bound.bind((host, _PORT))
         bound.setblocking(False)
         yield SilentResolver(bound, file)
 
