@@ -23,12 +23,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 from broker.sandbox.dispositions import use_default_dispositions_in_children
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
+_ATTEMPTS = 10
+_ATTEMPT_INTERVAL = 0.02
+"""Seconds between attempts to be the last to hold a directory."""
 
 _REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -74,12 +78,14 @@ def _run(command: list[str]) -> int:
 
 def _remove_if_last(directory: str, shared: int) -> None:
     # Taking the exclusive lock gives up the shared one, even in vain. So of several keepers that
-    # end at once, whichever tries last succeeds.
-    try:
-        fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    shutil.rmtree(directory, ignore_errors=True)
+    # end at once, whichever tries last succeeds. An opener that is killed closes its files one
+    # after the other: the lock, perhaps, after the pipe whose end a keeper has seen.
+    for _ in range(_ATTEMPTS):
+        with suppress(BlockingIOError):
+            fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)
+            return
+        time.sleep(_ATTEMPT_INTERVAL)
 
 
 def _wakeup_pipe() -> int:
