@@ -14,6 +14,7 @@ from tests.lab.rabbitmq_node import open_rabbitmq_node
 CONFIRM_TIMEOUT = 0.5
 
 
+@pytest.mark.exhaustive
 @pytest.mark.rabbitmq
 async def test_alarms_frozen_and_killed_nodes(
     portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch

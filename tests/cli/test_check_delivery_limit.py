@@ -67,6 +67,7 @@ def checked(managed: ManagedNode) -> Checked:
     return Checked(managed.node)
 
 
+@pytest.mark.exhaustive
 async def test_a_queue_whose_limit_drops_fails_the_check(checked: Checked) -> None:
     await checked.raw.declare(checked.metadata, **QUORUM)
     limited = {**QUORUM, "x-delivery-limit": 7, "x-max-length": 1000}
@@ -89,6 +90,7 @@ async def test_what_dead_letters_or_has_no_limit_passes(checked: Checked) -> Non
     assert limits == {checked.input: (True, limits[checked.input][1], "")}
 
 
+@pytest.mark.exhaustive
 async def test_a_policy_is_seen_through_the_management_api(
     checked: Checked, managed: ManagedNode
 ) -> None:
@@ -103,6 +105,7 @@ async def test_a_policy_is_seen_through_the_management_api(
     assert found.startswith("no answer from http://127.0.0.1:9")
 
 
+@pytest.mark.exhaustive
 async def test_a_migration_leaves_queues_that_drop_nothing(
     checked: Checked, managed: ManagedNode
 ) -> None:

@@ -61,6 +61,7 @@ async def return_often(node: RabbitmqNode, queue: str) -> None:
             await channel.basic_nack(0, multiple=True, requeue=True)
 
 
+@pytest.mark.exhaustive
 async def test_what_is_returned_too_often_is_parked_and_can_be_replayed(
     mailroom: Mailroom, portal: BlockingPortal
 ) -> None:
@@ -93,6 +94,7 @@ async def test_what_is_returned_too_often_is_parked_and_can_be_replayed(
     assert message.header.properties.headers == {"x-broker-replays": "1"}
 
 
+@pytest.mark.exhaustive
 async def test_policies_are_applied_over_http(managed: ManagedNode) -> None:
     node, url = managed
     mailroom = Mailroom(node)

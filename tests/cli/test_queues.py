@@ -198,6 +198,7 @@ async def test_missing_queues_are_created(mailroom: Postroom) -> None:
     assert await mailroom.types() == dict.fromkeys(mailroom.all, "quorum")
 
 
+@pytest.mark.exhaustive
 async def test_messages_stay_as_they_are(mailroom: Postroom) -> None:
     """Every property, a CC header that leads elsewhere, a user, and bytes that nobody can parse."""
     await declare_all(mailroom)
@@ -359,6 +360,7 @@ async def test_a_user_without_the_right(mailroom: Postroom) -> None:
     assert "may the user configure it?" in ran.err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_it_goes_on_where_it_stopped(mailroom: Postroom, number: signal.Signals) -> None:
     """Stopped in the midst of each direction, as often as it takes."""

@@ -6,6 +6,7 @@ import signal
 import socket
 from typing import Any
 
+import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -175,6 +176,7 @@ async def test_a_taken_port_harms_nothing_and_is_served_once_it_is_free(
             assert await terminate(broker, within=12) == 0
 
 
+@pytest.mark.exhaustive
 async def test_who_does_not_read_does_not_hold_up_the_stop(rig: Rig, server: CentralServer) -> None:
     bring_online(server, number=2_000)
     async with rig.broker(server.url, BROKER_HTTP_PORT=ANY_PORT) as broker:

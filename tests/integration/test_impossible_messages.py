@@ -113,6 +113,7 @@ async def test_an_announcement_that_is_too_large_costs_one_session(
     assert await rig.ready(rig.advertisement) == 0
 
 
+@pytest.mark.exhaustive
 async def test_what_comes_back_to_a_quorum_queue_too_often_is_published_anew(
     rig: Rig, server: CentralServer
 ) -> None:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.central_server import CentralServer, open_central_server
 
@@ -35,6 +37,7 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
             assert await terminate(broker, within=12) == 0
 
 
+@pytest.mark.exhaustive
 async def test_rabbitmq_absent_at_start_and_coming_later(
     fragile_rig: Rig, server: CentralServer
 ) -> None:

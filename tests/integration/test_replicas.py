@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.integration.rig import Rig, terminate, text
 from tests.lab.central_server import CentralServer
 
@@ -14,6 +16,7 @@ def disconnect(agent_id: str) -> bytes:
     return json.dumps({"message_type": "CLIENT_DISCONNECTED", "agent_id": agent_id}).encode()
 
 
+@pytest.mark.exhaustive
 async def test_both_route_to_an_agent_that_registered_with_one_of_them(
     rig: Rig, server: CentralServer
 ) -> None:

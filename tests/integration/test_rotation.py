@@ -82,6 +82,7 @@ async def until_said(rig: Rig, text: str) -> None:
     await eventually(lambda: any(text in line.get("error", "") for line in rig.log()), text)
 
 
+@pytest.mark.exhaustive
 async def test_a_url_may_lead_to_another_place(
     rig: Rig, server: CentralServer, rotating: str
 ) -> None:
@@ -121,6 +122,7 @@ async def test_a_token_is_replaced_without_a_restart(rig: Rig) -> None:
     assert NEW not in written
 
 
+@pytest.mark.exhaustive
 async def test_a_ca_is_replaced_without_a_restart(rig: Rig, server: CentralServer) -> None:
     first, second = trustme.CA(), trustme.CA()
     amqp_ca, websocket_ca = rig.directory / "amqp-ca.pem", rig.directory / "websocket-ca.pem"

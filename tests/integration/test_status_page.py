@@ -82,6 +82,7 @@ def test_agents_and_rates_show(rabbitmq: RabbitmqNode, browser: Browser, tmp_pat
         expect(page.locator("#agents-note")).to_have_text("Showing 1 of 1 matching")
 
 
+@pytest.mark.exhaustive
 def test_an_outage_of_rabbitmq_shows(
     fragile_node: RabbitmqNode, browser: Browser, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_an_outage_of_rabbitmq_shows(
         expect(rabbitmq).to_contain_text("Connected")
 
 
+@pytest.mark.exhaustive
 def test_the_loss_of_the_server_and_the_end_of_the_broker_show(
     rabbitmq: RabbitmqNode, browser: Browser, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Dead letters in a quorum queue, which counts every look at a message as a return."""
 
+import pytest
 from anyio.from_thread import BlockingPortal
 
 from broker.cli.dead_letters.letter import Letter
@@ -24,6 +25,7 @@ async def look(rig: Rig) -> list[Letter]:
         ]
 
 
+@pytest.mark.exhaustive
 async def test_dead_letters_may_be_looked_at_any_number_of_times(rig: Rig) -> None:
     arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": 20}
     await rig.raw.declare(rig.letters, **arguments)
