@@ -25,7 +25,7 @@ def as_erlang(*command: str) -> str | None:
         case ("add_vhost", vhost):
             return _called("rabbit_vhost", "add", vhost)
         case ("set_vm_memory_high_watermark" as name, share):
-            return f"vm_memory_monitor:{name}({float(share)})."
+            return f"vm_memory_monitor:{name}({float(share):f})."
     return None
 
 
