@@ -25,7 +25,7 @@ _DELAY, _JITTER = 0.2, 0.1
 _DELAYED_RATE = 100.0
 """What a prefetch allows: a message travels four times until its place is free again."""
 _BYTE_PAUSE = 0.001
-_TRICKLING_TO_LIFE = 60.0
+_TRICKLING_TO_LIFE = 60.0 * ROOM
 """Seconds until a broker routes that receives and sends a byte in a millisecond."""
 _BETWEEN_CUTS = 2.0
 _MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
