@@ -33,12 +33,14 @@ def portal() -> Iterator[BlockingPortal]:
         return asyncio.all_tasks() - {asyncio.current_task()}
 
     gc.freeze()  # looking through all that was there before takes long
-    with start_blocking_portal("asyncio") as portal:
-        portal.call(listen)
-        own = portal.call(own_tasks)
-        yield portal
-        assert portal.call(leftovers, own) == []
-    gc.unfreeze()
+    try:
+        with start_blocking_portal("asyncio") as portal:
+            portal.call(listen)
+            own = portal.call(own_tasks)
+            yield portal
+            assert portal.call(leftovers, own) == []
+    finally:
+        gc.unfreeze()
     assert complaints == []
 
 

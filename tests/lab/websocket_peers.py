@@ -189,7 +189,7 @@ def start(nursery: trio.Nursery, function: Callable[[], Awaitable[None]]) -> Att
 
 
 class Peer(Network):
-    """The other side of whoever opens WebSockets, and those who do."""
+    """A server in memory, and the clients that connect to it."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         super().__init__()

@@ -193,4 +193,4 @@ def without_foreign_user_id(data: bytes, user: str) -> bytes:
 
 
 async def _create_nothing(_: str) -> None:
-    """Leave it to whoever moves."""
+    """Create no queue: what has no place to go stays where it is."""

@@ -27,7 +27,7 @@ def queue_policy(
     """Print commands that set a delivery limit and dead-lettering for the queues that are read.
 
     Args:
-        delivery_limit: How often a quorum queue takes a message back before it is parked.
+        delivery_limit: How often a quorum queue takes a message back before it is dead-lettered.
         apply: Apply the policies with RabbitMQ's management HTTP API instead.
         management_url: Where that is, such as http://localhost:15672; needed with --apply.
     """
