@@ -16,7 +16,7 @@ hypothesis.settings.register_profile("broker", deadline=None)
 hypothesis.settings.load_profile("broker")
 
 
-SCARCE = ("cluster", "managed", "fragile_node")
+SCARCE = ("cluster", "managed")
 """Nodes that only one worker starts, as each costs seconds."""
 NODES = {*SCARCE, "rabbitmq", "world", "external"}
 
@@ -49,20 +49,10 @@ def hangups_arrive() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitmqNode]:
-    """One node for all tests that only use it; a test that stops its node opens one of its own.
+    """One node for all tests of a worker; what a test changes, stops or freezes, it puts right.
 
     It lives in a Trio loop in a thread, because a loop of pytest-trio ends with each test.
     """
-    with (
-        start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
-    ):
-        yield node
-
-
-@pytest.fixture(scope="session")
-def fragile_node() -> Iterator[RabbitmqNode]:
-    """One node that tests may stop, kill and pause; each leaves it running."""
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(open_rabbitmq_node()) as node,

@@ -1,61 +1,59 @@
-"""What can only be tried on a node of one's own: alarms, a frozen node, a killed one."""
+"""An alarm, a frozen node, a killed one."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 import trio
-from anyio.from_thread import BlockingPortal
 
 from broker.amqp import Session, SessionLostError, confirm_watch
 from tests.amqp.rig import CLOSING, Rig
-from tests.lab.rabbitmq_node import open_rabbitmq_node
+from tests.lab.limits import alarmed
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 CONFIRM_TIMEOUT = 0.5
 
 
 @pytest.mark.exhaustive
-@pytest.mark.rabbitmq
 async def test_alarms_frozen_and_killed_nodes(
-    portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, rabbitmq: RabbitmqNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirm_watch, "_INTERVAL", 0.05)
-    async with open_rabbitmq_node() as node:
-        rig = Rig.of(portal, node.url)
-
+    try:
         # An alarm stops publishing for as long as it lasts, and is no loss.
-        async with rig.open() as session:
-            await node.ctl("set_vm_memory_high_watermark", "0")
-            async with trio.open_nursery() as nursery:
-                published = trio.Event()
+        async with rig.open() as session, trio.open_nursery() as nursery:
+            published = trio.Event()
+            async with alarmed(rabbitmq):
                 nursery.start_soon(publish, rig, session, published)
                 await blocked(session)
                 with confirms_due_soon():
                     await trio.sleep(4 * CONFIRM_TIMEOUT)
                 assert not published.is_set()
-                await node.ctl("set_vm_memory_high_watermark", "0.9")
-                await published.wait()
+            await published.wait()
 
         # It does not hold up the end either: RabbitMQ reads no farewell from the connection.
-        await node.ctl("set_vm_memory_high_watermark", "0")
-        await publish_and_end(rig)
-        await node.ctl("set_vm_memory_high_watermark", "0.9")
+        async with alarmed(rabbitmq):
+            await publish_and_end(rig)
 
         # A node that hangs.
         with (
             confirms_due_soon(),
             pytest.raises(SessionLostError, match="RabbitMQ confirmed nothing"),
         ):
-            await publish_after(node.pause, rig)
+            await publish_after(rabbitmq.pause, rig)
         monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.5)
         with pytest.raises(SessionLostError, match="no answer in time"):
-            await publish_after(node.pause, rig)
-        await node.resume()
+            await publish_after(rabbitmq.pause, rig)
+        await rabbitmq.resume()
         monkeypatch.undo()
 
         # A node that is killed.
         with pytest.raises(SessionLostError):
-            await publish_after(node.kill, rig)
+            await publish_after(rabbitmq.kill, rig)
+    finally:
+        # The loss of the session may have come before the end of the kill.
+        await rabbitmq.kill()
+        await rabbitmq.start()
 
 
 @contextmanager

@@ -46,6 +46,7 @@ from tests.cli.listener import HOST, http, open_listener
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.central_server import Answer, CentralServer, open_central_server
 from tests.lab.certificates import refused_certificate
+from tests.lab.limits import alarmed
 from tests.lab.proxy import open_proxy
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.lab.tls_listener import open_tls_listener
@@ -345,13 +346,9 @@ class TestRabbitmq:
         assert all(item.ok for item in items)
         assert items[3].found == "exists (more is visible only with permission to configure it)"
 
-    async def test_an_alarm(self, checking: Checking, fragile_node: RabbitmqNode) -> None:
-        (checking.endpoint,) = parse_amqp_urls(fragile_node.url)
-        await fragile_node.ctl("set_vm_memory_high_watermark", "0")
-        try:
+    async def test_an_alarm(self, checking: Checking, rabbitmq: RabbitmqNode) -> None:
+        async with alarmed(rabbitmq):
             item = await checking.broken()
-        finally:
-            await fragile_node.ctl("set_vm_memory_high_watermark", "0.9")
         assert item.found == "an alarm is on: RabbitMQ blocks publishing"
         assert "rabbitmq-diagnostics alarms" in (item.advice or "")
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from tests.cli.mailroom import Mailroom, bodies, ended
+from tests.lab.limits import alarmed
 from tests.sandbox.programs import free_port
 
 pytestmark = pytest.mark.exhaustive
@@ -154,13 +155,12 @@ async def test_an_alarm(mailroom: Mailroom) -> None:
         "from broker.cli.application import execute; "
         "in_session.PATIENCE = 1; sys.exit(execute(sys.argv[1:]))"
     )
-    await mailroom.node.ctl("set_vm_memory_high_watermark", "0.000001")
-    try:
-        command = (sys.executable, "-P", "-c", impatient)
-        async with mailroom.running("dead-letters", "replay", command=command) as process:
-            ran = await ended(process)
-    finally:
-        await mailroom.node.ctl("set_vm_memory_high_watermark", "0.4")
+    command = (sys.executable, "-P", "-c", impatient)
+    async with (
+        alarmed(mailroom.node),
+        mailroom.running("dead-letters", "replay", command=command) as process,
+    ):
+        ran = await ended(process)
     assert (ran.code, ran.out) == (1, "Replayed 0 messages.\n")
     [line] = ran.err.splitlines()
     assert line.startswith("broker: RabbitMQ blocks publishing, as when its memory or disk is full")

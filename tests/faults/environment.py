@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import trio
 from yarl import URL
 
 from tests.faults.base_environment import BaseEnvironment
@@ -16,13 +17,15 @@ from tests.lab.process_meter import Usage, usage
 from tests.lab.proxy import Proxy, open_proxy
 from tests.lab.rabbitmq_node import RabbitmqNode
 
+_RESTART_TIMEOUT = 60.0
+
 
 class Environment(BaseEnvironment):
     """One scenario's surroundings. Made by `open_environment`.
 
     Attributes:
-        node: RabbitMQ. A scenario that stops it, or changes more than its own queues, asks for a
-            node of its own in the table of scenarios.
+        node: RabbitMQ. A scenario that changes more of it than its own queues changes it back; one
+            that is stopped or frozen at the end goes on.
         server: The stand-in central server; `chat.AGENTS` are online.
     """
 
@@ -106,4 +109,9 @@ async def open_environment(
     ):
         env = Environment(node, server, amqp, websocket, directory, random=random, is_long=is_long)
         async with env.prepared(server, [env.broker]):
-            yield env
+            try:
+                yield env
+            finally:
+                with trio.move_on_after(_RESTART_TIMEOUT, shield=True):
+                    await node.resume()
+                    await node.start()

@@ -21,11 +21,16 @@ _SMALL_FRAME = 8_192
 
 
 class Ordeal(msgspec.Struct, frozen=True):
-    """A limit of RabbitMQ, and what it makes impossible."""
+    """A limit of RabbitMQ, and what it makes impossible: published before and under the limit."""
 
-    config: str
+    limit: str
+    value: int
     before: Sequence[Maker]
     after: Sequence[Maker]
+
+    @property
+    def name(self) -> str:
+        return f"{self.limit} = {self.value}"
 
 
 def _too_large(size: int, properties: bytes = PERSISTENT) -> Maker:
@@ -80,7 +85,8 @@ def _named(header: bytes, size: int) -> bytes:
 
 
 _SIZE = Ordeal(
-    f"max_message_size = {MAX_BYTES}",
+    "max_message_size",
+    MAX_BYTES,
     before=(
         _too_large(MAX_BYTES + 1),
         _too_large(2 * MAX_BYTES, _named(b"h", 5_000)),
@@ -101,13 +107,15 @@ _SIZE = Ordeal(
 
 # RabbitMQ then sends each body as one frame.
 _ANY_FRAME = Ordeal(
-    "frame_max = 0",
+    "frame_max",
+    0,
     before=(_large(1_000_000), _too_large(1_048_706), _too_large(8 * MAX_BYTES)),
     after=(_large(FRAME_MAX), _large(1_040_000), _too_large(1_048_706)),
 )
 
 _SMALL_FRAMES = Ordeal(
-    f"frame_max = {_SMALL_FRAME}",
+    "frame_max",
+    _SMALL_FRAME,
     # RabbitMQ divides no headers: it sends what it has, in frames of any size.
     before=(
         _sound("headers of 50,000 bytes", _named(b"h", 50_000)),

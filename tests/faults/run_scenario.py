@@ -111,21 +111,17 @@ class Runner:
     async def _environment(
         self, scenario: Scenario, directory: Path, random: Random, is_long: bool
     ) -> AsyncIterator[Environment | ClusterEnvironment]:
-        async with AsyncExitStack() as stack:
-            opened: AbstractAsyncContextManager[Environment | ClusterEnvironment]
-            if scenario.rabbitmq == "cluster":
-                if self._cluster is None:
-                    self._cluster = await self._stack.enter_async_context(open_rabbitmq_cluster())
-                opened = open_cluster_environment(self._cluster, directory, random, is_long=is_long)
-            else:
-                if scenario.rabbitmq == "own node":
-                    node = await stack.enter_async_context(open_rabbitmq_node())
-                else:
-                    if self._node is None:
-                        self._node = await self._stack.enter_async_context(open_rabbitmq_node())
-                    node = self._node
-                opened = open_environment(node, directory, random, is_long=is_long)
-            yield await stack.enter_async_context(opened)
+        opened: AbstractAsyncContextManager[Environment | ClusterEnvironment]
+        if scenario.needs_cluster:
+            if self._cluster is None:
+                self._cluster = await self._stack.enter_async_context(open_rabbitmq_cluster())
+            opened = open_cluster_environment(self._cluster, directory, random, is_long=is_long)
+        else:
+            if self._node is None:
+                self._node = await self._stack.enter_async_context(open_rabbitmq_node())
+            opened = open_environment(self._node, directory, random, is_long=is_long)
+        async with opened as env:
+            yield env
 
 
 @asynccontextmanager

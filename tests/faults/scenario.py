@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -15,8 +15,6 @@ RECOVERY = 15.0 * ROOM
 LINKING = 20.0 * ROOM
 """Seconds until the broker must answer the server."""
 
-type RabbitmqNeeded = Literal["shared node", "own node", "cluster"]
-
 
 class Scenario(msgspec.Struct, frozen=True):
     """One scenario, as it stands in the table.
@@ -25,14 +23,14 @@ class Scenario(msgspec.Struct, frozen=True):
         run: Runs it in a `BaseEnvironment` or a `ClusterEnvironment`, and returns what it may
             lead to. Whatever it raises makes it fail.
         promise: What must hold, beside that no message is lost, in one line.
-        rabbitmq: What it needs: a node of its own when it stops or changes RabbitMQ itself, and
-            not only its own queues. It leaves a cluster whole.
+        needs_cluster: Whether one RabbitMQ node is not enough. Whatever it does to nodes, it leaves
+            them as they were, failed or not.
     """
 
     run: Callable[[Any], Awaitable[Allowed]]
     fault: str
     promise: str
-    rabbitmq: RabbitmqNeeded
+    needs_cluster: bool
 
     @property
     def name(self) -> str:
@@ -40,7 +38,7 @@ class Scenario(msgspec.Struct, frozen=True):
 
 
 def scenario(
-    *, fault: str, promise: str, rabbitmq: RabbitmqNeeded = "shared node"
+    *, fault: str, promise: str, needs_cluster: bool = False
 ) -> Callable[[Callable[[Any], Awaitable[Allowed]]], Scenario]:
     """Make a scenario of the function below it."""
-    return lambda run: Scenario(run, fault, promise, rabbitmq)
+    return lambda run: Scenario(run, fault, promise, needs_cluster)

@@ -21,7 +21,7 @@ LIMIT = 600.0
 
 def group(scenario: Scenario) -> str:
     """Name what runs on one worker: scenarios of a cluster, or a single one."""
-    return "cluster" if scenario.rabbitmq == "cluster" else scenario.name
+    return "cluster" if scenario.needs_cluster else scenario.name
 
 
 @pytest.fixture(
@@ -41,7 +41,7 @@ def needed_cluster(request: pytest.FixtureRequest, scenario: Scenario) -> Rabbit
 
     Not started by the test itself: a portal's thread is waited for, and a running loop must not.
     """
-    return request.getfixturevalue("cluster") if scenario.rabbitmq == "cluster" else None
+    return request.getfixturevalue("cluster") if scenario.needs_cluster else None
 
 
 async def test_scenario(

@@ -17,8 +17,3 @@ async def server() -> AsyncIterator[CentralServer]:
 @pytest.fixture
 def rig(rabbitmq: RabbitmqNode, tmp_path: Path) -> Rig:
     return Rig(rabbitmq, tmp_path)
-
-
-@pytest.fixture
-def fragile_rig(fragile_node: RabbitmqNode, tmp_path: Path) -> Rig:
-    return Rig(fragile_node, tmp_path)

@@ -14,6 +14,7 @@ from tests.integration.http_client import answer_to, get, listening, serving, un
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import PATIENCE
+from tests.lab.limits import alarmed
 
 ANY_PORT = "0"
 CHECKS = ("running", "rabbitmq", "alarm", "consumers", "queues", "server", "registry")
@@ -128,8 +129,7 @@ async def test_an_absent_server_leaves_the_broker_ready_until_the_registry_is_st
             assert found["broker_reconnects_total", (("transport", "websocket"),)] >= 1
 
 
-async def test_an_alarm_and_a_stop_show_at_once(fragile_rig: Rig, server: CentralServer) -> None:
-    rig = fragile_rig
+async def test_an_alarm_and_a_stop_show_at_once(rig: Rig, server: CentralServer) -> None:
     agents = bring_online(server)
     server.accepting = False
     settings = {"BROKER_HTTP_PORT": ANY_PORT, "BROKER_SHUTDOWN_TIMEOUT": "60"}
@@ -137,8 +137,7 @@ async def test_an_alarm_and_a_stop_show_at_once(fragile_rig: Rig, server: Centra
         port = await listening(rig)
         await until_answered(port, "/readyz", 503, "[+]rabbitmq ok")
         await rig.publish(rig.input, text(1, agents[0]))
-        await rig.node.ctl("set_vm_memory_high_watermark", "0")
-        try:
+        async with alarmed(rig.node):
             # RabbitMQ blocks who publishes, and the broker does so once it may route.
             server.accepting = True
             await until_answered(port, "/readyz", 503, "[-]alarm RabbitMQ blocks publishing")
@@ -150,8 +149,6 @@ async def test_an_alarm_and_a_stop_show_at_once(fragile_rig: Rig, server: Centra
             os.kill(broker.pid, signal.SIGTERM)
             await until_answered(port, "/readyz", 503, "[-]running a stop was requested")
             assert (await fetched(port, "/status"))["state"] == "stopping"
-        finally:
-            await rig.node.ctl("set_vm_memory_high_watermark", "0.9")
         with trio.fail_after(PATIENCE):
             assert await broker.wait() == 0
     assert ids(await rig.take(rig.output, 1)) == ["m-1"]

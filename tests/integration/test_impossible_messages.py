@@ -16,10 +16,9 @@ from tests.lab.limits import limited
 LIMIT = 1_048_576
 
 
-@pytest.fixture
-def rig(fragile_rig: Rig, server: CentralServer) -> Rig:
+@pytest.fixture(autouse=True)
+def agents(server: CentralServer) -> None:
     bring_online(server, 2)
-    return fragile_rig
 
 
 def sized(number: int, size: int) -> bytes:

@@ -38,10 +38,7 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
 
 
 @pytest.mark.exhaustive
-async def test_rabbitmq_absent_at_start_and_coming_later(
-    fragile_rig: Rig, server: CentralServer
-) -> None:
-    rig = fragile_rig
+async def test_rabbitmq_absent_at_start_and_coming_later(rig: Rig, server: CentralServer) -> None:
     bring_online(server)
     await rig.node.stop()
     try:

@@ -5,7 +5,7 @@ run in this process, as there are hundreds of them.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from anyio.from_thread import start_blocking_portal
 
 from broker import assembly, service
 from broker.amqp import AmqpLink
@@ -21,7 +20,7 @@ from broker.core.messages import AgentStatus
 from broker.settings import load_settings
 from broker.settings.options import options
 from tests.faults import chat
-from tests.faults.impossible import ORDEALS, Impossible
+from tests.faults.impossible import ORDEALS, Impossible, Ordeal
 from tests.faults.parts import joined
 from tests.faults.poison import (
     Poison,
@@ -34,7 +33,8 @@ from tests.faults.taken import taken
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.central_server import open_central_server
 from tests.lab.eventually import eventually
-from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
+from tests.lab.limits import limited
+from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.lab.raw_content import Content
 
 pytestmark = pytest.mark.exhaustive
@@ -42,7 +42,6 @@ pytestmark = pytest.mark.exhaustive
 PATIENCE = 60.0
 GOOD = 1_000_000
 """The number of the good message."""
-DEFAULTS = ""
 KINDS = ("input", "output", "metadata", "advertisement", "dead_letter")
 _numbers = count(1)
 
@@ -51,19 +50,24 @@ class Case(msgspec.Struct, frozen=True):
     """One message.
 
     Attributes:
-        config: The line of rabbitmq.conf under which it is delivered.
-        is_older: Whether it was published before RabbitMQ had that line.
+        ordeal: The limit of RabbitMQ under which it is delivered.
+        is_older: Whether it was published before RabbitMQ had that limit.
     """
 
     message: Impossible
     kind: str = "input"
-    config: str = DEFAULTS
+    ordeal: Ordeal | None = None
     is_older: bool = False
 
     @property
     def name(self) -> str:
         age = ", older" if self.is_older else ""
-        return f"{self.config or self.kind}{age}: {self.message.name}"
+        return f"{self.ordeal.name if self.ordeal else self.kind}{age}: {self.message.name}"
+
+    def limit(self, node: RabbitmqNode) -> AbstractAsyncContextManager[None]:
+        if self.ordeal is None:
+            return nullcontext()
+        return limited(node, self.ordeal.limit, self.ordeal.value)
 
 
 def catalogue() -> Iterator[Case]:
@@ -82,26 +86,9 @@ def catalogue() -> Iterator[Case]:
         yield Case(oddity)
     for ordeal in ORDEALS:
         for number, make in enumerate(ordeal.after):
-            yield Case(make(number), config=ordeal.config)
+            yield Case(make(number), ordeal=ordeal)
         for number, make in enumerate(ordeal.before, len(ordeal.after)):
-            yield Case(make(number), config=ordeal.config, is_older=True)
-
-
-CASES = tuple(catalogue())
-
-
-class World:
-    def __init__(self, node: RabbitmqNode) -> None:
-        self.node = node
-        self.client = AmqpClient(node.url)
-        self.older: dict[str, str] = {}
-        """The queues of messages from before the limit, by the name of their case."""
-
-    async def publish(self, case: Case) -> str:
-        queue = f"{case.kind}_{next(_numbers)}"
-        await self.client.declare(queue)
-        await self.client.publish_content(queue, case.message.content, good(case.kind))
-        return queue
+            yield Case(make(number), ordeal=ordeal, is_older=True)
 
 
 def good(kind: str) -> Content:
@@ -115,29 +102,6 @@ def good(kind: str) -> Content:
             return Content(b'{"message_type": "SERVER_AVAILABLE", "server_id": "s"}')
         case _:
             return Content(chat.body(GOOD))
-
-
-@pytest.fixture(scope="module")
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world with a line of rabbitmq.conf; pytest runs all that need the same one in a row."""
-    config: str = request.param
-    with (
-        start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
-    ):
-        world = World(node)
-        if config != DEFAULTS:
-            portal.call(_limit, world, config)
-        yield world
-
-
-async def _limit(world: World, config: str) -> None:
-    for case in CASES:
-        if case.is_older and case.config == config:
-            world.older[case.name] = await world.publish(case)
-    await world.node.stop()
-    world.node.configure(f"{config}\n")
-    await world.node.start()
 
 
 class Counted(AmqpLink):
@@ -159,13 +123,13 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def running(world: World, queues: Mapping[str, str]) -> AsyncIterator[None]:
+async def running(node: RabbitmqNode, queues: Mapping[str, str]) -> AsyncIterator[None]:
     """Run a broker for the length of the block, and stop it as it should stop."""
     async with open_central_server() as server:
         server.update(*(AgentStatus(name, name, is_online=True) for name in chat.AGENTS))
         settings = load_settings(
             {
-                "amqp_url": world.node.url,
+                "amqp_url": node.url,
                 "websocket_url": server.url,
                 "broker_http_port": "off",
                 "broker_registry_exchange": f"{queues['metadata']}_events",
@@ -184,40 +148,47 @@ async def running(world: World, queues: Mapping[str, str]) -> AsyncIterator[None
     assert stopped == [True]
 
 
-async def holds(world: World, queue: str, least: int) -> None:
+async def holds(client: AmqpClient, queue: str, least: int) -> None:
     """Wait until a queue, which the broker may still have to make, has so many messages."""
 
     async def count() -> int:
         with suppress(ConnectionError):
-            return await world.client.ready(queue)
+            return await client.ready(queue)
         return 0
 
     await eventually(count, queue, until=lambda ready: ready >= least, within=PATIENCE)
 
 
-@pytest.mark.parametrize(
-    ("world", "case"),
-    [pytest.param(case.config, case, id=case.name) for case in CASES],
-    indirect=["world"],
-)
-async def test_a_message_costs_one_session_at_most(world: World, case: Case) -> None:
-    queue = world.older.get(case.name) or await world.publish(case)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in catalogue()])
+async def test_a_message_costs_one_session_at_most(rabbitmq: RabbitmqNode, case: Case) -> None:
+    client = AmqpClient(rabbitmq.url)
     number = next(_numbers)
-    queues = {kind: f"{kind}_of_{number}" for kind in KINDS} | {case.kind: queue}
+    queues = {kind: f"{kind}_of_{number}" for kind in KINDS}
+    queue = queues[case.kind]
+
+    async def publish() -> None:
+        await client.declare(queue)
+        await client.publish_content(queue, case.message.content, good(case.kind))
+
     is_poison = isinstance(case.message, Poison)
     answers = (case.kind != "advertisement") + (not is_poison)
-    async with running(world, queues):
-        await holds(world, queues["output"], answers)
-        if is_poison:
-            await holds(world, queues["dead_letter"], 1)
+    if case.is_older:
+        await publish()
+    async with case.limit(rabbitmq):
+        if not case.is_older:
+            await publish()
+        async with running(rabbitmq, queues):
+            await holds(client, queues["output"], answers)
+            if is_poison:
+                await holds(client, queues["dead_letter"], 1)
     assert Counted.last is not None
     assert Counted.last.connectivity.reconnects <= 1, Counted.last.connectivity.error
     # Nothing is lost, nothing is left, and nothing else came of it.
-    assert await world.client.ready(queue) == 0
-    assert len(await world.client.take_all(queues["output"])) == answers
-    letters = joined(map(taken, await world.client.take_all(queues["dead_letter"])))
+    assert await client.ready(queue) == 0
+    assert len(await client.take_all(queues["output"])) == answers
+    letters = joined(map(taken, await client.take_all(queues["dead_letter"])))
     expected = [case.message.content.body] if is_poison else []
     assert [letter.body for letter in letters.whole] == expected
     assert not letters.incomplete
     assert not letters.unsound
-    await world.client.delete(*queues.values())
+    await client.delete(*queues.values())

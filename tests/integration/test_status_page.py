@@ -84,22 +84,22 @@ def test_agents_and_rates_show(rabbitmq: RabbitmqNode, browser: Browser, tmp_pat
 
 @pytest.mark.exhaustive
 def test_an_outage_of_rabbitmq_shows(
-    fragile_node: RabbitmqNode, browser: Browser, tmp_path: Path
+    rabbitmq: RabbitmqNode, browser: Browser, tmp_path: Path
 ) -> None:
-    with _stage(fragile_node, tmp_path) as stage, open_page(browser, stage.url) as page:
+    with _stage(rabbitmq, tmp_path) as stage, open_page(browser, stage.url) as page:
         stage.portal.call(bring_online, stage.server, 3)
         _shows(page, "Routing")
 
-        rabbitmq = page.get_by_role("region", name="RabbitMQ")
+        connection = page.get_by_role("region", name="RabbitMQ")
         try:
-            stage.portal.call(fragile_node.stop)
+            stage.portal.call(rabbitmq.stop)
             _shows(page, "Paused: no connection to RabbitMQ")
             expect(page.locator("#checks")).to_contain_text("Check that RabbitMQ runs")
-            expect(rabbitmq).to_contain_text("Connecting")
+            expect(connection).to_contain_text("Connecting")
         finally:
-            stage.portal.call(fragile_node.start)
+            stage.portal.call(rabbitmq.start)
         _shows(page, "Routing")
-        expect(rabbitmq).to_contain_text("Connected")
+        expect(connection).to_contain_text("Connected")
 
 
 @pytest.mark.exhaustive

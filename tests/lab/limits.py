@@ -1,9 +1,37 @@
-"""Limits of a RabbitMQ node, changed while it runs."""
+"""Limits of a RabbitMQ node, changed while it runs, and back."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
+
+import trio
 
 from tests.lab.rabbitmq_node import RabbitmqNode
+
+_TIMEOUT = 30.0
+
+
+class Alarm(NamedTuple):
+    """A command of rabbitmqctl, the value that raises an alarm, and the one that ends it."""
+
+    command: str
+    raising: str
+    ending: str
+
+
+MEMORY = Alarm("set_vm_memory_high_watermark", "0", "0.4")
+DISK = Alarm("set_disk_free_limit", "1000000GB", "50MB")
+
+
+@asynccontextmanager
+async def alarmed(node: RabbitmqNode, alarm: Alarm = MEMORY) -> AsyncIterator[None]:
+    """Have RabbitMQ run short, so that it stops reading from those who publish."""
+    await node.ctl(alarm.command, alarm.raising)
+    try:
+        yield
+    finally:
+        with _bounded():
+            await node.ctl(alarm.command, alarm.ending)
 
 
 @asynccontextmanager
@@ -14,7 +42,16 @@ async def limited(node: RabbitmqNode, name: str, value: int) -> AsyncIterator[No
     try:
         yield
     finally:
-        await _set(node, name, before)
+        with _bounded():
+            await _set(node, name, before)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Let a test that is cancelled leave the node as it was, too."""
+    with trio.fail_after(_TIMEOUT) as scope:
+        scope.shield = True
+        yield
 
 
 async def _set(node: RabbitmqNode, name: str, value: int) -> None:

@@ -10,7 +10,6 @@ from broker.sandbox import rabbitmq
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import (
     ADVANCED_CONFIG,
-    BASE_CONFIG,
     CONFIG,
     PLUGINS,
     Membership,
@@ -39,18 +38,10 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
         plugins: tuple[str, ...] = (),
     ) -> None:
         super().__init__(installation, membership, startup_timeout=startup_timeout)
-        self._config = config
-        self.configure()
+        with (self.directory / CONFIG).open("a", encoding="ascii") as file:
+            file.write(config)
         (self.directory / ADVANCED_CONFIG).write_text(f"{advanced_config}.\n", encoding="ascii")
         (self.directory / PLUGINS).write_text(f"[{','.join(plugins)}].\n", encoding="ascii")
-
-    def configure(self, config: str = "") -> None:
-        """Set further lines of rabbitmq.conf, in place of those before; the next start reads them.
-
-        For example `max_message_size = 1048576`.
-        """
-        lines = f"{BASE_CONFIG.format(port=self.port)}{self._config}{config}"
-        (self.directory / CONFIG).write_text(lines, encoding="ascii")
 
     async def stop(self) -> None:
         """Stop the node gracefully (SIGTERM); one that takes too long is killed."""

@@ -116,13 +116,12 @@ def test_listens_on_loopback_only(rabbitmq: RabbitmqNode) -> None:
 @pytest.mark.exhaustive
 @needs_proc
 async def test_keeps_data_and_address_over_restarts_and_nothing_after_the_end() -> None:
-    async with open_rabbitmq_node() as node:
+    async with open_rabbitmq_node(config="max_message_size = 4711\n") as node:
         url = node.url
         await node.ctl("add_vhost", "durable")
 
         await node.kill()
         assert not await node.answers()
-        node.configure("max_message_size = 4711\n")
         await node.start()
         assert "durable" in await node.ctl("list_vhosts")
         assert "{max_message_size,4711}" in await node.ctl("environment")

@@ -39,12 +39,12 @@ async def test_dead_letters_may_be_looked_at_any_number_of_times(rig: Rig) -> No
 
 
 async def test_one_that_is_too_large_by_now_can_still_be_looked_at(
-    portal: BlockingPortal, fragile_node: RabbitmqNode
+    portal: BlockingPortal, rabbitmq: RabbitmqNode
 ) -> None:
-    rig = Rig.of(portal, fragile_node.url)
+    rig = Rig.of(portal, rabbitmq.url)
     await rig.raw.declare(rig.letters, **{"x-queue-type": "quorum"})
     await rig.raw.publish(rig.letters, b"x" * 2000, b"small")
-    async with limited(fragile_node, "max_message_size", 1000):
+    async with limited(rabbitmq, "max_message_size", 1000):
         for _ in range(13):
             seen = await look(rig)
             assert sorted(len(letter.message.body) for letter in seen) == [5, 2000]

@@ -1,6 +1,6 @@
 """The probe against a real node: what it finds, and that it leaves everything as it was."""
 
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,8 +16,8 @@ from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueRepor
 from broker.amqp.admin import probe as probing
 from tests.amqp.inbox import Inbox
 from tests.amqp.rig import Rig, consuming
-from tests.lab.eventually import PATIENCE, eventually
-from tests.lab.proxy import Proxy, open_proxy
+from tests.lab.eventually import PATIENCE
+from tests.lab.limits import alarmed
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 ALL = ".*"
@@ -203,42 +203,62 @@ async def test_no_access_to_a_virtual_host(rig: Rig, rabbitmq: RabbitmqNode, use
     assert caught.value.stage == "vhost"
 
 
-async def test_an_alarm(portal: BlockingPortal, fragile_node: RabbitmqNode) -> None:
-    rig = Rig.of(portal, fragile_node.url)
-    await fragile_node.ctl("set_vm_memory_high_watermark", "0")
-    try:
+async def test_an_alarm(rig: Rig, rabbitmq: RabbitmqNode) -> None:
+    async with alarmed(rabbitmq):
         report = await probe(rig)
         assert report.is_blocked
         assert report.may_publish
-    finally:
-        await fragile_node.ctl("set_vm_memory_high_watermark", "0.9")
     assert not (await probe(rig)).is_blocked
 
 
+class SilentNode:
+    """A node that says nothing, and sees who hangs up."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.connected = trio.Event()
+        self.left = trio.Event()
+        self._nursery = nursery
+
+    async def listen(self) -> int:
+        """Listen, and return the port."""
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self._nursery.start_soon(trio.serve_listeners, self._serve, [listener])
+        port: int = listener.socket.getsockname()[1]
+        return port
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        self.connected.set()
+        # Whoever closes with something unread, does it with a reset.
+        with suppress(trio.BrokenResourceError):
+            async for _ in stream:
+                pass
+        self.left.set()
+
+
 @pytest.fixture
-async def stalled(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
-    """A node that says nothing, and whom no other deadline than that of the probe ends."""
+def silent(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> SilentNode:
+    """A silent node; no other deadline than that of the probe ends the wait for it."""
     monkeypatch.setattr(broker.amqp.connection, "CONNECT_TIMEOUT", 2 * PATIENCE)
-    async with open_proxy(rig.endpoint.port) as proxy:
-        proxy.stall()
-        yield proxy
+    return SilentNode(nursery)
 
 
 async def test_a_node_that_says_nothing(
-    rig: Rig, stalled: Proxy, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, silent: SilentNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "PROBE_TIMEOUT", 1.0)
+    monkeypatch.setattr(probing, "PROBE_TIMEOUT", 0.5)
     with pytest.raises(AmqpError, match="no answer in time"):
-        await probe(rig.at(port=stalled.port))
-    stalled.heal()
+        await probe(rig.at(port=await silent.listen()))
 
 
 async def test_cancelled_it_hangs_up(
-    rig: Rig, stalled: Proxy, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, silent: SilentNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probing, "PROBE_TIMEOUT", 2 * PATIENCE)
+    port = await silent.listen()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(probe, rig.at(port=stalled.port))
-        await eventually(lambda: stalled.open_connections)
+        nursery.start_soon(probe, rig.at(port=port))
+        with trio.fail_after(PATIENCE):
+            await silent.connected.wait()
         nursery.cancel_scope.cancel()
-    await eventually(lambda: not stalled.open_connections)
+    with trio.fail_after(PATIENCE):
+        await silent.left.wait()

@@ -5,10 +5,8 @@ import trio
 from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
 from tests.faults.scenario import RECOVERY, scenario
+from tests.lab.limits import DISK, MEMORY, Alarm, alarmed
 
-_MEMORY = "set_vm_memory_high_watermark", "0", "0.4"
-"""A command, what raises the alarm, and what ends it."""
-_DISK = "set_disk_free_limit", "1000000GB", "50MB"
 _BACKLOG = 6_000
 """Messages that are there before: with the alarm, nobody can publish more."""
 _DELAY = 0.1
@@ -24,12 +22,11 @@ _SAMPLE_INTERVAL = 0.5
 @scenario(
     fault="memory alarm under load, with a backlog",
     promise=f"memory flat, no connection lost, routing again within {RECOVERY:g} s",
-    rabbitmq="own node",
 )
 async def memory_alarm(env: Environment) -> Allowed:
     async with env.broker_under_load(200):
         for _ in range(2 if env.is_long else 1):
-            await _block(env, *_MEMORY, seconds=60 if env.is_long else 4)
+            await _block(env, MEMORY, seconds=60 if env.is_long else 4)
     env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
@@ -37,36 +34,34 @@ async def memory_alarm(env: Environment) -> Allowed:
 @scenario(
     fault="disk alarm under load, in the long form for ten heartbeats",
     promise=f"memory flat, no connection lost, routing again within {RECOVERY:g} s",
-    rabbitmq="own node",
 )
 async def disk_alarm(env: Environment) -> Allowed:
     async with env.broker_under_load(200):
-        await _block(env, *_DISK, seconds=100 if env.is_long else 4)
+        await _block(env, DISK, seconds=100 if env.is_long else 4)
     env.broker.must_not_have_logged("amqp_lost")
     return Allowed(duplicates=0)
 
 
-async def _block(env: Environment, command: str, alarm: str, end: str, *, seconds: float) -> None:
+async def _block(env: Environment, alarm: Alarm, *, seconds: float) -> None:
     env.amqp.delay(_DELAY)
     await env.fill(_BACKLOG)
-    await env.node.ctl(command, alarm)
-    env.amqp.heal()
-    env.fault()
-    await trio.sleep(_SETTLING)
-    ends_at = trio.current_time() + seconds
-    before, routed = env.usage().resident_bytes, await env.routed()
-    await _check_held(env)
-    most_bytes = before
-    with trio.move_on_at(ends_at):
-        while True:
-            most_bytes = max(most_bytes, env.usage().resident_bytes)
-            await trio.sleep(_SAMPLE_INTERVAL)
-    if env.is_long:
+    async with alarmed(env.node, alarm):
+        env.amqp.heal()
+        env.fault()
+        await trio.sleep(_SETTLING)
+        ends_at = trio.current_time() + seconds
+        before, routed = env.usage().resident_bytes, await env.routed()
         await _check_held(env)
-    assert await env.routed() == routed, "messages were routed during the alarm: there was none"
-    assert await env.client.ready(env.queues.input), "the backlog did not outlast the alarm"
-    assert most_bytes <= before + _SLACK, f"the broker grew by {most_bytes - before:,} bytes"
-    await env.node.ctl(command, end)
+        most_bytes = before
+        with trio.move_on_at(ends_at):
+            while True:
+                most_bytes = max(most_bytes, env.usage().resident_bytes)
+                await trio.sleep(_SAMPLE_INTERVAL)
+        if env.is_long:
+            await _check_held(env)
+        assert await env.routed() == routed, "messages were routed during the alarm: there was none"
+        assert await env.client.ready(env.queues.input), "the backlog did not outlast the alarm"
+        assert most_bytes <= before + _SLACK, f"the broker grew by {most_bytes - before:,} bytes"
     await env.routing(within=RECOVERY, since=trio.current_time())
 
 

@@ -21,7 +21,7 @@ _PROMISE = (
 @scenario(
     fault="kill -9 of the node that leads the input queue, of three",
     promise=_PROMISE,
-    rabbitmq="cluster",
+    needs_cluster=True,
 )
 async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
     kills = 8 if env.is_long else 2
@@ -39,7 +39,7 @@ async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
 @scenario(
     fault="a node is cut off from the two others: the leader, or another one",
     promise=_PROMISE,
-    rabbitmq="cluster",
+    needs_cluster=True,
 )
 async def cluster_partition(env: ClusterEnvironment) -> Allowed:
     cuts = 6 if env.is_long else 2
@@ -62,7 +62,7 @@ async def cluster_partition(env: ClusterEnvironment) -> Allowed:
 @scenario(
     fault="all three brokers restarted, then all three nodes, one after the other",
     promise=f"{_PROMISE}, none for the brokers",
-    rabbitmq="cluster",
+    needs_cluster=True,
 )
 async def cluster_rolling_restart(env: ClusterEnvironment) -> Allowed:
     rounds = 3 if env.is_long else 1

@@ -23,7 +23,6 @@ _NOTICING = 2.0 * ROOM
     fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
     promise=f"the session survives {_BRIEFLY:g} s; routing {RECOVERY:g} s after RabbitMQ is "
     "back; no duplicates, or a prefetch when it was given up",
-    rabbitmq="own node",
 )
 async def rabbitmq_freeze(env: Environment) -> Allowed:
     async with env.broker_under_load(_RATE):

@@ -1,14 +1,13 @@
 """Messages that RabbitMQ, or the size of a frame, makes impossible to publish."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
 from tests.faults.impossible import ORDEALS, Impossible, Maker, Ordeal
 from tests.faults.poison import Poison
 from tests.faults.scenario import scenario
-from tests.lab.eventually import eventually
+from tests.lab.limits import limited
 
 _QUEUE_TYPES = ("classic", "quorum")
 _CROWD = 1_000
@@ -19,14 +18,12 @@ _START_TIMEOUT = 30.0
 @scenario(
     fault="each kind of message that a limit of RabbitMQ makes impossible, one in a thousand",
     promise="one session lost in a broker's life at most; dead-lettered, if need be in parts",
-    rabbitmq="own node",
 )
 async def impossible_messages(env: Environment) -> Allowed:
     lost = 0
     for queue_type in _QUEUE_TYPES:
         await env.client.delete(env.queues.input)
         await env.client.declare(env.queues.input, **{"x-queue-type": queue_type})
-        await _restart(env, "")
         for ordeal in ORDEALS:
             lost += await _stand(env, ordeal)
     return Allowed(duplicates=lost * env.prefetch)
@@ -37,21 +34,20 @@ async def _stand(env: Environment, ordeal: Ordeal) -> int:
     for number, one in _made(env, ordeal.before):
         await env.fill(10)
         await _publish(env, number, one)
-    await _restart(env, f"{ordeal.config}\n")
-    rounds = 5 if env.is_long else 1
     # Made before the load begins, which takes numbers as well.
-    hostile = [one for _ in range(rounds) for one in _made(env, ordeal.after)]
-    await env.broker.start()
-    async with env.load(2_000) as load:
-        await env.routing(within=_START_TIMEOUT)
-        for number, one in hostile:
+    hostile = [one for _ in range(5 if env.is_long else 1) for one in _made(env, ordeal.after)]
+    async with limited(env.node, ordeal.limit, ordeal.value):
+        await env.broker.start()
+        async with env.load(2_000) as load:
+            await env.routing(within=_START_TIMEOUT)
+            for number, one in hostile:
+                await load.confirmed(len(env.sent.confirmed) + _CROWD)
+                await _publish(env, number, one)
             await load.confirmed(len(env.sent.confirmed) + _CROWD)
-            await _publish(env, number, one)
-        await load.confirmed(len(env.sent.confirmed) + _CROWD)
-    await env.drained()
-    lost = env.broker.times_logged("amqp_lost")
-    assert lost <= 1, f"{ordeal.config}: {lost} sessions were lost in one life"
-    await env.broker.stop()
+        await env.drained()
+        lost = env.broker.times_logged("amqp_lost")
+        assert lost <= 1, f"{ordeal.name}: {lost} sessions were lost in one life"
+        await env.broker.stop()
     return lost
 
 
@@ -81,18 +77,3 @@ async def _publish(env: Environment, number: int, one: Impossible) -> None:
     else:
         env.sent.confirmed.add(number)
     env.fault()
-
-
-async def _restart(env: Environment, config: str) -> None:
-    """Restart RabbitMQ with other limits, and wait until it has its queues again."""
-    await env.node.stop()
-    env.node.configure(config)
-    await env.node.start()
-
-    async def has_queue() -> bool:
-        with suppress(ConnectionError):
-            await env.client.look(env.queues.input)
-            return True
-        return False
-
-    await eventually(has_queue, "the input queue after a restart", within=_START_TIMEOUT)

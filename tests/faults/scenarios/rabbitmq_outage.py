@@ -12,7 +12,6 @@ _LIFE = (2.0, 4.0)
 @scenario(
     fault="kill -9 of RabbitMQ under load",
     promise=f"routing {RECOVERY:g} s after RabbitMQ is back; a prefetch of duplicates a kill",
-    rabbitmq="own node",
 )
 async def rabbitmq_kill(env: Environment) -> Allowed:
     kills = 5 if env.is_long else 1

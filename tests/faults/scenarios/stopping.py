@@ -13,6 +13,7 @@ from tests.faults.checker import Allowed
 from tests.faults.environment import Environment
 from tests.faults.scenario import ROOM, scenario
 from tests.lab.eventually import eventually
+from tests.lab.limits import alarmed
 
 _SHUTDOWN_TIMEOUT = 4.0
 _OWN_END = 1.0 * ROOM
@@ -128,7 +129,6 @@ async def stop_without_rabbitmq(env: Environment) -> Allowed:
 @scenario(
     fault="SIGTERM while RabbitMQ, short of memory, blocks",
     promise=f"{_PROMISE}, with exit code 1, as it holds messages",
-    rabbitmq="own node",
 )
 async def stop_under_alarm(env: Environment) -> Allowed:
     rounds = 3 if env.is_long else 1
@@ -140,17 +140,16 @@ async def stop_under_alarm(env: Environment) -> Allowed:
         async with env.load(2_000) as load:
             await load.confirmed(len(env.sent.confirmed) + 5 * env.prefetch)
         before = await env.client.ready(env.queues.input)
-        await env.node.ctl("set_vm_memory_high_watermark", "0")
-        await _start(env)
-        await eventually(
-            lambda: env.client.ready(env.queues.input),
-            "the broker takes messages",
-            until=partial(gt, before),
-            within=_START_TIMEOUT,
-        )
-        await trio.sleep(env.random.uniform(*_LIFE))
-        await _stop(env, _UNSETTLED)
-        await env.node.ctl("set_vm_memory_high_watermark", "0.4")
+        async with alarmed(env.node):
+            await _start(env)
+            await eventually(
+                lambda: env.client.ready(env.queues.input),
+                "the broker takes messages",
+                until=partial(gt, before),
+                within=_START_TIMEOUT,
+            )
+            await trio.sleep(env.random.uniform(*_LIFE))
+            await _stop(env, _UNSETTLED)
     return Allowed(duplicates=rounds * env.prefetch)
 
 

@@ -9,6 +9,7 @@ from tests.faults.checker import Allowed, Label
 from tests.faults.environment import Environment
 from tests.faults.scenario import RECOVERY, scenario
 from tests.lab.eventually import eventually
+from tests.lab.limits import limited
 from tests.lab.proxy import Toward
 
 _RATE = 700
@@ -20,7 +21,7 @@ _QUIET = 0.5
 """Seconds within which all that is past the proxy has come through RabbitMQ."""
 _POISON_INTERVAL = 0.02
 _MOST_OUTPUT = 500
-_USER, _PASSWORD = "chaos-broker", "chaos"
+_PASSWORD = "chaos"
 _ALL, _NOTHING = ".*", ""
 _ACKNOWLEDGEMENT_TIMEOUT_MS = 3_000
 
@@ -116,17 +117,17 @@ async def connections_closed(env: Environment) -> Allowed:
 @scenario(
     fault="the broker's right to write, then to read, is taken for a while",
     promise=f"routing {RECOVERY:g} s after it is back; a prefetch of duplicates each time",
-    rabbitmq="own node",
 )
 async def rights_taken(env: Environment) -> Allowed:
-    await env.node.ctl("add_user", _USER, _PASSWORD)
-    await _grant(env, write=_ALL, read=_ALL)
+    user = f"{env.queues.input}-broker"
+    await env.node.ctl("add_user", user, _PASSWORD)
+    await _grant(env, user, write=_ALL, read=_ALL)
     url = URL(env.node.url).with_port(env.amqp.port)
-    await env.broker.start(AMQP_URL=str(url.with_user(_USER).with_password(_PASSWORD)))
+    await env.broker.start(AMQP_URL=str(url.with_user(user).with_password(_PASSWORD)))
     async with env.load(_RATE):
         for write, read in ((_NOTHING, _ALL), (_ALL, _NOTHING)):
             await env.routing()
-            await _grant(env, write=write, read=read)
+            await _grant(env, user, write=write, read=read)
             # RabbitMQ remembers for each channel what it has checked.
             env.amqp.cut()
             env.fault()
@@ -134,7 +135,7 @@ async def rights_taken(env: Environment) -> Allowed:
             routed = await env.routed()
             await trio.sleep(20 if env.is_long else 1)
             assert await env.routed() == routed, "messages were routed without the right to do so"
-            await _grant(env, write=_ALL, read=_ALL)
+            await _grant(env, user, write=_ALL, read=_ALL)
             await env.routing(within=_recovery(env), since=trio.current_time())
     lost = _times_lost(env)
     return Allowed(duplicates=lost * env.prefetch)
@@ -175,21 +176,19 @@ async def output_full(env: Environment) -> Allowed:
 @scenario(
     fault="RabbitMQ's consumer timeout strikes while the output queue refuses messages",
     promise="the queue is consumed again; a prefetch of duplicates each time",
-    rabbitmq="own node",
 )
 async def acknowledgement_timeout(env: Environment) -> Allowed:
-    await env.node.ctl(
-        "eval",
-        "application:set_env(rabbit, channel_tick_interval, 1000),"
-        f"application:set_env(rabbit, consumer_timeout, {_ACKNOWLEDGEMENT_TIMEOUT_MS}).",
-    )
-    await _limit(env, _MOST_OUTPUT)
-    await env.broker.start()
-    await env.fill(3_000)
-    await _full(env)
-    for _ in range(6 if env.is_long else 2):
-        await _lost_again(env, 1)
-        env.fault()
+    async with (
+        limited(env.node, "channel_tick_interval", 1_000),
+        limited(env.node, "consumer_timeout", _ACKNOWLEDGEMENT_TIMEOUT_MS),
+    ):
+        await _limit(env, _MOST_OUTPUT)
+        await env.broker.start()
+        await env.fill(3_000)
+        await _full(env)
+        for _ in range(6 if env.is_long else 2):
+            await _lost_again(env, 1)
+            env.fault()
     await env.node.ctl("clear_policy", env.queues.output)
     await env.routing(within=_LONG_RECOVERY, since=trio.current_time())
     await env.drained()
@@ -279,5 +278,5 @@ async def _limit(env: Environment, most: int) -> None:
     await env.node.ctl("set_policy", output, f"^{output}$", definition, "--apply-to", "queues")
 
 
-async def _grant(env: Environment, *, write: str, read: str) -> None:
-    await env.node.ctl("set_permissions", _USER, _ALL, write, read)
+async def _grant(env: Environment, user: str, *, write: str, read: str) -> None:
+    await env.node.ctl("set_permissions", user, _ALL, write, read)
