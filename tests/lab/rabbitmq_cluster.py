@@ -26,6 +26,7 @@ NET_TICKTIME: Final = 4
 """Seconds, give or take a quarter, after which a node counts as gone that only says nothing."""
 SYNCHRONIZE_TIMEOUT: Final = 60.0
 """Seconds until all members of all quorum queues must be back after all nodes are."""
+_JOIN_TIMEOUT: Final = 20.0
 _POLL_INTERVAL: Final = 0.2
 
 
@@ -59,10 +60,16 @@ class RabbitmqCluster:
     async def start(self) -> None:
         """Start the nodes that do not run, side by side, and wait until they are one cluster."""
         await self._each(RabbitmqNode.start)
-        running = await self.nodes[0].ctl("eval", "length(rabbit_nodes:all_running()).")
-        if int(running) != len(self.nodes):
-            # Another try may help, as it does with a port that is taken.
-            raise NodeEndedError(f"{running.strip()} of {len(self.nodes)} nodes are in the cluster")
+        running = 0
+        with trio.move_on_after(_JOIN_TIMEOUT):
+            # A node speaks AMQP a moment before it counts as running.
+            while running != len(self.nodes):
+                await trio.sleep(_POLL_INTERVAL)
+                answer = await self.nodes[0].ctl("eval", "length(rabbit_nodes:all_running()).")
+                running = int(answer)
+            return
+        # Another try may help, as it does with a port that is taken.
+        raise NodeEndedError(f"{running} of {len(self.nodes)} nodes are in the cluster")
 
     async def close(self) -> None:
         """Kill what runs and remove all directories."""

@@ -32,7 +32,7 @@ async def memory_alarm(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="disk alarm under load, in the long form for ten heartbeats",
+    fault="disk alarm under load; in the long form it lasts ten heartbeats",
     promise=f"memory flat, no connection lost, routing again within {RECOVERY:g} s",
 )
 async def disk_alarm(env: Environment) -> Allowed:

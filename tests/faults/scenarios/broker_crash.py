@@ -42,7 +42,7 @@ async def broker_kill(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="the broker dies at each step of a message: received ... acknowledged",
+    fault="kill -9 of the broker at each step of a message, from received to acknowledged",
     promise="at most a prefetch of duplicates for each crash",
 )
 async def crash_points(env: Environment) -> Allowed:
@@ -63,7 +63,7 @@ async def crash_points(env: Environment) -> Allowed:
 
 @scenario(
     fault="kill -9 of the broker 25 times, with a quorum input queue and a full output queue",
-    promise="whatever was held is routed when there is room, however often it was returned",
+    promise="held messages are routed once there is room, however often they were returned",
 )
 async def twenty_five_crashes(env: Environment) -> Allowed:
     """Kill the broker 25 times while it holds what the output queue does not take.

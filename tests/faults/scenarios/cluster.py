@@ -13,13 +13,13 @@ _CUT = 2 * DETECTION.total_seconds()
 
 
 _PROMISE = (
-    f"no {GAP:g} s without routing; brokers say rightly whether they are ready, and are so after "
-    f"{RECOVERY.total_seconds():g} s; {BROKERS} prefetches of duplicates a node"
+    f"routing never stops for {GAP:g} s; /readyz is right, and all brokers are ready again within "
+    f"{RECOVERY.total_seconds():g} s; {BROKERS} prefetches of duplicates per node"
 )
 
 
 @scenario(
-    fault="kill -9 of the node that leads the input queue, of three",
+    fault="kill -9 of the input queue's leader, one of three nodes",
     promise=_PROMISE,
     needs_cluster=True,
 )
@@ -37,7 +37,7 @@ async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
 
 
 @scenario(
-    fault="a node is cut off from the two others: the leader, or another one",
+    fault="one of three nodes is partitioned off: the leader, or a follower",
     promise=_PROMISE,
     needs_cluster=True,
 )
@@ -60,7 +60,7 @@ async def cluster_partition(env: ClusterEnvironment) -> Allowed:
 
 
 @scenario(
-    fault="all three brokers restarted, then all three nodes, one after the other",
+    fault="rolling restart of all three brokers, then of all three nodes",
     promise=f"{_PROMISE}, none for the brokers",
     needs_cluster=True,
 )

@@ -20,9 +20,9 @@ _NOTICING = 2.0 * ROOM
 
 
 @scenario(
-    fault="SIGSTOP of RabbitMQ, briefly and (long) until it is given up",
-    promise=f"the session survives {_BRIEFLY:g} s; routing {RECOVERY:g} s after RabbitMQ is "
-    "back; no duplicates, or a prefetch when it was given up",
+    fault="SIGSTOP of RabbitMQ, briefly and (long form) until the broker drops the session",
+    promise=f"the session survives {_BRIEFLY:g} s; routing within {RECOVERY:g} s of RabbitMQ's "
+    "return; no duplicates, or a prefetch if the session was dropped",
 )
 async def rabbitmq_freeze(env: Environment) -> Allowed:
     async with env.broker_under_load(_RATE):
@@ -42,8 +42,8 @@ async def rabbitmq_freeze(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="the server goes silent until it is given up",
-    promise=f"routing goes on; the session is back {RECOVERY:g} s after the server; no duplicates",
+    fault="the server goes silent until the broker drops the session",
+    promise=f"routing continues; the session is back {RECOVERY:g} s after the server; no duplicates",
 )
 async def server_freeze(env: Environment) -> Allowed:
     silence = _SILENCE if env.is_long else _SHORT_SILENCE
@@ -58,9 +58,9 @@ async def server_freeze(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="SIGSTOP of the broker, briefly and (long) until RabbitMQ gives it up",
-    promise=f"the sessions survive {_BRIEFLY:g} s; routing {RECOVERY:g} s after; no "
-    "duplicates, or a prefetch when it was given up",
+    fault="SIGSTOP of the broker, briefly and (long form) until RabbitMQ drops its connections",
+    promise=f"the sessions survive {_BRIEFLY:g} s; routing within {RECOVERY:g} s; no "
+    "duplicates, or a prefetch if they were dropped",
 )
 async def broker_freeze(env: Environment) -> Allowed:
     async with env.broker_under_load(_RATE):

@@ -27,7 +27,7 @@ _MORE_BYTES = 64 * 2**20
 
 @scenario(
     fault="status updates with a million agents, and one with too many",
-    promise="messages flow, PING is answered, memory comes down; the old registry stays",
+    promise="messages flow, PINGs are answered, memory is released; the old registry stays",
 )
 async def huge_update(env: Environment) -> Allowed:
     size = 1_000_000 if env.is_long else 200_000

@@ -16,8 +16,8 @@ _START_TIMEOUT = 30.0
 
 
 @scenario(
-    fault="each kind of message that a limit of RabbitMQ makes impossible, one in a thousand",
-    promise="one session lost in a broker's life at most; dead-lettered, if need be in parts",
+    fault="every kind of message that a limit of RabbitMQ makes unpublishable, one in a thousand",
+    promise="at most one session lost per broker run; dead-lettered, in parts if necessary",
 )
 async def impossible_messages(env: Environment) -> Allowed:
     lost = 0

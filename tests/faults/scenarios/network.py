@@ -32,7 +32,7 @@ _MORE = Usage(resident_bytes=8 << 20, open_files=1, threads=1)
 """What the broker may hold more than before; a connection that is left behind is more."""
 
 
-_BACK = f"routing {RECOVERY:g} s after"
+_BACK = f"routing within {RECOVERY:g} s"
 _NO_LEAK = "no memory, files or threads left behind"
 
 
@@ -72,7 +72,7 @@ async def network_reset(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="a black hole on both lines, briefly and (long) until they are given up",
+    fault="a black hole on both connections, briefly and (long form) until they are dropped",
     promise=f"the sessions survive {_BRIEFLY:g} s; {_BACK}; no duplicates, or a prefetch when "
     f"RabbitMQ was given up; {_NO_LEAK}",
 )
@@ -119,8 +119,8 @@ async def network_delay(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="one byte in a millisecond, while the broker routes and while it connects",
-    promise=f"the sessions survive, and others can be made; {_BACK}; {_NO_LEAK}",
+    fault="one byte per millisecond, while the broker routes and while it connects",
+    promise=f"the sessions survive, and new ones can be opened; {_BACK}; {_NO_LEAK}",
 )
 async def network_trickle(env: Environment) -> Allowed:
     length = 60.0 if env.is_long else 1.0
@@ -157,7 +157,7 @@ async def network_cuts(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="connections closed one way only",
+    fault="connections half-closed, in each direction",
     promise=f"{_BACK} each; a prefetch of duplicates for each of RabbitMQ's; {_NO_LEAK}",
 )
 async def network_half_open(env: Environment) -> Allowed:

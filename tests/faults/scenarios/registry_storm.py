@@ -32,7 +32,7 @@ _SETTLING = 20.0
 
 @scenario(
     fault="agents come and go thousands of times a second, by WebSocket and by queue",
-    promise="no message to its sender, or to an agent that is offline; each registration once",
+    promise="no message to its sender, or to an agent that is offline; each agent registered once",
 )
 async def agents_flap(env: Environment) -> Allowed:
     seconds = 60.0 if env.is_long else 4.0
@@ -54,7 +54,7 @@ async def agents_flap(env: Environment) -> Allowed:
 
 @scenario(
     fault="all agents leave, one is left, all come back; empty full updates in between",
-    promise="the exact reason when nobody can receive; no message to who is offline",
+    promise="the exact reason when nobody can receive; no message to an offline agent",
 )
 async def agents_leave_and_return(env: Environment) -> Allowed:
     rounds = 10 if env.is_long else 1

@@ -27,7 +27,7 @@ _MORE_FILES = 4
 
 @scenario(
     fault="a black hole between broker and server",
-    promise=f"noticed in {_NOTICED:g} s; messages are routed meanwhile",
+    promise=f"noticed within {_NOTICED:g} s; routing continues",
 )
 async def server_half_open(env: Environment) -> Allowed:
     rounds = 10 if env.is_long else 1
@@ -52,8 +52,8 @@ async def server_half_open(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="the server advertises itself by the thousand and turns the broker away",
-    promise="about one try a second; messages are routed meanwhile",
+    fault="the server sends thousands of advertisements and refuses the broker",
+    promise="about one attempt per second; routing continues",
 )
 async def advertisement_flood(env: Environment) -> Allowed:
     seconds = 60.0 if env.is_long else 4.0
@@ -77,7 +77,7 @@ async def advertisement_flood(env: Environment) -> Allowed:
 
 @scenario(
     fault="the connection to the server is cut five times a second",
-    promise="messages are routed meanwhile; nothing is left open",
+    promise="routing continues; nothing is left open",
 )
 async def reconnect_storm(env: Environment) -> Allowed:
     cuts = 300 if env.is_long else 15

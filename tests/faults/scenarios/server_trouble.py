@@ -35,8 +35,8 @@ _LEAVING = 12.0 * ROOM
 
 
 @scenario(
-    fault="the server closes the WebSocket by each code",
-    promise="the broker says why, comes back, and routes meanwhile",
+    fault="the server closes the WebSocket with each close code",
+    promise="the broker logs why, reconnects, and keeps routing",
 )
 async def server_closes(env: Environment) -> Allowed:
     closings = list(CLOSINGS) if env.is_long else env.random.sample(CLOSINGS, 4)
@@ -44,8 +44,8 @@ async def server_closes(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="the server hangs up, sends garbage, refuses, breaks each rule of WebSockets",
-    promise="only the session ends, within seconds, and not even that for what is no breach",
+    fault="the server hangs up, sends garbage, refuses, breaks each rule of the WebSocket protocol",
+    promise="only the session ends, within seconds, and only for a breach",
 )
 async def server_breaks_the_protocol(env: Environment) -> Allowed:
     breaches = BREACHES * 5 if env.is_long else env.random.sample(BREACHES, 7)
@@ -56,7 +56,7 @@ async def server_breaks_the_protocol(env: Environment) -> Allowed:
 
 @scenario(
     fault="the server says nothing, reads nothing, answers nothing",
-    promise="the session ends by its deadline, and messages are routed meanwhile",
+    promise="the session ends by its deadline; routing continues",
 )
 async def server_hangs(env: Environment) -> Allowed:
     if env.is_long:

@@ -19,7 +19,7 @@ _LONG_SLACK = Sample(3 * _MIB, open_files=2, threads=1, trio_tasks=2, asyncio_ta
 
 
 @scenario(
-    fault="steady load, and a connection cut every minute, to the server and RabbitMQ in turn",
+    fault="steady load; every minute the connection to the server or to RabbitMQ is cut, in turn",
     promise="memory, file descriptors, threads and tasks stay flat",
 )
 async def soak(env: Environment) -> Allowed:

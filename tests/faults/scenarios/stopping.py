@@ -64,7 +64,7 @@ async def stop_as_process_one(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="SIGTERM while the server hangs, is away, is missed so that routing pauses",
+    fault="SIGTERM while the server hangs, is unavailable, or has been until routing paused",
     promise=_ALL_SETTLED,
 )
 async def stop_without_server(env: Environment) -> Allowed:
@@ -88,8 +88,8 @@ async def stop_without_server(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="SIGTERM while RabbitMQ is away or hangs; and a second one",
-    promise=f"{_PROMISE}, with exit code 1 if it holds messages; the second one ends it",
+    fault="SIGTERM while RabbitMQ is unavailable or hangs; then a second SIGTERM",
+    promise=f"{_PROMISE}, with exit code 1 if it holds messages; the second signal ends it at once",
 )
 async def stop_without_rabbitmq(env: Environment) -> Allowed:
     """Stop a broker whose RabbitMQ is away, or hangs: before it has logged in, and while it routes.
@@ -127,7 +127,7 @@ async def stop_without_rabbitmq(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="SIGTERM while RabbitMQ, short of memory, blocks",
+    fault="SIGTERM during a memory alarm",
     promise=f"{_PROMISE}, with exit code 1, as it holds messages",
 )
 async def stop_under_alarm(env: Environment) -> Allowed:

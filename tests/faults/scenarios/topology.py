@@ -28,7 +28,7 @@ _ACKNOWLEDGEMENT_TIMEOUT_MS = 3_000
 
 @scenario(
     fault="the output queue is deleted under load",
-    promise="it is created anew, with no connection lost; no duplicates",
+    promise="it is created again; no connection lost, no duplicates",
 )
 async def output_queue_deleted(env: Environment) -> Allowed:
     output = env.queues.output
@@ -45,8 +45,8 @@ async def output_queue_deleted(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="the dead-letter queue is deleted while poison comes",
-    promise="it is created anew, with no connection lost; no duplicates",
+    fault="the dead-letter queue is deleted while poison messages arrive",
+    promise="it is created again; no connection lost, no duplicates",
 )
 async def dead_letter_queue_deleted(env: Environment) -> Allowed:
     dead_letter = env.queues.dead_letter
@@ -115,7 +115,7 @@ async def connections_closed(env: Environment) -> Allowed:
 
 
 @scenario(
-    fault="the broker's right to write, then to read, is taken for a while",
+    fault="the broker's write permission, then its read permission, is revoked for a while",
     promise=f"routing {RECOVERY:g} s after it is back; a prefetch of duplicates each time",
 )
 async def rights_taken(env: Environment) -> Allowed:
@@ -143,7 +143,7 @@ async def rights_taken(env: Environment) -> Allowed:
 
 @scenario(
     fault="the output queue refuses messages (reject-publish) until it is emptied",
-    promise="what it refused is held and tried again; no duplicates, no connection lost",
+    promise="refused messages are held and retried; no duplicates, no connection lost",
 )
 async def output_full(env: Environment) -> Allowed:
     output = env.queues.output

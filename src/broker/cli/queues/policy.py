@@ -1,4 +1,4 @@
-"""Policies for the queues that the broker reads: what is returned too often is parked.
+"""Policies for the queues that the broker reads: what is returned too often is dead-lettered.
 
 Only quorum queues count how often a message was returned. For them RabbitMQ dead-letters without
 loss only with the strategy `at-least-once`, and takes that only with `reject-publish`.
