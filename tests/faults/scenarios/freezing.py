@@ -43,7 +43,7 @@ async def rabbitmq_freeze(env: Environment) -> Allowed:
 
 @scenario(
     fault="the server goes silent until the broker drops the session",
-    promise=f"routing continues; the session is back {RECOVERY:g} s after the server; no duplicates",
+    promise=f"routing continues; session back {RECOVERY:g} s after the server; no duplicates",
 )
 async def server_freeze(env: Environment) -> Allowed:
     silence = _SILENCE if env.is_long else _SHORT_SILENCE
