@@ -16,9 +16,9 @@ hypothesis.settings.register_profile("broker", deadline=None)
 hypothesis.settings.load_profile("broker")
 
 
-SCARCE = ("cluster", "managed")
-"""Nodes that only one worker starts, as each costs seconds."""
-NODES = {*SCARCE, "rabbitmq", "world", "external"}
+SPECIAL = ("cluster", "managed", "external")
+"""Nodes that only exhaustive tests need, and only one worker starts, as each costs seconds."""
+NODES = {*SPECIAL, "rabbitmq"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,9 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if NODES.intersection(fixtures):
             item.add_marker(pytest.mark.rabbitmq)
+        group = next((node for node in SPECIAL if node in fixtures), None)
+        if group is not None:
+            item.add_marker(pytest.mark.exhaustive)
         if item.get_closest_marker("xdist_group") is None:
-            group = next((node for node in SCARCE if node in fixtures), str(item.path))
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group(group or str(item.path)))
 
 
 @pytest.fixture(scope="session", autouse=True)

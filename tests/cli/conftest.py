@@ -30,11 +30,6 @@ async def mailroom(rabbitmq: RabbitmqNode) -> Mailroom:
     return await Mailroom(rabbitmq).open()
 
 
-@pytest.fixture
-async def fragile_mailroom(fragile_node: RabbitmqNode) -> Mailroom:
-    return await Mailroom(fragile_node).open()
-
-
 class ManagedNode(NamedTuple):
     node: RabbitmqNode
     url: str

@@ -121,9 +121,8 @@ async def test_what_lacks_parts_is_not_replayed_but_can_be_removed(mailroom: Mai
 
 
 async def test_what_rabbitmq_does_not_take_any_more_stays_and_stops_nobody(
-    fragile_mailroom: Mailroom,
+    mailroom: Mailroom,
 ) -> None:
-    mailroom = fragile_mailroom
     await put_parts(mailroom, list(in_parts(letter(b"x" * 5000, mailroom.input), 2000)))
     await mailroom.park(b"before", b"x" * 20_000, b"behind")
     async with limited(mailroom.node, "max_message_size", 2000):

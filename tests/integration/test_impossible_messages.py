@@ -16,9 +16,10 @@ from tests.lab.limits import limited
 LIMIT = 1_048_576
 
 
-@pytest.fixture(autouse=True)
-def agents(server: CentralServer) -> None:
+@pytest.fixture
+def rig(rig: Rig, server: CentralServer) -> Rig:
     bring_online(server, 2)
+    return rig
 
 
 def sized(number: int, size: int) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.simulate import simulate
 
 CHUNKS = 40
-CHUNKS_FOR_EACH_CHANGE = 3
+CHUNKS_FOR_EACH_CHANGE = 2
 SEEDS_PER_CHUNK = 50
 
 
