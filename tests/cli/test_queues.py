@@ -326,11 +326,11 @@ async def test_queues_that_would_lose_something(
 
 
 async def test_a_message_from_before_a_limit_stops_it_until_the_limit_is_raised(
-    rabbitmq: RabbitmqNode,
+    mailroom: Postroom,
 ) -> None:
-    mailroom = await Mailroom(rabbitmq).open()
+    await declare_all(mailroom)
     await mailroom.raw.publish(mailroom.input, b"x" * 2000, b"small")
-    async with limited(rabbitmq, "max_message_size", 1000):
+    async with limited(mailroom.node, "max_message_size", 1000):
         ran = await mailroom.run("queues", "migrate", "--type", "quorum")
         assert ran.code == 1
         assert "larger than configured max size 1000" in ran.err
