@@ -159,6 +159,7 @@ def without_advice(out: str) -> list[str]:
     return lines
 
 
+@pytest.mark.exhaustive
 async def test_there_and_back(mailroom: Postroom) -> None:
     await declare_all(mailroom)
     for queue in mailroom.all:

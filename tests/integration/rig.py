@@ -12,13 +12,15 @@ from typing import Any
 import trio
 
 from broker.core.messages import AgentStatus
-from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
+from broker.sandbox.broker_process import BrokerProcess, broker_environment, open_broker
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import Message
 from tests.lab.central_server import CentralServer
 from tests.lab.eventually import eventually
+from tests.lab.forked import ForkedProcess
 from tests.lab.rabbitmq_node import RabbitmqNode
 
+type RunningBroker = BrokerProcess | ForkedProcess
 _numbers = count(1)
 
 
@@ -53,14 +55,26 @@ class Rig(AmqpClient):
 
     @asynccontextmanager
     async def broker(
-        self, websocket_url: str, *, command: Sequence[str] = COMMAND, **settings: str
-    ) -> AsyncIterator[BrokerProcess]:
+        self, websocket_url: str, *, command: Sequence[str] | None = None, **settings: str
+    ) -> AsyncIterator[RunningBroker]:
+        """Run a broker for the length of the block: by a command, or else a forked one."""
         given = self.settings(websocket_url, **settings)
-        async with open_broker(self.directory, given, command) as broker:
-            yield broker
+        if command is not None:
+            async with open_broker(self.directory, given, command) as broker:
+                yield broker
+            return
+        forked = ForkedProcess(
+            environment=broker_environment(given),
+            directory=self.directory,
+            out=self.directory / "broker.log",
+        )
+        try:
+            yield forked
+        finally:
+            forked.kill()
 
     @asynccontextmanager
-    async def routing(self, websocket_url: str, **settings: str) -> AsyncIterator[BrokerProcess]:
+    async def routing(self, websocket_url: str, **settings: str) -> AsyncIterator[RunningBroker]:
         """Run a broker that routes, and see that it stops as asked unless the test has ended it."""
         async with self.broker(websocket_url, **settings) as broker:
             await self.logged("routing_started")
@@ -105,7 +119,7 @@ def ids(messages: Sequence[Message]) -> list[str]:
     return [json.loads(message.body)["message_id"] for message in messages]
 
 
-async def terminate(broker: BrokerProcess, within: float) -> int:
+async def terminate(broker: RunningBroker, within: float) -> int:
     os.kill(broker.pid, signal.SIGTERM)
     with trio.fail_after(within):
         return await broker.wait()

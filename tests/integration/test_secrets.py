@@ -19,6 +19,7 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox import central_server
+from broker.sandbox.broker_process import COMMAND
 from broker.settings.options import options
 from tests.integration.rig import Rig, bring_online, terminate, text
 from tests.lab import raw_content
@@ -153,6 +154,7 @@ async def test_a_life_full_of_trouble(
         way_in.reset_after(8, toward=Toward.SERVER)
         async with rig.broker(
             server.url,
+            command=COMMAND,
             AMQP_URL=amqp_urls(rig, login, way_in),
             BROKER_WEBSOCKET_TOKEN_FILE=str(token_file),
             BROKER_LOG_LEVEL=level,
@@ -251,6 +253,7 @@ async def test_tracebacks(rig: Rig, login: str, style: str) -> None:
         server.accepting = False
         async with rig.broker(
             server.url,
+            command=COMMAND,
             AMQP_URL=f"amqp://{login}@127.0.0.1:{rig.node.port}/",
             BROKER_WEBSOCKET_TOKEN=TOKEN,
             BROKER_LOG_LEVEL="debug",

@@ -12,8 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from playwright.sync_api import Browser, Page, expect
 
 from broker.core.messages import AgentStatus
-from broker.sandbox.broker_process import BrokerProcess
-from tests.integration.rig import Rig, bring_online, terminate, text
+from tests.integration.rig import Rig, RunningBroker, bring_online, terminate, text
 from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.status.page.chromium import open_chromium, open_page
@@ -25,7 +24,7 @@ class _Stage(NamedTuple):
     portal: BlockingPortal
     server: CentralServer
     rig: Rig
-    broker: BrokerProcess
+    broker: RunningBroker
     url: str
 
 

@@ -19,7 +19,7 @@ SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_while_it_starts(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
-    async with rig.broker(server.url, **SOON) as broker:
+    async with rig.broker(server.url, command=COMMAND, **SOON) as broker:
         with trio.fail_after(DEADLINE):
             # It is blocked until the service takes it.
             while not _is_in(broker.pid, "SigBlk", number):
@@ -39,7 +39,7 @@ def _is_in(pid: int, mask: str, number: signal.Signals) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_idle(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
-    async with rig.broker(server.url, **SOON) as broker:
+    async with rig.broker(server.url, command=COMMAND, **SOON) as broker:
         await rig.logged("amqp_connected")
         os.kill(broker.pid, number)
         with trio.fail_after(DEADLINE):

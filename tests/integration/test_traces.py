@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
+from broker.sandbox.broker_process import COMMAND
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.central_server import CentralServer
 
@@ -83,7 +84,8 @@ async def test_without_traces_nothing_of_opentelemetry_is_imported(
     variables: dict[str, str], rig: Rig, server: CentralServer
 ) -> None:
     bring_online(server)
-    async with rig.broker(server.url, **variables, PYTHONPROFILEIMPORTTIME="1") as broker:
+    settings = {**variables, "PYTHONPROFILEIMPORTTIME": "1"}
+    async with rig.broker(server.url, command=COMMAND, **settings) as broker:
         assert await route_one(rig) == HEADERS
         assert await terminate(broker, within=12) == 0
     imported = imported_modules(rig.directory)
@@ -103,7 +105,8 @@ async def test_without_the_extra_the_broker_says_so_and_routes(
     hiding = rig.directory / "hiding" / "opentelemetry.py"
     hiding.parent.mkdir()
     hiding.write_text("raise ModuleNotFoundError('not here', name=__name__)")
-    async with rig.broker(server.url, **TRACING, PYTHONPATH=str(hiding.parent)) as broker:
+    settings = {**TRACING, "PYTHONPATH": str(hiding.parent)}
+    async with rig.broker(server.url, command=COMMAND, **settings) as broker:
         assert await route_one(rig) == HEADERS
         assert await terminate(broker, within=12) == 0
     [line] = [line for line in rig.log() if line["event"].startswith("traces")]

@@ -78,7 +78,7 @@ async def open_broker(
         command,
         BrokerProcess,
         directory=directory,  # without an `.env`
-        environment=_environment(settings),
+        environment=broker_environment(settings),
         log=directory / "broker.log",
     )
     if broker is None:
@@ -90,7 +90,8 @@ async def open_broker(
             await broker.end()
 
 
-def _environment(settings: Mapping[str, str]) -> Mapping[str, str]:
+def broker_environment(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment of a broker that gets these settings and no others."""
     known = {option.variable for option in options()}
     inherited = {
         variable: value for variable, value in os.environ.items() if variable.upper() not in known
