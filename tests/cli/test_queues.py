@@ -51,7 +51,7 @@ class Postroom(Mailroom):
 
     async def types(self) -> dict[str, str]:
         """Return the types of the queues of this test, whatever they are called."""
-        listed = await self.node.ctl("list_queues", "name", "type", "--no-table-headers")
+        listed = await self.node.ctl("list_queues", "name", "type")
         found = dict(line.split("\t") for line in listed.splitlines())
         numbers = {one.rpartition("-")[2].partition(".")[0] for one in self.all}
         return {

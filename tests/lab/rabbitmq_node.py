@@ -16,7 +16,7 @@ from broker.sandbox.rabbitmq_files import (
     lone_member,
 )
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
-from tests.lab.erlang_call import as_erlang, find_erl_call
+from tests.lab.erlang_call import as_erlang, find_erl_call, unquoted
 
 _STOP_TIMEOUT = 30.0
 """Seconds a graceful stop may take before it becomes a kill."""
@@ -79,7 +79,7 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
             value = said.removeprefix("{ok, ").removesuffix("}")
             if value == said or value.startswith("{error"):
                 raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} failed: {said}")
-            return value
+            return unquoted(value)
         raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {within:g} s")
 
     async def _run(self, name: str, *command: str, stdin: str = "") -> str:
