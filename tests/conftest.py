@@ -26,11 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a node, and keep a file with one worker unless it says otherwise."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if NODES.intersection(fixtures):
+        if NODES.intersection(fixtures) and "browser" not in fixtures:
             item.add_marker(pytest.mark.rabbitmq)
         group = next((node for node in SPECIAL if node in fixtures), None)
         if group is not None:
             item.add_marker(pytest.mark.exhaustive)
+            item.add_marker(pytest.mark.rabbitmq_version)
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(group or str(item.path)))
 

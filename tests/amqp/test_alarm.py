@@ -15,6 +15,7 @@ CONFIRM_TIMEOUT = 0.5
 
 
 @pytest.mark.exhaustive
+@pytest.mark.rabbitmq_version
 async def test_alarms_frozen_and_killed_nodes(
     rig: Rig, rabbitmq: RabbitmqNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def checked(managed: ManagedNode) -> Checked:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.rabbitmq_version
 async def test_a_queue_whose_limit_drops_fails_the_check(checked: Checked) -> None:
     await checked.raw.declare(checked.metadata, **QUORUM)
     limited = {**QUORUM, "x-delivery-limit": 7, "x-max-length": 1000}

@@ -146,6 +146,7 @@ def office(rabbitmq: RabbitmqNode, portal: BlockingPortal) -> Office:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.rabbitmq_version
 @pytest.mark.parametrize(("then", "stride"), [("quorum", 1), ("classic", 5)])
 async def test_a_crash_at_any_point(
     office: Office, then: QueueType, stride: int, monkeypatch: pytest.MonkeyPatch

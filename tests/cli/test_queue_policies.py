@@ -62,6 +62,7 @@ async def return_often(node: RabbitmqNode, queue: str) -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.rabbitmq_version
 async def test_what_is_returned_too_often_is_parked_and_can_be_replayed(
     mailroom: Mailroom, portal: BlockingPortal
 ) -> None:

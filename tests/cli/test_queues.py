@@ -160,6 +160,7 @@ def without_advice(out: str) -> list[str]:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.rabbitmq_version
 async def test_there_and_back(mailroom: Postroom) -> None:
     await declare_all(mailroom)
     for queue in mailroom.all:

@@ -1,5 +1,6 @@
 """Every scenario in its short form, by another seed each time."""
 
+import sys
 from pathlib import Path
 from random import randrange
 
@@ -9,7 +10,15 @@ import trio
 from tests.faults.report import complaint
 from tests.faults.run_scenario import open_runner, replay
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios import (
+    SCENARIOS,
+    alarms,
+    cluster,
+    delivery_limit,
+    impossible,
+    rabbitmq_outage,
+    topology,
+)
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 from tests.lab.rabbitmq_node import RabbitmqNode
 
@@ -19,14 +28,22 @@ LIMIT = 600.0
 """Seconds; nothing here takes this long, on a machine with other work neither."""
 
 
-def group(scenario: Scenario) -> str:
-    """Name what runs on one worker: scenarios of a cluster, or a single one."""
-    return "cluster" if scenario.needs_cluster else scenario.name
+RABBITMQS_DOING = (alarms, cluster, delivery_limit, impossible, rabbitmq_outage, topology)
+"""Modules of scenarios in which RabbitMQ itself fails or refuses."""
+
+
+def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
+    """Name the worker, one for all scenarios of a cluster, and what to repeat on RabbitMQ 4.0."""
+    group = "cluster" if scenario.needs_cluster else scenario.name
+    marks = [pytest.mark.xdist_group(group)]
+    if sys.modules[scenario.run.__module__] in RABBITMQS_DOING:
+        marks.append(pytest.mark.rabbitmq_version)
+    return marks
 
 
 @pytest.fixture(
     params=[
-        pytest.param(scenario, id=name, marks=pytest.mark.xdist_group(group(scenario)))
+        pytest.param(scenario, id=name, marks=marks(scenario))
         for name, scenario in SCENARIOS.items()
     ]
 )

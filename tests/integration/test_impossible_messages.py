@@ -114,6 +114,7 @@ async def test_an_announcement_that_is_too_large_costs_one_session(
 
 
 @pytest.mark.exhaustive
+@pytest.mark.rabbitmq_version
 async def test_what_comes_back_to_a_quorum_queue_too_often_is_published_anew(
     rig: Rig, server: CentralServer
 ) -> None:

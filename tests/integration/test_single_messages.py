@@ -159,7 +159,13 @@ async def holds(client: AmqpClient, queue: str, least: int) -> None:
     await eventually(count, queue, until=lambda ready: ready >= least, within=PATIENCE)
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in catalogue()])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=pytest.mark.xdist_group(f"messages {number % 8}"))
+        for number, case in enumerate(catalogue())
+    ],
+)
 async def test_a_message_costs_one_session_at_most(rabbitmq: RabbitmqNode, case: Case) -> None:
     client = AmqpClient(rabbitmq.url)
     number = next(_numbers)

@@ -12,6 +12,7 @@ from tests.faults.scenarios import (
     alarms,
     broker_crash,
     cluster,
+    delivery_limit,
     freezing,
     huge_update,
     impossible,
@@ -29,9 +30,9 @@ from tests.faults.scenarios import (
 SCENARIOS = {
     one.name: one
     for module in (
-        *(alarms, broker_crash, freezing, huge_update, impossible, network, poison),
-        *(rabbitmq_outage, registry_storm, server_outage, server_trouble, soak, stopping),
-        *(topology, cluster),
+        *(alarms, broker_crash, delivery_limit, freezing, huge_update, impossible, network),
+        *(poison, rabbitmq_outage, registry_storm, server_outage, server_trouble, soak),
+        *(stopping, topology, cluster),
     )
     for one in vars(module).values()
     if isinstance(one, Scenario)

@@ -24,7 +24,7 @@ _PROMISE = (
     needs_cluster=True,
 )
 async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
-    kills = 8 if env.is_long else 2
+    kills = 8 if env.is_long else 1
     async with env.routing_on() as watch:
         for _ in range(kills):
             await trio.sleep(env.random.uniform(*_LIFE))
@@ -42,9 +42,10 @@ async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
     needs_cluster=True,
 )
 async def cluster_partition(env: ClusterEnvironment) -> Allowed:
-    cuts = 6 if env.is_long else 2
+    cuts = 6 if env.is_long else 1
+    first = env.random.randrange(2)
     async with env.routing_on() as watch:
-        for number in range(cuts):
+        for number in range(first, first + cuts):
             await trio.sleep(env.random.uniform(*_LIFE))
             leader = await env.leader()
             others = [node for node in env.cluster.nodes if node is not leader]

@@ -186,7 +186,7 @@ async def acknowledgement_timeout(env: Environment) -> Allowed:
         await env.broker.start()
         await env.fill(3_000)
         await _full(env)
-        for _ in range(6 if env.is_long else 2):
+        for _ in range(6 if env.is_long else 1):
             await _lost_again(env, 1)
             env.fault()
     await env.node.ctl("clear_policy", env.queues.output)
