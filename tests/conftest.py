@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.exhaustive)
             item.add_marker(pytest.mark.rabbitmq_version)
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group or str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(group or item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)

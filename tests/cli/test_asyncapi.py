@@ -226,7 +226,7 @@ SENT: Sequence[tuple[str, bytes | str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "body"), SENT)
+@pytest.mark.parametrize(("name", "body"), SENT, ids=[name for name, _ in SENT])
 def test_what_the_codec_writes_is_as_documented(name: str, body: bytes | str) -> None:
     message = json.loads(body)
     schema(name).validate(message)
