@@ -1,34 +1,31 @@
 """An alarm, a frozen node, a killed one."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 
-from broker.amqp import Session, SessionLostError, confirm_watch
+from broker.amqp import AmqpTimeouts, Session, SessionLostError
 from tests.amqp.rig import CLOSING, Rig
 from tests.lab.limits import alarmed
 from tests.lab.rabbitmq_node import RabbitmqNode
 
-CONFIRM_TIMEOUT = 0.5
+CONFIRM_TIMEOUT = 2.0
 
 
 @pytest.mark.exhaustive
 @pytest.mark.rabbitmq_version
-async def test_alarms_frozen_and_killed_nodes(
-    rig: Rig, rabbitmq: RabbitmqNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(confirm_watch, "_INTERVAL", 0.05)
+async def test_alarms_frozen_and_killed_nodes(rig: Rig, rabbitmq: RabbitmqNode) -> None:
+    impatient = rig.with_parameters(timeouts=AmqpTimeouts(connect=0.5, confirm=0.5))
     try:
         # An alarm stops publishing for as long as it lasts, and is no loss.
-        async with rig.open() as session, trio.open_nursery() as nursery:
+        patient = AmqpTimeouts(confirm=CONFIRM_TIMEOUT)
+        async with rig.open(timeouts=patient) as session, trio.open_nursery() as nursery:
             published = trio.Event()
             async with alarmed(rabbitmq):
                 nursery.start_soon(publish, rig, session, published)
                 await blocked(session)
-                with confirms_due_soon():
-                    await trio.sleep(4 * CONFIRM_TIMEOUT)
+                await trio.sleep(1.5 * CONFIRM_TIMEOUT)
                 assert not published.is_set()
             await published.wait()
 
@@ -37,16 +34,11 @@ async def test_alarms_frozen_and_killed_nodes(
             await publish_and_end(rig)
 
         # A node that hangs.
-        with (
-            confirms_due_soon(),
-            pytest.raises(SessionLostError, match="RabbitMQ confirmed nothing"),
-        ):
-            await publish_after(rabbitmq.pause, rig)
-        monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.5)
+        with pytest.raises(SessionLostError, match="RabbitMQ confirmed nothing"):
+            await publish_after(rabbitmq.pause, impatient)
         with pytest.raises(SessionLostError, match="no answer in time"):
-            await publish_after(rabbitmq.pause, rig)
+            await publish_after(rabbitmq.pause, impatient)
         await rabbitmq.resume()
-        monkeypatch.undo()
 
         # A node that is killed.
         with pytest.raises(SessionLostError):
@@ -55,14 +47,6 @@ async def test_alarms_frozen_and_killed_nodes(
         # The loss of the session may have come before the end of the kill.
         await rabbitmq.kill()
         await rabbitmq.start()
-
-
-@contextmanager
-def confirms_due_soon() -> Iterator[None]:
-    """Shorten the wait for confirms while none can come: those that can may be late."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(confirm_watch, "CONFIRM_TIMEOUT", CONFIRM_TIMEOUT)
-        yield
 
 
 async def blocked(session: Session) -> None:

@@ -3,14 +3,15 @@
 import asyncio
 import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import aiormq
 import pytest
 
-from broker.amqp import confirm_watch
-from broker.amqp.confirm_watch import CONFIRM_TIMEOUT, ConfirmWatch
+from broker.amqp.confirm_watch import ConfirmWatch
+from broker.amqp.timeouts import AmqpTimeouts
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.publishing import Publishing
 from tests.amqp.fake_rabbitmq import FakeRabbitmq
@@ -20,15 +21,16 @@ from tests.amqp.in_asyncio import SkippingLoop
 class Watched:
     """A publisher under watch, whose clock is put forward by hand."""
 
-    def __init__(self, loop: SkippingLoop) -> None:
+    def __init__(self, loop: SkippingLoop, timeouts: AmqpTimeouts) -> None:
         self.loop = loop
+        self._timeouts = timeouts
         loop.run_until_complete(self._open())
 
     async def _open(self) -> None:
         self.rabbitmq = FakeRabbitmq()
         self._serving = asyncio.create_task(self.rabbitmq.serve())
         self.publisher = self.rabbitmq.publisher()
-        self._watch = ConfirmWatch(self.publisher)
+        self._watch = ConfirmWatch(self.publisher, self._timeouts)
 
     @property
     def overdue(self) -> int:
@@ -80,13 +82,22 @@ class Watched:
         self.loop.run_until_complete(asyncio.wait(tasks))
 
 
-@pytest.fixture
-def watched() -> Iterator[Watched]:
+CONFIRM_TIMEOUT = AmqpTimeouts().confirm
+
+
+@contextmanager
+def watching(timeouts: AmqpTimeouts) -> Iterator[Watched]:
     loop = SkippingLoop()
-    watched = Watched(loop)
+    watched = Watched(loop, timeouts)
     yield watched
     watched.close()
     loop.close()
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    with watching(AmqpTimeouts()) as watched:
+        yield watched
 
 
 def test_a_queue_that_does_not_answer_ends_no_session(watched: Watched) -> None:
@@ -119,19 +130,17 @@ def test_nothing_is_asked_while_confirms_come_or_an_alarm_lasts(watched: Watched
     assert {published.queue for published in watched.rabbitmq.published} == {"out"}
 
 
-def test_waiting_has_an_end(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirm_watch, "_OVERDUE_TIMEOUT", 100.0)
-    watched.publish("without a majority")
-    for _ in range(6):
-        watched.pass_time(CONFIRM_TIMEOUT * 0.6)
-        watched.answer()
-    with pytest.raises(AmqpError, match="did not confirm messages for 100 s"):
-        watched.pass_time(CONFIRM_TIMEOUT * 0.6)
+def test_waiting_has_an_end() -> None:
+    with watching(AmqpTimeouts(overdue=100.0)) as watched:
+        watched.publish("without a majority")
+        for _ in range(6):
+            watched.pass_time(CONFIRM_TIMEOUT * 0.6)
+            watched.answer()
+        with pytest.raises(AmqpError, match="did not confirm messages for 100 s"):
+            watched.pass_time(CONFIRM_TIMEOUT * 0.6)
 
 
-def test_watching_for_long_takes_no_memory(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(confirm_watch, "_INTERVAL", 0)
-    few, many = (watched.loop.run_until_complete(watched.futures_after(n)) for n in (10, 100))
+def test_watching_for_long_takes_no_memory() -> None:
+    with watching(AmqpTimeouts(confirm=0.0)) as watched:
+        few, many = (watched.loop.run_until_complete(watched.futures_after(n)) for n in (10, 100))
     assert few == many

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from broker.amqp import connection
+from broker.amqp import AmqpTimeouts
 from tests.amqp.rig import Rig, losing
 from tests.lab.black_hole import black_hole
 
@@ -47,9 +47,8 @@ async def test_no_address_is_of_use(
     *, rig: Rig, monkeypatch: pytest.MonkeyPatch, answers: bool, said: str
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolving("127.0.0.2", "127.0.0.3"))
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.6)
     with ExitStack() as silent, losing(said):
         for host in () if answers else ("127.0.0.2", "127.0.0.3"):
             silent.enter_context(black_hole(host, rig.endpoint.port))
-        async with rig.at(host=NAME).open():
+        async with rig.at(host=NAME).open(timeouts=AmqpTimeouts(connect=0.6)):
             pass

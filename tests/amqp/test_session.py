@@ -14,6 +14,7 @@ from pamqp.commands import Basic
 
 from broker.amqp import (
     AmqpError,
+    AmqpTimeouts,
     DeadLetterAddress,
     Deliveries,
     Delivery,
@@ -23,7 +24,6 @@ from broker.amqp import (
     SessionLostError,
     Settlement,
     UnroutableError,
-    confirm_watch,
     topology,
 )
 from broker.amqp.connection import HEARTBEAT
@@ -400,14 +400,13 @@ SECRET = "s3cr3t-pass-w0rd"
 async def test_a_peer_that_is_no_rabbitmq(
     *,
     rig: Rig,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     answer: bytes,
     then_hangs_up: bool,
     text: str,
 ) -> None:
     if not then_hangs_up:
-        monkeypatch.setattr("broker.amqp.connection.CONNECT_TIMEOUT", 0.2)
+        rig = rig.with_parameters(timeouts=AmqpTimeouts(connect=0.2))
     async with peer_that_says(answer, then_hangs_up) as port:
         await cannot_be_opened(rig.at(port=port, password=SECRET), text, caplog)
 
@@ -563,14 +562,11 @@ async def test_losing_the_connection_releases_all_who_publish(rig: Rig) -> None:
     assert len(released) == 3
 
 
-async def test_a_session_without_confirms_is_lost(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(confirm_watch, "CONFIRM_TIMEOUT", 0.2)
-    monkeypatch.setattr(confirm_watch, "_INTERVAL", 0.05)
+async def test_a_session_without_confirms_is_lost(rig: Rig) -> None:
+    timeouts = AmqpTimeouts(confirm=0.2)
     async with open_proxy(rig.endpoint.port) as proxy:
         with losing("^RabbitMQ confirmed nothing for 0.2 s$"):
-            async with rig.at(port=proxy.port).open() as session:
+            async with rig.at(port=proxy.port).open(timeouts=timeouts) as session:
                 await trio.sleep(0.4)  # nothing is awaited, so nothing is missing
                 await session.publish([rig.to_output(b"confirmed")])
                 proxy.stall()

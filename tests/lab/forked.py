@@ -37,7 +37,7 @@ class ForkedProcess:
         err: Path | None = None,
     ) -> None:
         """Start it; stderr goes to stdout when it has no file of its own."""
-        out.touch()  # whoever starts it may read at once
+        out.touch()  # a caller may read it before the process writes
         self.log = out
         self._process = _FORKS.Process(
             target=_run, args=(arguments, dict(environment), directory, out, err or out)

@@ -21,7 +21,6 @@ from broker.concurrency.wakeup import Wakeup
 from broker.core import codec
 from broker.core.messages import ChatMessage, ClientDisconnected, RegisterAgent, Rejected
 from broker.core.policy import FailureReason
-from broker.sandbox import conversation
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.central_server import CentralServer, open_central_server
@@ -186,23 +185,18 @@ async def test_a_short_exchange_wakes_those_for_whom_mail_waits(session: Session
 
 
 @pytest.mark.parametrize("messages", [1, 5, 50])
-async def test_lost_messages_are_missing(
-    session: Session, messages: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "LULL", 0.05)
-    monkeypatch.setattr(conversation, "PATIENCE", 0.05)
+async def test_lost_messages_are_missing(session: Session, messages: int) -> None:
     async with open_world(session, messages=messages, decide=lambda _: None) as world:
+        world.conversation.lull = world.conversation.patience = 0.05
         await world.conversation.exchange(messages)
 
         assert [*problems(world.ledger)]
         assert len(world.ledger.missing()) == world.ledger.sent > 0
 
 
-async def test_a_hopeless_exchange_ends_at_once(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "PATIENCE", 10 * PATIENCE)
+async def test_a_hopeless_exchange_ends_at_once(session: Session) -> None:
     async with open_world(session, messages=50, decide=lambda _: None) as world:
+        world.conversation.patience = 10 * PATIENCE
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.conversation.exchange, 50)
             await until_sent(world, 1)
@@ -215,12 +209,9 @@ async def until_sent(world: World, sent: int) -> None:
         await trio.sleep(0.01)
 
 
-async def test_a_conversation_goes_on_until_it_is_stopped(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "PAUSE", 0.001)
-    monkeypatch.setattr(conversation, "CHANGE_PROBABILITY", 0.5)
+async def test_a_conversation_goes_on_until_it_is_stopped(session: Session) -> None:
     async with open_world(session) as world:
+        world.conversation.pause, world.conversation.change_probability = 0.001, 0.5
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.conversation.converse)
             await until_sent(world, 100)

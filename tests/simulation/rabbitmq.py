@@ -10,7 +10,7 @@ from random import choice, random
 
 import trio
 
-from broker.amqp.confirm_watch import CONFIRM_TIMEOUT
+from broker.amqp import AmqpTimeouts
 from tests.simulation.amqp_connection import Channel, Connection, Stored, Unconfirmed
 from tests.simulation.guest_loop import GuestLoop
 from tests.simulation.ledger import Fate, Ledger, Message, State
@@ -126,7 +126,7 @@ class Rabbitmq:
     def unblocked(self, connection: Connection) -> None:
         self._trace.blocked_until = trio.current_time()
         seconds = self._trace.blocked_until - self._trace.blocked_from
-        length = "long" if seconds > CONFIRM_TIMEOUT else "short"
+        length = "long" if seconds > AmqpTimeouts().confirm else "short"
         self._trace.note(f"{connection.name} is no longer blocked, after a {length} alarm")
 
     def declares(self, queue: str, *, passive: bool) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 import trio
 
-from broker.amqp.confirm_watch import CONFIRM_TIMEOUT
+from broker.amqp import AmqpTimeouts
 
 
 class Trace:
@@ -37,7 +37,7 @@ class Trace:
         """Whether the silence of RabbitMQ was an alarm, as far as the broker can have seen it."""
         now = trio.current_time()
         was_seen = min(now, self.blocked_until) - self.blocked_from > _UNSEEN
-        return was_seen and now - self.blocked_until < CONFIRM_TIMEOUT - _UNSEEN
+        return was_seen and now - self.blocked_until < AmqpTimeouts().confirm - _UNSEEN
 
 
 _BUGS = frozenset({"decision_failed", "session_failed", "publishing_failed"})

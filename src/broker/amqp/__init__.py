@@ -21,6 +21,7 @@ from broker.amqp.refusals import Refusals
 from broker.amqp.session import Session
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import PublishingRefusedError
+from broker.amqp.timeouts import AmqpTimeouts
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError
 from broker.amqp.wire.publishing import Publishing
 from broker.net.endpoints import AmqpEndpoint
@@ -29,6 +30,7 @@ __all__ = [
     "AmqpEndpoint",
     "AmqpError",
     "AmqpLink",
+    "AmqpTimeouts",
     "DeadLetterAddress",
     "Deliveries",
     "Delivery",

@@ -5,16 +5,12 @@ import secrets
 
 from broker.amqp.connection import Connection
 from broker.amqp.publisher import Publisher, PublishOutcome
+from broker.amqp.timeouts import AmqpTimeouts
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.publishing import Publishing
 
-CONFIRM_TIMEOUT = 30.0
-"""Seconds without any confirm while some are awaited and RabbitMQ could confirm them."""
-_OVERDUE_TIMEOUT = 900.0
-"""Seconds without the confirms of some messages while RabbitMQ confirms others. Long, as a new
-session would only move them to and fro: a quorum queue without a majority answers when it has one
-again."""
-_INTERVAL = 1.0
+_LOOKS = 30
+"""How often it looks at the time until RabbitMQ has confirmed nothing for too long."""
 
 
 class ConfirmWatch:
@@ -28,8 +24,9 @@ class ConfirmWatch:
             most.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, timeouts: AmqpTimeouts) -> None:
         self._publisher = publisher
+        self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._asking = False
         self._asked = self._answered = 0
@@ -51,7 +48,7 @@ class ConfirmWatch:
         """
         unsent = 0
         while not connection.aiormq.is_closed:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(self._timeouts.confirm / _LOOKS)
             self.is_blocked = await connection.is_blocked()
             # A large body on a slow line takes its time to leave.
             is_leaving = connection.writer.unsent != unsent
@@ -67,7 +64,7 @@ class ConfirmWatch:
         Raises:
             AmqpError: It confirmed nothing for too long.
         """
-        publisher, now = self._publisher, self._loop.time()
+        publisher, timeouts, now = self._publisher, self._timeouts, self._loop.time()
         if self._overdue_since is not None and not self.overdue:
             self._overdue_since = None
         if is_blocked:
@@ -76,11 +73,11 @@ class ConfirmWatch:
         if not publisher.unconfirmed:
             return
         silence = now - publisher.last_progress
-        if silence > CONFIRM_TIMEOUT:
-            raise AmqpError(f"RabbitMQ confirmed nothing for {CONFIRM_TIMEOUT:g} s")
-        if self._overdue_since is not None and now - self._overdue_since > _OVERDUE_TIMEOUT:
-            raise AmqpError(f"RabbitMQ did not confirm messages for {_OVERDUE_TIMEOUT:g} s")
-        if silence > CONFIRM_TIMEOUT / 2 and not self._asking:
+        if silence > timeouts.confirm:
+            raise AmqpError(f"RabbitMQ confirmed nothing for {timeouts.confirm:g} s")
+        if self._overdue_since is not None and now - self._overdue_since > timeouts.overdue:
+            raise AmqpError(f"RabbitMQ did not confirm messages for {timeouts.overdue:g} s")
+        if silence > timeouts.confirm / 2 and not self._asking:
             self._asking = True
             nowhere = Publishing(f"nowhere-{secrets.token_hex(8)}", b"", "")
             publisher.submit([(nowhere, self._came_back)])

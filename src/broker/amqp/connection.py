@@ -15,6 +15,7 @@ from yarl import URL
 
 from broker.amqp.daemon_thread import in_daemon_thread, look_up
 from broker.amqp.refusal import refusal
+from broker.amqp.timeouts import AmqpTimeouts
 from broker.amqp.wire.errors import translated
 from broker.amqp.wire.frames import FrameReader
 from broker.amqp.wire.writer import FrameWriter
@@ -24,8 +25,6 @@ from broker.settings.amqp_nodes import AmqpNodes
 
 RPC_TIMEOUT = 10.0
 """Seconds that RabbitMQ has to answer a request."""
-CONNECT_TIMEOUT = 10.0
-"""Seconds that opening a connection may take, login included."""
 HEARTBEAT = 10
 """Seconds between signs of life that both sides promise each other."""
 _CLOSE_TIMEOUT = 1.0
@@ -35,7 +34,7 @@ _TLS_SHUTDOWN_TIMEOUT = 1.0
 _READ_LIMIT = 1 << 18
 _ATTEMPT_DELAY = 0.25
 """Seconds, as RFC 8305 recommends, after which the next address of a host is tried beside one that
-has not answered yet: one that swallows everything must not use up `CONNECT_TIMEOUT`."""
+has not answered yet: one that swallows everything must not use up the time to connect."""
 
 _SYSTEMS_TRUST = TlsFiles()
 
@@ -44,7 +43,11 @@ type _Mechanism = Literal["plain", "external"]
 
 
 class Connection:
-    """One aiormq connection and the transport below it."""
+    """One aiormq connection and the transport below it.
+
+    Args:
+        timeout: Seconds that opening it may take, login included.
+    """
 
     def __init__(
         self,
@@ -53,11 +56,13 @@ class Connection:
         name: str,
         tls: TlsFiles = _SYSTEMS_TRUST,
         nodes: AmqpNodes | None = None,
+        timeout: float = AmqpTimeouts().connect,
     ) -> None:
         self._endpoint = endpoint
         self._tls = tls
         self._nodes = nodes
         self._name = name
+        self._timeout = timeout
         self._mechanism: _Mechanism = "plain"
         self._opened: tuple[aiormq.Connection, _Transport] | None = None
 
@@ -102,11 +107,11 @@ class Connection:
 
         Raises:
             AmqpError: A file cannot be used, there is no RabbitMQ, it lets nobody in, or there was
-                no answer within `CONNECT_TIMEOUT`. What is known of the reason is its cause, a
+                no answer in time. What is known of the reason is its cause, a
                 `RefusedError`.
         """
         with translated(f"connecting to {self._endpoint}"):
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 context = await self._read_files()
                 await self._log_in(context)
 

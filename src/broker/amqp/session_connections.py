@@ -26,6 +26,7 @@ class SessionConnections:
             name=f"{parameters.name} {purpose}",
             tls=parameters.tls,
             nodes=parameters.nodes,
+            timeout=parameters.timeouts.connect,
         )
 
     async def open(self, purpose: str) -> Connection:

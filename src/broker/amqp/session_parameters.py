@@ -4,6 +4,7 @@ import msgspec
 
 from broker.amqp.delivery import SettlementObserver
 from broker.amqp.refusals import Refusals
+from broker.amqp.timeouts import AmqpTimeouts
 from broker.net.endpoints import AmqpEndpoint
 from broker.net.tls import TlsFiles
 from broker.settings.amqp_nodes import AmqpNodes
@@ -22,6 +23,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
         tls: The files for an endpoint with TLS, read again for each connection.
         nodes: Where the login is read again for each connection, if it may change.
+        timeouts: How long to wait for RabbitMQ.
     """
 
     endpoint: AmqpEndpoint
@@ -32,6 +34,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
     drain_timeout: float = 20.0
     tls: TlsFiles = TlsFiles()
     nodes: AmqpNodes | None = None
+    timeouts: AmqpTimeouts = AmqpTimeouts()
     tally: PublishTally = msgspec.field(default_factory=PublishTally)
     refusals: Refusals = msgspec.field(default_factory=Refusals)
     observer: SettlementObserver | None = None

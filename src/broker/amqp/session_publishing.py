@@ -29,6 +29,7 @@ class SessionPublishing:
         channel: Channel,
     ) -> None:
         self._tally = connections.parameters.tally
+        self._timeouts = connections.parameters.timeouts
         self._tasks = connections.lifetime.tasks
         self._ensure_queue = ensure_queue
         usual, self._confirms = self._add_publisher(connection, channel)
@@ -76,7 +77,7 @@ class SessionPublishing:
     ) -> tuple[Publisher, ConfirmWatch]:
         publisher = Publisher(channel, connection.writer, self._ensure_queue, self._tally)
         connection.frames.add_taker(channel.number, ConfirmTaker(publisher))
-        watch = ConfirmWatch(publisher)
+        watch = ConfirmWatch(publisher, self._timeouts)
         self._tasks.create_task(watch.run(connection))
         return publisher, watch
 

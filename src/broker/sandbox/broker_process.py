@@ -51,12 +51,12 @@ class BrokerProcess(KeptProcess):
                     return logged.url
         return None
 
-    async def stop(self) -> int | None:
-        """Send SIGTERM, and return the exit status; None if it still runs after `STOP_TIMEOUT`."""
+    async def stop(self, within: float = STOP_TIMEOUT) -> int | None:
+        """Send SIGTERM, and return the exit status; None if it still runs after so many seconds."""
         if self.is_running:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
-        with trio.move_on_after(STOP_TIMEOUT):
+        with trio.move_on_after(within):
             return await self.wait()
         return None
 

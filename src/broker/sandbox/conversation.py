@@ -11,18 +11,10 @@ from broker.sandbox.accounting import Ledger
 from broker.sandbox.presence import Presence
 from broker.sandbox.traffic import Traffic
 
-PATIENCE = 30.0
-"""Seconds without any progress after which what is still under way is given up."""
-LULL = 0.5
-"""Seconds without any progress after which whoever is away comes back to read what waits."""
 WINDOW = 2000
 """How many messages may be under way at once."""
 CHANGES = 10
 """How often somebody comes or goes in a run of a given length."""
-PAUSE = 0.2
-"""Seconds between two conversations, on average, when people watch."""
-CHANGE_PROBABILITY = 0.08
-"""How likely somebody comes or goes with a conversation."""
 EXODUS_PROBABILITY = 0.15
 """How likely it is then that all go but one."""
 
@@ -33,6 +25,12 @@ class Conversation:
 
     Everything here publishes: cancelling it ends the session, so it is ended by `stop`. It raises
     `AmqpError` when the session is lost.
+
+    Attributes:
+        patience: Seconds without any progress after which what is still under way is given up.
+        lull: Seconds without any progress after which all offline agents return to read what waits.
+        pause: Seconds between two conversations, on average, when people watch.
+        change_probability: How likely somebody comes or goes with a conversation.
     """
 
     session: Session
@@ -41,6 +39,10 @@ class Conversation:
     ledger: Ledger
     progress: Wakeup
     random: Random
+    patience: float = 30.0
+    lull: float = 0.5
+    pause: float = 0.2
+    change_probability: float = 0.08
     _stopped: trio.Event = field(default_factory=trio.Event)
     _is_hopeless: bool = False
 
@@ -58,7 +60,7 @@ class Conversation:
     async def exchange(self, messages: int) -> None:
         """Exchange messages as fast as possible, until the traffic is over and all is settled.
 
-        It also ends when nothing has moved for `PATIENCE` seconds.
+        It also ends when nothing has moved for `patience` seconds.
         """
         window = max(1, min(WINDOW, messages // 4))
         changes = 0
@@ -76,9 +78,9 @@ class Conversation:
         """Talk at a pace that people can follow until stopped, and then until all is settled."""
         while not self.traffic.is_over:
             await self._begin_conversations(1)
-            if self.random.random() < CHANGE_PROBABILITY:
+            if self.random.random() < self.change_probability:
                 await self._come_or_go()
-            with trio.move_on_after(self.random.expovariate(1 / PAUSE)):
+            with trio.move_on_after(self.random.expovariate(1 / self.pause)):
                 await self._stopped.wait()
         await self._finish()
 
@@ -105,11 +107,11 @@ class Conversation:
                 return
 
     async def _progressed(self) -> bool:
-        with trio.move_on_after(LULL):
+        with trio.move_on_after(self.lull):
             await self.progress.wait()
             return True
         await self.presence.come_all()
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(self.patience):
             await self.progress.wait()
             return True
         return False

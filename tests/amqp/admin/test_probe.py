@@ -10,10 +10,8 @@ import pytest
 import trio
 from anyio.from_thread import BlockingPortal
 
-import broker.amqp.connection
 from broker.amqp import AmqpError, Publishing, Settlement
 from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueReport, probe_node
-from broker.amqp.admin import probe as probing
 from tests.amqp.inbox import Inbox
 from tests.amqp.rig import Rig, consuming
 from tests.lab.eventually import PATIENCE
@@ -30,8 +28,8 @@ EXISTING = QueueReport(
 MISSING = replace(EXISTING, exists=False, may_consume=None)
 
 
-async def probe(rig: Rig) -> NodeReport:
-    with trio.fail_after(PATIENCE):
+async def probe(rig: Rig, within: float = PATIENCE) -> NodeReport:
+    with trio.fail_after(2 * PATIENCE):
         return await probe_node(
             rig.rabbit,
             rig.endpoint,
@@ -39,6 +37,7 @@ async def probe(rig: Rig) -> NodeReport:
             consumed=(rig.input,),
             published=(rig.output, rig.letters),
             exchange=exchange_of(rig),
+            within=within,
         )
 
 
@@ -236,24 +235,16 @@ class SilentNode:
 
 
 @pytest.fixture
-def silent(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> SilentNode:
-    """A silent node; no other deadline than that of the probe ends the wait for it."""
-    monkeypatch.setattr(broker.amqp.connection, "CONNECT_TIMEOUT", 2 * PATIENCE)
+def silent(nursery: trio.Nursery) -> SilentNode:
     return SilentNode(nursery)
 
 
-async def test_a_node_that_says_nothing(
-    rig: Rig, silent: SilentNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probing, "PROBE_TIMEOUT", 0.5)
+async def test_a_node_that_says_nothing(rig: Rig, silent: SilentNode) -> None:
     with pytest.raises(AmqpError, match="no answer in time"):
-        await probe(rig.at(port=await silent.listen()))
+        await probe(rig.at(port=await silent.listen()), within=0.5)
 
 
-async def test_cancelled_it_hangs_up(
-    rig: Rig, silent: SilentNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probing, "PROBE_TIMEOUT", 2 * PATIENCE)
+async def test_cancelled_it_hangs_up(rig: Rig, silent: SilentNode) -> None:
     port = await silent.listen()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(probe, rig.at(port=port))

@@ -127,26 +127,31 @@ async def probe_node(
     exchange: str,
     tls: TlsFiles = _SYSTEMS_TRUST,
     nodes: AmqpNodes | None = None,
+    within: float = PROBE_TIMEOUT,
 ) -> NodeReport:
     """Log in to a node, and find out what it would let the broker do. Called in Trio.
 
-    It takes at most `PROBE_TIMEOUT` seconds and two for closing, whatever the node does. When
-    cancelled, the connection is closed all the same.
+    It takes at most so many seconds and two for closing, whatever the node does. When cancelled,
+    the connection is closed all the same.
 
     Raises:
         ProbeError: It let nobody in.
         AmqpError: The connection was lost, or it did not answer in time.
     """
     connection = Connection(endpoint, name=name, tls=tls, nodes=nodes)
-    return await rabbit.run(_probe, connection, consumed, published, exchange)
+    return await rabbit.run(_probe, connection, consumed, published, exchange, within)
 
 
 async def _probe(
-    connection: Connection, consumed: Sequence[str], published: Sequence[str], exchange: str
+    connection: Connection,
+    consumed: Sequence[str],
+    published: Sequence[str],
+    exchange: str,
+    within: float,
 ) -> NodeReport:
     try:
         with translated("asking RabbitMQ"):
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(within):
                 await _open(connection)
                 queues = {
                     queue: await _report(connection, queue, is_consumed=queue in consumed)
