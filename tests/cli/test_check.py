@@ -603,16 +603,8 @@ class TestAll:
             "accepted as 'BrokerService (check)'"
         }
 
-    async def test_peers_that_say_nothing_do_not_hold_it_up(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for module, name in (
-            (broker.amqp.connection, "CONNECT_TIMEOUT"),
-            (broker.central.websocket, "CONNECT_TIMEOUT"),
-            (reaching, "REACH_TIMEOUT"),
-            (fetching, "FETCH_TIMEOUT"),
-        ):
-            monkeypatch.setattr(module, name, 0.2)
+    @pytest.mark.exhaustive
+    async def test_peers_that_say_nothing_do_not_hold_it_up(self) -> None:
         async with open_listener() as port:
             settings = load_settings(
                 {
