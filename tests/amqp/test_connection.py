@@ -1,5 +1,6 @@
-"""Connections to hosts that have several addresses."""
+"""Connections: to hosts that have several addresses, and their end."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -7,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from broker.amqp import AmqpTimeouts
+from broker.amqp.connection import Connection
 from tests.amqp.rig import Rig, losing
 from tests.lab.black_hole import black_hole
 
@@ -52,3 +54,22 @@ async def test_no_address_is_of_use(
             silent.enter_context(black_hole(host, rig.endpoint.port))
         async with rig.at(host=NAME).open(timeouts=AmqpTimeouts(connect=0.6)):
             pass
+
+
+async def test_a_close_that_is_cancelled_hangs_up_and_leaves_no_task(rig: Rig) -> None:
+    def closing() -> list[object]:
+        names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+        return [name for name in names if name.endswith(".close")]
+
+    async def close_and_cancel() -> list[object]:
+        connection = Connection(rig.endpoint, name="test")
+        await connection.open()
+        task = asyncio.create_task(connection.close())
+        while len(closing()) < 2:  # this one, and that of aiormq
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        return closing()
+
+    assert await rig.rabbit.run(close_and_cancel) == []

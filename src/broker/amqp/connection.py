@@ -186,18 +186,23 @@ class Connection:
         return False
 
     async def close(self) -> None:
-        """Say goodbye, or hang up when that takes longer than a second. Never raises."""
+        """Say goodbye, or hang up when that takes longer than a second, or is cancelled."""
         if self._opened is None:
             return
         closing = asyncio.ensure_future(self.aiormq.close())
-        for timeout, give_up in (_CLOSE_TIMEOUT, self.abort), (_ABORT_TIMEOUT, closing.cancel):
-            await asyncio.wait([closing], timeout=timeout)
-            if not closing.done():
-                give_up()
-        await asyncio.wait([closing], timeout=_ABORT_TIMEOUT)
-        if closing.done():
-            # The connection is gone either way.
-            closing.cancelled() or closing.exception()
+        try:
+            for timeout, give_up in (_CLOSE_TIMEOUT, self.abort), (_ABORT_TIMEOUT, closing.cancel):
+                await asyncio.wait([closing], timeout=timeout)
+                if not closing.done():
+                    give_up()
+            await asyncio.wait([closing], timeout=_ABORT_TIMEOUT)
+        finally:
+            if closing.done():
+                # The connection is gone either way.
+                closing.cancelled() or closing.exception()
+            else:
+                self.abort()
+                closing.cancel()
 
     def abort(self) -> None:
         """Hang up. Everybody who waits for an answer on this connection is released."""
