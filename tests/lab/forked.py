@@ -26,7 +26,7 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 
 class ForkedProcess:
-    """A running command. Made by `fork`."""
+    """A command of the broker that runs from its making on; whoever makes it must kill it."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ForkedProcess:
         out: Path,
         err: Path | None = None,
     ) -> None:
-        """Start it; stderr goes to stdout when it has no file of its own."""
+        """Start it; what it writes is appended, stderr to `out` when it has no file of its own."""
         out.touch()  # a caller may read it before the process writes
         self.log = out
         self._process = _FORKS.Process(

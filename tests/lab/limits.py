@@ -1,7 +1,7 @@
 """Limits of a RabbitMQ node, changed while it runs, and back."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import trio
@@ -30,7 +30,8 @@ async def alarmed(node: RabbitmqNode, alarm: Alarm = MEMORY) -> AsyncIterator[No
     try:
         yield
     finally:
-        with _bounded():
+        # A test that is cancelled leaves the node as it was, too.
+        with trio.fail_after(_TIMEOUT, shield=True):
             await node.ctl(alarm.command, alarm.ending)
 
 
@@ -42,16 +43,9 @@ async def limited(node: RabbitmqNode, name: str, value: int) -> AsyncIterator[No
     try:
         yield
     finally:
-        with _bounded():
+        # A test that is cancelled leaves the node as it was, too.
+        with trio.fail_after(_TIMEOUT, shield=True):
             await _set(node, name, before)
-
-
-@contextmanager
-def _bounded() -> Iterator[None]:
-    """Let a test that is cancelled leave the node as it was, too."""
-    with trio.fail_after(_TIMEOUT) as scope:
-        scope.shield = True
-        yield
 
 
 async def _set(node: RabbitmqNode, name: str, value: int) -> None:

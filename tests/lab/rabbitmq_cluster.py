@@ -65,8 +65,7 @@ class RabbitmqCluster:
             # A node speaks AMQP a moment before it counts as running.
             while running != len(self.nodes):
                 await trio.sleep(_POLL_INTERVAL)
-                answer = await self.nodes[0].ctl("eval", "length(rabbit_nodes:all_running()).")
-                running = int(answer)
+                running = await running_nodes(self.nodes[0])
             return
         # Another try may help, as it does with a port that is taken.
         raise NodeEndedError(f"{running} of {len(self.nodes)} nodes are in the cluster")
@@ -142,6 +141,11 @@ class RabbitmqCluster:
             failed = errors
         if failed is not None:
             raise first_error(failed)
+
+
+async def running_nodes(node: RabbitmqNode) -> int:
+    """Return how many nodes of its cluster a node sees running, itself included."""
+    return int(await node.ctl("eval", "length(rabbit_nodes:all_running())."))
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import trio
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.eventually import eventually
-from tests.lab.rabbitmq_cluster import RabbitmqCluster
+from tests.lab.rabbitmq_cluster import RabbitmqCluster, running_nodes
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.processes import listening_addresses, needs_proc, processes_of, wait_until_gone
 
@@ -68,8 +68,7 @@ async def test_a_queue_outlives_its_leader_which_comes_back(cluster: RabbitmqClu
 
         await leader.start()
         await cluster.synchronized()
-        running = await leader.ctl("eval", "length(rabbit_nodes:all_running()).")
-        assert int(running) == len(cluster.nodes)
+        assert await running_nodes(leader) == len(cluster.nodes)
         taken = await client.take_all(queue)
         assert [message.body for message in taken] == [b"kept"]
         await client.delete(queue)
@@ -85,14 +84,12 @@ async def test_a_node_that_is_cut_off_takes_no_clients_until_it_is_reunited(
         await cluster.cut_off(node)
         await eventually(node.answers, until=operator.not_)
         assert await cluster.witness() in others
-        running = await others[0].ctl("eval", "length(rabbit_nodes:all_running()).")
-        assert int(running) == len(others)
+        assert await running_nodes(others[0]) == len(others)
 
         await cluster.reunite(node)
         await eventually(node.answers)
         await cluster.synchronized()
-        running = await node.ctl("eval", "length(rabbit_nodes:all_running()).")
-        assert int(running) == len(cluster.nodes)
+        assert await running_nodes(node) == len(cluster.nodes)
 
 
 @needs_proc

@@ -186,7 +186,10 @@ class Connection:
         return False
 
     async def close(self) -> None:
-        """Say goodbye, or hang up when that takes longer than a second, or is cancelled."""
+        """Say goodbye, or hang up when that takes longer than a second or is cancelled.
+
+        RabbitMQ or the network cannot make it raise.
+        """
         if self._opened is None:
             return
         closing = asyncio.ensure_future(self.aiormq.close())
