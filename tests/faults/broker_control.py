@@ -9,8 +9,8 @@ from pathlib import Path
 
 import trio
 
-from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
 from tests.lab.eventually import eventually
+from tests.lab.running_broker import RunningBroker, running_broker
 
 _END_TIMEOUT = 30.0
 """Seconds until a broker that was told to end must have ended."""
@@ -25,7 +25,7 @@ class BrokerControl:
         self._directory = directory
         self._settings = settings
         self._lives = AsyncExitStack()
-        self._process: BrokerProcess | None = None
+        self._process: RunningBroker | None = None
         self._log_begin = 0
 
     @property
@@ -36,13 +36,13 @@ class BrokerControl:
     def pid(self) -> int:
         return self._started.pid
 
-    async def start(self, command: Sequence[str] = COMMAND, **settings: str) -> None:
+    async def start(self, command: Sequence[str] | None = None, **settings: str) -> None:
         """Start a broker. Returns before it routes."""
         assert not self.is_running, "there is a broker already"
         await self._lives.aclose()
         self._log_begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = await self._lives.enter_async_context(
-            open_broker(self._directory, {**self._settings, **settings}, command)
+            running_broker(self._directory, {**self._settings, **settings}, command)
         )
 
     async def logged(self, event: str, *, times: int = 1, within: float = 30.0) -> None:
@@ -107,6 +107,6 @@ class BrokerControl:
         os.kill(self._started.pid, number)
 
     @property
-    def _started(self) -> BrokerProcess:
+    def _started(self) -> RunningBroker:
         assert self._process is not None, "the broker has not been started"
         return self._process

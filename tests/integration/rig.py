@@ -12,15 +12,13 @@ from typing import Any
 import trio
 
 from broker.core.messages import AgentStatus
-from broker.sandbox.broker_process import BrokerProcess, broker_environment, open_broker
 from tests.lab.amqp_client import AmqpClient
 from tests.lab.amqp_connection import Message
 from tests.lab.central_server import CentralServer
 from tests.lab.eventually import eventually
-from tests.lab.forked import ForkedProcess
 from tests.lab.rabbitmq_node import RabbitmqNode
+from tests.lab.running_broker import RunningBroker, running_broker
 
-type RunningBroker = BrokerProcess | ForkedProcess
 _numbers = count(1)
 
 
@@ -57,21 +55,10 @@ class Rig(AmqpClient):
     async def broker(
         self, websocket_url: str, *, command: Sequence[str] | None = None, **settings: str
     ) -> AsyncIterator[RunningBroker]:
-        """Run a broker for the length of the block: by a command, or else a forked one."""
-        given = self.settings(websocket_url, **settings)
-        if command is not None:
-            async with open_broker(self.directory, given, command) as broker:
-                yield broker
-            return
-        forked = ForkedProcess(
-            environment=broker_environment(given),
-            directory=self.directory,
-            out=self.directory / "broker.log",
-        )
-        try:
-            yield forked
-        finally:
-            forked.kill()
+        async with running_broker(
+            self.directory, self.settings(websocket_url, **settings), command
+        ) as broker:
+            yield broker
 
     @asynccontextmanager
     async def routing(self, websocket_url: str, **settings: str) -> AsyncIterator[RunningBroker]:

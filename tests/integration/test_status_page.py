@@ -12,9 +12,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from playwright.sync_api import Browser, Page, expect
 
 from broker.core.messages import AgentStatus
-from tests.integration.rig import Rig, RunningBroker, bring_online, terminate, text
+from tests.integration.rig import Rig, bring_online, terminate, text
 from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
+from tests.lab.running_broker import RunningBroker
 from tests.status.page.chromium import open_chromium, open_page
 
 
