@@ -147,7 +147,7 @@ def node() -> Node:
 
 async def serve(settings: Settings, node: Node, stop: trio.Event) -> bool:
     """Run a broker whose RabbitMQ is played by hand."""
-    parts = assemble(settings, cast("Any", node), stop)
+    parts = assemble(settings, "random", cast("Any", node), stop)
 
     def noting(part: Part, event: str) -> Part:
         async def noted() -> None:

@@ -1,7 +1,9 @@
 """Message broker and agent registry for multi-agent systems.
 
 A program that embeds the broker finds here what it needs: `load_settings` makes `Settings`, and
-`serve` runs the broker with them under Trio, or `run` as the whole process.
+`serve` runs the broker with them under Trio, or `run` as the whole process. `Policy` is what
+chooses receivers: it is called with a `ChatMessage` and the `Agents` that may receive it, each an
+`Agent`.
 """
 
 from typing import TYPE_CHECKING
@@ -9,6 +11,10 @@ from typing import TYPE_CHECKING
 from broker.version import __version__
 
 if TYPE_CHECKING:
+    from broker.core.agent import Agent
+    from broker.core.messages import ChatMessage
+    from broker.core.routing.agents import Agents
+    from broker.core.routing.policy import Policy
     from broker.service import run, serve
     from broker.settings import Settings, SettingsError, load_settings
 else:
@@ -16,6 +22,12 @@ else:
 
     _HOMES = dict.fromkeys(("Settings", "SettingsError", "load_settings"), "broker.settings")
     _HOMES |= dict.fromkeys(("run", "serve"), "broker.service")
+    _HOMES |= {
+        "Agent": "broker.core.agent",
+        "Agents": "broker.core.routing.agents",
+        "ChatMessage": "broker.core.messages",
+        "Policy": "broker.core.routing.policy",
+    }
 
     def __getattr__(name):
         # Loaded on first use: the service takes 300 ms and 40 MiB, which `import broker.core` and
@@ -25,4 +37,15 @@ else:
         return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["Settings", "SettingsError", "__version__", "load_settings", "run", "serve"]
+__all__ = [
+    "Agent",
+    "Agents",
+    "ChatMessage",
+    "Policy",
+    "Settings",
+    "SettingsError",
+    "__version__",
+    "load_settings",
+    "run",
+    "serve",
+]

@@ -12,7 +12,10 @@ import trio
 from broker.amqp import AmqpLink, Rabbit, Refusals, SessionParameters, SettlementObserver
 from broker.central import CentralLink, ServerAddress, SessionTerms
 from broker.concurrency.wakeup import Gate
+from broker.core.routing.policy import Policy
+from broker.core.routing.receivers import ReceiverRule
 from broker.net.backoff import Backoff
+from broker.router.choosing import RoutingOptions
 from broker.router.decide import Limits, Topology
 from broker.router.mailbox import Mailbox
 from broker.router.task import Router
@@ -67,10 +70,11 @@ class Parts:
     export_traces: Callable[[], Awaitable[None]]
 
 
-def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
+def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: trio.Event) -> Parts:
     """Make the parts and connect them. To be called under Trio: the registry ages from then on.
 
     Args:
+        policy: Chooses the receivers: one of the broker's by its name, or one of the user's own.
         stop: Set once a stop has begun; for the status.
     """
     broker_id = f"broker_{randrange(10_000):04}"
@@ -104,6 +108,12 @@ def assemble(settings: Settings, rabbit: Rabbit, stop: trio.Event) -> Parts:
         registry_ttl=settings.broker_registry_ttl,
         consumption=consumption,
         central=central,
+        routing=RoutingOptions(
+            policy=policy,
+            receiver=ReceiverRule(settings.broker_receiver),
+            answer_timeout=settings.broker_answer_timeout,
+            max_unanswered=settings.broker_max_unanswered,
+        ),
         trace=None if traces is None else traces.record,
     )
     vitals = Vitals(

@@ -14,6 +14,8 @@ import trio
 from broker.amqp import Rabbit, open_rabbit
 from broker.assembly import Parts, StopTimes, assemble
 from broker.concurrency.signals import watch_stop_signals
+from broker.core.routing.policy import Policy
+from broker.router.policies import find_policy
 from broker.settings import Settings
 from broker.telemetry.logs import configure_logging
 
@@ -27,11 +29,14 @@ Python's 5 ms a tenth of the throughput is lost, and messages wait longer under 
 _log = structlog.get_logger(__name__)
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, policy: str | Policy | None = None) -> int:
     """Run the broker as this process: until SIGINT, SIGTERM or SIGHUP, with logging set up.
 
     To be called in the main thread, outside of Trio. The process ends after
     `broker_shutdown_timeout` seconds of a stop in any case, and at once on a second signal.
+
+    Args:
+        policy: Chooses the receivers, in the place of the one that the settings name.
 
     Returns:
         The exit code: 0 after a graceful stop with every message settled, else 1.
@@ -39,7 +44,7 @@ def run(settings: Settings) -> int:
     configure_logging(settings.broker_log_level, settings.broker_log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
-        graceful = trio.run(_until_signalled, settings)
+        graceful = trio.run(_until_signalled, settings, policy)
     except Exception:  # noqa: BLE001 - the last resort: it is logged and becomes the exit code
         _log.critical("broker_failed", exc_info=True)
         return EXIT_FAILED
@@ -49,12 +54,12 @@ def run(settings: Settings) -> int:
     return EXIT_STOPPED if graceful else EXIT_FAILED
 
 
-async def _until_signalled(settings: Settings) -> bool:
+async def _until_signalled(settings: Settings, policy: str | Policy | None) -> bool:
     stop = trio.Event()
     async with trio.open_nursery() as root:
         request = partial(request_stop, stop, settings.broker_shutdown_timeout)
         await root.start(watch_stop_signals, request)
-        graceful = await serve(settings, stop)
+        graceful = await serve(settings, stop, policy)
         root.cancel_scope.cancel()
     return graceful
 
@@ -79,6 +84,7 @@ def request_stop(stop: trio.Event, shutdown_timeout: float, signum: signal.Signa
 async def serve(
     settings: Settings,
     stop: trio.Event,
+    policy: str | Policy | None = None,
     *,
     open_rabbit: Callable[[], AbstractAsyncContextManager[Rabbit]] = open_rabbit,
 ) -> bool:
@@ -89,6 +95,7 @@ async def serve(
 
     Args:
         stop: Begins the stop, which takes up to `broker_shutdown_timeout` seconds.
+        policy: Chooses the receivers, in the place of the one that the settings name.
         open_rabbit: Starts the AMQP thread; by default one of its own, which ends with this.
 
     Returns:
@@ -97,9 +104,12 @@ async def serve(
     Raises:
         ExceptionGroup: A part of the broker failed; all others were cancelled. The absence of
             RabbitMQ or of the server is no failure.
+        PolicyNotFoundError: The settings name a policy that cannot be loaded.
     """
+    if policy is None:
+        policy = find_policy(settings.broker_routing_policy)
     async with open_rabbit() as rabbit:
-        parts = assemble(settings, rabbit, stop)
+        parts = assemble(settings, policy, rabbit, stop)
         return await run_parts(parts, stop, StopTimes.of(settings))
 
 

@@ -15,9 +15,9 @@ from timeit import Timer
 import msgspec
 
 from broker.core import codec
-from broker.core.messages import Rejected, StatusUpdate
-from broker.core.policy import route
+from broker.core.messages import ChatMessage, Rejected, StatusUpdate
 from broker.core.registry import AgentRegistry
+from broker.core.routing.route import route
 from tests.bench.results import Growth
 from tests.lab.status_update import decode_status_update
 
@@ -31,7 +31,7 @@ def growth(agents: int) -> Growth:
     registry = AgentRegistry(agents)
     sum(registry.applying(update))
     slices = _slices(registry, update)
-    sender_id = next(iter(crowd([0])))
+    message = ChatMessage("TEXT", {}, next(iter(crowd([0]))))
     one = crowd([agents // 2])
     toggled = [
         _decoded(status_frame(one, is_online=online, is_full=False)) for online in (False, True)
@@ -43,7 +43,7 @@ def growth(agents: int) -> Growth:
 
     return Growth(
         agents=agents,
-        route_microseconds=_microseconds(lambda: route(sender_id, registry, random)),
+        route_microseconds=_microseconds(lambda: route(message, registry, random=random)),
         delta_microseconds=_microseconds(apply_two_deltas) / 2,
         full_update_milliseconds=sum(slices) * 1e3,
         longest_slice_milliseconds=max(slices) * 1e3,

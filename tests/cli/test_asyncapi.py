@@ -34,7 +34,7 @@ from broker.core.messages import (
     ServerAvailable,
     StatusUpdate,
 )
-from broker.core.policy import FailureReason
+from broker.core.routing.failure import FailureReason
 from broker.core.versions import Version
 from broker.settings import Settings
 from tests.lab.status_update import decode_status_update

@@ -1,4 +1,4 @@
-from broker.core.messages import AgentStatus, StatusUpdate
+from broker.core.messages import AgentStatus, ChatMessage, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.core.versions import Version
 
@@ -31,3 +31,9 @@ def registry_with(*online: str, max_agents: int = 100) -> AgentRegistry:
 
 def online(registry: AgentRegistry) -> list[str]:
     return [agent.agent_id for agent in registry if agent.is_online]
+
+
+def chat(sender_id: str, *required: str, receiver_id: str | None = None) -> ChatMessage:
+    return ChatMessage(
+        "TEXT", {}, sender_id, receiver_id=receiver_id, required_capabilities=required
+    )

@@ -38,7 +38,7 @@ from broker.core.messages import (
     ServerAvailable,
     StatusUpdate,
 )
-from broker.core.policy import FailureReason
+from broker.core.routing.failure import FailureReason
 from broker.core.versions import Version
 from tests.core.rejections import MARKER, assert_rejected
 from tests.lab.status_update import decode_status_update
@@ -311,19 +311,27 @@ def test_errors_from_agents_are_taken_as_they_are(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "name"),
+    ("fields", "agent"),
     [
-        ('"agent_name": "Ada"', "Ada"),
-        ('"x": 1', "Unknown Agent"),
-        ('"agent_name": null, "capabilities": null', "Unknown Agent"),
-        ('"agent_name": ""', "Unknown Agent"),
-        pytest.param(f'"agent_name": "{"x" * 256}"', "x" * 255, id="long"),
-        ('"agent_name": "Ada", "capabilities": []', "Ada"),
-        ('"agent_name": "Ada", "capabilities": ["sums", "tables"]', "Ada"),
+        ('"agent_name": "Ada"', RegisterAgent("a", "Ada")),
+        ('"x": 1', RegisterAgent("a", "Unknown Agent")),
+        (
+            '"agent_name": null, "capabilities": null',
+            RegisterAgent("a", "Unknown Agent", capabilities=None),
+        ),
+        ('"agent_name": ""', RegisterAgent("a", "Unknown Agent")),
+        pytest.param(
+            f'"agent_name": "{"x" * 256}"', RegisterAgent("a", "x" * 255), id="a long name"
+        ),
+        ('"agent_name": "Ada", "capabilities": []', RegisterAgent("a", "Ada", capabilities=())),
+        (
+            '"agent_name": "Ada", "capabilities": ["tables", "sums", "tables"]',
+            RegisterAgent("a", "Ada", capabilities=("sums", "tables")),
+        ),
     ],
 )
-def test_agents_register(fields: str, name: str) -> None:
-    assert registration(fields) == RegisterAgent("a", name)
+def test_agents_register(fields: str, agent: RegisterAgent) -> None:
+    assert registration(fields) == agent
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broker.core import registry as registry_module
+from broker.core.agent import Agent
 from broker.core.messages import AgentStatus, StatusUpdate
-from broker.core.registry import Agent, AgentRegistry, RegistryFullError
+from broker.core.registry import AgentRegistry, RegistryFullError
+from broker.core.routing.failure import FailureReason
+from broker.core.routing.route import route
 from broker.core.versions import Version
-from tests.core.registries import apply, disconnect, online, register, registry_with, status_update
+from tests.core.registries import (
+    apply,
+    chat,
+    disconnect,
+    online,
+    register,
+    registry_with,
+    status_update,
+)
 
 STRANGER = "stranger"
 
@@ -68,10 +79,10 @@ def always(value: float) -> Callable[[], float]:
 def every_choice(registry: AgentRegistry, sender_id: str, candidates: int) -> list[str]:
     """Choose with a random number from the middle of each candidate's share of [0, 1)."""
     chosen = [
-        registry.choose(sender_id, always((share + 0.5) / candidates))
+        route(chat(sender_id), registry, random=always((share + 0.5) / candidates))
         for share in range(candidates)
     ]
-    return [agent.agent_id for agent in chosen if agent is not None]
+    return [agent.agent_id for agent in chosen if isinstance(agent, Agent)]
 
 
 @pytest.fixture
@@ -334,7 +345,9 @@ class RegistryMachine(RuleBasedStateMachine):
             chosen = every_choice(self.registry, sender_id, len(candidates))
             assert sorted(chosen) == sorted(candidates)
             if not candidates:
-                assert self.registry.choose(sender_id, always(0.0)) is None
+                assert isinstance(
+                    route(chat(sender_id), self.registry, random=always(0.0)), FailureReason
+                )
 
 
 def test_the_first_agents_are_those_online() -> None:

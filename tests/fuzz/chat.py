@@ -5,7 +5,7 @@ from msgspec.json import encode
 from broker.core.codec import decode_input, encode_routed, encode_routing_failure
 from broker.core.lone_surrogates import restore_lone_surrogates
 from broker.core.messages import UNKNOWN_SENDER, AgentError, ChatMessage, Rejected
-from broker.core.policy import FailureReason
+from broker.core.routing.failure import FailureReason
 from tests.fuzz.bodies import MAX_BYTES, check_rejection, parsed, text_field
 from tests.fuzz.json_oracle import Json, parse
 

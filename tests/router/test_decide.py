@@ -17,8 +17,8 @@ from broker.core.messages import (
     RejectReason,
     ServerAvailable,
 )
-from broker.core.policy import FailureReason
 from broker.core.registry import AgentRegistry
+from broker.core.routing.failure import FailureReason
 from broker.core.versions import Version, VersionClock
 from broker.router.decide import Decider, Decision, Limits, Topology, settlement
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome

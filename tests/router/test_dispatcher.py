@@ -9,7 +9,7 @@ from broker.core.messages import ServerAvailable
 from broker.core.registry import AgentRegistry
 from broker.router.decide import Limits
 from broker.router.dispatcher import Dispatcher
-from broker.telemetry.tally import MessageTally
+from broker.telemetry.tally import MessageOutcome, MessageTally
 from tests.core.registries import apply, online, register, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
 
@@ -193,6 +193,7 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
     register(desk.registry, "bob")
     desk.dispatch("in", chat(sender_id="bob"), redelivered=True)
     desk.dispatch("in", chat(message_type="REPLY"))
+    desk.dispatch("in", chat(message_type="SYSTEM", required_capabilities=["sums"]))
     desk.dispatch("in", b'{"message_type":"ERROR"}')
     desk.dispatch("meta", REGISTER_A)
     desk.dispatch("meta", DISCONNECT_A)
@@ -203,6 +204,7 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
     assert tally.received == {
         ("in", "TEXT"): 2,
         ("in", "REPLY"): 1,
+        ("in", "SYSTEM"): 1,
         ("in", "ERROR"): 1,
         ("meta", "REGISTER_AGENT"): 1,
         ("meta", "CLIENT_DISCONNECTED"): 1,
@@ -210,6 +212,7 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
         ("events", "REGISTRY_EVENT"): 1,
         ("in", "unaccepted"): 1,
     }
-    assert set(tally.outcomes.values()) == {1}, "each of them has happened once"
+    never = {MessageOutcome.RECEIVER_OFFLINE}  # unless receivers are required
+    assert tally.outcomes == {outcome: int(outcome not in never) for outcome in MessageOutcome}
     assert tally.redelivered == 2
     assert desk.registry["bob"].routed == 1

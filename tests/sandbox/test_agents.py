@@ -20,7 +20,7 @@ from broker.amqp import (
 from broker.concurrency.wakeup import Wakeup
 from broker.core import codec
 from broker.core.messages import ChatMessage, ClientDisconnected, RegisterAgent, Rejected
-from broker.core.policy import FailureReason
+from broker.core.routing.failure import FailureReason
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.central_server import CentralServer, open_central_server

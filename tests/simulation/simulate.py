@@ -38,7 +38,7 @@ from tests.simulation.random_faults import RandomFaults
 from tests.simulation.seeding import seeded
 from tests.simulation.trace import Trace, logged_to
 from tests.simulation.traffic import AGENTS, Traffic
-from tests.simulation.watched_registry import WatchedRegistry
+from tests.simulation.watched_registry import WatchedRegistry, watched_route
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -187,6 +187,7 @@ def _substituted(trace: Trace) -> Iterator[None]:
             (router, "_AT_ONCE", 2),
             (registry, "_SLICE", 2),
             (amqp_connection, "connect_socket", host_itself),
+            (decide, "route", watched_route),
             (decide, "uuid4", lambda: UUID(int=getrandbits(128))),
             (secrets, "token_hex", lambda size: f"{getrandbits(8 * size):0{2 * size}x}"),
             (Countdown, "_now", staticmethod(trio.current_time)),

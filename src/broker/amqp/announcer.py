@@ -66,6 +66,11 @@ class Announcer:
         self._waiting[self._last_key] = (announcement, done, owner)
         self._publish(self._last_key)
 
+    def tell(self, announcement: Publishing) -> None:
+        """Publish once, if the exchange can be used now; what becomes of it does not matter."""
+        if self._publisher is not None and self.problem is None:
+            self._publisher.submit([(announcement, _whatever_comes_of_it)])
+
     def forget(self, owner: object) -> None:
         """Publish nothing more of somebody to whom all of it will be delivered again."""
         for key in [key for key, (_, _, one) in self._waiting.items() if one is owner]:
@@ -150,3 +155,7 @@ class Announcer:
             _log.info("announcements_resumed")
         self.problem = None
         self._pauses = Backoff(maximum=LONGEST_PAUSE)
+
+
+def _whatever_comes_of_it(_outcome: PublishOutcome) -> None:
+    pass

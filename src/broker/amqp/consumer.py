@@ -190,6 +190,8 @@ class QueueConsumer:
         self, settlements: Sequence[Settlement]
     ) -> Iterator[tuple[Publishing, Callable[[PublishOutcome], None]]]:
         for settlement in settlements:
+            if settlement.told is not None and self._announcer is not None:
+                self._announcer.tell(settlement.told)
             if settlement.announcement is not None:
                 announced = partial(self._tried, settlement, settlement.announcement)
                 if self._announcer is None:

@@ -71,6 +71,7 @@ class Settlement(msgspec.Struct, frozen=True):
         fallback: Where the delivery goes when there is no queue for the publishing, or when
             RabbitMQ refuses it for good.
         trace: What the session's observer knows the settlement by; None is not observed.
+        told: What other brokers are told on this occasion; nobody waits for it to be confirmed.
     """
 
     delivery: Delivery
@@ -79,6 +80,7 @@ class Settlement(msgspec.Struct, frozen=True):
     fallback: DeadLetterAddress | None = None
     trace: object | None = None
     announcement: Publishing | None = None
+    told: Publishing | None = None
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -17,6 +17,11 @@ def run(given: Mapping[str, str]) -> int:
         except SettingsError as error:
             return complain(*error.problems)
         # It loads for 300 ms, which help and wrong usage do not wait for.
+        from broker.router.policies import PolicyNotFoundError, find_policy  # noqa: PLC0415
         from broker.service import run as run_service  # noqa: PLC0415
 
-        return run_service(settings)
+        try:
+            policy = find_policy(settings.broker_routing_policy)
+        except PolicyNotFoundError as error:
+            return complain(f"BROKER_ROUTING_POLICY {error}")
+        return run_service(settings, policy)

@@ -1,4 +1,4 @@
-"""What an agent may be called: its id and its name."""
+"""What an agent and its capabilities may be called."""
 
 import re
 
@@ -12,9 +12,9 @@ _MAX_AGENT_NAME_LENGTH = 255
 _CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def is_agent_id(text: str) -> bool:
-    """Return whether a text has 1 to 255 characters, none of them a control character."""
-    return 0 < len(text) <= MAX_AGENT_ID_LENGTH and (
+def is_agent_id(text: str, max_length: int = MAX_AGENT_ID_LENGTH) -> bool:
+    """Return whether a text has 1 to so many characters, none of them a control character."""
+    return 0 < len(text) <= max_length and (
         text.isprintable() or not _CONTROL_CHARACTERS.search(text)
     )
 

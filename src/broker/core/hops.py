@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from broker.core.codec import string_field
 from broker.core.messages import ChatMessage
 
 _REMEMBERED = 50_000
@@ -31,12 +30,9 @@ class HopCounter:
 
     def hop(self, message: ChatMessage) -> Hop:
         """Return where a message stands in its row. O(1), and remembers nothing."""
-        fields = message.fields
-        answered = string_field(fields, "in_reply_to_message_id") or string_field(
-            fields, "in_reply_to"
-        )
+        answered = message.in_reply_to
         number = self._number(answered) + 1 if answered else 1
-        message_id = string_field(fields, "message_id")
+        message_id = message.text("message_id")
         # A self-reply must not be remembered, or every redelivery would add a hop.
         if message_id and message_id != answered and len(message_id) <= _MAX_ID_LENGTH:
             return Hop(number, message_id)

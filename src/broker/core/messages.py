@@ -1,8 +1,9 @@
 """The messages that the broker understands, as validated values; `broker.core.codec` makes them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +16,9 @@ UNKNOWN_SENDER = "unknown"
 """Stands for a missing `sender_id`. No agent carries it, so it excludes nobody."""
 
 UNKNOWN_AGENT_NAME = "Unknown Agent"
+
+_QUOTE = ord('"')
+_decode_string = msgspec.json.Decoder(str).decode
 
 type Fields = Mapping[str, msgspec.Raw]
 """A JSON object whose values stay the bytes they arrived as."""
@@ -35,6 +39,7 @@ class RejectReason(StrEnum):
     TOO_MANY_HOPS = "too_many_hops"
     REGISTRY_FULL = "registry_full"
     UNROUTABLE = "unroutable"
+    POLICY_ERROR = "policy_error"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -52,10 +57,28 @@ class ChatMessage(msgspec.Struct, frozen=True):
     fields: Fields
     sender_id: str  # or `UNKNOWN_SENDER`
     is_marked: bool = False  # whether marks of `lone_surrogates` stand in it
+    receiver_id: str | None = None
+    required_capabilities: tuple[str, ...] = ()
+
+    def text(self, name: str) -> str | None:
+        """Return the value of any field that is a string, else None."""
+        raw = self.fields.get(name)
+        # A string starts with a quote; the JSON is checked already.
+        if raw is None or memoryview(raw)[0] != _QUOTE:
+            return None
+        return _decode_string(raw)
+
+    @property
+    def in_reply_to(self) -> str | None:
+        """The id of the message that it answers."""
+        return self.text("in_reply_to_message_id") or self.text("in_reply_to")
 
 
 class AgentError(msgspec.Struct, frozen=True):
     """An ERROR from an agent: forwarded as it is, never routed, never answered."""
+
+    sender_id: str | None = None
+    in_reply_to: str | None = None
 
 
 class RegisterAgent(msgspec.Struct, frozen=True):
@@ -64,6 +87,7 @@ class RegisterAgent(msgspec.Struct, frozen=True):
     agent_id: str
     agent_name: str
     client_id: msgspec.Raw | None = None
+    capabilities: tuple[str, ...] | None = None  # None says nothing of them
 
 
 class ClientDisconnected(msgspec.Struct, frozen=True):
@@ -79,10 +103,24 @@ class ServerAvailable(msgspec.Struct, frozen=True):
     websocket_url: str | None
 
 
+class Answer(NamedTuple):
+    """An agent has answered a message."""
+
+    agent_id: str
+    message_id: str  # of the message that was routed to the agent
+    age: float = 0.0  # seconds since the answer came
+
+
+class AnswersSeen(msgspec.Struct, frozen=True):
+    """Answers to messages that another broker must have routed."""
+
+    answers: Sequence[Answer]
+
+
 class RegistryEvent(msgspec.Struct, frozen=True):
     """What one of several brokers learned by queue, told to the others."""
 
-    change: RegisterAgent | ClientDisconnected | ServerAvailable
+    change: RegisterAgent | ClientDisconnected | ServerAvailable | AnswersSeen
     version: Version
 
 
@@ -93,6 +131,7 @@ class AgentStatus(msgspec.Struct, frozen=True, gc=False):
     agent_name: str = UNKNOWN_AGENT_NAME
     is_online: bool = False
     last_seen: datetime | None = None
+    capabilities: tuple[str, ...] | None = None  # None says nothing of them
 
 
 class StatusUpdate(msgspec.Struct, frozen=True):

@@ -11,13 +11,13 @@ registries end equal. Such a map of last-writer-wins registers is one of the con
 replicated data types of Shapiro and others, 2011.
 """
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from itertools import batched
+from typing import Protocol
 
-import msgspec
-
-from broker.core.messages import UNKNOWN_AGENT_NAME, AgentStatus, StatusUpdate
+from broker.core.agent import Agent, CapableAgent, made_capable
+from broker.core.capabilities import CapabilityIndex
+from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.versions import NEVER, Version, VersionClock
 
 _SLICE = 1_000
@@ -28,22 +28,14 @@ class RegistryFullError(Exception):
     """There is no room for another agent, because as many as may be known are online."""
 
 
-# There may be a million of them, so they spare the garbage collector, which they do not need as
-# nothing in them refers back, and the bytes that it takes of each object it watches.
-class Agent(msgspec.Struct, gc=False, eq=False):
-    """One known agent. Only its registry changes it."""
+class Watcher(Protocol):
+    """Follows who comes and goes, for whoever chooses among agents. Must not raise."""
 
-    agent_id: str
-    place: int  # its index in the list of online agents, or `~index` in that of the others
-    agent_name: str = UNKNOWN_AGENT_NAME
-    last_seen: datetime | None = None  # by the server
-    routed: int = 0  # messages
-    changed: Version = NEVER  # what made it come or go, if later than the latest full update
+    def arrived(self, agent: Agent) -> None:
+        """Note that an agent has come online, or has been told to have other capabilities."""
 
-    @property
-    def is_online(self) -> bool:
-        """Whether messages may be routed to this agent."""
-        return self.place >= 0
+    def departed(self, agent_id: str) -> None:
+        """Note that an agent is not online any more."""
 
 
 class AgentRegistry:
@@ -59,10 +51,12 @@ class AgentRegistry:
 
     Args:
         origin: Names this registry in versions; unique among all brokers.
+        watchers: Told of each agent that comes or goes, once it has.
     """
 
-    def __init__(self, max_agents: int, origin: str = "") -> None:
+    def __init__(self, max_agents: int, origin: str = "", watchers: Sequence[Watcher] = ()) -> None:
         self.max_agents = max_agents
+        self._watchers = watchers
         self.clock = VersionClock(origin)
         self._full_update = NEVER
         # Agents that the latest full update was unclear about, and the one before that was not.
@@ -72,6 +66,7 @@ class AgentRegistry:
         self._agents: dict[str, Agent] = {}
         self._online: list[Agent] = []
         self._offline: list[Agent] = []
+        self._capable = CapabilityIndex()
 
     @property
     def known_count(self) -> int:
@@ -97,21 +92,22 @@ class AgentRegistry:
         online = self._online[:count]
         return online + self._offline[: count - len(online)]
 
-    def choose(self, sender_id: str, random: Callable[[], float]) -> Agent | None:
-        """Choose one online agent other than the sender, each with the same chance. O(1).
+    def get(self, agent_id: str) -> Agent | None:
+        """Return a known agent. O(1)."""
+        return self._agents.get(agent_id)
 
-        Args:
-            random: Returns a float in [0.0, 1.0), such as `random.random`.
-        """
-        count = len(self._online)
-        sender = self._agents.get(sender_id)
-        if sender is None or not sender.is_online:
-            return self._online[int(random() * count)] if count else None
-        if count == 1:
-            return None
-        # One place fewer to choose from; places from the sender's on move up by one.
-        place = int(random() * (count - 1))
-        return self._online[place + (place >= sender.place)]
+    @property
+    def online(self) -> Sequence[Agent]:
+        """The online agents, to be read before anything changes; each stands at its place."""
+        return self._online
+
+    def having(self, capability: str) -> Sequence[CapableAgent]:
+        """Return the online agents with a capability, to be read before anything changes. O(1)."""
+        return self._capable.having(capability)
+
+    def having_all(self, capabilities: Sequence[str]) -> Sequence[CapableAgent]:
+        """Return the online agents with all of several. O(those that have the rarest)."""
+        return self._capable.having_all(capabilities)
 
     def count_routed(self, agent_id: str) -> None:
         """Count a message to a known agent. O(1)."""
@@ -121,10 +117,17 @@ class AgentRegistry:
         """Whether an agent that registers here and now can be entered. O(1)."""
         return agent_id in self._agents or not self._is_full()
 
-    def register(self, agent_id: str, agent_name: str, version: Version) -> None:
+    def register(
+        self,
+        agent_id: str,
+        agent_name: str,
+        version: Version,
+        capabilities: tuple[str, ...] | None = None,
+    ) -> None:
         """Add an agent, or rename a known one, and set it online. O(1).
 
         Args:
+            capabilities: What it can do from now on; None if nothing is said of it.
             version: When it registered; what is known to be later stays.
 
         Raises:
@@ -139,6 +142,8 @@ class AgentRegistry:
             if self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
+        if capabilities is not None:
+            agent = self._told(agent, capabilities, version)
         if version > max(agent.changed, listed):
             agent.changed = version
             agent.agent_name = agent_name
@@ -206,12 +211,12 @@ class AgentRegistry:
             return
         # A copy, because places change while agents leave, here and at the pauses.
         for agents in batched(tuple(self._online), _SLICE, strict=False):
-            for agent in agents:
-                if (
-                    agent.agent_id not in update.agents
-                    and agent.changed < version
-                    and agent.agent_id not in update.unclear
-                ):
+            for listed in agents:
+                agent_id = listed.agent_id
+                if agent_id in update.agents or agent_id in update.unclear:
+                    continue
+                agent = self._agents.get(agent_id)  # it may have taken another form meanwhile
+                if agent is not None and agent.changed < version:
                     self._set_offline(agent)
             yield 0
         while len(self._agents) > self.max_agents and self._offline:
@@ -225,6 +230,8 @@ class AgentRegistry:
             if self._is_full() and not update.is_full:
                 return False
             agent = self._add(status.agent_id)
+        if status.capabilities is not None:
+            agent = self._told(agent, status.capabilities, version)
         if agent.changed < version:
             agent.changed = version
             agent.agent_name = status.agent_name
@@ -253,27 +260,61 @@ class AgentRegistry:
         self._offline.append(agent)
         return agent
 
+    def _told(self, agent: Agent, capabilities: tuple[str, ...], version: Version) -> Agent:
+        """Enter what an agent can do, and return the agent in its new form."""
+        if not isinstance(agent, CapableAgent):
+            plain, agent = agent, made_capable(agent)
+            self._agents[agent.agent_id] = agent
+            if plain.is_online:
+                self._online[plain.place] = agent
+                self._capable.add(agent)
+            else:
+                self._offline[~plain.place] = agent
+        if version <= agent.told:
+            return agent
+        agent.told = version
+        if agent.is_online and agent.known != capabilities:
+            self._capable.remove(agent)
+            agent.known = capabilities
+            self._capable.add(agent)
+            for watcher in self._watchers:
+                watcher.arrived(agent)
+        agent.known = capabilities
+        return agent
+
     def _forget_one(self) -> None:
         agent = self._offline[0]  # it has mostly been offline for long
-        self._set_online(agent)
-        self._online.pop()
+        last = self._offline.pop()
+        if last is not agent:
+            self._offline[0] = last
+            last.place = agent.place
         self._named.pop(agent.agent_id, None)
         del self._agents[agent.agent_id]
 
     def _set_online(self, agent: Agent) -> None:
-        if not agent.is_online:
-            last = self._offline.pop()
-            if last is not agent:
-                self._offline[~agent.place] = last
-                last.place = agent.place
-            agent.place = len(self._online)
-            self._online.append(agent)
+        if agent.is_online:
+            return
+        last = self._offline.pop()
+        if last is not agent:
+            self._offline[~agent.place] = last
+            last.place = agent.place
+        agent.place = len(self._online)
+        self._online.append(agent)
+        if isinstance(agent, CapableAgent):
+            self._capable.add(agent)
+        for watcher in self._watchers:
+            watcher.arrived(agent)
 
     def _set_offline(self, agent: Agent) -> None:
-        if agent.is_online:
-            last = self._online.pop()
-            if last is not agent:
-                self._online[agent.place] = last
-                last.place = agent.place
-            agent.place = ~len(self._offline)
-            self._offline.append(agent)
+        if not agent.is_online:
+            return
+        last = self._online.pop()
+        if last is not agent:
+            self._online[agent.place] = last
+            last.place = agent.place
+        agent.place = ~len(self._offline)
+        self._offline.append(agent)
+        if isinstance(agent, CapableAgent):
+            self._capable.remove(agent)
+        for watcher in self._watchers:
+            watcher.departed(agent.agent_id)

@@ -13,6 +13,7 @@ from itertools import batched
 import msgspec
 
 from broker.core.agent_ids import agent_name, is_agent_id
+from broker.core.capabilities import as_capabilities
 from broker.core.flags import Spelled, understood
 from broker.core.messages import AgentStatus, Fields, Rejected, RejectReason, StatusUpdate
 
@@ -31,6 +32,7 @@ class _Entry(msgspec.Struct, gc=False):
     agent_name: str | None = None
     is_online: Spelled | None = None
     last_seen: datetime | float | None = None
+    capabilities: list[str] | None = None
 
 
 class _LooseEntry(msgspec.Struct, gc=False):
@@ -40,6 +42,7 @@ class _LooseEntry(msgspec.Struct, gc=False):
     agent_name: msgspec.Raw = _NULL
     is_online: msgspec.Raw = _NULL
     last_seen: msgspec.Raw = _NULL
+    capabilities: msgspec.Raw = _NULL
 
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
@@ -49,6 +52,7 @@ _decode_loose_entry = msgspec.json.Decoder(_LooseEntry).decode
 _decode_name = msgspec.json.Decoder(str | None).decode
 _decode_flag: Callable[[msgspec.Raw], Spelled | None] = msgspec.json.Decoder(Spelled | None).decode
 _decode_time = msgspec.json.Decoder(datetime | float | None).decode
+_decode_capabilities = msgspec.json.Decoder(list[str] | None).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _MISUNDERSTOOD = ""
@@ -59,6 +63,7 @@ def decoding_status_update(fields: Fields) -> Generator[None, None, StatusUpdate
     """Decode an AGENT_STATUS_UPDATE in slices, pause between them, and return the update.
 
     Entries that name no agent, or whose `is_online` cannot be understood, are skipped and counted.
+    Capabilities that are no list of names say nothing: the agent keeps those that it had.
     A full update with entries of which none says by `is_online` whether an agent is online is
     refused, since it would take everybody offline.
 
@@ -126,6 +131,7 @@ class _Reading:
                 agent_name(entry.agent_name),
                 is_online,
                 _time(last_seen) if isinstance(last_seen, float) else last_seen,
+                None if entry.capabilities is None else as_capabilities(entry.capabilities),
             )
             usable += 1
         self.usable, self.has_flag = usable, has_flag
@@ -154,6 +160,8 @@ def _salvaged(entry: _LooseEntry) -> _Entry:
         salvaged.agent_name = _decode_name(entry.agent_name)
     with suppress(msgspec.ValidationError):
         salvaged.last_seen = _decode_time(entry.last_seen)
+    with suppress(msgspec.ValidationError):
+        salvaged.capabilities = _decode_capabilities(entry.capabilities)
     return salvaged
 
 

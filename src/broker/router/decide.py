@@ -12,6 +12,7 @@ from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
     UNKNOWN_SENDER,
     AgentError,
+    Answer,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
@@ -20,8 +21,11 @@ from broker.core.messages import (
     RejectReason,
     ServerAvailable,
 )
-from broker.core.policy import route
-from broker.core.registry import Agent, AgentRegistry
+from broker.core.registry import AgentRegistry
+from broker.core.routing.failure import FailureReason
+from broker.core.routing.policy import choose_at_random
+from broker.core.routing.receivers import ReceiverRule
+from broker.core.routing.route import Choose, route
 from broker.core.sharding import shard_of
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 
@@ -63,6 +67,18 @@ class Limits(msgspec.Struct, frozen=True):
     max_hops: int = 0  # messages that answer each other in a row; 0 means any number
 
 
+class Routing(msgspec.Struct, frozen=True):
+    """How the receivers of messages are chosen."""
+
+    choose: Choose = choose_at_random
+    receiver: ReceiverRule = ReceiverRule.IGNORE
+    follows_answers: bool = False  # whether it matters what answers what
+
+
+AT_RANDOM = Routing()
+"""The default."""
+
+
 class Decision(msgspec.Struct, frozen=True):
     """What becomes of one delivery, and what that changes. Nothing of it has happened yet."""
 
@@ -73,6 +89,8 @@ class Decision(msgspec.Struct, frozen=True):
     receiver_id: str | None = None
     unknown_sender: str | None = None  # it should be an agent, and the registry lacks it
     hop: Hop | None = None  # to be remembered
+    asks: str | None = None  # the id of a message that its receiver may answer
+    answer: Answer | None = None  # it answers a message that was routed before
     event: RegistryEvent | None = None  # what changes in the registry
 
 
@@ -97,6 +115,7 @@ class Decider:
         broker_id: str,
         limits: Limits,
         refusals: Refusals,
+        routing: Routing = AT_RANDOM,
         random: Callable[[], float] = random,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
@@ -107,6 +126,7 @@ class Decider:
         self._max_bytes = limits.max_message_bytes
         self._max_hops = limits.max_hops
         self._refusals = refusals
+        self._routing = routing
         self._random = random
         self._new_id = new_id
         self._by_source: dict[str, Callable[[Delivery], Decision]] = {
@@ -137,6 +157,7 @@ class Decider:
                     _too_large(len(publishing.body), most),
                     unknown_sender=decision.unknown_sender,
                     hop=decision.hop,
+                    answer=decision.answer,
                 )
         return decision
 
@@ -151,24 +172,50 @@ class Decider:
             case AgentError():
                 outcome = MessageOutcome.FORWARDED
                 publishing = self._publishing(outcome, delivery, delivery.body)
-                return Decision("ERROR", outcome, publishing)
+                answer = self._answer(message.sender_id, message.in_reply_to)
+                return Decision("ERROR", outcome, publishing, answer=answer)
             case Rejected():
                 return rejected(message)
 
     def _route(self, delivery: Delivery, message: ChatMessage, hop: Hop | None) -> Decision:
-        receiver = route(message.sender_id, self._registry, self._random)
-        if isinstance(receiver, Agent):
-            receiver_id: str | None = receiver.agent_id
-            outcome = MessageOutcome.ROUTED
-            body = codec.encode_routed(message, receiver.agent_id)
-            queue = shard_of(receiver.agent_id, self._topology.outputs)
+        answer = asks = None
+        if self._routing.follows_answers:
+            answer = self._answer(message.sender_id, message.in_reply_to)
+            # What is itself an answer asks for nothing.
+            asks = None if message.in_reply_to else message.text("message_id")
+        chosen = route(
+            message,
+            self._registry,
+            random=self._random,
+            choose=self._routing.choose,
+            rule=self._routing.receiver,
+        )
+        if isinstance(chosen, Rejected):
+            return Decision(UNACCEPTED, chosen, hop=hop, answer=answer)
+        receiver_id = queue = None
+        if isinstance(chosen, FailureReason):
+            outcome = MessageOutcome(chosen)
+            body = codec.encode_routing_failure(message, chosen, self._new_id())
         else:
-            receiver_id = queue = None
-            outcome = MessageOutcome(receiver)
-            body = codec.encode_routing_failure(message, receiver, self._new_id())
-        publishing = self._publishing(outcome, delivery, body, queue)
-        unknown = self._unknown_sender(message)
-        return Decision(message.message_type, outcome, publishing, None, receiver_id, unknown, hop)
+            receiver_id = chosen.agent_id
+            outcome = MessageOutcome.ROUTED
+            body = codec.encode_routed(message, receiver_id)
+            queue = shard_of(receiver_id, self._topology.outputs)
+        return Decision(
+            message.message_type,
+            outcome,
+            self._publishing(outcome, delivery, body, queue),
+            receiver_id=receiver_id,
+            unknown_sender=self._unknown_sender(message),
+            hop=hop,
+            asks=asks,
+            answer=answer,
+        )
+
+    def _answer(self, sender_id: str | None, message_id: str | None) -> Answer | None:
+        if not self._routing.follows_answers or sender_id is None or message_id is None:
+            return None
+        return Answer(sender_id, message_id) if sender_id in self._registry else None
 
     def _unknown_sender(self, message: ChatMessage) -> str | None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
@@ -216,13 +263,17 @@ class Decider:
         publishing: Publishing | None = None,
     ) -> Decision:
         event = RegistryEvent(change, self._registry.clock.upcoming())
-        announcement = Publishing(
+        announcement = self.announcement(event)
+        return Decision(message_type, outcome, publishing, announcement, event=event)
+
+    def announcement(self, event: RegistryEvent) -> Publishing:
+        """Return what tells the other brokers of an event."""
+        return Publishing(
             "",
             codec.encode_registry_event(event),
             self.dead_letters.broker_id,
             exchange=self._topology.registry_exchange,
         )
-        return Decision(message_type, outcome, publishing, announcement, event=event)
 
     def _publishing(
         self, outcome: MessageOutcome, delivery: Delivery, body: bytes, queue: str | None = None

@@ -4,12 +4,23 @@ from collections.abc import Callable
 from time import time_ns
 
 import structlog
+from msgspec.structs import replace
 
 from broker.amqp import Delivery, Refusals, Settlement
 from broker.core.hops import HopCounter
-from broker.core.messages import Rejected, RejectReason, ServerAvailable
+from broker.core.messages import RegistryEvent, Rejected, RejectReason, ServerAvailable
 from broker.core.registry import AgentRegistry
-from broker.router.decide import Decider, Decision, Limits, Topology, rejected, settlement
+from broker.router.answers import Answers
+from broker.router.decide import (
+    AT_RANDOM,
+    Decider,
+    Decision,
+    Limits,
+    Routing,
+    Topology,
+    rejected,
+    settlement,
+)
 from broker.router.replication import Replication
 from broker.telemetry.tally import MessageTally
 
@@ -31,6 +42,7 @@ class Dispatcher:
         agent_registered: Called after a registration by queue.
         unknown_sender: Called with the id of a sender that the registry lacks.
         server_available: Called when a server advertises itself.
+        answers: Follows which messages are answered, when the policy wants to know.
     """
 
     def __init__(
@@ -45,13 +57,19 @@ class Dispatcher:
         agent_registered: Callable[[], None],
         unknown_sender: Callable[[str], None],
         server_available: Callable[[ServerAvailable], None],
+        routing: Routing = AT_RANDOM,
+        answers: Answers | None = None,
         trace: Trace | None = None,
     ) -> None:
         self._registry = registry
         self._tally = tally
+        self._answers = answers
         self._unknown_sender = unknown_sender
         self._replication = Replication(
-            registry, agent_registered=agent_registered, server_available=server_available
+            registry,
+            agent_registered=agent_registered,
+            server_available=server_available,
+            answers_seen=None if answers is None else answers.heard,
         )
         self._hops = HopCounter()
         self.decider = Decider(
@@ -61,6 +79,7 @@ class Dispatcher:
             broker_id=broker_id,
             limits=limits,
             refusals=refusals,
+            routing=routing,
         )
         self._trace = trace
 
@@ -87,6 +106,8 @@ class Dispatcher:
             self._unknown_sender(decision.unknown_sender)
         if decision.event is not None:
             self._replication.apply(decision.event)
+        if self._answers is not None:
+            self._answers.follow(decision)
 
     def _record(self, delivery: Delivery, decision: Decision, began_at: int) -> Settlement:
         verdict = decision.verdict
@@ -95,4 +116,8 @@ class Dispatcher:
             delivery.source, decision.message_type, outcome, redelivered=delivery.redelivered
         )
         decided = settlement(delivery, decision, self.decider.dead_letters)
+        seen = None if self._answers is None else self._answers.to_tell()
+        if seen is not None:
+            event = RegistryEvent(seen, self._registry.clock.upcoming())
+            decided = replace(decided, told=self.decider.announcement(event))
         return decided if self._trace is None else self._trace(delivery, decided, began_at)

@@ -11,7 +11,13 @@ from time import monotonic
 
 import structlog
 
-from broker.core.messages import ClientDisconnected, RegisterAgent, RegistryEvent, ServerAvailable
+from broker.core.messages import (
+    AnswersSeen,
+    ClientDisconnected,
+    RegisterAgent,
+    RegistryEvent,
+    ServerAvailable,
+)
 from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.core.versions import NEVER, Version
 
@@ -31,10 +37,12 @@ class Replication:
         *,
         agent_registered: Callable[[], None],
         server_available: Callable[[ServerAvailable], None],
+        answers_seen: Callable[[AnswersSeen], None] | None = None,
     ) -> None:
         self._registry = registry
         self._agent_registered = agent_registered
         self._server_available = server_available
+        self._answers_seen = answers_seen
         self._advertised = NEVER
         self._warn_from = 0.0
 
@@ -53,7 +61,9 @@ class Replication:
         change, version = event.change, event.version
         match change:
             case RegisterAgent():
-                self._registry.register(change.agent_id, change.agent_name, version)
+                self._registry.register(
+                    change.agent_id, change.agent_name, version, change.capabilities
+                )
                 self._agent_registered()
                 _log.debug("agent_registered", agent_id=change.agent_id)
             case ClientDisconnected():
@@ -64,6 +74,10 @@ class Replication:
                 if version > self._advertised:
                     self._advertised = version
                     self._server_available(change)
+            case AnswersSeen():
+                is_own = version.origin == self._registry.clock.origin
+                if self._answers_seen is not None and not is_own:
+                    self._answers_seen(change)
 
     def _warn_if_clocks_differ(self, version: Version) -> None:
         # What happened an hour ago by a wrong clock is older than what the server said since.

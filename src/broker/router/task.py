@@ -24,6 +24,7 @@ from broker.core.messages import (
     StatusUpdate,
 )
 from broker.core.registry import AgentRegistry, RegistryFullError
+from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
 from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher, Trace
 from broker.router.mailbox import Mailbox
@@ -57,6 +58,7 @@ class Router:
 
     Attributes:
         registry: The registry, for others in this thread to read.
+        choosing: What chooses receivers, likewise.
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
@@ -75,13 +77,17 @@ class Router:
         registry_ttl: float,
         consumption: Gate,
         central: Central,
+        routing: RoutingOptions = AT_RANDOM,
         trace: Trace | None = None,
     ) -> None:
         self._consumption = consumption
         # Held while a status update is applied, so that it cannot undo a later registration.
         self._registry_lock = trio.Lock()
         self._tally = tally
-        self.registry = AgentRegistry(limits.max_agents, origin=secrets.token_hex(8))
+        self.choosing = Choosing(routing, tally, trio.current_time)
+        self.registry = AgentRegistry(
+            limits.max_agents, origin=secrets.token_hex(8), watchers=self.choosing.watchers
+        )
         self.updated_at: float | None = None
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
         self._unknown_senders = UnknownSenders(
@@ -99,6 +105,8 @@ class Router:
             agent_registered=self._freshness.agent_registered,
             unknown_sender=self._unknown_senders.noticed,
             server_available=central.server_available,
+            routing=self.choosing.routing,
+            answers=self.choosing.answers,
             trace=trace,
         )
 

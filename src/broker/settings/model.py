@@ -154,6 +154,27 @@ class Settings:
         "Messages that may answer each other in a row, before one is dead-lettered; "
         "0 = any number.",
     )
+    broker_routing_policy: str = setting(
+        "random",
+        values.routing_policy,
+        "How the receiver of a message is chosen: random, least_outstanding, consistent_hash, or "
+        "package.module:name for a policy of your own.",
+    )
+    broker_receiver: str = setting(
+        "ignore",
+        values.one_of("ignore", "prefer", "require"),
+        "What the receiver_id of a message means: ignore it, prefer that agent, or require it.",
+    )
+    broker_answer_timeout: float = setting(
+        300.0,
+        _SECONDS,
+        "Seconds after which a routing policy waits no longer for the answer to a message.",
+    )
+    broker_max_unanswered: int = setting(
+        100_000,
+        values.whole_number("be a whole number of messages, at least 1", 1, math.inf),
+        "Unanswered messages that a routing policy keeps in mind; the oldest make room.",
+    )
     broker_registry_ttl: float = setting(
         60.0,
         _SECONDS_OR_NEVER,

@@ -17,6 +17,9 @@ from broker.net.endpoints import (
     split_url,
 )
 
+ROUTING_POLICIES = ("random", "least_outstanding", "consistent_hash")
+"""Those of the broker."""
+
 _SHOWN_CHARACTERS = 60
 _EXCHANGE_NAME_BYTES = 240
 _KUBERNETES_PORT = re.compile(r"tcp://[^/@\s]+:(\d+)")
@@ -24,6 +27,7 @@ _VISIBLE = re.compile(r"[!-~]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of RFC 9110
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,20}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
+_OBJECT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 
@@ -75,6 +79,17 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text.lower()
 
     return must(f"be {', '.join(words[:-1])} or {words[-1]}", parse)
+
+
+def routing_policy(text: str) -> str:
+    """Check the name of a routing policy; one of the user's own is looked for at the start."""
+    if text.lower() in ROUTING_POLICIES:
+        return text.lower()
+    if not _OBJECT.fullmatch(text):
+        raise ValueError(
+            f"must be {', '.join(ROUTING_POLICIES)} or package.module:name{_but(text)}"
+        )
+    return text
 
 
 def amqp_urls(text: str) -> str:

@@ -13,10 +13,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from broker.core.routing.failure import FailureReason
 from broker.status.readiness import readiness
 from broker.status.vitals import Vitals
 from broker.telemetry.histogram import Histogram
-from broker.telemetry.tally import outcomes
+from broker.telemetry.tally import MessageOutcome, outcomes
 from broker.version import __version__
 
 
@@ -40,6 +41,7 @@ class BrokerCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics as they are now."""
         yield from self._messages()
+        yield from self._routing()
         yield from self._connections()
         yield from self._registry()
         build = {"version": __version__, "python": platform.python_version()}
@@ -98,6 +100,36 @@ class BrokerCollector(Collector):
             "broker_publish_confirm_seconds",
             "From a publishing to its confirm; one at a time is measured.",
             publishings.confirm_seconds,
+        )
+
+    def _routing(self) -> Iterable[Metric]:
+        messages = self._vitals.messages
+        failures = CounterMetricFamily(
+            "broker_routing_failures", "Messages that nobody could receive.", labels=("reason",)
+        )
+        reasons = {
+            reason.value: messages.outcomes[MessageOutcome(reason)] for reason in FailureReason
+        }
+        yield _labelled(failures, reasons)
+        yield _histogram(
+            "broker_policy_seconds",
+            "What the routing policy takes for a message; `random` is not measured.",
+            messages.policy_seconds,
+        )
+        yield CounterMetricFamily(
+            "broker_policy_errors",
+            "What the routing policy raised, and choices of agents that may not receive a message.",
+            messages.policy_errors,
+        )
+        yield _histogram(
+            "broker_agent_answer_seconds",
+            "From a message to its agent's answer; only while the routing policy wants to know.",
+            messages.answer_seconds,
+        )
+        yield GaugeMetricFamily(
+            "broker_unanswered_messages",
+            "Messages that agents may still answer; only while the routing policy wants to know.",
+            self._vitals.router.choosing.unanswered_count,
         )
 
     def _connections(self) -> Iterable[Metric]:

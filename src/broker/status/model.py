@@ -3,6 +3,7 @@
 Nothing here holds a message body, a secret, or more entries than fit on a page.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -91,6 +92,9 @@ class AgentEntry(msgspec.Struct, frozen=True):
     last_seen: datetime | None  # by the server
     routed: int  # messages since the start
     share: float  # of all routed messages, from 0 to 1
+    capabilities: Sequence[str] = ()
+    outstanding: int | None = None  # messages not answered yet, if the policy wants to know
+    answer_seconds: float | None = None  # how long it takes to answer, if the policy knows
 
 
 class AgentList(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Literal
 import trio
 
 from broker.concurrency.cooperation import let_others_run
-from broker.core.registry import Agent
+from broker.core.agent import Agent
 from broker.status.model import (
     AgentEntry,
     AgentList,

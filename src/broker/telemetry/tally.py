@@ -20,6 +20,8 @@ DEAD_LETTERED = "dead_lettered"
 
 _LATEST = 20
 _ROUTING_BOUNDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 0.1)
+_POLICY_BOUNDS = (2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 1e-2, 0.1)
+_ANSWER_BOUNDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 _CONFIRM_BOUNDS = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
 
 
@@ -29,6 +31,8 @@ class MessageOutcome(StrEnum):
     ROUTED = "routed"
     NO_AGENT_ONLINE = "no_agent_online"
     ONLY_SENDER_ONLINE = "only_sender_online"
+    RECEIVER_OFFLINE = "receiver_offline"
+    NO_CAPABLE_AGENT = "no_capable_agent"
     FORWARDED = "forwarded"
     REGISTERED = "registered"
     DISCONNECTED = "disconnected"
@@ -57,6 +61,9 @@ class MessageTally:
         self.statuses_skipped = 0  # unusable entries of status updates
         # From the mailbox to the settlement, on the average of those that arrived together.
         self.routing_seconds = Histogram(_ROUTING_BOUNDS)
+        self.policy_seconds = Histogram(_POLICY_BOUNDS)  # that the policy took, unless by chance
+        self.policy_errors = 0
+        self.answer_seconds = Histogram(_ANSWER_BOUNDS)  # from a message to its answer
 
     def decided(
         self, source: str, message_type: str, outcome: MessageOutcome | None, *, redelivered: bool

@@ -13,11 +13,13 @@ from broker.core.agent_ids import agent_name
 from broker.core.codec.fields import (
     RejectedError,
     checked_fields,
+    decode_capabilities,
     decode_field,
     decode_id,
     decode_string,
     message_type_of,
     parsed_fields,
+    string_field,
 )
 from broker.core.lone_surrogates import (
     mark_lone_surrogates,
@@ -27,6 +29,8 @@ from broker.core.lone_surrogates import (
 from broker.core.messages import (
     UNKNOWN_SENDER,
     AgentError,
+    Answer,
+    AnswersSeen,
     ChatMessage,
     ClientDisconnected,
     Fields,
@@ -46,7 +50,6 @@ _CHAT_STRINGS = (
     "text_payload",
     "send_timestamp",
     "timestamp",
-    "receiver_id",
     "in_reply_to_message_id",
     "in_reply_to",
 )
@@ -136,19 +139,28 @@ def _input_message(message_type: str, fields: Fields) -> ChatMessage | AgentErro
         for name in _CHAT_STRINGS:
             decode_string(fields, name)
         sender_id = decode_string(fields, "sender_id")
-        return ChatMessage(message_type, fields, UNKNOWN_SENDER if sender_id is None else sender_id)
+        return ChatMessage(
+            message_type,
+            fields,
+            UNKNOWN_SENDER if sender_id is None else sender_id,
+            receiver_id=decode_string(fields, "receiver_id"),
+            required_capabilities=decode_capabilities(fields, "required_capabilities") or (),
+        )
     if message_type == "ERROR":
-        return AgentError()
+        return AgentError(
+            string_field(fields, "sender_id"),
+            string_field(fields, "in_reply_to_message_id") or string_field(fields, "in_reply_to"),
+        )
     raise _unsupported("TEXT, REPLY, SYSTEM and ERROR")
 
 
 def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | ClientDisconnected:
     if message_type == "REGISTER_AGENT":
-        decode_field(fields, "capabilities", tuple[str, ...])
         return RegisterAgent(
             agent_id=decode_id(fields, "agent_id"),
             agent_name=agent_name(decode_string(fields, "agent_name")),
             client_id=fields.get("_client_id"),
+            capabilities=decode_capabilities(fields, "capabilities"),
         )
     if message_type == "CLIENT_DISCONNECTED":
         return ClientDisconnected(decode_id(fields, "agent_id"))
@@ -168,16 +180,22 @@ def _registry_event(message_type: str, fields: Fields) -> RegistryEvent:
 
 def _change(
     message_type: str, fields: Fields
-) -> RegisterAgent | ClientDisconnected | ServerAvailable:
+) -> RegisterAgent | ClientDisconnected | ServerAvailable | AnswersSeen:
     match message_type:
         case "AGENT_REGISTERED":
-            agent_id = decode_id(fields, "agent_id")
-            return RegisterAgent(agent_id, agent_name(decode_string(fields, "agent_name")))
+            return RegisterAgent(
+                decode_id(fields, "agent_id"),
+                agent_name(decode_string(fields, "agent_name")),
+                capabilities=decode_capabilities(fields, "capabilities"),
+            )
         case "AGENT_DISCONNECTED":
             return ClientDisconnected(decode_id(fields, "agent_id"))
         case "SERVER_ADVERTISED":
             return _server(fields)
-    raise _unsupported("AGENT_REGISTERED, AGENT_DISCONNECTED and SERVER_ADVERTISED")
+        case "ANSWERS_SEEN":
+            answers = decode_field(fields, "answers", list[tuple[str, str, float]]) or ()
+            return AnswersSeen([Answer(*answer) for answer in answers])
+    raise _unsupported("AGENT_REGISTERED, AGENT_DISCONNECTED, SERVER_ADVERTISED and ANSWERS_SEEN")
 
 
 def _server(fields: Fields) -> ServerAvailable:

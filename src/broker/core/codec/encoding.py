@@ -7,13 +7,14 @@ import msgspec
 
 from broker.core.lone_surrogates import restore_lone_surrogates
 from broker.core.messages import (
+    AnswersSeen,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
     RegistryEvent,
     ServerAvailable,
 )
-from broker.core.policy import FailureReason
+from broker.core.routing.failure import FailureReason
 
 _BROKER_SENDER = "BrokerService"
 _SERVER_RECEIVER = "Server"
@@ -22,6 +23,12 @@ _FAILURE_TEXTS = {
     FailureReason.NO_AGENT_ONLINE: "The message could not be routed: no agent is online.",
     FailureReason.ONLY_SENDER_ONLINE: (
         "The message could not be routed: its sender is the only agent online."
+    ),
+    FailureReason.RECEIVER_OFFLINE: (
+        "The message could not be routed: the agent that it is for cannot receive it now."
+    ),
+    FailureReason.NO_CAPABLE_AGENT: (
+        "The message could not be routed: no agent online has all capabilities that it requires."
     ),
 }
 
@@ -99,15 +106,21 @@ def _encode_for(message: ChatMessage, fields: Mapping[str, object]) -> bytes:
     return restore_lone_surrogates(encoded) if message.is_marked else encoded
 
 
-def _learned(change: RegisterAgent | ClientDisconnected | ServerAvailable) -> Mapping[str, object]:
+def _learned(
+    change: RegisterAgent | ClientDisconnected | ServerAvailable | AnswersSeen,
+) -> Mapping[str, object]:
     match change:
-        case RegisterAgent(agent_id=agent_id, agent_name=name):
-            return {"message_type": "AGENT_REGISTERED", "agent_id": agent_id, "agent_name": name}
+        case RegisterAgent(agent_id=agent_id, agent_name=name, capabilities=capabilities):
+            known = {} if capabilities is None else {"capabilities": capabilities}
+            kind = "AGENT_REGISTERED"
+            return {"message_type": kind, "agent_id": agent_id, "agent_name": name, **known}
         case ClientDisconnected(agent_id=agent_id):
             return {"message_type": "AGENT_DISCONNECTED", "agent_id": agent_id}
         case ServerAvailable(server_id=server_id, websocket_url=url):
             kind = "SERVER_ADVERTISED"
             return {"message_type": kind, "server_id": server_id, "websocket_url": url}
+        case AnswersSeen(answers=answers):
+            return {"message_type": "ANSWERS_SEEN", "answers": answers}
 
 
 def _with_client_id(

@@ -9,6 +9,7 @@ from itertools import accumulate
 import msgspec
 
 from broker.core.agent_ids import MAX_AGENT_ID_LENGTH, is_agent_id
+from broker.core.capabilities import REQUIREMENT, as_capabilities
 from broker.core.messages import Fields, Rejected, RejectReason
 
 MAX_DEPTH = 128
@@ -116,6 +117,17 @@ def decode_field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
         return msgspec.json.decode(raw, type=expected)
     except msgspec.ValidationError as error:
         raise RejectedError(RejectReason.INVALID_FIELD, f"`{name}`: {error}") from error
+
+
+def decode_capabilities(fields: Fields, name: str) -> tuple[str, ...] | None:
+    """Decode a list of capabilities; each comes once, in order. Null counts as missing."""
+    names = decode_field(fields, name, list[str])
+    if names is None:
+        return None
+    capabilities = as_capabilities(names)
+    if capabilities is None:
+        raise RejectedError(RejectReason.INVALID_FIELD, f"`{name}` must be {REQUIREMENT}")
+    return capabilities
 
 
 def decode_id(fields: Fields, name: str) -> str:

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.agent import Agent
 from broker.core.messages import UNKNOWN_SENDER
-from broker.core.policy import FailureReason, route
-from broker.core.registry import Agent
-from tests.core.registries import disconnect, online, register, registry_with
+from broker.core.routing.failure import FailureReason
+from broker.core.routing.route import route
+from tests.core.registries import chat, disconnect, online, register, registry_with
 
 AGENT_IDS = st.sampled_from("abcdef")
 
@@ -25,7 +26,7 @@ def test_someone_else_online_gets_the_message_or_the_reason_is_named(
     for agent_id, is_online in known.items():
         if not is_online:
             disconnect(registry, agent_id)
-    receiver = route(sender_id, registry, lambda: random)
+    receiver = route(chat(sender_id), registry, random=lambda: random)
 
     others = set(online(registry)) - {sender_id}
     if isinstance(receiver, Agent):
@@ -46,7 +47,7 @@ def test_every_candidate_has_the_same_chance(sender_id: str) -> None:
     random = Random(20_250_101).random
     draws = 50_000
 
-    receivers = [route(sender_id, registry, random) for _ in range(draws)]
+    receivers = [route(chat(sender_id), registry, random=random) for _ in range(draws)]
     counts = Counter(receiver.agent_id for receiver in receivers if isinstance(receiver, Agent))
 
     assert counts.keys() == set(online(registry)) - {sender_id}

@@ -1,0 +1,86 @@
+"""The policy `least_outstanding`: of two agents, the one with less work ahead of it."""
+
+from collections.abc import Callable
+from math import exp
+
+import msgspec
+
+from broker.core.agent import Agent
+from broker.core.messages import ChatMessage
+from broker.core.routing.agents import Agents
+from broker.core.routing.unanswered import Unanswered
+
+_MEMORY = 60.0
+"""Seconds after which an answer time counts for a third of what it did."""
+
+
+class _AnswerTime(msgspec.Struct, gc=False):
+    """How long an agent takes to answer, as it was known at some time."""
+
+    seconds: float
+    known_at: float
+
+
+class LeastOutstanding:
+    """Chooses two agents at random, and of them the one that is likely to answer first.
+
+    What a message costs an agent is the number of messages that it has not answered, this one
+    included, times how long its answers take (peak EWMA, as in Finagle): the average of its latest
+    answer times, which follows a longer one at once and shorter ones slowly, or for how long the
+    oldest unanswered message has waited, if that is more. So an agent that hangs gets less and
+    less, and once its messages are too old to wait for, it is tried again.
+
+    One that never answers may not do so by design. When its first messages have become too old, it
+    counts as silent until it answers, and gets messages as with `random`.
+
+    Args:
+        unanswered: The messages that agents have ahead of them; somebody else keeps it up to date.
+        clock: Returns seconds, from any start.
+    """
+
+    def __init__(self, unanswered: Unanswered, clock: Callable[[], float]) -> None:
+        self._unanswered = unanswered
+        self._clock = clock
+        self._answer_times: dict[str, _AnswerTime] = {}
+        self._silent: set[str] = set()
+
+    def __call__(self, message: ChatMessage, agents: Agents, /) -> Agent:  # noqa: ARG002 - a policy
+        """Choose the better one of two. O(1)."""
+        two = agents.sample(2)
+        if len(two) == 1 or not self._silent.isdisjoint(agent.agent_id for agent in two):
+            return two[0]
+        now = self._clock()
+        first, second = two
+        return second if self._cost(second, now) < self._cost(first, now) else first
+
+    def _cost(self, agent: Agent, now: float) -> float:
+        count, oldest_at = self._unanswered.ahead_of(agent.agent_id)
+        waiting = now - oldest_at if count else 0.0
+        return (count + 1) * max(self.answer_time(agent.agent_id) or 0.0, waiting)
+
+    def answer_time(self, agent_id: str) -> float | None:
+        """Return how many seconds an agent takes to answer; None if that is not known."""
+        known = self._answer_times.get(agent_id)
+        return None if known is None else known.seconds
+
+    def answered(self, agent_id: str, seconds: float) -> None:
+        """Learn from an answer."""
+        self._silent.discard(agent_id)
+        now = self._clock()
+        known = self._answer_times.get(agent_id)
+        if known is None:
+            self._answer_times[agent_id] = _AnswerTime(seconds, now)
+            return
+        weight = exp((known.known_at - now) / _MEMORY) if seconds < known.seconds else 0.0
+        known.seconds = weight * known.seconds + (1 - weight) * seconds
+        known.known_at = now
+
+    def unanswered(self, agent_id: str) -> None:
+        """Learn that a message was not answered in time."""
+        if agent_id not in self._answer_times:
+            self._silent.add(agent_id)
+
+    def departed(self, agent_id: str) -> None:
+        """Forget an agent that is not online any more."""
+        self._answer_times.pop(agent_id, None)
+        self._silent.discard(agent_id)

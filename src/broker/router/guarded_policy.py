@@ -1,0 +1,101 @@
+"""A policy of somebody else's, of whose mistakes no message but its own must know."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import structlog
+
+from broker.core.agent import Agent
+from broker.core.messages import ChatMessage, Rejected, RejectReason
+from broker.core.routing.agents import Agents
+from broker.core.routing.policy import Policy
+from broker.telemetry.tally import MessageTally
+
+_SLOW = 0.01
+"""Seconds that no message should have to wait for a decision about another."""
+_LOG_INTERVAL = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class GuardedPolicy:
+    """Calls a policy, measures how long it takes, and sees that it chooses one of the agents.
+
+    Never raises: it counts what the policy raises, and logs it once a minute.
+    """
+
+    def __init__(
+        self, policy: Policy, tally: MessageTally, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self._policy = policy
+        self._tally = tally
+        self._clock = clock
+        self._log_errors_from = self._log_slowness_from = float("-inf")
+        self._arrived = getattr(policy, "arrived", None)
+        self._departed = getattr(policy, "departed", None)
+        self._answered = getattr(policy, "answered", None)
+        self._unanswered = getattr(policy, "unanswered", None)
+
+    @property
+    def watches_agents(self) -> bool:
+        """Whether it is to be told of who comes and goes."""
+        return self._arrived is not None or self._departed is not None
+
+    @property
+    def watches_answers(self) -> bool:
+        """Whether it is to be told of answers."""
+        return self._answered is not None or self._unanswered is not None
+
+    def __call__(self, message: ChatMessage, agents: Agents) -> Agent | Rejected | None:
+        """Choose among the agents; what fails is said to be the policy's error."""
+        began = self._clock()
+        try:
+            chosen = self._policy(message, agents)
+            if chosen is None or agents.get(chosen.agent_id) is chosen:
+                return chosen
+            error = "the routing policy chose an agent that may not receive the message"
+            self._fail(error, exc_info=False)
+        except Exception as raised:  # noqa: BLE001 - it is somebody else's code
+            error = f"the routing policy failed: {type(raised).__name__}"
+            self._fail(error, exc_info=True)
+        finally:
+            self._took(self._clock() - began)
+        return Rejected(RejectReason.POLICY_ERROR, error)
+
+    def arrived(self, agent: Agent) -> None:
+        """Pass on that an agent has come online."""
+        self._tell(self._arrived, agent)
+
+    def departed(self, agent_id: str) -> None:
+        """Pass on that an agent is not online any more."""
+        self._tell(self._departed, agent_id)
+
+    def answered(self, agent_id: str, seconds: float) -> None:
+        """Pass on that an agent has answered."""
+        self._tell(self._answered, agent_id, seconds)
+
+    def unanswered(self, agent_id: str) -> None:
+        """Pass on that a message is too old to be answered."""
+        self._tell(self._unanswered, agent_id)
+
+    def _tell(self, method: Callable[..., object] | None, *news: Any) -> None:
+        if method is None:
+            return
+        try:
+            method(*news)
+        except Exception:  # noqa: BLE001 - it is somebody else's code
+            self._fail("the routing policy failed when it was told news", exc_info=True)
+
+    def _fail(self, error: str, *, exc_info: bool) -> None:
+        self._tally.policy_errors += 1
+        now = self._clock()
+        if now >= self._log_errors_from:
+            self._log_errors_from = now + _LOG_INTERVAL
+            _log.error("policy_failed", error=error, exc_info=exc_info)
+
+    def _took(self, seconds: float) -> None:
+        self._tally.policy_seconds.observe(seconds)
+        if seconds >= _SLOW and (now := self._clock()) >= self._log_slowness_from:
+            self._log_slowness_from = now + _LOG_INTERVAL
+            _log.warning("policy_slow", milliseconds=round(seconds * 1_000, 1))
