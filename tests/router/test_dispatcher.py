@@ -7,8 +7,8 @@ import structlog
 from broker.amqp import DeadLetterAddress, Delivery, Refusals, Settlement
 from broker.core.messages import ServerAvailable
 from broker.core.registry import AgentRegistry
-from broker.router.decide import Limits
 from broker.router.dispatcher import Dispatcher
+from broker.router.rules import Limits
 from broker.telemetry.tally import MessageOutcome, MessageTally
 from tests.core.registries import apply, online, register, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
