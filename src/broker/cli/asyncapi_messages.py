@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from broker.core.agent_ids import MAX_AGENT_ID_LENGTH
 from broker.core.messages import RejectReason
-from broker.core.policy import FailureReason
+from broker.core.routing.failure import FailureReason
 
 type _Text = str | UnsetType | None
 type _Flag = bool | Literal[0, 1, "true", "false"]
