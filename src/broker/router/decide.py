@@ -10,6 +10,7 @@ from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settl
 from broker.core import codec
 from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
+    MAX_MESSAGE_ID_LENGTH,
     UNKNOWN_SENDER,
     AgentError,
     Answer,
@@ -167,7 +168,9 @@ class Decider:
             case ChatMessage():
                 hop = self._hops.hop(message) if self._max_hops else None
                 if hop is not None and hop.number > self._max_hops:
-                    return Decision(UNACCEPTED, _too_many_hops(hop.number, self._max_hops), hop=hop)
+                    too_many = _too_many_hops(hop.number, self._max_hops)
+                    answer = self._answer(message.sender_id, message.in_reply_to)
+                    return Decision(UNACCEPTED, too_many, hop=hop, answer=answer)
                 return self._route(delivery, message, hop)
             case AgentError():
                 outcome = MessageOutcome.FORWARDED
@@ -183,6 +186,8 @@ class Decider:
             answer = self._answer(message.sender_id, message.in_reply_to)
             # What is itself an answer asks for nothing.
             asks = None if message.in_reply_to else message.text("message_id")
+            if asks is not None and not _is_remembered(asks):
+                asks = None
         chosen = route(
             message,
             self._registry,
@@ -215,7 +220,9 @@ class Decider:
     def _answer(self, sender_id: str | None, message_id: str | None) -> Answer | None:
         if not self._routing.follows_answers or sender_id is None or message_id is None:
             return None
-        return Answer(sender_id, message_id) if sender_id in self._registry else None
+        if sender_id not in self._registry or not _is_remembered(message_id):
+            return None
+        return Answer(sender_id, message_id)
 
     def _unknown_sender(self, message: ChatMessage) -> str | None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
@@ -314,6 +321,11 @@ def settlement(delivery: Delivery, decision: Decision, address: DeadLetterAddres
     publishing = decision.publishing
     fallback = None if publishing is None else address
     return Settlement(delivery, publishing, None, fallback, None, decision.announcement)
+
+
+def _is_remembered(message_id: str) -> bool:
+    """Whether a message is waited for by its id; any length would take any memory."""
+    return 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH
 
 
 def _obstacle(delivery: Delivery) -> Rejected | None:
