@@ -15,6 +15,7 @@ from broker.amqp import (
 from broker.core import codec
 from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
+    MAX_MESSAGE_ID_LENGTH,
     UNKNOWN_SENDER,
     AgentError,
     Answer,
@@ -126,7 +127,9 @@ class Decider:
             case ChatMessage():
                 hop = self._hops.hop(message) if self._max_hops else None
                 if hop is not None and hop.number > self._max_hops:
-                    return Decision(UNACCEPTED, _too_many_hops(hop.number, self._max_hops), hop=hop)
+                    too_many = _too_many_hops(hop.number, self._max_hops)
+                    answer = self._answer(message.sender_id, message.in_reply_to)
+                    return Decision(UNACCEPTED, too_many, hop=hop, answer=answer)
                 return self._route(delivery, message, hop)
             case AgentError():
                 outcome = MessageOutcome.FORWARDED
@@ -159,6 +162,8 @@ class Decider:
             answer = self._answer(message.sender_id, message.in_reply_to)
             # What is itself an answer asks for nothing.
             asks = None if message.in_reply_to else message.text("message_id")
+            if asks is not None and not _is_remembered(asks):
+                asks = None
         chosen = route(
             message,
             self._registry,
@@ -222,7 +227,9 @@ class Decider:
     def _answer(self, sender_id: str | None, message_id: str | None) -> Answer | None:
         if not self._routing.follows_answers or sender_id is None or message_id is None:
             return None
-        return Answer(sender_id, message_id) if sender_id in self._registry else None
+        if sender_id not in self._registry or not _is_remembered(message_id):
+            return None
+        return Answer(sender_id, message_id)
 
     def _unknown_sender(self, message: ChatMessage) -> str | None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
@@ -301,6 +308,11 @@ class Decider:
             priority=delivery.priority if passes_on else None,
             expiration=expiration if passes_on else None,
         )
+
+
+def _is_remembered(message_id: str) -> bool:
+    """Whether a message is waited for by its id; any length would take any memory."""
+    return 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH
 
 
 def _obstacle(delivery: Delivery) -> Rejected | None:
