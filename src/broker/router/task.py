@@ -27,6 +27,7 @@ from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
 from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher, Trace
+from broker.router.explain import Basis, Explanation, explain
 from broker.router.mailbox import Mailbox
 from broker.router.unknown_senders import UnknownSenders
 from broker.telemetry.tally import MessageTally
@@ -59,6 +60,7 @@ class Router:
     Attributes:
         registry: The registry, for others in this thread to read.
         choosing: What chooses receivers, likewise.
+        limits: What the router does not go beyond.
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
@@ -84,6 +86,7 @@ class Router:
         # Held while a status update is applied, so that it cannot undo a later registration.
         self._registry_lock = trio.Lock()
         self._tally = tally
+        self.limits = limits
         self.choosing = Choosing(routing, tally, trio.current_time)
         self.registry = AgentRegistry(
             limits.max_agents, origin=secrets.token_hex(8), watchers=self.choosing.watchers
@@ -109,11 +112,23 @@ class Router:
             answers=self.choosing.answers,
             trace=trace,
         )
+        self._basis = Basis(
+            topology=topology,
+            registry=self.registry,
+            hops=self._dispatcher.hops,
+            limits=limits,
+            refusals=refusals,
+            choosing=self.choosing,
+        )
 
     @property
     def broker_id(self) -> str:
         """What the broker calls itself now."""
         return self._dispatcher.decider.dead_letters.broker_id
+
+    def explain(self, body: bytes) -> Explanation:
+        """Return what would become of a message from an input queue now. Changes nothing."""
+        return explain(body, self._basis)
 
     async def run(self, mailbox: Mailbox) -> None:
         """Receive and process everything, until cancelled."""

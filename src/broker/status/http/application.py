@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from broker.status import snapshot
 from broker.status.agents import agents
+from broker.status.http.explaining import RefusedError, explained
 from broker.status.http.queries import agent_query
 from broker.status.liveness import liveness
 from broker.status.metrics import exposition
@@ -43,6 +44,7 @@ def application(vitals: Vitals, history: RateHistory) -> Starlette:
             Route("/status", endpoints.status),
             Route("/events", endpoints.events),
             Route("/agents", endpoints.agents),
+            Route("/explain", endpoints.explain, methods=["POST"]),
         ]
     )
 
@@ -80,6 +82,13 @@ class _Endpoints:
         # However many look at the page, they take no more of the broker's time than one of them.
         async with self._listing:
             return _json(await agents(self._vitals, query))
+
+    async def explain(self, request: Request) -> Response:
+        try:
+            body = await explained(request, self._vitals.router)
+        except RefusedError as refused:
+            return _refusal(refused.status, str(refused))
+        return Response(body, media_type="application/json", headers=_HEADERS)
 
     async def events(self, _: Request) -> Response:
         if not self._streams.available_tokens:
