@@ -467,14 +467,12 @@ def test_agents_with_the_same_capabilities_share_them() -> None:
     assert registry["a"].capabilities is registry["b"].capabilities
 
 
-def test_the_first_agents_are_those_online() -> None:
+def test_those_online_and_the_others_are_listed_apart() -> None:
     registry = registry_with(*"abcde")
     for name in "bd":
         disconnect(registry, name)
-    assert {agent.agent_id for agent in registry.first(3)} == set("ace")
-    assert {agent.agent_id for agent in registry.first(9)} == set("abcde")
-    assert len(registry.first(4)) == 4
-    assert registry.first(0) == []
+    assert {agent.agent_id for agent in registry.online} == set("ace")
+    assert {agent.agent_id for agent in registry.offline} == set("bd")
 
 
 def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> None:

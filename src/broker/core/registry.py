@@ -87,11 +87,6 @@ class AgentRegistry:
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
 
-    def first(self, count: int) -> list[Agent]:
-        """Return as many agents as are asked for, if there are, online ones first. O(count)."""
-        online = self._online[:count]
-        return online + self._offline[: count - len(online)]
-
     def get(self, agent_id: str) -> Agent | None:
         """Return a known agent. O(1)."""
         return self._agents.get(agent_id)
@@ -100,6 +95,11 @@ class AgentRegistry:
     def online(self) -> Sequence[Agent]:
         """The online agents, to be read before anything changes; each stands at its place."""
         return self._online
+
+    @property
+    def offline(self) -> Sequence[Agent]:
+        """The other known agents, likewise."""
+        return self._offline
 
     def having(self, capability: str) -> Sequence[CapableAgent]:
         """Return the online agents with a capability, to be read before anything changes. O(1)."""

@@ -32,6 +32,9 @@ _log = structlog.get_logger(__name__)
 class Dispatcher:
     """Turns deliveries into settlements, one after the other: each sees what the last one changed.
 
+    Attributes:
+        hops: The messages whose answers are counted.
+
     Args:
         agent_registered: Called after a registration by queue.
         unknown_sender: Called with the id of a sender that the registry lacks.
@@ -68,11 +71,11 @@ class Dispatcher:
             server_available=server_available,
             answers_seen=None if answers is None else answers.heard,
         )
-        self._hops = HopCounter()
+        self.hops = HopCounter()
         self.decider = Decider(
             topology=topology,
             registry=registry,
-            hops=self._hops,
+            hops=self.hops,
             broker_id=broker_id,
             limits=limits,
             refusals=refusals,
@@ -101,7 +104,7 @@ class Dispatcher:
         if decision.held is not None:
             self._holding.note(decision.held)
         if decision.hop is not None:
-            self._hops.remember(decision.hop)
+            self.hops.remember(decision.hop)
         if decision.unknown_sender is not None:
             self._unknown_sender(decision.unknown_sender)
         if decision.event is not None:

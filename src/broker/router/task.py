@@ -28,6 +28,7 @@ from broker.core.messages import (
 from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
 from broker.router.dispatcher import Dispatcher, Trace
+from broker.router.explain import Basis, Explanation, explain
 from broker.router.holding import Holding
 from broker.router.mailbox import Mailbox
 from broker.router.rules import Limits, Topology
@@ -65,6 +66,7 @@ class Router:
         registry: The registry, for others in this thread to read.
         choosing: What chooses receivers, likewise.
         holding: What is known of the messages that nobody can receive yet, likewise.
+        limits: What the router does not go beyond.
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
@@ -91,6 +93,7 @@ class Router:
         # Held while a status update is applied, so that it cannot undo a later registration.
         self._registry_lock = trio.Lock()
         self._tally = tally
+        self.limits = limits
         self.choosing = Choosing(routing, tally, trio.current_time)
         self.holding = holding or Holding(0)
         self.registry = AgentRegistry(
@@ -120,11 +123,23 @@ class Router:
             holding=self.holding,
             trace=trace,
         )
+        self._basis = Basis(
+            topology=topology,
+            registry=self.registry,
+            hops=self._dispatcher.hops,
+            limits=limits,
+            refusals=refusals,
+            choosing=self.choosing,
+        )
 
     @property
     def broker_id(self) -> str:
         """What the broker calls itself now."""
         return self._dispatcher.decider.dead_letters.broker_id
+
+    def explain(self, body: bytes) -> Explanation:
+        """Return what would become of a message from an input queue now. Changes nothing."""
+        return explain(body, self._basis)
 
     async def run(
         self, mailbox: Mailbox, hold: Callable[[], Awaitable[None]] = trio.sleep_forever

@@ -1,4 +1,4 @@
-"""The broker dies while messages are held that nobody can receive, and nobody is told to go away."""
+"""The broker dies while it holds messages that nobody can receive."""
 
 import trio
 
