@@ -71,6 +71,11 @@ class Rig(AmqpClient):
             if broker.is_running:
                 assert await terminate(broker, within=12) == 0
 
+    async def decided(self, *bodies: bytes, queue: str | None = None) -> list[str]:
+        """Publish chat messages, and return who receives each, or why nobody does."""
+        await self.publish(queue or self.input, *bodies)
+        return outcomes(await self.take(self.output, len(bodies)))
+
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
         return await eventually(
             lambda: [line for line in self.log() if line["event"] == event],
@@ -106,6 +111,20 @@ def text(number: int, sender_id: str, **fields: object) -> bytes:
 
 def ids(messages: Sequence[Message]) -> list[str]:
     return [json.loads(message.body)["message_id"] for message in messages]
+
+
+def outcomes(messages: Sequence[Message]) -> list[str]:
+    """Return who receives each message, or why nobody does."""
+    decoded = [json.loads(message.body) for message in messages]
+    return [one["reason"] if "reason" in one else one["receiver_id"] for one in decoded]
+
+
+def register(agent_id: str, **fields: object) -> bytes:
+    return json.dumps({"message_type": "REGISTER_AGENT", "agent_id": agent_id, **fields}).encode()
+
+
+def disconnect(agent_id: str) -> bytes:
+    return json.dumps({"message_type": "CLIENT_DISCONNECTED", "agent_id": agent_id}).encode()
 
 
 async def terminate(broker: RunningBroker, within: float) -> int:
