@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from broker.amqp import Deliveries, Refusals
 from broker.concurrency.cooperation import let_others_run
@@ -27,7 +28,8 @@ from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
 from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher, Trace
-from broker.router.explain import Basis, Explanation, explain
+from broker.router.explain import Basis, explain
+from broker.router.explanation import Explanation
 from broker.router.mailbox import Mailbox
 from broker.router.unknown_senders import UnknownSenders
 from broker.telemetry.tally import MessageTally
@@ -128,7 +130,8 @@ class Router:
 
     def explain(self, body: bytes) -> Explanation:
         """Return what would become of a message from an input queue now. Changes nothing."""
-        return explain(body, self._basis)
+        explanation = explain(body, self._basis)
+        return replace(explanation, paused=not self._consumption.is_open)
 
     async def run(self, mailbox: Mailbox) -> None:
         """Receive and process everything, until cancelled."""
