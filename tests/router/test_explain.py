@@ -20,7 +20,8 @@ from broker.core.routing.receivers import ReceiverRule
 from broker.router.choosing import Choosing, RoutingOptions
 from broker.router.decide import Decider
 from broker.router.decision import Decision
-from broker.router.explain import Basis, Explanation, Filter, PolicyView, explain
+from broker.router.explain import Basis, explain
+from broker.router.explanation import Explanation, Filter, PolicyView
 from broker.router.rules import Limits
 from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome, MessageTally
 from tests.core.registries import apply, status_update

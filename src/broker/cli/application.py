@@ -134,6 +134,20 @@ _COMMANDS = (
         "Exit codes: 0 ready, 1 not ready or not reachable, 2 wrong usage or configuration.",
     ),
     _Command(
+        "agents",
+        "agents:agents",
+        "List the agents that a running broker knows.",
+        "Exit codes: 0 listed, 1 broker not reachable, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "explain",
+        "explain:explain",
+        "Explain what a running broker would do with a chat message now.",
+        "It changes nothing: no message is published, counted or logged. It works on the broker's "
+        "own machine only. Exit codes: 0 it would be routed or forwarded, 1 it would not or no "
+        "broker is reachable, 2 wrong usage or configuration.",
+    ),
+    _Command(
         "send",
         "send:send",
         "Send a chat message into the input queue, or the first of several.",

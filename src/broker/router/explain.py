@@ -7,9 +7,6 @@ would look at is noted down, and one of the user's own is not called, as that ma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal
-
-import msgspec
 
 from broker.amqp import Delivery, Refusals
 from broker.core import codec
@@ -19,46 +16,13 @@ from broker.core.messages import ChatMessage, Rejected
 from broker.core.registry import AgentRegistry
 from broker.core.routing.agents import Agents
 from broker.core.routing.consistent_hash import ConsistentHash
-from broker.core.routing.least_outstanding import Cost, LeastOutstanding
+from broker.core.routing.least_outstanding import LeastOutstanding
 from broker.core.routing.receivers import ReceiverRule
 from broker.router.choosing import Choosing
 from broker.router.decide import Decider
+from broker.router.explanation import Explanation, Filter, PolicyView, Problem
 from broker.router.rules import Limits, Routing, Topology
 from broker.telemetry.tally import DEAD_LETTERED
-
-type Problem = Literal["unknown", "offline", "is_sender", "not_capable"]
-
-
-class Filter(msgspec.Struct, frozen=True):
-    """How many agents a filter leaves."""
-
-    name: str  # `online`, `not_sender`, `receiver` or `capability`
-    left: int
-    value: str | None = None  # the receiver or the capability, which come from the message
-    problem: Problem | None = None  # why the receiver may not have the message
-
-
-class PolicyView(msgspec.Struct, frozen=True):
-    """What the policy would choose among, and what it would look at."""
-
-    name: str
-    candidates: int
-    is_known: bool = True  # whether it is one of the broker's; another one is not called
-    compared: Sequence[Cost] = ()
-    """Of `least_outstanding`: two candidates, drawn now, the better one first. But when one is
-    silent, chance decides."""
-    key: str | None = None  # of `consistent_hash`: what the conversation goes by
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """What would become of a message now."""
-
-    outcome: str  # a `MessageOutcome`, or `dead_lettered`
-    receiver_id: str | None = None  # None as well if one of several would be chosen
-    reason: str | None = None  # of a dead letter
-    error: str | None = None  # of a dead letter, a line for a person
-    filters: Sequence[Filter] = ()  # in the order in which they take effect
-    policy: PolicyView | None = None  # None if it would not be asked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from broker.amqp import Deliveries, Refusals
 from broker.concurrency.cooperation import let_others_run
@@ -28,7 +29,8 @@ from broker.core.messages import (
 from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
 from broker.router.dispatcher import Dispatcher, Trace
-from broker.router.explain import Basis, Explanation, explain
+from broker.router.explain import Basis, explain
+from broker.router.explanation import Explanation
 from broker.router.holding import Holding
 from broker.router.mailbox import Mailbox
 from broker.router.rules import Limits, Topology
@@ -139,7 +141,8 @@ class Router:
 
     def explain(self, body: bytes) -> Explanation:
         """Return what would become of a message from an input queue now. Changes nothing."""
-        return explain(body, self._basis)
+        explanation = explain(body, self._basis)
+        return replace(explanation, paused=not self._consumption.is_open)
 
     async def run(
         self, mailbox: Mailbox, hold: Callable[[], Awaitable[None]] = trio.sleep_forever

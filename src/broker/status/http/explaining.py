@@ -14,7 +14,7 @@ import trio
 from starlette.requests import ClientDisconnect, Request
 
 from broker.core.messages import RejectReason
-from broker.router.explain import Explanation
+from broker.router.explanation import Explanation
 from broker.router.task import Router
 from broker.telemetry.tally import DEAD_LETTERED
 
