@@ -214,7 +214,7 @@ REGISTERED = RegisterAgent("alice", "Alice", Raw(b"7"), ("chat", "maths"))
 SENT: Sequence[tuple[str, bytes | str]] = [
     ("RoutedMessage", codec.encode_routed(ROUTED, "bob")),
     *(
-        ("RoutingFailure", codec.encode_routing_failure(CHAT, reason, "e"))
+        ("RoutingFailure", codec.encode_routing_failure(CHAT, reason, "e", 1.5))
         for reason in FailureReason
     ),
     ("RoutingFailure", codec.encode_routing_failure(chat(), FailureReason.NO_AGENT_ONLINE, "e")),

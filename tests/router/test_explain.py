@@ -22,6 +22,7 @@ from broker.router.decide import Decider
 from broker.router.decision import Decision
 from broker.router.explain import Basis, explain
 from broker.router.explanation import Explanation, Filter, PolicyView
+from broker.router.holding import Holding
 from broker.router.rules import Limits
 from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome, MessageTally
 from tests.core.registries import apply, status_update
@@ -42,6 +43,7 @@ class Desk:
         policy: str | Policy = "random",
         rule: ReceiverRule = ReceiverRule.IGNORE,
         max_hops: int = 0,
+        hold_seconds: float = 0.0,
     ) -> None:
         self.now = 0.0
         self.tally = MessageTally()
@@ -56,6 +58,7 @@ class Desk:
             limits=Limits(MAX_BYTES, max_agents=9, max_hops=max_hops),
             refusals=Refusals(),
             choosing=self.choosing,
+            holding=Holding(hold_seconds),
         )
 
     def enter(self, *statuses: AgentStatus) -> None:
@@ -279,3 +282,11 @@ class TestWithoutReceiver:
 
     def test_an_error_is_forwarded(self) -> None:
         assert Desk().explain(b'{"message_type":"ERROR"}') == Explanation("forwarded")
+
+
+def test_what_nobody_can_receive_is_held_first() -> None:
+    desk = Desk(hold_seconds=30.0)
+    found = desk.explain(chat())
+    assert (found.outcome, found.hold_seconds) == ("no_agent_online", 30.0)
+    desk.enter(AgentStatus("bob", is_online=True))
+    assert desk.explain(chat()).hold_seconds == 0

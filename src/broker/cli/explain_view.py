@@ -54,7 +54,9 @@ def _verdict(explanation: Explanation) -> Text:
             why = f"{explanation.reason}: {explanation.error}"
             return _bad(f"It would be dead-lettered as {why}.")
     why = _FAILURES.get(MessageOutcome(outcome), "") if outcome in [*MessageOutcome] else ""
-    return _bad(f"It would be answered by an ERROR, {outcome}{': ' if why else ''}{why}.")
+    held = explanation.hold_seconds
+    first = f"held for up to {seconds_text(held)}, and then " if held else ""
+    return _bad(f"It would be {first}answered by an ERROR, {outcome}{': ' if why else ''}{why}.")
 
 
 def _good(text: str) -> Text:

@@ -21,6 +21,7 @@ from broker.core.routing.receivers import ReceiverRule
 from broker.router.choosing import Choosing
 from broker.router.decide import Decider
 from broker.router.explanation import Explanation, Filter, PolicyView, Problem
+from broker.router.holding import Holding
 from broker.router.rules import Limits, Routing, Topology
 from broker.telemetry.tally import DEAD_LETTERED
 
@@ -35,6 +36,7 @@ class Basis:
     limits: Limits
     refusals: Refusals
     choosing: Choosing
+    holding: Holding
 
 
 def explain(body: bytes, basis: Basis) -> Explanation:
@@ -71,7 +73,10 @@ def explain(body: bytes, basis: Basis) -> Explanation:
     filters = list(_filters(message, basis.registry, basis.choosing.routing.receiver))
     is_open = view is not None and chosen is None
     receiver_id = None if is_open else decision.receiver_id
-    return Explanation(verdict.value, receiver_id, filters=filters, policy=view)
+    hold_seconds = 0.0 if receiver_id or is_open else basis.holding.seconds
+    return Explanation(
+        verdict.value, receiver_id, filters=filters, policy=view, hold_seconds=hold_seconds
+    )
 
 
 def _look(

@@ -44,18 +44,18 @@ class Holding:
 
     Attributes:
         gate: Open during a pass: then the queue of held messages is consumed.
+        seconds: How long messages are held; 0 is not at all.
         earliest: When the first of the messages known here is due, in milliseconds since 1970;
             infinite if there is none.
 
     Args:
-        seconds: How long messages are held; 0 is not at all.
         clock: Returns milliseconds since 1970.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], int] = wall_clock) -> None:
         self.gate = Gate()
         self.earliest = math.inf
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock = clock
         self._look = ""
         self._has_come_round = False
@@ -73,8 +73,8 @@ class Holding:
         """
         now = self._clock()
         if held is None:
-            held = Held(now + round(self._seconds * 1_000), now, "", expiration)
-        if not self._seconds or now >= held.until:
+            held = Held(now + round(self.seconds * 1_000), now, "", expiration)
+        if not self.seconds or now >= held.until:
             return None
         return held._replace(look=self._look)
 
@@ -131,7 +131,7 @@ class Holding:
             return True
         if count == 0:
             return False
-        is_long_ago = trio.current_time() >= self._passed_at + self._seconds
+        is_long_ago = trio.current_time() >= self._passed_at + self.seconds
         return self._somebody_came or is_long_ago
 
     def _until_next_look(self) -> float:

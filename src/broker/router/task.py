@@ -132,6 +132,7 @@ class Router:
             limits=limits,
             refusals=refusals,
             choosing=self.choosing,
+            holding=self.holding,
         )
 
     @property
