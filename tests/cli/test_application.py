@@ -11,12 +11,14 @@ import pytest
 
 from broker import __main__, __version__
 from broker.cli.application import execute
+from broker.core.routing.policy import Policy
 from broker.settings import Settings
 from broker.settings.options import options
 
 HIDDEN = "Tr0ub4dor"
 
-type Replace = Callable[[Callable[[Settings], int]], None]
+type Serve = Callable[[Settings, str | Policy], int]
+type Replace = Callable[[Serve], None]
 
 COMMANDS = {
     "run": "Run the broker until SIGINT, SIGTERM or SIGHUP",
@@ -41,7 +43,7 @@ TAKING_SETTINGS = {"run", "check", "config", "status", "agents", "explain", "sen
 def service(monkeypatch: pytest.MonkeyPatch) -> Replace:
     """Puts a function in the place of the service."""
 
-    def replace(run: Callable[[Settings], int]) -> None:
+    def replace(run: Serve) -> None:
         module = ModuleType("broker.service")
         vars(module)["run"] = run
         monkeypatch.setitem(sys.modules, "broker.service", module)
@@ -54,7 +56,7 @@ def served(service: Replace) -> list[Settings]:
     """The settings that the service was run with; it returns 1."""
     calls: list[Settings] = []
 
-    def run(settings: Settings) -> int:
+    def run(settings: Settings, _: str | Policy) -> int:
         calls.append(settings)
         return 1
 
@@ -111,7 +113,7 @@ class TestRun:
         assert served[0].rabbitmq_password == "-x"
 
     def test_a_failure_of_the_service_is_not_hidden(self, service: Replace) -> None:
-        def run(_: Settings) -> int:
+        def run(_: Settings, __: str | Policy) -> int:
             raise BrokenPipeError
 
         service(run)
@@ -395,7 +397,7 @@ class TestMain:
         assert len(served) == 1
 
     def test_interrupt(self, service: Replace) -> None:
-        def run(_: Settings) -> int:
+        def run(_: Settings, __: str | Policy) -> int:
             # Not by the signal: what is started in the background ignores it.
             signal.default_int_handler(signal.SIGINT, None)
             raise AssertionError("not reached")
@@ -411,7 +413,7 @@ class TestMain:
         reader, writer = os.pipe()
         os.close(reader)
         with os.fdopen(writer, "w") as stream:
-            service(lambda _: stream.write("for nobody"))
+            service(lambda *_: stream.write("for nobody"))
             monkeypatch.setattr(sys, "stdout", stream)
             with pytest.raises(SystemExit) as caught:
                 __main__.main()

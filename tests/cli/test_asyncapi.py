@@ -25,6 +25,8 @@ from broker.cli.dead_letters import document
 from broker.core import codec
 from broker.core.codec import decoding, encoding, fields
 from broker.core.messages import (
+    Answer,
+    AnswersSeen,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
@@ -139,7 +141,9 @@ ANYTHING = st.one_of(
     st.booleans(),
     st.integers(),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.lists(st.one_of(st.text(max_size=3), st.none(), st.integers()), max_size=2),
+    st.lists(st.one_of(ANY_ID, st.none(), st.integers()), max_size=2),
+    st.lists(st.lists(st.one_of(ANY_ID, st.integers(), st.booleans()), max_size=4), max_size=2),
+    st.lists(st.tuples(ANY_ID, ANY_ID, st.floats(0, 1e9)), max_size=2),
     st.dictionaries(st.text(max_size=3), st.none(), max_size=1),
 )
 
@@ -200,9 +204,13 @@ def chat(**fields: object) -> ChatMessage:
 
 CHAT = chat(message_id="m-1", _client_id={"a": 1})
 ROUTED = chat(
-    **{field: "x" for field in SCHEMAS["ChatMessage"]["properties"] if field != "message_type"}
+    **{
+        field: ["x"] if field == "required_capabilities" else "x"
+        for field in SCHEMAS["ChatMessage"]["properties"]
+        if field != "message_type"
+    }
 )
-REGISTERED = RegisterAgent("alice", "Alice", Raw(b"7"))
+REGISTERED = RegisterAgent("alice", "Alice", Raw(b"7"), ("chat", "maths"))
 SENT: Sequence[tuple[str, bytes | str]] = [
     ("RoutedMessage", codec.encode_routed(ROUTED, "bob")),
     *(
@@ -216,8 +224,10 @@ SENT: Sequence[tuple[str, bytes | str]] = [
         (name, codec.encode_registry_event(RegistryEvent(change, Version(1, "a"))))
         for name, change in (
             ("AgentRegistered", REGISTERED),
+            ("AgentRegistered", RegisterAgent("alice", "Alice", capabilities=())),
             ("AgentDisconnected", ClientDisconnected("alice")),
             ("ServerAdvertised", ServerAvailable("s", "ws://s")),
+            ("AnswersSeen", AnswersSeen([Answer("alice", "m-1", 0.5), Answer("bob", "m-2")])),
         )
     ),
     ("RegisterBroker", codec.encode_register_broker("Broker")),
@@ -251,7 +261,7 @@ def test_everything_that_is_documented_is_written() -> None:
     # Forwarded or parked as they came: nobody writes them.
     assert sent - {"AgentError", "DeadLetter"} == names
     encoders = [name for name in vars(codec) if name.startswith("encode_")]
-    assert len(encoders) == len(names) - 2  # one function writes the three registry events
+    assert len(encoders) == len(names) - 3  # one function writes the four registry events
 
 
 def test_dead_letters_have_the_documented_headers() -> None:

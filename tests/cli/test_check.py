@@ -595,7 +595,7 @@ class TestAll:
             items = await run_checks(settings, register=True)
         assert {"queue second", "queue third"} <= {item.name for item in items}
         subjects = list(dict.fromkeys(item.subject.split()[0] for item in items))
-        assert subjects == ["RabbitMQ", "server", "HTTP"]
+        assert subjects == ["RabbitMQ", "server", "HTTP", "routing"]
         [failure] = [item for item in items if not item.ok]
         assert "cannot be reached" in failure.found
         assert failure.advice == "start it there, or correct AMQP_URL"
@@ -648,6 +648,7 @@ class TestCommand:
         lines = ran.out.splitlines()
         assert all(line.startswith("[ok] ") for line in lines)
         assert f"[ok] RabbitMQ {HOST}:{endpoint.port}, login: user 'guest' may log in" in lines
+        assert lines[-1] == "[ok] routing, policy: random"
         assert (ran.code, ran.err) == (
             0,
             "broker: BROKER_PREFETHC (environment) is unknown: did you mean BROKER_PREFETCH?\n",

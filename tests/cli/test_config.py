@@ -38,7 +38,7 @@ def test_every_setting_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) 
     variables = [option.variable for option in options() if not option.name.endswith("d_file")]
     shown = [line.split()[0] for line in lines]
     assert shown == [name for name in variables if name in shown]
-    assert len(shown) == len(set(shown)) == 34
+    assert len(shown) == len(set(shown)) == 38
     assert re.sub(" +", " ", lines[0]) == "RABBITMQ_HOST localhost (default)"
 
 
@@ -69,6 +69,8 @@ def test_origins(
     assert settings["BROKER_HTTP_PORT"]["value"] == "off"
     assert settings["AMQP_CA_FILE"]["value"] is None
     assert settings["BROKER_REGISTRY_TTL"]["value"] == "60"
+    assert settings["BROKER_ROUTING_POLICY"]["value"] == "random"
+    assert settings["BROKER_MAX_UNANSWERED"]["value"] == "100000"
     assert settings["BROKER_FOLLOW_ADVERTISED_URL"]["value"] == "false"
 
 
@@ -193,6 +195,7 @@ class TestTemplate:
             if re.match("#[A-Z]", line):
                 assert re.match("# [a-zA-Z0].*", lines[number - 1])
         assert "#BROKER_HTTP_PORT=9780" in lines
+        assert "#BROKER_ROUTING_POLICY=random" in lines
         assert not any("Arguments are visible" in line for line in lines)
 
     def test_is_there_whatever_is_wrong(

@@ -35,6 +35,7 @@ class Rig(AmqpClient):
         self.metadata = f"metadata_{number}"
         self.advertisement = f"advertisement_{number}"
         self.dead_letter = f"dead_letter_{number}"
+        self.hold = f"hold_{number}"
         self.registry_exchange = f"registry_events_{number}"
 
     def settings(self, websocket_url: str, **settings: str) -> dict[str, str]:
@@ -47,6 +48,7 @@ class Rig(AmqpClient):
             "BROKER_METADATA_QUEUE": self.metadata,
             "BROKER_ADVERTISEMENT_QUEUE": self.advertisement,
             "BROKER_DEAD_LETTER_QUEUE": self.dead_letter,
+            "BROKER_HOLD_QUEUE": self.hold,
             "BROKER_REGISTRY_EXCHANGE": self.registry_exchange,
             **settings,
         }
@@ -68,6 +70,11 @@ class Rig(AmqpClient):
             yield broker
             if broker.is_running:
                 assert await terminate(broker, within=12) == 0
+
+    async def decided(self, *bodies: bytes, queue: str | None = None) -> list[str]:
+        """Publish chat messages, and return who receives each, or why nobody does."""
+        await self.publish(queue or self.input, *bodies)
+        return outcomes(await self.take(self.output, len(bodies)))
 
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
         return await eventually(
@@ -104,6 +111,20 @@ def text(number: int, sender_id: str, **fields: object) -> bytes:
 
 def ids(messages: Sequence[Message]) -> list[str]:
     return [json.loads(message.body)["message_id"] for message in messages]
+
+
+def outcomes(messages: Sequence[Message]) -> list[str]:
+    """Return who receives each message, or why nobody does."""
+    decoded = [json.loads(message.body) for message in messages]
+    return [one["reason"] if "reason" in one else one["receiver_id"] for one in decoded]
+
+
+def register(agent_id: str, **fields: object) -> bytes:
+    return json.dumps({"message_type": "REGISTER_AGENT", "agent_id": agent_id, **fields}).encode()
+
+
+def disconnect(agent_id: str) -> bytes:
+    return json.dumps({"message_type": "CLIENT_DISCONNECTED", "agent_id": agent_id}).encode()
 
 
 async def terminate(broker: RunningBroker, within: float) -> int:

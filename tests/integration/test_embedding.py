@@ -1,8 +1,9 @@
-"""The broker as a task of another program: the example of docs/embedding.md, with real peers."""
+"""The broker as a task of another program: the examples of docs/embedding.md, with real peers."""
 
 import re
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,34 @@ async def test_the_example_routes_and_stops(
     assert "every message was settled" in capsys.readouterr().out
     left = [one.name for one in threading.enumerate() if one not in before]
     assert [name for name in left if not name.startswith("Trio")] == []  # those are Trio's to keep
+
+
+async def test_the_example_of_a_policy(
+    settings: broker.Settings, rig: Rig, server: CentralServer
+) -> None:
+    [code] = re.findall(
+        r"```python\n(from broker import Agent,.*?)```", DOCUMENT.read_text(), re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - it is our own
+    policy, stop = names["Shifts"](), trio.Event()
+    agents = bring_online(server)
+    await rig.declare(rig.input, rig.output)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broker.serve, settings, stop, policy)
+            policy.on_duty = agents[3]
+            messages = [text(number, agents[0]) for number in range(10)]
+            assert await rig.decided(*messages) == [agents[3]] * 10
+            policy.on_duty = agents[0]  # who sends them
+            assert set(await rig.decided(*messages)) <= set(agents[1:])
+            stop.set()
+
+
+async def test_a_policy_that_cannot_be_loaded(settings: broker.Settings) -> None:
+    wrong = replace(settings, broker_routing_policy="absent_policy:choose")
+    with pytest.raises(ValueError, match="'absent_policy:choose', which cannot be found"):
+        await broker.serve(wrong, trio.Event())
 
 
 async def test_it_may_be_cancelled(settings: broker.Settings, server: CentralServer) -> None:

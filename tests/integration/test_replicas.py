@@ -4,16 +4,8 @@ import json
 
 import pytest
 
-from tests.integration.rig import Rig, terminate, text
+from tests.integration.rig import Rig, disconnect, register, terminate, text
 from tests.lab.central_server import CentralServer
-
-
-def register(agent_id: str) -> bytes:
-    return json.dumps({"message_type": "REGISTER_AGENT", "agent_id": agent_id}).encode()
-
-
-def disconnect(agent_id: str) -> bytes:
-    return json.dumps({"message_type": "CLIENT_DISCONNECTED", "agent_id": agent_id}).encode()
 
 
 @pytest.mark.exhaustive

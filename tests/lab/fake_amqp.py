@@ -84,6 +84,10 @@ class FakeSession:
                 raise AmqpError("not settled in time")
         raise QueueUnavailableError("RabbitMQ cancelled the consumer")
 
+    async def has_queue(self, _queue: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         self.unsettled -= len(settlements)
         self._events.append("settled")

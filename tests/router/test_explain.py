@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -18,9 +19,12 @@ from broker.core.registry import AgentRegistry
 from broker.core.routing.policy import Policy
 from broker.core.routing.receivers import ReceiverRule
 from broker.router.choosing import Choosing, RoutingOptions
-from broker.router.decide import Decider, Decision, Limits
+from broker.router.decide import Decider
+from broker.router.decision import Decision
 from broker.router.explain import Basis, explain
 from broker.router.explanation import Explanation, Filter, PolicyView
+from broker.router.holding import Holding
+from broker.router.rules import Limits
 from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome, MessageTally
 from tests.core.registries import apply, status_update
 from tests.router.samples import QUEUES, chat
@@ -40,6 +44,7 @@ class Desk:
         policy: str | Policy = "random",
         rule: ReceiverRule = ReceiverRule.IGNORE,
         max_hops: int = 0,
+        hold: float = 0.0,
     ) -> None:
         self.now = 0.0
         self.tally = MessageTally()
@@ -54,6 +59,7 @@ class Desk:
             limits=Limits(MAX_BYTES, max_agents=9, max_hops=max_hops),
             refusals=Refusals(),
             choosing=self.choosing,
+            holding=Holding(hold, lambda: round(self.now * 1_000)),
         )
 
     def enter(self, *statuses: AgentStatus) -> None:
@@ -78,6 +84,7 @@ class Desk:
             limits=self.basis.limits,
             refusals=self.basis.refusals,
             routing=self.choosing.routing,
+            holding=self.basis.holding,
         )
         return decider.decide(Delivery("in", 1, body))
 
@@ -261,6 +268,14 @@ class TestWithoutReceiver:
         rejected = desk.decide(body).verdict
         assert isinstance(rejected, Rejected)
         assert desk.explain(body) == Explanation(DEAD_LETTERED, reason=reason, error=rejected.error)
+
+    def test_it_would_wait_for_somebody_first(self) -> None:
+        desk = Desk("ann", hold=30.0)
+        assert desk.decide(chat("ann")).verdict is MessageOutcome.HELD
+        explanation = desk.explain(chat("ann"))
+        assert (explanation.outcome, explanation.held_seconds) == ("only_sender_online", 30.0)
+        assert desk.explain(chat("nobody")).held_seconds is None
+        assert desk.basis.holding.earliest == math.inf, "nothing is held"
 
     def test_what_gets_too_large_for_rabbitmq(self) -> None:
         desk = Desk("ann")

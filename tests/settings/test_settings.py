@@ -105,6 +105,24 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"BROKER_MAX_AGENTS": "0"}, "BROKER_MAX_AGENTS", "at least 1, not '0'"),
     ({"BROKER_MAX_HOPS": "1.5"}, "BROKER_MAX_HOPS", "a whole number of messages"),
     ({"BROKER_MAX_HOPS": "-1"}, "BROKER_MAX_HOPS", "0 for any number, not '-1'"),
+    (
+        {"BROKER_ROUTING_POLICY": "round_robin"},
+        "BROKER_ROUTING_POLICY",
+        "random, least_outstanding, consistent_hash or package.module:name, not 'round_robin'",
+    ),
+    ({"BROKER_ROUTING_POLICY": "policies.fair"}, "BROKER_ROUTING_POLICY", "not 'policies.fair'"),
+    ({"BROKER_ROUTING_POLICY": "policies:"}, "BROKER_ROUTING_POLICY", "not 'policies:'"),
+    ({"BROKER_ROUTING_POLICY": ":fair"}, "BROKER_ROUTING_POLICY", "not ':fair'"),
+    ({"BROKER_ROUTING_POLICY": "a:b:c"}, "BROKER_ROUTING_POLICY", "not 'a:b:c'"),
+    ({"BROKER_ROUTING_POLICY": "a..b:c"}, "BROKER_ROUTING_POLICY", "not 'a..b:c'"),
+    ({"BROKER_ROUTING_POLICY": "a/b.py:c"}, "BROKER_ROUTING_POLICY", "package.module:name"),
+    ({"BROKER_ROUTING_POLICY": "a:1st"}, "BROKER_ROUTING_POLICY", "package.module:name"),
+    ({"BROKER_ROUTING_POLICY": "a:b\n"}, "BROKER_ROUTING_POLICY", r"not 'a:b\n'"),
+    ({"BROKER_RECEIVER": "maybe"}, "BROKER_RECEIVER", "ignore, prefer or require, not 'maybe'"),
+    ({"BROKER_ANSWER_TIMEOUT": "0"}, "BROKER_ANSWER_TIMEOUT", "seconds, at least 1, not '0'"),
+    ({"BROKER_ANSWER_TIMEOUT": "5m"}, "BROKER_ANSWER_TIMEOUT", "not '5m'"),
+    ({"BROKER_MAX_UNANSWERED": "0"}, "BROKER_MAX_UNANSWERED", "messages, at least 1, not '0'"),
+    ({"BROKER_MAX_UNANSWERED": "1e5"}, "BROKER_MAX_UNANSWERED", "a whole number of messages"),
     ({"BROKER_REGISTRY_TTL": "-1"}, "BROKER_REGISTRY_TTL", "0 for never, not '-1'"),
     ({"BROKER_REGISTRY_TTL": "nan"}, "BROKER_REGISTRY_TTL", "not 'nan'"),
     ({"BROKER_REGISTRY_TTL": "60s"}, "BROKER_REGISTRY_TTL", "not '60s'"),
@@ -188,6 +206,10 @@ def test_defaults() -> None:
     assert settings.broker_prefetch == 1000
     assert settings.broker_max_message_bytes == 1_048_576
     assert settings.broker_websocket_max_bytes == 268_435_456
+    assert settings.broker_routing_policy == "random"
+    assert settings.broker_receiver == "ignore"
+    assert settings.broker_answer_timeout == 300
+    assert settings.broker_max_unanswered == 100_000
     assert settings.broker_registry_ttl == 60
     assert settings.broker_websocket_silence == 45
     assert settings.broker_shutdown_timeout == 25
@@ -474,11 +496,32 @@ def test_level_and_format_in_any_case() -> None:
     assert (settings.broker_log_level, settings.broker_log_format) == ("warning", "json")
 
 
+def test_how_receivers_are_chosen() -> None:
+    given = {
+        "broker_routing_policy": "Least_Outstanding",
+        "broker_receiver": "PREFER",
+        "broker_answer_timeout": "90.5",
+        "broker_max_unanswered": "1",
+    }
+    settings = load_settings(given)
+    assert settings.broker_routing_policy == "least_outstanding"
+    assert settings.broker_receiver == "prefer"
+    assert settings.broker_answer_timeout == 90.5
+    assert settings.broker_max_unanswered == 1
+
+
+@pytest.mark.parametrize("name", ["policies:fair", "our.routing.policies:Fair", "é:_x2"])
+def test_a_policy_of_ones_own_is_named_as_it_is_written(name: str) -> None:
+    assert load_settings({"broker_routing_policy": name}).broker_routing_policy == name
+
+
 def test_every_setting_is_an_option_with_description() -> None:
     offered = {option.name: option for option in options()}
     files = {"rabbitmq_password_file", "amqp_url_file", "broker_websocket_token_file"}
     assert offered.keys() == {one.name for one in settings_of(Settings)} | files
     assert all(one.description.endswith(".") or ")" in one.description for one in options())
     assert offered["broker_registry_ttl"].default == "60"
+    assert offered["broker_routing_policy"].default == "random"
+    assert offered["broker_answer_timeout"].default == "300"
     assert offered["broker_follow_advertised_url"].default == "false"
     assert offered["amqp_url"].default is None

@@ -13,7 +13,7 @@ from broker.core.agent import Agent
 from broker.core.messages import AgentStatus, Answer, AnswersSeen, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
-from broker.router.decide import Decision
+from broker.router.decision import Decision
 from broker.status.agents import AgentQuery, agents
 from broker.status.http.queries import agent_query
 from broker.status.model import AgentEntry

@@ -27,6 +27,13 @@ _CHOICES = {
 
 type _Message = type[msgspec.Struct]
 
+_REGISTRY_EVENTS: Sequence[_Message] = (
+    messages.AgentRegistered,
+    messages.AgentDisconnected,
+    messages.ServerAdvertised,
+    messages.AnswersSeen,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
@@ -49,7 +56,8 @@ _OPERATIONS = (
         "routeMessages",
         "receive",
         "input",
-        "Route each chat message to one of the online agents other than its sender.",
+        "Route each chat message to an online agent that has all that it requires, never to its "
+        "sender.",
         (messages.ChatMessage, messages.AgentError),
         (messages.RoutedMessage, messages.RoutingFailure, messages.AgentError),
     ),
@@ -99,14 +107,14 @@ _OPERATIONS = (
         "send",
         _REGISTRY,
         "Replicate to all brokers what this one learned from a queue that they share.",
-        (messages.AgentRegistered, messages.AgentDisconnected, messages.ServerAdvertised),
+        _REGISTRY_EVENTS,
     ),
     _Operation(
         "applyReplicatedChanges",
         "receive",
         _REGISTRY,
         "Apply what other brokers learned; the latest event about an agent wins.",
-        (messages.AgentRegistered, messages.AgentDisconnected, messages.ServerAdvertised),
+        _REGISTRY_EVENTS,
     ),
     _Operation(
         "registerBroker",

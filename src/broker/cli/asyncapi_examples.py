@@ -10,6 +10,8 @@ _CHAT: dict[str, object] = {
     "sender_id": "alice",
     "text_payload": "Is anybody there?",
     "send_timestamp": "2026-01-01T12:00:00Z",
+    "conversation_id": "c-1",
+    "required_capabilities": ["chat"],
 }
 _ALICE = {"agent_id": "alice", "agent_name": "Alice"}
 _VERSION = {"changed_at": 1_767_268_800_000_000, "origin": "8f14e45fceea167a"}
@@ -21,6 +23,7 @@ EXAMPLES: dict[type[Struct], dict[str, object]] = {
         "message_type": "ERROR",
         "sender_id": "alice",
         "text_payload": "I am lost.",
+        "in_reply_to_message_id": "m-1",
     },
     messages.RegisterAgent: {"message_type": "REGISTER_AGENT", **_ALICE, "capabilities": ["chat"]},
     messages.ClientDisconnected: {"message_type": "CLIENT_DISCONNECTED", "agent_id": "alice"},
@@ -30,7 +33,12 @@ EXAMPLES: dict[type[Struct], dict[str, object]] = {
         "websocket_url": "ws://server.example:8765/ws",
         "timestamp": _NOON,
     },
-    messages.AgentRegistered: {"message_type": "AGENT_REGISTERED", **_ALICE, **_VERSION},
+    messages.AgentRegistered: {
+        "message_type": "AGENT_REGISTERED",
+        **_ALICE,
+        "capabilities": ["chat"],
+        **_VERSION,
+    },
     messages.AgentDisconnected: {
         "message_type": "AGENT_DISCONNECTED",
         "agent_id": "alice",
@@ -40,6 +48,11 @@ EXAMPLES: dict[type[Struct], dict[str, object]] = {
         "message_type": "SERVER_ADVERTISED",
         "server_id": "server-1",
         "websocket_url": "ws://server.example:8765/ws",
+        **_VERSION,
+    },
+    messages.AnswersSeen: {
+        "message_type": "ANSWERS_SEEN",
+        "answers": [["bob", "m-1", 0.25]],
         **_VERSION,
     },
     messages.RoutedMessage: {**_CHAT, "receiver_id": "bob"},
@@ -69,7 +82,7 @@ EXAMPLES: dict[type[Struct], dict[str, object]] = {
     },
     messages.AgentStatusUpdate: {
         "message_type": "AGENT_STATUS_UPDATE",
-        "agents": [{**_ALICE, "is_online": True, "last_seen": _NOON}],
+        "agents": [{**_ALICE, "is_online": True, "last_seen": _NOON, "capabilities": ["chat"]}],
         "is_full_update": True,
     },
     messages.Ping: {"message_type": "PING"},

@@ -4,13 +4,14 @@
 Schema can be made; the tests hold the two together. Fields that are not named here pass through.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from broker.core.agent_ids import MAX_AGENT_ID_LENGTH
+from broker.core.capabilities import MAX_CAPABILITIES, MAX_CAPABILITY_LENGTH
 from broker.core.messages import RejectReason
-from broker.core.policy import FailureReason
+from broker.core.routing.failure import FailureReason
 
 type _Text = str | UnsetType | None
 type _Flag = bool | Literal[0, 1, "true", "false"]
@@ -23,6 +24,34 @@ type _AgentId = Annotated[
         min_length=1,
         max_length=MAX_AGENT_ID_LENGTH,
         extra_json_schema={"not": {"pattern": _CONTROL_CHARACTERS}},
+    ),
+]
+type _Capability = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_CAPABILITY_LENGTH,
+        extra_json_schema={"not": {"pattern": _CONTROL_CHARACTERS}},
+    ),
+]
+type _Capabilities = (
+    Annotated[list[_Capability], Meta(max_length=MAX_CAPABILITIES)] | UnsetType | None
+)
+type _Offered = Annotated[
+    _Capabilities,
+    Meta(description="What the agent can do from now on. When missing, the same as before."),
+]
+type _Answers = Annotated[
+    _Anything,
+    Meta(description="When a string, the message is an answer to the one with this id."),
+]
+# As draft 7 of JSON Schema, which AsyncAPI uses, has tuples.
+type _Answer = Annotated[
+    list[Any],
+    Meta(
+        min_length=3,
+        max_length=3,
+        extra_json_schema={"items": [{"type": "string"}, {"type": "string"}, {"type": "number"}]},
     ),
 ]
 type _ClientId = Annotated[
@@ -43,6 +72,16 @@ class _Chat(Struct, kw_only=True):
     timestamp: _Time = UNSET
     in_reply_to_message_id: _Text = UNSET
     in_reply_to: _Text = UNSET
+    conversation_id: Annotated[
+        _Anything,
+        Meta(
+            description="When a string, the policy `consistent_hash` gives all messages with it to "
+            "the same agent, instead of all messages of a sender."
+        ),
+    ] = UNSET
+    required_capabilities: Annotated[
+        _Capabilities, Meta(description="Only an agent that has all of them receives it.")
+    ] = UNSET
 
 
 class ChatMessage(
@@ -56,7 +95,13 @@ class ChatMessage(
 ):
     """A message that wants a receiver. Null counts as missing, for every field."""
 
-    receiver_id: Annotated[_Text, Meta(description="Replaced by the agent chosen.")] = UNSET
+    receiver_id: Annotated[
+        _Text,
+        Meta(
+            description="The agent that it is for, which BROKER_RECEIVER lets the broker ignore "
+            "(the default), prefer or require. Replaced by the agent chosen."
+        ),
+    ] = UNSET
     routing_status: Annotated[_Anything, Meta(description="Becomes `routed`.")] = UNSET
     client_id: _ClientId = UNSET
     broadcast: _Dropped = UNSET
@@ -67,6 +112,9 @@ class AgentError(Struct):
     """An ERROR from an agent: forwarded byte for byte, never routed, never answered."""
 
     message_type: Literal["ERROR"]
+    sender_id: _Anything = UNSET
+    in_reply_to_message_id: _Answers = UNSET
+    in_reply_to: _Answers = UNSET
 
 
 class RegisterAgent(Struct, rename={"client_id": "_client_id"}):
@@ -75,7 +123,7 @@ class RegisterAgent(Struct, rename={"client_id": "_client_id"}):
     message_type: Literal["REGISTER_AGENT"]
     agent_id: _AgentId
     agent_name: _Text = UNSET
-    capabilities: list[str] | UnsetType | None = UNSET
+    capabilities: _Offered = UNSET
     client_id: _ClientId = UNSET
 
 
@@ -116,6 +164,7 @@ class AgentRegistered(_RegistryEvent, kw_only=True):
     message_type: Literal["AGENT_REGISTERED"]
     agent_id: _AgentId
     agent_name: _Text = UNSET
+    capabilities: _Offered = UNSET
 
 
 class AgentDisconnected(_RegistryEvent, kw_only=True):
@@ -131,6 +180,19 @@ class ServerAdvertised(_RegistryEvent, kw_only=True):
     message_type: Literal["SERVER_ADVERTISED"]
     server_id: _Text = UNSET
     websocket_url: _Text = UNSET
+
+
+class AnswersSeen(_RegistryEvent, kw_only=True):
+    """A broker has seen answers to messages that another one must have routed, and tells it."""
+
+    message_type: Literal["ANSWERS_SEEN"]
+    answers: Annotated[
+        list[_Answer] | UnsetType | None,
+        Meta(
+            description="The agent that answered, the id of the message that it answered, and the "
+            "seconds since the answer came."
+        ),
+    ] = UNSET
 
 
 class RoutedMessage(_Chat, kw_only=True):
@@ -239,6 +301,7 @@ class AgentEntry(Struct):
     last_seen: Annotated[
         str | float | UnsetType | None, Meta(description="RFC 3339, or seconds since 1970.")
     ] = UNSET
+    capabilities: _Offered = UNSET
 
 
 class AgentStatusUpdate(Struct):

@@ -12,6 +12,7 @@ from broker.central import ServerAddress, SessionTerms
 from broker.cli.checks.http_port import check_http_port
 from broker.cli.checks.item import Item
 from broker.cli.checks.rabbitmq import Wanted, check_rabbitmq
+from broker.cli.checks.routing_policy import check_policy
 from broker.cli.checks.server import check_server
 from broker.cli.durable_queues import durable_queues
 from broker.cli.option_types import Format, ManagementUrl
@@ -31,7 +32,7 @@ def check(
     register: bool = True,
     management_url: ManagementUrl = None,
 ) -> int:
-    """Check RabbitMQ, the central server and the HTTP port as configured.
+    """Check RabbitMQ, the central server, the HTTP port and the routing policy as configured.
 
     Args:
         register: Register at the server, as 'BROKER_NAME (check)'.
@@ -89,11 +90,12 @@ async def run_checks(
         return [await check_http_port(settings.broker_http_host, settings.broker_http_port)]
 
     async with open_rabbit() as rabbit:
-        return await _together(
+        found = await _together(
             *(partial(check_rabbitmq, rabbit, node, wanted) for node in settings.amqp_endpoints),
             partial(check_server, server, terms, register=register),
             http_port,
         )
+    return [*found, check_policy(settings.broker_routing_policy)]
 
 
 async def _together(*checks: Callable[[], Awaitable[list[Item]]]) -> list[Item]:

@@ -17,11 +17,12 @@ def run(given: Mapping[str, str]) -> int:
         except SettingsError as error:
             return complain(*error.problems)
         # It loads for 300 ms, which help and wrong usage do not wait for.
-        from broker.router.policies import PolicyNotFoundError, find_policy  # noqa: PLC0415
+        from broker.cli.routing_policy import configured_policy  # noqa: PLC0415
+        from broker.router.policies import PolicyNotFoundError  # noqa: PLC0415
         from broker.service import run as run_service  # noqa: PLC0415
 
         try:
-            policy = find_policy(settings.broker_routing_policy)
+            policy = configured_policy(settings.broker_routing_policy)
         except PolicyNotFoundError as error:
             return complain(f"BROKER_ROUTING_POLICY {error}")
         return run_service(settings, policy)

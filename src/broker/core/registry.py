@@ -138,8 +138,10 @@ class AgentRegistry:
         agent = self._agents.get(agent_id)
         if agent is None:
             if version <= listed:
-                return
-            if self._is_full():
+                # It is offline, but when it comes back it can do what it said.
+                if capabilities is None or self.known_count >= self.max_agents:
+                    return
+            elif self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
         if capabilities is not None:
@@ -262,6 +264,7 @@ class AgentRegistry:
 
     def _told(self, agent: Agent, capabilities: tuple[str, ...], version: Version) -> Agent:
         """Enter what an agent can do, and return the agent in its new form."""
+        is_new_form = not isinstance(agent, CapableAgent)
         if not isinstance(agent, CapableAgent):
             plain, agent = agent, made_capable(agent)
             self._agents[agent.agent_id] = agent
@@ -273,7 +276,8 @@ class AgentRegistry:
         if version <= agent.told:
             return agent
         agent.told = version
-        if agent.is_online and agent.known != capabilities:
+        is_news = is_new_form or agent.known != capabilities
+        if agent.is_online and is_news:
             self._capable.remove(agent)
             agent.known = capabilities
             self._capable.add(agent)

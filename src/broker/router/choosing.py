@@ -10,8 +10,8 @@ from broker.core.routing.policy import Policy, choose_at_random
 from broker.core.routing.receivers import ReceiverRule
 from broker.core.routing.unanswered import Unanswered
 from broker.router.answers import Answers
-from broker.router.decide import Routing
 from broker.router.guarded_policy import GuardedPolicy
+from broker.router.rules import Routing
 from broker.telemetry.tally import MessageTally
 
 if TYPE_CHECKING:

@@ -19,8 +19,10 @@ from broker.core.routing.consistent_hash import ConsistentHash
 from broker.core.routing.least_outstanding import LeastOutstanding
 from broker.core.routing.receivers import ReceiverRule
 from broker.router.choosing import Choosing
-from broker.router.decide import Decider, Limits, Routing, Topology
+from broker.router.decide import Decider
 from broker.router.explanation import Explanation, Filter, PolicyView, Problem
+from broker.router.holding import Holding
+from broker.router.rules import Limits, Routing, Topology
 from broker.telemetry.tally import DEAD_LETTERED
 
 
@@ -34,6 +36,7 @@ class Basis:
     limits: Limits
     refusals: Refusals
     choosing: Choosing
+    holding: Holding
 
 
 def explain(body: bytes, basis: Basis) -> Explanation:
@@ -70,7 +73,14 @@ def explain(body: bytes, basis: Basis) -> Explanation:
     filters = list(_filters(message, basis.registry, basis.choosing.routing.receiver))
     is_open = view is not None and chosen is None
     receiver_id = None if is_open else decision.receiver_id
-    return Explanation(verdict.value, receiver_id, filters=filters, policy=view)
+    held = basis.holding.hold(None, None) if decision.receiver_id is None else None
+    return Explanation(
+        verdict.value,
+        receiver_id,
+        filters=filters,
+        policy=view,
+        held_seconds=None if held is None else (held.until - held.since) / 1_000,
+    )
 
 
 def _look(

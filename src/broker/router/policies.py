@@ -1,13 +1,24 @@
 """Find the routing policy that a setting names."""
 
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import cast
 
 from broker.core.routing.policy import Policy
 
 
 class PolicyNotFoundError(ValueError):
-    """There is no such policy. Its text reads on from the name of the setting."""
+    """There is no such policy. Its text reads on from the name of the setting.
+
+    Attributes:
+        problem: What is wrong, likewise.
+        advice: What to do about it.
+    """
+
+    def __init__(self, name: str, problem: str, advice: str) -> None:
+        self.problem = f"names {name!r}, which {problem}"
+        self.advice = advice
+        super().__init__(f"{self.problem}: {advice}")
 
 
 def find_policy(name: str) -> str | Policy:
@@ -21,13 +32,41 @@ def find_policy(name: str) -> str | Policy:
     module_name, colon, attribute = name.partition(":")
     if not colon:
         return name
-    try:
-        policy = getattr(import_module(module_name), attribute)
-        if isinstance(policy, type):
-            policy = policy()
-    except Exception as error:
-        problem = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PolicyNotFoundError(f"names {name!r}, which cannot be loaded: {problem}") from error
+    policy = _loaded(name, module_name, attribute)
     if not callable(policy):
-        raise PolicyNotFoundError(f"names {name!r}, which is no policy: it cannot be called")
+        raise PolicyNotFoundError(name, "cannot be called", "name a function or a class")
+    if iscoroutinefunction(policy) or iscoroutinefunction(type(policy).__call__):
+        raise PolicyNotFoundError(name, "is async", "a policy must choose without waiting")
     return cast("Policy", policy)
+
+
+def _loaded(name: str, module_name: str, attribute: str) -> object:
+    # What is imported is somebody else's, and may do anything, such as leave.
+    try:
+        module = import_module(module_name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
+            f"{error.name}."
+        ):
+            advice = "put the directory in which it lies into PYTHONPATH"
+            raise PolicyNotFoundError(name, f"cannot be found ({error})", advice) from error
+        problem = f"cannot be imported ({_line(error)})"
+        advice = f'python -c "import {module_name}" shows where it fails'
+        raise PolicyNotFoundError(name, problem, advice) from error
+    try:
+        policy = getattr(module, attribute)
+    except AttributeError as error:
+        problem = f"cannot be found (module {module_name!r} has no {attribute!r})"
+        raise PolicyNotFoundError(name, problem, "correct the name after the colon") from error
+    if not isinstance(policy, type):
+        return policy
+    try:
+        return policy()
+    except (Exception, SystemExit) as error:
+        problem = f"cannot be instantiated ({_line(error)})"
+        advice = "a class must take no arguments; an object that is a policy may be named as well"
+        raise PolicyNotFoundError(name, problem, advice) from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -8,8 +8,8 @@ import trio
 from broker.amqp import AmqpLink, Rabbit
 from broker.central import CentralLink
 from broker.concurrency.wakeup import Gate
-from broker.router.decide import Topology
 from broker.router.mailbox import Mailbox
+from broker.router.rules import Topology
 from broker.router.task import Router
 from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
 
