@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -43,7 +44,7 @@ class Desk:
         policy: str | Policy = "random",
         rule: ReceiverRule = ReceiverRule.IGNORE,
         max_hops: int = 0,
-        hold_seconds: float = 0.0,
+        hold: float = 0.0,
     ) -> None:
         self.now = 0.0
         self.tally = MessageTally()
@@ -58,7 +59,7 @@ class Desk:
             limits=Limits(MAX_BYTES, max_agents=9, max_hops=max_hops),
             refusals=Refusals(),
             choosing=self.choosing,
-            holding=Holding(hold_seconds),
+            holding=Holding(hold, lambda: round(self.now * 1_000)),
         )
 
     def enter(self, *statuses: AgentStatus) -> None:
@@ -83,6 +84,7 @@ class Desk:
             limits=self.basis.limits,
             refusals=self.basis.refusals,
             routing=self.choosing.routing,
+            holding=self.basis.holding,
         )
         return decider.decide(Delivery("in", 1, body))
 
@@ -267,6 +269,14 @@ class TestWithoutReceiver:
         assert isinstance(rejected, Rejected)
         assert desk.explain(body) == Explanation(DEAD_LETTERED, reason=reason, error=rejected.error)
 
+    def test_it_would_wait_for_somebody_first(self) -> None:
+        desk = Desk("ann", hold=30.0)
+        assert desk.decide(chat("ann")).verdict is MessageOutcome.HELD
+        explanation = desk.explain(chat("ann"))
+        assert (explanation.outcome, explanation.held_seconds) == ("only_sender_online", 30.0)
+        assert desk.explain(chat("nobody")).held_seconds is None
+        assert desk.basis.holding.earliest == math.inf, "nothing is held"
+
     def test_what_gets_too_large_for_rabbitmq(self) -> None:
         desk = Desk("ann")
         body = chat("nobody")
@@ -282,11 +292,3 @@ class TestWithoutReceiver:
 
     def test_an_error_is_forwarded(self) -> None:
         assert Desk().explain(b'{"message_type":"ERROR"}') == Explanation("forwarded")
-
-
-def test_what_nobody_can_receive_is_held_first() -> None:
-    desk = Desk(hold_seconds=30.0)
-    found = desk.explain(chat())
-    assert (found.outcome, found.hold_seconds) == ("no_agent_online", 30.0)
-    desk.enter(AgentStatus("bob", is_online=True))
-    assert desk.explain(chat()).hold_seconds == 0

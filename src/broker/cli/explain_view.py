@@ -16,7 +16,7 @@ _PAUSED = (
     "The broker takes no messages now, as it does not know who is online: messages wait in "
     "RabbitMQ. By what it knew last:"
 )
-_FAILURES = {
+_FAILURES: dict[str, str] = {
     MessageOutcome.NO_AGENT_ONLINE: "no agent is online",
     MessageOutcome.ONLY_SENDER_ONLINE: "only its sender is online",
     MessageOutcome.RECEIVER_OFFLINE: "the receiver that it names is not online, or is its sender",
@@ -53,10 +53,12 @@ def _verdict(explanation: Explanation) -> Text:
         case str() if outcome == DEAD_LETTERED:
             why = f"{explanation.reason}: {explanation.error}"
             return _bad(f"It would be dead-lettered as {why}.")
-    why = _FAILURES.get(MessageOutcome(outcome), "") if outcome in [*MessageOutcome] else ""
-    held = explanation.hold_seconds
-    first = f"held for up to {seconds_text(held)}, and then " if held else ""
-    return _bad(f"It would be {first}answered by an ERROR, {outcome}{': ' if why else ''}{why}.")
+    why = _FAILURES.get(outcome, "")
+    error = f"answered by an ERROR, {outcome}{': ' if why else ''}{why}"
+    if explanation.held_seconds is not None:
+        seconds = seconds_text(explanation.held_seconds)
+        return _bad(f"It would be held until somebody can receive it, and after {seconds} {error}.")
+    return _bad(f"It would be {error}.")
 
 
 def _good(text: str) -> Text:

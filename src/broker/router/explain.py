@@ -73,9 +73,13 @@ def explain(body: bytes, basis: Basis) -> Explanation:
     filters = list(_filters(message, basis.registry, basis.choosing.routing.receiver))
     is_open = view is not None and chosen is None
     receiver_id = None if is_open else decision.receiver_id
-    hold_seconds = 0.0 if receiver_id or is_open else basis.holding.seconds
+    held = basis.holding.hold(None, None) if decision.receiver_id is None else None
     return Explanation(
-        verdict.value, receiver_id, filters=filters, policy=view, hold_seconds=hold_seconds
+        verdict.value,
+        receiver_id,
+        filters=filters,
+        policy=view,
+        held_seconds=None if held is None else (held.until - held.since) / 1_000,
     )
 
 

@@ -43,5 +43,5 @@ class Explanation(msgspec.Struct, frozen=True):
     error: str | None = None  # of a dead letter, a line for a person
     filters: Sequence[Filter] = ()  # in the order in which they take effect
     policy: PolicyView | None = None  # None if it would not be asked
-    hold_seconds: float = 0.0  # for how long it would be held first, if nobody can receive it
+    held_seconds: float | None = None  # for how long it would wait for somebody first, at most
     paused: bool = False  # whether it would first wait in its queue: the registry is stale
