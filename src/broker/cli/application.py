@@ -68,6 +68,7 @@ def application() -> App:
         malformed: Annotated[float, Parameter(validator=within(0, 100))] = 0,
         policy: Literal["random", "least_outstanding", "consistent_hash"] = "random",
         slow_agents: Annotated[int, Parameter(validator=within(0, 1000))] = 0,
+        hold: Annotated[float, Parameter(validator=within(0))] = 0,
     ) -> int:
         """Try the broker with a private RabbitMQ, a stand-in server and sample agents.
 
@@ -78,6 +79,7 @@ def application() -> App:
             malformed: Percentage of messages that are malformed.
             policy: How the broker chooses receivers.
             slow_agents: Number of sample agents that take two seconds to answer.
+            hold: Seconds to hold messages that nobody can receive.
         """
         from broker.sandbox.command import run as play  # noqa: PLC0415 - slow, too
 
@@ -88,6 +90,7 @@ def application() -> App:
             malformed=malformed,
             policy=policy,
             slow_agents=slow_agents,
+            hold=hold,
         )
 
     app.default(run)
