@@ -71,12 +71,12 @@ class Holding:
             held: How it was held before, if it was.
             expiration: The AMQP property of one that was not.
         """
-        now = self._clock()
+        now, most = self._clock(), round(self.seconds * 1_000)
         if held is None:
-            held = Held(now + round(self.seconds * 1_000), now, "", expiration)
-        if not self.seconds or now >= held.until:
-            return None
-        return held._replace(look=self._look)
+            held = Held(now + most, now, "", expiration)
+        # By the shorter time, if that was changed meanwhile; without any, nothing is held.
+        until = min(held.until, held.since + most)
+        return held._replace(until=until, look=self._look) if now < until else None
 
     def seconds_held(self, held: Held) -> float:
         """Return for how long a message has been held."""
