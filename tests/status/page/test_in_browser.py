@@ -171,7 +171,7 @@ def test_answers_have_columns_while_the_policy_follows_them(page: Page, stand_in
         replace(agent(3), outstanding=0),
     )
     expect(headings).to_have_text(columns)
-    expect(cells).to_have_text(["1,234", "1.3 s", "0", "1 min", "0", "–"])
+    expect(cells).to_have_text(["1,234", "1.3 s", "0", "1 min", "0", "\u2013"])
     expect(page.get_by_role("columnheader", name="Outstanding")).to_have_count(1)
 
     _list(page, stand_in, agent(1))
