@@ -99,15 +99,11 @@ def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: tri
         backoff=Backoff(),
     )
 
-    def held_count() -> int | None:
-        counts = amqp.counts.get(topology.held)
-        return None if counts is None else counts.messages
-
     hold = partial(
         holding.run,
         may_pass=lambda: consumption.is_open and not amqp.is_blocked,
         is_consumed=lambda: topology.held in amqp.consumed,
-        count=held_count,
+        count=lambda: amqp.messages_in(topology.held),
     )
     router = Router(
         topology=topology,

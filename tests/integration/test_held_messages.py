@@ -8,6 +8,7 @@ from typing import Any
 
 from pamqp.commands import Basic
 
+from tests.integration.http_client import serving, until_answered
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.amqp_connection import Message
 from tests.lab.central_server import CentralServer
@@ -36,17 +37,23 @@ async def held(rig: Rig, count: int) -> None:
 
 
 async def test_a_message_waits_until_somebody_comes(rig: Rig, server: CentralServer) -> None:
-    async with rig.broker(server.url, BROKER_HOLD=LONG):
+    async with serving(rig, server.url, BROKER_HOLD=LONG) as port:
         await rig.logged("routing_started")
         messages = [text(number, "somebody", big=10**60) for number in range(30)]
         await rig.publish(rig.input, *messages)
         await held(rig, 30)
+        status = json.loads(
+            await until_answered(port, "/status", 200, '"held":{"seconds":600.0,"messages":30')
+        )
+        assert status["held"]["earliest_deadline"] is not None
+        await until_answered(port, "/metrics", 200, "broker_held_messages 30.0")
         online(server, "ada")
         routed = await rig.take(rig.output, 30)
         assert sorted(ids(routed)) == sorted(f"m-{number}" for number in range(30))
         assert all(message["receiver_id"] == "ada" for message in decoded(routed))
         assert all(message["big"] == 10**60 for message in decoded(routed))
         assert await rig.ready(rig.hold) == 0
+        await until_answered(port, "/metrics", 200, "broker_held_messages 0.0")
 
 
 async def test_each_waits_for_who_can_do_what_it_requires(rig: Rig, server: CentralServer) -> None:

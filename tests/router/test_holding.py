@@ -165,7 +165,13 @@ async def test_no_pass_begins_while_nothing_can_be_published() -> None:
 
 
 @autojump
-async def test_without_time_nothing_is_held() -> None:
-    holding = Holding(0)
-    assert holding.hold(None, None) is None
-    assert holding.hold(Held(2**40, 0), None) is None
+async def test_a_shorter_time_also_holds_for_what_was_held_before() -> None:
+    await trio.sleep(20)
+    long, shorter, off = (HoldQueue(seconds).holding for seconds in (600, 30, 0))
+    held = long.hold(None, "5000")
+    assert held == Held(620_000, 20_000, "", "5000")
+    assert shorter.hold(held, None) == Held(50_000, 20_000, "", "5000")
+    assert off.hold(held, None) is off.hold(None, None) is None
+    await trio.sleep(30)
+    assert long.hold(held, None) == held
+    assert shorter.hold(held, None) is None

@@ -92,6 +92,19 @@ def test_a_repeated_decision_is_a_duplicate_and_each_of_its_deliveries_is_explai
     assert ledger.duplicates == 2
 
 
+def test_what_lies_ahead_of_an_agent() -> None:
+    ledger = ledger_with("m1", "m2", "m3")
+    for message_id in ("m1", "m2"):
+        ledger.record_routed(message_id, "bob")
+    ledger.record_failed("m3")
+    assert (ledger.ahead_of["bob"], ledger.ahead_of["carol"]) == (2, 0)
+
+    ledger.record_delivered("m1", "bob")
+    ledger.record_delivered("m1", "bob")  # a duplicate
+    ledger.record_delivered("m2", "carol")  # not for her
+    assert (ledger.ahead_of["bob"], ledger.ahead_of["carol"]) == (1, 0)
+
+
 def test_a_repeated_delivery_is_a_duplicate() -> None:
     ledger = ledger_with("m1")
     ledger.record_routed("m1", "bob")
@@ -166,3 +179,4 @@ def test_every_message_is_either_missing_or_accounted_for(
     assert ledger.routed + ledger.failed == len(decided)
     assert ledger.failed >= len(set(failed) - set(routed))
     assert ledger.duplicates == len(decisions) - len(decided)
+    assert ledger.ahead_of["bob"] == len(routed) - len(delivered)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -25,6 +26,7 @@ from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.conversation import Conversation
+from broker.sandbox.desk import Desk
 from broker.sandbox.output_reader import OutputReader
 from broker.sandbox.presence import Presence
 from broker.sandbox.server_queues import (
@@ -54,7 +56,9 @@ type Decide = Callable[[Delivery], Publishing | None]
 class World:
     """Everything around a broker, and a broker that decides as the test wants."""
 
-    def __init__(self, session: Session, *, messages: int | None, malformed: float) -> None:
+    def __init__(
+        self, session: Session, *, messages: int | None, malformed: float, desk: Desk | None
+    ) -> None:
         self.session = session
         self.ledger = Ledger()
         self.progress = Wakeup()
@@ -62,6 +66,7 @@ class World:
         self.agents = [
             Agent(name, self.ledger, self.traffic, self.progress.set) for name in agent_names(4)
         ]
+        self.agents[1] = replace(self.agents[1], desk=desk)
         self.output_reader = OutputReader(self.ledger, self.progress.set)
         self.online: list[str] = []
         self.presence: Presence
@@ -129,8 +134,10 @@ async def open_world(
     messages: int | None = None,
     malformed: float = 0,
     decide: Decide | None = None,
+    desk: Desk | None = None,
 ) -> AsyncIterator[World]:
-    world = World(session, messages=messages, malformed=malformed)
+    """Run a world. Bob is slow if there is a desk."""
+    world = World(session, messages=messages, malformed=malformed, desk=desk)
     async with open_central_server(CentralServer) as server, trio.open_nursery() as nursery:
         world.presence = Presence(world.agents, server=server, session=session, random=Random(2))
         world.conversation = Conversation(
@@ -258,6 +265,38 @@ async def test_an_agent_answers_a_text_once_and_nothing_else(session: Session) -
         assert world.ledger.unexpected == ["bob received what is no chat message"]
         assert world.ledger.duplicates == 1
         assert alice.agent_name == "Alice"
+
+
+async def test_a_slow_agent_works_on_one_text_after_the_other(session: Session) -> None:
+    answered: list[Delivery] = []
+    desk = Desk(lambda: 10 * PATIENCE)
+    async with open_world(session, decide=answered.append, desk=desk) as world:
+        bob = world.agents[1]
+        texts = [world.traffic.text("alice") or b"" for _ in range(3)]
+        reply = world.traffic.reply("alice", "m") or b""
+        for body in (*texts, reply):
+            world.ledger.record_routed(json.loads(body)["message_id"], "bob")
+        await session.publish([Publishing(bob.queue, body, "test") for body in (*texts, reply)])
+        # A REPLY takes no work, even when it comes last.
+        while world.ledger.received_by["bob"] < 1:
+            await trio.sleep(0.01)
+        assert world.ledger.ahead_of == {"bob": 3}
+        assert answered == []
+
+        # Whoever leaves answers before.
+        await world.presence.go(bob)
+        while len(answered) < 3:
+            await trio.sleep(0.01)
+        assert world.ledger.ahead_of["bob"] == 0
+        replies = [json.loads(delivery.body)["in_reply_to_message_id"] for delivery in answered]
+        assert replies == [json.loads(body)["message_id"] for body in texts]
+
+
+async def test_an_exchange_with_a_slow_agent_is_exact(session: Session) -> None:
+    async with open_world(session, messages=100, desk=Desk(lambda: 0.01)) as world:
+        await world.conversation.exchange(100)
+        assert not [*problems(world.ledger)]
+        assert (world.ledger.sent, world.ledger.ahead_of.total()) == (100, 0)
 
 
 @pytest.mark.parametrize(

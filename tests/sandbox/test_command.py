@@ -227,6 +227,41 @@ def test_with_a_terminal_and_a_number_of_messages_there_is_a_progress_bar(
     assert ACCOUNTED in output
 
 
+@pytest.mark.usefixtures("on_the_shared_node")
+def test_a_policy_and_slow_agents(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policies: list[str] = []
+
+    def open_known_broker(
+        directory: Path, settings: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[BrokerProcess]:
+        policies.append(settings["BROKER_ROUTING_POLICY"])
+        return open_broker(directory, settings)
+
+    monkeypatch.setattr(system, "open_broker", open_known_broker)
+    monkeypatch.setattr(system, "SLOW_ANSWER", 0.05)
+
+    assert (
+        command.run(
+            agents=4,
+            messages=40,
+            seed=1,
+            malformed=0,
+            policy="least_outstanding",
+            slow_agents=2,
+            hold=30,
+        )
+        == 0
+    )
+
+    output = capsys.readouterr().out
+    assert ACCOUNTED in output
+    assert policies == ["least_outstanding"]
+    agents = [line.split() for line in output.splitlines() if " received " in line]
+    assert [words[0] for words in agents if words[-1] == "slow"] == ["Carol", "Dave"]
+
+
 @pytest.fixture
 def kept_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def make(prefix: str) -> str:

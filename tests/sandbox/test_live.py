@@ -10,6 +10,7 @@ from rich.console import Console
 from broker.sandbox import live
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent, agent_names
+from broker.sandbox.desk import Desk
 from broker.sandbox.live import BrokerState, RateMeter, draw, watch, watch_progress
 from broker.sandbox.traffic import Traffic
 from tests.lab.autojump import autojump
@@ -17,9 +18,14 @@ from tests.lab.autojump import autojump
 CONNECTED = BrokerState(pid=4711, is_running=True, is_connected=True, uptime=83.9)
 
 
-def some_agents(number: int, ledger: Ledger) -> list[Agent]:
+def some_agents(number: int, ledger: Ledger, *, slow: int = 0) -> list[Agent]:
     traffic = Traffic(ledger, Random(1), messages=None, malformed=0)
-    return [Agent(name, ledger, traffic, lambda: None) for name in agent_names(number)]
+    desks = [None] * (number - slow) + [Desk(lambda: 2.0)] * slow
+    names = agent_names(number)
+    return [
+        Agent(name, ledger, traffic, lambda: None, desk)
+        for name, desk in zip(names, desks, strict=True)
+    ]
 
 
 def picture(
@@ -29,9 +35,10 @@ def picture(
     height: int = 24,
     ledger: Ledger | None = None,
     broker: BrokerState = CONNECTED,
+    slow: int = 0,
 ) -> list[str]:
     ledger = ledger or Ledger()
-    agents = some_agents(number, ledger)
+    agents = some_agents(number, ledger, slow=slow)
     agents[0].online.open()
     console = Console(file=io.StringIO(), width=width, height=height)
     with console.capture() as capture:
@@ -41,8 +48,9 @@ def picture(
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (40, 10), (20, 5)])
 @pytest.mark.parametrize("number", [2, 30])
-def test_a_picture_fits_the_terminal(width: int, height: int, number: int) -> None:
-    lines = picture(number, width=width, height=height)
+@pytest.mark.parametrize("slow", [0, 2])
+def test_a_picture_fits_the_terminal(width: int, height: int, number: int, slow: int) -> None:
+    lines = picture(number, width=width, height=height, slow=slow)
 
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
@@ -109,6 +117,35 @@ def test_the_unexpected_is_shown() -> None:
     ledger = Ledger()
     ledger.record_unexpected("two moons")
     assert "unexpected: two moons" in "\n".join(picture(ledger=ledger))
+
+
+@pytest.mark.parametrize(("policy", "slow"), [("least_outstanding", 0), ("random", 3)])
+def test_what_lies_ahead_of_agents(policy: str, slow: int) -> None:
+    ledger = Ledger()
+    for number in range(3):
+        ledger.record_sent(f"m{number}", "alice")
+        ledger.record_routed(f"m{number}", "carol")
+    ledger.record_delivered("m0", "carol")
+
+    lines = picture(ledger=ledger, broker=replace(CONNECTED, policy=policy), slow=slow)
+
+    assert (policy in lines[1]) == (policy != "random")
+    assert "ahead" in lines[2].split()
+    rows = [line.split() for line in lines]
+    [alice] = [row for row in rows if "Alice" in row[:2]]
+    assert alice[1:7] == ["Alice", "●", "slow" if slow else "online", "3", "0", "0"]
+    [carol] = [row for row in rows if "Carol" in row[:2]]
+    assert carol[1:7] == ["Carol", "○", "offline", "0", "1", "2"]
+
+
+def test_for_how_long_messages_are_held() -> None:
+    assert "held for 30 s" in "\n".join(picture(broker=replace(CONNECTED, hold=30)))
+    assert "held" not in "\n".join(picture(broker=CONNECTED))
+
+
+@pytest.mark.parametrize("policy", ["random", "consistent_hash"])
+def test_else_nothing_lies_ahead_of_anybody(policy: str) -> None:
+    assert "ahead" not in "\n".join(picture(broker=replace(CONNECTED, policy=policy)))
 
 
 def test_rate_meter() -> None:

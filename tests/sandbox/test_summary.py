@@ -2,6 +2,7 @@ from random import Random
 
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.agents import Agent
+from broker.sandbox.desk import Desk
 from broker.sandbox.summary import problems, summary
 from broker.sandbox.traffic import Traffic
 
@@ -31,6 +32,18 @@ def test_summary() -> None:
     assert lines[5].startswith("rate ")
     assert lines[6:] == ["Alice sent 4 received 0 ( 0.0%)", "Bob sent 1 received 3 (100.0%)"]
     assert list(problems(ledger)) == []
+
+
+def test_slow_agents_are_marked() -> None:
+    ledger = Ledger()
+    traffic = Traffic(ledger, Random(1), messages=None, malformed=0)
+    agents = [
+        Agent("Alice", ledger, traffic, lambda: None),
+        Agent("Bob", ledger, traffic, lambda: None, Desk(lambda: 2.0)),
+    ]
+    alice, bob = [line.split() for line in summary(ledger, agents)][-2:]
+    assert "slow" not in alice
+    assert bob[-1] == "slow"
 
 
 def test_problems_name_the_first_few() -> None:

@@ -12,7 +12,6 @@ import trio
 
 from broker.amqp.border import SessionLostError
 from broker.amqp.delivery import Deliveries
-from broker.amqp.queue_watch import QueueCounts
 from broker.amqp.session import Session
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.wire.errors import QueueUnavailableError
@@ -133,10 +132,10 @@ class AmqpLink:
         """How many messages RabbitMQ neither takes nor refuses, although it answers."""
         return 0 if self._session is None else self._session.overdue
 
-    @property
-    def counts(self) -> Mapping[str, QueueCounts]:
-        """What RabbitMQ said last of the queues that are watched; nothing of missing ones."""
-        return {} if self._session is None else self._session.counts
+    def messages_in(self, queue: str) -> int | None:
+        """Return how many messages a watched queue had a second ago; None if that is not known."""
+        counts = None if self._session is None else self._session.counts.get(queue)
+        return None if counts is None else counts.messages
 
     @property
     def on_hold(self) -> Mapping[str, int]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from cyclopts import (
     App,
@@ -66,6 +66,9 @@ def application() -> App:
         messages: Annotated[int | None, Parameter(validator=within(1))] = None,
         seed: int | None = None,
         malformed: Annotated[float, Parameter(validator=within(0, 100))] = 0,
+        policy: Literal["random", "least_outstanding", "consistent_hash"] = "random",
+        slow_agents: Annotated[int, Parameter(validator=within(0, 1000))] = 0,
+        hold: Annotated[float, Parameter(validator=within(0))] = 0,
     ) -> int:
         """Try the broker with a private RabbitMQ, a stand-in server and sample agents.
 
@@ -74,10 +77,21 @@ def application() -> App:
             messages: Number of messages to send before stopping; without it, until stopped.
             seed: Seed for everything random, to repeat a run.
             malformed: Percentage of messages that are malformed.
+            policy: How the broker chooses receivers.
+            slow_agents: Number of sample agents that take two seconds to answer.
+            hold: Seconds to hold messages that nobody can receive.
         """
         from broker.sandbox.command import run as play  # noqa: PLC0415 - slow, too
 
-        return play(agents=agents, messages=messages, seed=seed, malformed=malformed)
+        return play(
+            agents=agents,
+            messages=messages,
+            seed=seed,
+            malformed=malformed,
+            policy=policy,
+            slow_agents=slow_agents,
+            hold=hold,
+        )
 
     app.default(run)
     app.command(run, name="run")

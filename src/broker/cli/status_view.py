@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from broker.status.model import Check, DeadLetters, RoutingStatus, Status
+from broker.status.model import Check, DeadLetters, HeldStatus, RoutingStatus, Status
 from broker.telemetry.connectivity import ConnectionStatus
 from broker.telemetry.one_line import one_line
 
@@ -77,6 +77,8 @@ def _figures(status: Status) -> Iterable[tuple[str, str]]:
     routing = status.routing
     if routing != RoutingStatus():
         yield "routing policy", f"{routing.policy}, receiver_id: {routing.receiver}"
+    if status.held.seconds:
+        yield "held", _held(status.held)
     yield from (
         ("received per second", f"{status.rates.received:.1f}"),
         ("published per second", f"{status.rates.published:.1f}"),
@@ -84,6 +86,12 @@ def _figures(status: Status) -> Iterable[tuple[str, str]]:
         ("agents online", f"{registry.online:,} of {registry.known:,}"),
         ("registry", f"{freshness}, {when}"),
     )
+
+
+def _held(held: HeldStatus) -> str:
+    count = "not known" if held.messages is None else f"{held.messages:,}"
+    deadline = held.earliest_deadline
+    return count if deadline is None else f"{count}, the first until {_moment(deadline)}"
 
 
 def _messages(status: Status) -> Iterable[tuple[str, str]]:

@@ -44,18 +44,18 @@ class Holding:
 
     Attributes:
         gate: Open during a pass: then the queue of held messages is consumed.
+        seconds: How long messages are held; 0 is not at all.
         earliest: When the first of the messages known here is due, in milliseconds since 1970;
             infinite if there is none.
 
     Args:
-        seconds: How long messages are held; 0 is not at all.
         clock: Returns milliseconds since 1970.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], int] = wall_clock) -> None:
         self.gate = Gate()
         self.earliest = math.inf
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock = clock
         self._look = ""
         self._has_come_round = False
@@ -71,12 +71,12 @@ class Holding:
             held: How it was held before, if it was.
             expiration: The AMQP property of one that was not.
         """
-        now = self._clock()
+        now, most = self._clock(), round(self.seconds * 1_000)
         if held is None:
-            held = Held(now + round(self._seconds * 1_000), now, "", expiration)
-        if not self._seconds or now >= held.until:
-            return None
-        return held._replace(look=self._look)
+            held = Held(now + most, now, "", expiration)
+        # By the shorter time, if that was changed meanwhile; without any, nothing is held.
+        until = min(held.until, held.since + most)
+        return held._replace(until=until, look=self._look) if now < until else None
 
     def seconds_held(self, held: Held) -> float:
         """Return for how long a message has been held."""
@@ -131,7 +131,7 @@ class Holding:
             return True
         if count == 0:
             return False
-        is_long_ago = trio.current_time() >= self._passed_at + self._seconds
+        is_long_ago = trio.current_time() >= self._passed_at + self.seconds
         return self._somebody_came or is_long_ago
 
     def _until_next_look(self) -> float:

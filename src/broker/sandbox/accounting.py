@@ -50,6 +50,7 @@ class Ledger:
         unexpected_count: How much contradicts the ledger.
         unexpected: The first of it, one line each.
         received_by: How many were delivered to each agent, duplicates included.
+        ahead_of: How many were routed to each agent, which has not come to them yet.
         recent_routes: The latest last.
     """
 
@@ -68,6 +69,7 @@ class Ledger:
         self.unexpected: list[str] = []
         self.sent_by: Counter[str] = Counter()
         self.received_by: Counter[str] = Counter()
+        self.ahead_of: Counter[str] = Counter()
         self.recent_routes: deque[Route] = deque(maxlen=_RECENT_ROUTES)
 
     @property
@@ -99,6 +101,7 @@ class Ledger:
             self.record_unexpected(f"{message_id} was routed back to its sender")
         self.routed += self._is_first_decision(message)
         message.routed_to.append(receiver_id)
+        self.ahead_of[receiver_id] += 1
         self.recent_routes.append(Route(message.sender_id, receiver_id))
 
     def record_failed(self, message_id: str) -> None:
@@ -121,7 +124,7 @@ class Ledger:
         message.not_routed = True
 
     def record_delivered(self, message_id: str, agent_id: str) -> bool:
-        """Record what an agent received, and return whether it is new to all agents."""
+        """Record what an agent has dealt with, and return whether it is new to all agents."""
         message = self._messages.get(message_id)
         if message is None:
             self.record_unexpected(f"{agent_id} received {message_id}, but nobody sent it")
@@ -131,6 +134,8 @@ class Ledger:
             self.record_unexpected(f"{agent_id} received {message_id}, which is not for it")
         elif message.delivered_to.count(agent_id) >= message.routed_to.count(agent_id):
             self.duplicates += 1
+        else:
+            self.ahead_of[agent_id] -= 1
         is_new = not message.delivered_to
         self._account_for(message)
         message.delivered_to.append(agent_id)

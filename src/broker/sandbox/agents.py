@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
 from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.concurrency.wakeup import Gate
 from broker.sandbox.accounting import Ledger
-from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue, read
+from broker.sandbox.desk import Desk
+from broker.sandbox.server_queues import INPUT_QUEUE, FromBroker, agent_queue, read
 from broker.sandbox.traffic import Traffic
 
 _NAMES = (
@@ -30,6 +32,7 @@ class Agent:
     """One agent. What is routed to it while it is offline waits in its queue.
 
     Attributes:
+        desk: Where it works on what it is asked; without one it answers at once.
         online: Open while it reads its queue.
     """
 
@@ -37,6 +40,7 @@ class Agent:
     ledger: Ledger
     traffic: Traffic
     progressed: Callable[[], None]
+    desk: Desk | None = None
     online: Gate = field(default_factory=Gate)
 
     @property
@@ -62,19 +66,28 @@ class Agent:
         while True:
             await self.online.opened()
             async with trio.open_nursery() as nursery:
+                if self.desk is not None:
+                    nursery.start_soon(self.desk.run)
                 await nursery.start(session.consume, self.queue, self._take)
                 await self.online.closed()
                 nursery.cancel_scope.cancel()
 
     def _take(self, arrived: Deliveries) -> None:
+        at_once = []
+        for delivery in arrived.deliveries:
+            message = read(delivery.body)
+            if self.desk is not None and message.message_type == "TEXT":
+                self.desk.put(partial(self._settle, arrived, [(delivery, message)]))
+            else:
+                at_once.append((delivery, message))
+        self._settle(arrived, at_once)
+
+    def _settle(self, arrived: Deliveries, some: Sequence[tuple[Delivery, FromBroker]]) -> None:
         # A REPLY is confirmed before the TEXT that it answers is acknowledged.
-        arrived.publish(
-            [Settlement(delivery, self._reply(delivery)) for delivery in arrived.deliveries]
-        )
+        arrived.publish([Settlement(delivery, self._reply(message)) for delivery, message in some])
         self.progressed()
 
-    def _reply(self, delivery: Delivery) -> Publishing | None:
-        message = read(delivery.body)
+    def _reply(self, message: FromBroker) -> Publishing | None:
         if message.message_id is None:
             self.ledger.record_unexpected(f"{self.agent_id} received what is no chat message")
             return None

@@ -28,7 +28,16 @@ DEFAULT_MESSAGES = 100
 _LOG_LINES_SHOWN = 20
 
 
-def run(*, agents: int, messages: int | None, seed: int | None, malformed: float) -> int:
+def run(
+    *,
+    agents: int,
+    messages: int | None,
+    seed: int | None,
+    malformed: float,
+    policy: str = "random",
+    slow_agents: int = 0,
+    hold: float = 0.0,
+) -> int:
     """Run a private RabbitMQ node, a stand-in central server, agents and the broker.
 
     On a terminal and without a number of messages it shows a live view until Ctrl-C; else it
@@ -48,6 +57,9 @@ def run(*, agents: int, messages: int | None, seed: int | None, malformed: float
         messages=messages,
         seed=secrets.randbelow(1_000_000) if seed is None else seed,
         malformed=malformed,
+        policy=policy,
+        slow_agents=slow_agents,
+        hold=hold,
     )
     return trio.run(run_interruptible, partial(_run, plan, console), EXIT_INTERRUPTED)
 

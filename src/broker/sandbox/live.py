@@ -28,13 +28,15 @@ _TABLE_HEADER = 1
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """How the broker is doing: its process, its registration, seconds of uptime, its page."""
+    """How the broker is doing: its process, registration, seconds of uptime, page and settings."""
 
     pid: int
     is_running: bool
     is_connected: bool
     uptime: float
     page: str | None = None
+    policy: str = "random"
+    hold: float = 0.0
 
 
 class RateMeter:
@@ -87,7 +89,7 @@ def draw(
     room = max(1, height - _HEADER_HEIGHT - _FOOTER_HEIGHT - _PANEL_BORDERS)
     body = Layout()
     body.split_row(
-        Layout(_agents(agents, ledger, room - _TABLE_HEADER), ratio=3),
+        Layout(_agents(agents, ledger, broker, room - _TABLE_HEADER), ratio=3),
         Layout(_routes(ledger.recent_routes, agents, room), ratio=2),
     )
     picture = Layout()
@@ -116,26 +118,42 @@ def _header(broker: BrokerState) -> RenderableType:
     return line
 
 
-def _agents(agents: Sequence[Agent], ledger: Ledger, room: int) -> RenderableType:
+def _agents(
+    agents: Sequence[Agent], ledger: Ledger, broker: BrokerState, room: int
+) -> RenderableType:
+    # Of interest to those who see the load shift, or pile up.
+    shows_ahead = broker.policy == "least_outstanding" or any(agent.desk for agent in agents)
     table = Table(box=None, expand=True, header_style="dim", padding=(0, 1))
     table.add_column("agent", no_wrap=True, ratio=1)
     table.add_column("")
     table.add_column("sent", justify="right")
     table.add_column("received", justify="right")
+    if shows_ahead:
+        table.add_column("ahead", justify="right")
     fitting = agents if len(agents) <= room else agents[: max(0, room - 1)]
     for agent in fitting:
         is_online = agent.online.is_open
         table.add_row(
             agent.agent_name,
-            Text("● online" if is_online else "○ offline", "green" if is_online else "dim"),
+            _state(agent),
             str(ledger.sent_by[agent.agent_id]),
             str(ledger.received_by[agent.agent_id]),
+            *([str(ledger.ahead_of[agent.agent_id])] if shows_ahead else []),
             style="" if is_online else "dim",
         )
     if len(fitting) < len(agents):
         table.add_row(f"and {len(agents) - len(fitting)} more", style="dim")
     online = sum(agent.online.is_open for agent in agents)
-    return Panel(table, title=f"{online} of {len(agents)} agents online", border_style="blue")
+    chosen = "" if broker.policy == "random" else f", {broker.policy}"
+    held = f", held for {broker.hold:g} s" if broker.hold else ""
+    title = f"{online} of {len(agents)} agents online{chosen}{held}"
+    return Panel(table, title=title, border_style="blue")
+
+
+def _state(agent: Agent) -> Text:
+    if not agent.online.is_open:
+        return Text("○ offline", "dim")
+    return Text("● slow", "yellow") if agent.desk else Text("● online", "green")
 
 
 def _routes(routes: Sequence[Route], agents: Sequence[Agent], room: int) -> RenderableType:

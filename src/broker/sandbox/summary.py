@@ -21,7 +21,7 @@ def summary(ledger: Ledger, agents: Sequence[Agent]) -> Iterator[str]:
         sent, received = ledger.sent_by[agent.agent_id], ledger.received_by[agent.agent_id]
         yield (
             f"  {agent.agent_name:{width}}  sent {sent:6}   received {received:6}"
-            f"  ({ledger.share(agent.agent_id):6.1%})"
+            f"  ({ledger.share(agent.agent_id):6.1%}){'  slow' if agent.desk else ''}"
         )
 
 

@@ -1,6 +1,6 @@
 """Run the broker, a central server and agents around a RabbitMQ node."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.broker_process import STOP_TIMEOUT, BrokerProcess, open_broker
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.conversation import Conversation
+from broker.sandbox.desk import Desk
 from broker.sandbox.live import BrokerState, watch, watch_progress
 from broker.sandbox.output_reader import OutputReader
 from broker.sandbox.presence import Presence
@@ -24,6 +25,8 @@ from broker.sandbox.rabbitmq import RabbitmqNode
 from broker.sandbox.server_queues import QUEUES, advertise, relay
 from broker.sandbox.traffic import Traffic
 
+SLOW_ANSWER = 2.0
+"""Seconds that a slow agent works on an answer; the others answer at once."""
 READY_TIMEOUT = 30.0
 """Seconds that the broker has to connect and to learn of all agents."""
 _DRAIN_TIMEOUT = 5.0
@@ -37,12 +40,18 @@ class Plan:
         messages: How many, or None to talk until stopped.
         seed: Makes all choices repeatable.
         malformed: Percentage.
+        policy: The broker's routing policy, by its name.
+        slow_agents: How many of the agents are slow.
+        hold: Seconds for which the broker holds what nobody can receive.
     """
 
     agents: int
     messages: int | None
     seed: int
     malformed: float
+    policy: str = "random"
+    slow_agents: int = 0
+    hold: float = 0.0
 
     def random(self, purpose: str) -> Random:
         """Return a source of choices that is independent of those for other purposes."""
@@ -83,7 +92,10 @@ async def run_system(
     traffic = Traffic(
         ledger, plan.random("texts"), messages=plan.messages, malformed=plan.malformed
     )
-    agents = [Agent(name, ledger, traffic, progress.set) for name in agent_names(plan.agents)]
+    agents = [
+        Agent(name, ledger, traffic, progress.set, _desk(traffic) if is_slow else None)
+        for name, is_slow in _staff(plan)
+    ]
     parameters = SessionParameters(
         AmqpEndpoint(node.host, node.port, "guest", "guest", vhost="/", tls=False),
         name="sandbox",
@@ -110,7 +122,13 @@ async def run_system(
             nursery.start_soon(agent.run, session)
         await advertise(session, server.url)
         await presence.come_all()
-        settings = {"AMQP_URL": node.url, "WEBSOCKET_URL": server.url, "BROKER_HTTP_PORT": "0"}
+        settings = {
+            "AMQP_URL": node.url,
+            "WEBSOCKET_URL": server.url,
+            "BROKER_HTTP_PORT": "0",
+            "BROKER_ROUTING_POLICY": plan.policy,
+            "BROKER_HOLD": f"{plan.hold:g}",
+        }
         async with open_broker(node.directory, settings) as broker, trio.open_nursery() as watchers:
             with trio.move_on_after(READY_TIMEOUT) as getting_ready:
                 watchers.start_soon(_watch_broker, broker, getting_ready, conversation)
@@ -119,9 +137,8 @@ async def run_system(
                     await progress.wait()
             if not getting_ready.cancelled_caught:
                 interruption.stop = conversation.stop
-                state = partial(
-                    _broker_state, broker, server, broker.status_page(), trio.current_time()
-                )
+                page, started = broker.status_page(), trio.current_time()
+                state = partial(_broker_state, broker, server, page, started, plan)
                 watchers.start_soon(_show, plan, console, agents, ledger, state)
                 if plan.messages is None:
                     await conversation.converse()
@@ -134,6 +151,17 @@ async def run_system(
     if getting_ready.cancelled_caught:
         problems.append("The broker did not get ready to route.")
     return Result(ledger, agents, problems, broker.log)
+
+
+def _staff(plan: Plan) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each agent, and whether it is slow: the last ones are."""
+    for number, name in enumerate(agent_names(plan.agents)):
+        yield name, number >= plan.agents - plan.slow_agents
+
+
+def _desk(traffic: Traffic) -> Desk:
+    # Once there is nothing more to say, nobody wants to wait for the rest.
+    return Desk(lambda: 0.0 if traffic.is_over else SLOW_ANSWER)
 
 
 async def _watch_broker(
@@ -170,7 +198,7 @@ async def _show(
 
 
 def _broker_state(
-    broker: BrokerProcess, server: CentralServer, page: str | None, started: float
+    broker: BrokerProcess, server: CentralServer, page: str | None, started: float, plan: Plan
 ) -> BrokerState:
     return BrokerState(
         pid=broker.pid,
@@ -178,4 +206,6 @@ def _broker_state(
         is_connected=server.session_count > 0,
         uptime=trio.current_time() - started,
         page=page,
+        policy=plan.policy,
+        hold=plan.hold,
     )

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable
+from math import isfinite, nan
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -41,6 +42,7 @@ class BrokerCollector(Collector):
         """Yield the metrics as they are now."""
         yield from self._messages()
         yield from routing_metrics(self._vitals.messages, self._vitals.router.choosing)
+        yield from self._held()
         yield from self._connections()
         yield from self._registry()
         build = {"version": __version__, "python": platform.python_version()}
@@ -101,6 +103,20 @@ class BrokerCollector(Collector):
             publishings.confirm_seconds,
         )
 
+    def _held(self) -> Iterable[Metric]:
+        vitals = self._vitals
+        count, deadline = vitals.held_messages, vitals.earliest_deadline
+        yield GaugeMetricFamily(
+            "broker_held_messages",
+            "Messages that nobody can receive yet, of all brokers; NaN while that is not known.",
+            _unless_unknown(count if vitals.router.holding.seconds else 0),
+        )
+        yield GaugeMetricFamily(
+            "broker_held_earliest_deadline_seconds",
+            "When the first of those that this broker knows is due, since 1970; NaN without any.",
+            _unless_unknown(deadline if isfinite(deadline) else None),
+        )
+
     def _connections(self) -> Iterable[Metric]:
         vitals = self._vitals
         links = {"amqp": vitals.amqp.connectivity, "websocket": vitals.central.connectivity}
@@ -130,7 +146,7 @@ class BrokerCollector(Collector):
         yield GaugeMetricFamily(
             "broker_registry_age_seconds",
             "Since the latest status update of the server; NaN before the first.",
-            float("nan") if vitals.registry_age is None else vitals.registry_age,
+            _unless_unknown(vitals.registry_age),
         )
         text = "Frames of the server that were of no use."
         ignored = CounterMetricFamily("broker_server_frames_ignored", text, labels=("reason",))
@@ -145,3 +161,7 @@ class BrokerCollector(Collector):
             "Entries of status updates that were unusable.",
             vitals.messages.statuses_skipped,
         )
+
+
+def _unless_unknown(number: float | None) -> float:
+    return nan if number is None else number

@@ -67,6 +67,14 @@ class DeadLetters(msgspec.Struct, frozen=True):
     latest: list[DeadLetterNote] = []  # a few, the latest first
 
 
+class HeldStatus(msgspec.Struct, frozen=True):
+    """Messages that nobody can receive yet."""
+
+    seconds: float = 0.0  # for how long they are held; 0 is not at all
+    messages: int | None = None  # in the queue of all brokers; None if that is not known
+    earliest_deadline: datetime | None = None  # of those that this broker knows
+
+
 class Status(msgspec.Struct, frozen=True):
     """The broker at one moment.
 
@@ -89,6 +97,7 @@ class Status(msgspec.Struct, frozen=True):
     messages: Messages
     dead_letters: DeadLetters
     routing: RoutingStatus = RoutingStatus()
+    held: HeldStatus = HeldStatus()
 
 
 class AgentEntry(msgspec.Struct, frozen=True):

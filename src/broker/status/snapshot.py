@@ -1,5 +1,7 @@
 """The broker at one moment, for people and programs."""
 
+from datetime import UTC, datetime
+from math import isfinite
 from typing import Literal
 
 import trio
@@ -7,6 +9,7 @@ import trio
 from broker.status.model import (
     Connections,
     DeadLetters,
+    HeldStatus,
     Messages,
     Rates,
     RegistryStatus,
@@ -43,6 +46,11 @@ def status(vitals: Vitals, rates: Rates) -> Status:
             is_fresh=vitals.consumption.is_open,
             age_seconds=vitals.registry_age,
         ),
+        held=HeldStatus(
+            seconds=vitals.router.holding.seconds,
+            messages=vitals.held_messages,
+            earliest_deadline=_moment(vitals.earliest_deadline),
+        ),
         routing=RoutingStatus(
             policy=vitals.router.choosing.policy_name,
             receiver=vitals.router.choosing.routing.receiver.value,
@@ -59,6 +67,10 @@ def status(vitals: Vitals, rates: Rates) -> Status:
             latest=list(publishings.latest_dead_letters)[::-1],
         ),
     )
+
+
+def _moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if isfinite(seconds) else None
 
 
 def _state(vitals: Vitals) -> Literal["routing", "paused", "stopping"]:

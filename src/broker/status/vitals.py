@@ -40,6 +40,19 @@ class Vitals:
         return self.amqp.consumed >= frozenset(self.queues.inputs)
 
     @property
+    def held_messages(self) -> int | None:
+        """How many messages are held, by whichever broker; None if that is not known."""
+        return self.amqp.messages_in(self.queues.held)
+
+    @property
+    def earliest_deadline(self) -> float:
+        """When the first held message is due that this broker knows; infinite if there is none.
+
+        In seconds since 1970.
+        """
+        return self.router.holding.earliest / 1_000
+
+    @property
     def registry_age(self) -> float | None:
         """Seconds since the latest status update was applied; None before the first."""
         updated_at = self.router.updated_at

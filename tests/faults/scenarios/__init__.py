@@ -19,6 +19,7 @@ from tests.faults.scenarios import (
     impossible,
     network,
     poison,
+    policy_swap,
     rabbitmq_outage,
     registry_storm,
     server_outage,
@@ -31,18 +32,9 @@ from tests.faults.scenarios import (
 SCENARIOS = {
     one.name: one
     for module in (
-        *(alarms, broker_crash, delivery_limit, freezing, holding, huge_update),
-        *(
-            impossible,
-            network,
-            poison,
-            rabbitmq_outage,
-            registry_storm,
-            server_outage,
-            server_trouble,
-            soak,
-        ),
-        *(stopping, topology, cluster),
+        *(alarms, broker_crash, delivery_limit, freezing, holding, huge_update, impossible),
+        *(network, poison, policy_swap, rabbitmq_outage, registry_storm, server_outage),
+        *(server_trouble, soak, stopping, topology, cluster),
     )
     for one in vars(module).values()
     if isinstance(one, Scenario)
