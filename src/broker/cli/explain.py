@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import trio
+from cyclopts import Parameter
 
 from broker.cli.explain_view import view
 from broker.cli.option_types import Format
@@ -22,7 +24,7 @@ _DELIVERED, _NOT_DELIVERED = 0, 1
 @taking_settings
 def explain(
     given: Mapping[str, str],
-    message: str,
+    message: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     url: str | None = None,

@@ -93,6 +93,8 @@ def _policy(policy: PolicyView, receiver_id: str | None) -> Iterable[RenderableT
     if not policy.is_known:
         text = f"chooses among {policy.candidates:,}, or none of them. "
         text += "It is not called for an explanation, as that may have effects."
+    elif policy.candidates == 1:
+        text = "has only one to choose from."
     elif policy.key is not None:
         text = f"gives the conversation {policy.key} to {chosen}, of {policy.candidates:,}."
     elif policy.compared:
@@ -105,12 +107,10 @@ def _policy(policy: PolicyView, receiver_id: str | None) -> Iterable[RenderableT
 
 
 def _compared(policy: PolicyView) -> str:
-    first, *others = policy.compared
-    if not others:
-        return "There is only one."
+    first, second = policy.compared
     if any(cost.is_silent for cost in policy.compared):
         return "Chance decides between these, as one has never answered:"
-    if first.cost == others[0].cost:
+    if first.cost == second.cost:
         return "Chance decides between these, as they cost the same:"
     return f"Of these, {first.agent_id} costs less:"
 

@@ -6,6 +6,7 @@ send JSON; not by a script of another site, which would need leave by CORS and g
 one whose name was made to resolve to this machine, as browsers name the origin with each POST.
 """
 
+from contextlib import aclosing
 from ipaddress import ip_address
 
 import msgspec
@@ -80,10 +81,11 @@ async def _body(request: Request, most: int) -> bytes:
     body = bytearray()
     try:
         with trio.fail_after(_PATIENCE):
-            async for chunk in request.stream():
-                body += chunk[: most + 1 - len(body)]
-                if len(body) > most:
-                    break
+            async with aclosing(request.stream()) as chunks:
+                async for chunk in chunks:
+                    body += chunk[: most + 1 - len(body)]
+                    if len(body) > most:
+                        break
     except trio.TooSlowError:
         raise RefusedError(408, f"the message did not come within {_PATIENCE:g} s") from None
     except ClientDisconnect:
