@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.core.agent_ids import MAX_AGENT_ID_LENGTH
+from broker.core.capabilities import MAX_CAPABILITIES, MAX_CAPABILITY_LENGTH
 from broker.core.codec import (
     MAX_DEPTH,
     decode_advertisement,
@@ -29,6 +30,8 @@ from broker.core.codec import (
 from broker.core.lone_surrogates import mask_lone_surrogates
 from broker.core.messages import (
     AgentError,
+    Answer,
+    AnswersSeen,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
@@ -258,6 +261,11 @@ def test_a_wrong_duplicate_wins_too_when_it_is_the_last(later: str) -> None:
     [
         (FailureReason.NO_AGENT_ONLINE, "no agent is online."),
         (FailureReason.ONLY_SENDER_ONLINE, "its sender is the only agent online."),
+        (FailureReason.RECEIVER_OFFLINE, "the agent that it is for cannot receive it now."),
+        (
+            FailureReason.NO_CAPABLE_AGENT,
+            "no agent online has all capabilities that it requires.",
+        ),
     ],
 )
 def test_a_routing_failure_says_all_the_server_needs(
@@ -407,11 +415,20 @@ def test_servers_advertise_themselves(fields: str, expected: ServerAvailable) ->
     assert decode_advertisement(body, MAX_BYTES) == expected
 
 
+CAPABILITIES = st.sets(IDS, max_size=5).map(lambda some: tuple(sorted(some)))
+
+
 @given(
     st.builds(
         RegistryEvent,
         st.one_of(
-            st.builds(RegisterAgent, IDS, SHOWN_TEXTS.filter(bool), st.none()),
+            st.builds(
+                RegisterAgent, IDS, SHOWN_TEXTS.filter(bool), st.none(), st.none() | CAPABILITIES
+            ),
+            st.builds(
+                AnswersSeen,
+                st.lists(st.builds(Answer, IDS, TEXTS, st.floats(0, 1e6))),
+            ),
             st.builds(ClientDisconnected, IDS),
             st.builds(ServerAvailable, st.none() | SHOWN_TEXTS, st.none() | SHOWN_TEXTS),
         ),
@@ -437,6 +454,103 @@ def test_what_no_broker_tells_is_refused(name: str, value: str) -> None:
         body = f'{{"message_type": "{message_type}"{members}}}'.encode()
         result = decode_registry_event(body, MAX_BYTES)
         assert_rejected(result, RejectReason.INVALID_FIELD, f"`{name}`")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    ['"a"', '[["a", "m1"]]', '[["a", "m1", "1"]]', '[["a", "m1", 1, 2]]', "[[1, 2, 3]]", "{}"],
+)
+def test_answers_that_no_broker_tells_are_refused(answers: str) -> None:
+    body = (
+        f'{{"message_type": "ANSWERS_SEEN", "answers": {answers}, "changed_at": 1, "origin": "x"}}'
+    )
+    result = decode_registry_event(body.encode(), MAX_BYTES)
+    assert_rejected(result, RejectReason.INVALID_FIELD, "`answers`")
+
+
+def test_answers_to_nothing_are_none() -> None:
+    for answers in ("", '"answers": null,', '"answers": [],'):
+        body = f'{{"message_type": "ANSWERS_SEEN", {answers} "changed_at": 1, "origin": "x"}}'
+        event = decode_registry_event(body.encode(), MAX_BYTES)
+        assert isinstance(event, RegistryEvent)
+        assert isinstance(event.change, AnswersSeen)
+        assert not event.change.answers
+
+
+# What a message requires, and what agents can do.
+
+
+def requiring(capabilities: str) -> ChatMessage | AgentError | Rejected:
+    body = f'{{"message_type": "TEXT", "required_capabilities": {capabilities}}}'
+    return decode_input(body.encode(), MAX_BYTES)
+
+
+@given(names=st.lists(IDS, max_size=64), spaced=st.booleans())
+def test_required_capabilities_are_a_set_and_pass_through(names: list[str], spaced: bool) -> None:
+    written = json.dumps(names, separators=(" , ", ":") if spaced else None)
+    message = requiring(written)
+    assert isinstance(message, ChatMessage)
+    assert message.required_capabilities == tuple(sorted(set(names)))
+    assert values(encode_routed(message, "a"))["required_capabilities"] == written.encode()
+
+
+@pytest.mark.parametrize("nothing", ["null", "[]"])
+def test_nothing_may_be_required(nothing: str) -> None:
+    message = requiring(nothing)
+    assert isinstance(message, ChatMessage)
+    assert message.required_capabilities == ()
+    assert chat('{"message_type": "TEXT"}').required_capabilities == ()
+
+
+UNUSABLE_CAPABILITIES = [
+    *(f'"{MARKER}"', "5", "true", f'{{"{MARKER}": 1}}', f'["{MARKER}", 5]', "[null]", "[[]]"),
+    *('[""]', f'["{MARKER}\\n"]', f'["{MARKER}\\u0000"]', f'["{MARKER}\\u009b"]'),
+    pytest.param(json.dumps([MARKER * 100]), id="a-long-name"),
+    pytest.param(json.dumps([f"{MARKER}{number}" for number in range(65)]), id="many-names"),
+]
+
+
+@pytest.mark.parametrize("capabilities", UNUSABLE_CAPABILITIES)
+def test_unusable_required_capabilities_are_refused(capabilities: str) -> None:
+    result = requiring(capabilities)
+    assert_rejected(result, RejectReason.INVALID_FIELD, "`required_capabilities`")
+
+
+@pytest.mark.parametrize("capabilities", UNUSABLE_CAPABILITIES)
+def test_an_agent_with_unusable_capabilities_is_refused(capabilities: str) -> None:
+    body = f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "capabilities": {capabilities}}}'
+    result = decode_metadata(body.encode(), MAX_BYTES)
+    assert_rejected(result, RejectReason.INVALID_FIELD, "`capabilities`")
+
+
+def test_as_many_and_as_long_as_allowed_are_fine() -> None:
+    names = sorted([f"{number:02}" * 127 + "é" for number in range(MAX_CAPABILITIES)])
+    assert {len(name) for name in names} == {MAX_CAPABILITY_LENGTH}
+    message = requiring(json.dumps(names * 2))
+    assert isinstance(message, ChatMessage)
+    assert message.required_capabilities == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "answered"),
+    [
+        ({"in_reply_to_message_id": "m1"}, "m1"),
+        ({"in_reply_to": "m2"}, "m2"),
+        ({"in_reply_to_message_id": "m1", "in_reply_to": "m2"}, "m1"),
+        ({"in_reply_to_message_id": None, "in_reply_to": "m2"}, "m2"),
+        ({"in_reply_to": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_message_and_an_error_name_what_they_answer(
+    fields: dict[str, str | None], answered: str | None
+) -> None:
+    for message_type in ("REPLY", "ERROR"):
+        body = json.dumps({"message_type": message_type, "sender_id": "a", **fields})
+        message = decode_input(body.encode(), MAX_BYTES)
+        assert isinstance(message, ChatMessage | AgentError)
+        assert message.sender_id == "a"
+        assert message.in_reply_to == answered
 
 
 @pytest.mark.parametrize("changed_at", ["1000", "1000.0", "1e3"])

@@ -103,6 +103,37 @@ def test_an_unusable_field_costs_no_other() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ('["tables", "sums", "tables"]', ("sums", "tables")),
+        ("[]", ()),
+        ("null", None),
+        *(
+            (unusable, None)
+            for unusable in ('"sums"', "5", "{}", '["sums", 5]', '[""]', '["a\\n"]')
+        ),
+        pytest.param(json.dumps(["x" * 256]), None, id="a-long-name"),
+        pytest.param(json.dumps([str(number) for number in range(65)]), None, id="many-names"),
+        pytest.param('["\\ud83d"]', None, id="half-an-emoji"),
+    ],
+)
+def test_what_an_agent_can_do_is_a_set_or_nothing_is_said_of_it(
+    capabilities: str, expected: tuple[str, ...] | None
+) -> None:
+    update = status_update(
+        f'[{{"agent_id": "a", "is_online": true, "capabilities": {capabilities}}},'
+        ' {"agent_id": "b", "is_online": true}]'
+    )
+
+    assert update == StatusUpdate(
+        {
+            "a": AgentStatus("a", is_online=True, capabilities=expected),
+            "b": AgentStatus("b", is_online=True),
+        }
+    )
+
+
 def test_a_large_update_is_decoded_in_slices() -> None:
     agents = {str(number): AgentStatus(str(number), is_online=True) for number in range(2_500)}
     entries = ",".join(f'{{"agent_id": "{name}", "is_online": true}}' for name in agents)

@@ -9,6 +9,7 @@ from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settl
 from broker.core import codec
 from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
+    Answer,
     ChatMessage,
     ClientDisconnected,
     RegisterAgent,
@@ -19,10 +20,11 @@ from broker.core.messages import (
 )
 from broker.core.registry import AgentRegistry
 from broker.core.routing.failure import FailureReason
+from broker.core.routing.receivers import ReceiverRule
 from broker.core.versions import Version, VersionClock
 from broker.router.decide import Decider
 from broker.router.decision import Decision, settlement
-from broker.router.rules import Limits, Topology
+from broker.router.rules import AT_RANDOM, Limits, Routing, Topology
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 from tests.core.registries import apply, disconnect, online, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
@@ -44,7 +46,13 @@ ADDRESS = DeadLetterAddress("dead", "broker_0001")
 class Desk:
     """A decider, and what it reads."""
 
-    def __init__(self, *online: str, topology: Topology = QUEUES, max_hops: int = 0) -> None:
+    def __init__(
+        self,
+        *online: str,
+        topology: Topology = QUEUES,
+        max_hops: int = 0,
+        routing: Routing = AT_RANDOM,
+    ) -> None:
         self.registry = AgentRegistry(max_agents=5)
         self.registry.clock = VersionClock("here", lambda: 1)
         apply(self.registry, status_update(*online))
@@ -58,6 +66,7 @@ class Desk:
             broker_id="broker_0001",
             limits=Limits(MAX_BYTES, max_agents=5, max_hops=max_hops),
             refusals=self.refusals,
+            routing=routing,
             random=lambda: self.random,
             new_id=lambda: "e1",
         )
@@ -165,6 +174,116 @@ def test_unknown_agents_are_noticed_and_nobody_else(body: bytes, unknown: str | 
     desk = Desk("alice", "offline")
     disconnect(desk.registry, "offline")
     assert desk.decide("in", body).unknown_sender == unknown
+
+
+# Whom a message is for, what it requires, and what a policy says
+
+
+def test_a_receiver_counts_as_far_as_the_rule_says() -> None:
+    body = chat("x", receiver_id="bob", _target_agent_id="bob")
+    outcomes = {}
+    for rule in ReceiverRule:
+        for present in (("alice", "bob"), ("alice",)):
+            desk = Desk(*present, routing=Routing(receiver=rule))
+            decision = desk.decide("in", body)
+            outcomes[rule.value, len(present)] = decision.receiver_id or decision.verdict
+    assert outcomes == {
+        ("ignore", 2): "alice",
+        ("ignore", 1): "alice",
+        ("prefer", 2): "bob",
+        ("prefer", 1): "alice",
+        ("require", 2): "bob",
+        ("require", 1): MessageOutcome.RECEIVER_OFFLINE,
+    }
+
+
+def test_nobody_receives_a_message_who_cannot_do_what_it_requires() -> None:
+    desk = Desk("alice", "bob", "carol")
+    for agent_id, capabilities in (("bob", ("sums", "tables")), ("carol", ("sums",))):
+        desk.registry.register(agent_id, "", desk.registry.clock.next(), capabilities)
+    body = chat("alice", required_capabilities=["tables", "sums", "tables"])
+    decision = desk.decide("in", body)
+    assert decision.receiver_id == "bob"
+    assert decision.publishing == to("out", body[:-1] + b',"receiver_id":"bob"}'), "it stays in it"
+    body = chat("alice", required_capabilities=["sums", "poems"])
+    decision = desk.decide("in", body)
+    assert decision == Decision(
+        "TEXT", MessageOutcome.NO_CAPABLE_AGENT, to("out", failure(body, "no_capable_agent"))
+    )
+
+
+def test_a_message_that_a_policy_fails_on_is_dead_lettered() -> None:
+    why = Rejected(RejectReason.POLICY_ERROR, "the routing policy failed")
+    desk = Desk("alice", "bob", max_hops=2, routing=Routing(lambda *_: why, follows_answers=True))
+    decision = desk.decide("in", chat(in_reply_to="m0"))
+    # That it is an answer, and one of a row, is true whatever becomes of it.
+    assert decision == Decision(
+        UNACCEPTED, why, hop=Hop(1, "m1"), answer=Answer("alice", "m0"), unknown_sender=None
+    )
+    assert Desk("alice", routing=Routing(lambda *_: why)).decide("in", chat()).verdict is (
+        MessageOutcome.ONLY_SENDER_ONLINE
+    ), "it is not asked"
+
+
+# What asks, and what answers
+
+FOLLOWING = Routing(follows_answers=True)
+LONG_ID = "m" * 256
+
+
+@pytest.mark.parametrize(
+    ("body", "asks", "answers"),
+    [
+        (chat(), "m1", None),
+        (chat(message_type="SYSTEM"), "m1", None),
+        (chat(message_id=""), None, None),
+        (chat(message_id=LONG_ID), None, None),
+        (chat(message_id=LONG_ID[1:]), LONG_ID[1:], None),
+        (chat(in_reply_to_message_id="m0"), None, "m0"),
+        (chat(in_reply_to="m0"), None, "m0"),
+        (chat(in_reply_to_message_id="m0", in_reply_to="m9"), None, "m0"),
+        (chat(in_reply_to_message_id="", in_reply_to=""), "m1", None),
+        (chat(in_reply_to=LONG_ID), None, None),
+        (chat("stranger", in_reply_to="m0"), None, None),
+        (chat(None, in_reply_to="m0"), None, None),
+        (chat(message_type="ERROR", in_reply_to_message_id="m0"), None, "m0"),
+        (chat(message_type="ERROR", in_reply_to="m0"), None, "m0"),
+        (chat(message_type="ERROR", in_reply_to=["m0"]), None, None),
+        (chat(message_type="ERROR"), None, None),
+        (b'{"message_type":"ERROR","in_reply_to":"m0"}', None, None),
+    ],
+)
+def test_what_answers_a_message_asks_for_nothing(
+    body: bytes, asks: str | None, answers: str | None
+) -> None:
+    decision = Desk("alice", "bob", routing=FOLLOWING).decide("in", body)
+    assert decision.asks == asks
+    assert decision.answer == (None if answers is None else Answer("alice", answers))
+    unfollowed = Desk("alice", "bob").decide("in", body)
+    assert (unfollowed.asks, unfollowed.answer) == (None, None), "nobody wants to know"
+    assert unfollowed.publishing == decision.publishing
+
+
+def test_an_answer_counts_though_nobody_can_receive_it() -> None:
+    desk = Desk("alice", max_hops=1, routing=FOLLOWING)
+    failed = desk.decide("in", chat(message_id="m1", in_reply_to="m0"))
+    assert failed.verdict is MessageOutcome.ONLY_SENDER_ONLINE
+    assert failed.answer == Answer("alice", "m0")
+    assert failed.hop is not None
+    desk.hops.remember(failed.hop)
+    too_many = desk.decide("in", chat(message_id="m2", in_reply_to="m1"))
+    assert isinstance(too_many.verdict, Rejected)
+    assert too_many.answer == Answer("alice", "m1")
+    desk.refusals.max_message_size = 10
+    too_large = desk.decide("in", chat(message_id="m3", in_reply_to="m0"))
+    assert isinstance(too_large.verdict, Rejected)
+    assert too_large.answer == Answer("alice", "m0")
+
+
+def test_an_agent_that_is_offline_still_answers() -> None:
+    desk = Desk("alice", "bob", routing=FOLLOWING)
+    disconnect(desk.registry, "alice")
+    assert desk.decide("in", chat(in_reply_to="m0")).answer == Answer("alice", "m0")
 
 
 # What changes the registry

@@ -7,8 +7,10 @@ import structlog
 from broker.amqp import DeadLetterAddress, Delivery, Refusals, Settlement
 from broker.core.messages import ServerAvailable
 from broker.core.registry import AgentRegistry
+from broker.core.routing.unanswered import Unanswered
+from broker.router.answers import Answers
 from broker.router.dispatcher import Dispatcher
-from broker.router.rules import Limits
+from broker.router.rules import Limits, Routing
 from broker.telemetry.tally import MessageOutcome, MessageTally
 from tests.core.registries import apply, online, register, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat
@@ -221,3 +223,48 @@ def test_everything_is_counted_by_what_it_was_and_what_came_of_it(desk: Desk) ->
     assert tally.outcomes == {outcome: int(outcome not in never) for outcome in MessageOutcome}
     assert tally.redelivered == 2
     assert desk.registry["bob"].routed == 1
+
+
+def answers_of(desk: Desk, answered: list[str]) -> Answers:
+    return Answers(
+        Unanswered(most=10, max_age=300.0),
+        answered=lambda agent_id, _: answered.append(agent_id),
+        given_up=lambda _: None,
+        seconds=desk.tally.answer_seconds,
+        clock=lambda: 0.0,
+    )
+
+
+def test_an_answer_is_known_to_the_broker_that_asked_whichever_gets_it() -> None:
+    answered: dict[str, list[str]] = {"here": [], "there": []}
+    desks: dict[str, Desk] = {}
+    for origin, names in answered.items():
+        desk = desks[origin] = Desk(
+            answers=answers_of(Desk(), names), routing=Routing(follows_answers=True)
+        )
+        desk.registry.clock.origin = origin
+        apply(desk.registry, status_update("alice", "bob"))
+    here, there = desks["here"], desks["there"]
+
+    assert said(here.dispatch("in", chat("alice", message_id="m1")))["receiver_id"] == "bob"
+    told = there.dispatch("in", chat("bob", message_id="m2", in_reply_to="m1")).told
+    assert told is not None
+    assert told.exchange == "events"
+    for desk in (here, there):
+        heard = desk.dispatch("events", told.body)
+        assert (heard.publishing, heard.rejected) == (None, None)
+
+    assert answered == {"here": ["bob"], "there": []}
+    # Nothing is told of what was answered where it was asked.
+    assert here.dispatch("in", chat("alice", message_id="m3")).told is None
+    assert here.dispatch("in", chat("bob", message_id="m4", in_reply_to="m3")).told is None
+    assert answered["here"] == ["bob", "bob"]
+
+
+def test_a_broker_that_follows_no_answers_takes_word_of_them(desk: Desk) -> None:
+    event = (
+        b'{"message_type":"ANSWERS_SEEN","answers":[["a","m1",0.5]],"changed_at":1,"origin":"x"}'
+    )
+    settlement = desk.dispatch("events", event)
+    assert (settlement.publishing, settlement.rejected) == (None, None)
+    assert desk.dispatch("in", chat(in_reply_to="m1")).told is None

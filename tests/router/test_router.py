@@ -11,15 +11,20 @@ from trio.testing import wait_all_tasks_blocked
 
 from broker.amqp import Deliveries, Delivery, Refusals, Settlement
 from broker.concurrency.wakeup import Gate
+from broker.core.agent import Agent
 from broker.core.messages import (
     AgentStatus,
     BrokerRegistered,
+    ChatMessage,
     RejectReason,
     ServerAvailable,
     ServerLost,
     ServerNews,
     StatusUpdate,
 )
+from broker.core.routing.agents import Agents
+from broker.core.routing.receivers import ReceiverRule
+from broker.router.choosing import AT_RANDOM, RoutingOptions
 from broker.router.mailbox import Mailbox
 from broker.router.rules import Limits
 from broker.router.task import Router
@@ -80,7 +85,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(registry_ttl: float = TTL, max_agents: int = 100_000) -> AsyncIterator[Rig]:
+async def running(
+    registry_ttl: float = TTL, max_agents: int = 100_000, routing: RoutingOptions = AT_RANDOM
+) -> AsyncIterator[Rig]:
     rig = Rig(Mailbox(QUEUES.inputs), Gate())
     router = Router(
         topology=QUEUES,
@@ -91,6 +98,7 @@ async def running(registry_ttl: float = TTL, max_agents: int = 100_000) -> Async
         registry_ttl=registry_ttl,
         consumption=rig.gate,
         central=rig,
+        routing=routing,
     )
     rig.router = router
     async with trio.open_nursery() as nursery:
@@ -404,3 +412,83 @@ async def test_agents_that_there_is_no_room_for_are_reported() -> None:
             await rig.hear(update("carol", "dave"))
         full = {"event": "registry_full", "log_level": "warning", "entries": 2, "allowed": 2}
         assert full in lines
+
+
+# Policies
+
+
+@autojump
+async def test_a_policy_that_fails_on_a_message_costs_no_other() -> None:
+    def choose(message: ChatMessage, agents: Agents) -> Agent:
+        if message.text("text_payload") == "bad":
+            raise ValueError("a bug")
+        return agents.random()
+
+    async with running(routing=RoutingOptions(policy=choose)) as rig:
+        await rig.hear(update("bob"))
+        settlements = await rig.deliver("in", chat(), chat(text_payload="bad"), chat())
+        assert [settlement.rejected for settlement in settlements] == [None, "policy_error", None]
+        letter = settlements[1].publishing
+        assert letter is not None
+        assert letter.queue == "dead"
+        assert letter.headers["x-broker-error"] == "the routing policy failed: ValueError"
+        assert await rig.receivers("alice") == ["bob"]
+        assert rig.tally.policy_errors == 1
+
+
+@autojump
+async def test_a_conversation_follows_the_agents_of_each_update() -> None:
+    agents = [f"agent{number}" for number in range(20)]
+    bodies = [chat(f"s{number}", conversation_id=f"c{number % 10}") for number in range(30)]
+    async with running(routing=RoutingOptions(policy="consistent_hash")) as rig:
+        await rig.hear(update(*agents, full=True))
+
+        async def receivers() -> list[str]:
+            settlements = await rig.deliver("in", *bodies)
+            return [str(said(settlement)["receiver_id"]) for settlement in settlements]
+
+        before = await receivers()
+        assert before[:10] == before[10:20] == before[20:]
+        left = before[0]
+        await rig.hear(update(*(agent for agent in agents if agent != left), full=True))
+        after = await receivers()
+        moved = {old for old, new in zip(before, after, strict=True) if old != new}
+        assert moved == {left}
+        await rig.hear(update(left))
+        assert await receivers() == before
+
+
+@autojump
+async def test_an_agent_with_less_to_answer_gets_the_next_message() -> None:
+    async with running(routing=RoutingOptions(policy="least_outstanding")) as rig:
+        await rig.hear(update("alice", "bob"))
+        asked = {}
+        for number in range(2):
+            [settlement] = await rig.deliver("in", chat(message_id=f"m{number}"))
+            asked[said(settlement)["receiver_id"]] = f"m{number}"
+            await trio.sleep(1)
+        assert asked.keys() == {"alice", "bob"}, "each has one to answer"
+        for agent_id, message_id in asked.items():
+            answer = chat(agent_id, in_reply_to=message_id, message_id=f"re {message_id}")
+            await rig.deliver("in", answer)
+        assert rig.router.choosing.unanswered_count == 0, "an answer asks for nothing"
+        [settlement] = await rig.deliver("in", chat(message_id="m3"))
+        busy = said(settlement)["receiver_id"]
+        await trio.sleep(10)
+        [settlement] = await rig.deliver("in", chat(message_id="m4"))
+        assert {busy, said(settlement)["receiver_id"]} == {"alice", "bob"}
+        assert sum(rig.tally.answer_seconds.counts) == 2
+
+
+@autojump
+async def test_a_required_receiver_that_is_offline_is_reported() -> None:
+    async with running(routing=RoutingOptions(receiver=ReceiverRule.REQUIRE)) as rig:
+        await rig.hear(update("alice", offline=["bob"]))
+        settlements = await rig.deliver(
+            "in", chat(receiver_id="alice"), chat(receiver_id="bob"), chat()
+        )
+        assert [said(settlement).get("reason") for settlement in settlements] == [
+            None,
+            "receiver_offline",
+            None,
+        ]

@@ -17,7 +17,7 @@ from pamqp.header import ContentHeader, ProtocolHeader
 from pamqp.heartbeat import Heartbeat
 
 from tests.simulation.guest_loop import GuestLoop
-from tests.simulation.ledger import Message, State
+from tests.simulation.ledger import Message, State, numbers_in
 
 if TYPE_CHECKING:
     from tests.simulation.rabbitmq import Rabbitmq
@@ -137,7 +137,7 @@ class Connection(asyncio.Transport):
 
     def outlive(self, message: Message) -> None:
         """Take note that a delivery went back, while an alarm may block what came of it here."""
-        self._outlived[message.number] = self._unread.count(b"#%d#" % message.number)
+        self._outlived[message.number] = numbers_in(self._unread).count(message.number)
 
     def take_outlived(self, number: int) -> bool:
         """Return whether a publishing is one of those."""
@@ -327,7 +327,7 @@ class Connection(asyncio.Transport):
             self.close_channel(channel, 403, "ACCESS_REFUSED")
             return
         if method.exchange:
-            published = self._node.announced()
+            published = self._node.announced(body)
         else:
             headers = header.properties.headers or {}
             published = self._node.published(self, queue, body, headers)

@@ -15,6 +15,11 @@ from tests.simulation.traffic import AGENTS
 _NAMES = ("Ada", "half an emoji \ud83d", None, 5)
 _FLAGS = {True: (True, 1, 1.0, "true", "1"), False: (False, 0, "False", "0")}
 """As servers write them."""
+_ABILITIES: tuple[dict[str, Any], ...] = (
+    *({}, {"capabilities": ["sums"]}, {}, {}, {"capabilities": None}),
+    *({"capabilities": ["tables", "sums"]}, {"capabilities": "sums"}, {"capabilities": []}),
+)
+"""What an entry says of them, if anything that can be understood."""
 
 
 class CentralServer:
@@ -34,6 +39,7 @@ class CentralServer:
         self._session: Server | None = None
         self.has_broker = False
         self._names = cycle(_NAMES)
+        self._abilities = cycle(_ABILITIES)
         self._flags = {is_online: cycle(flags) for is_online, flags in _FLAGS.items()}
         self._binary = cycle([False, True, True])
         self._unsent, self._outgoing = trio.open_memory_channel[str](1000)
@@ -69,6 +75,7 @@ class CentralServer:
                 "agent_id": agent,
                 "agent_name": next(self._names),
                 "is_online": next(self._flags[agent in self.online]),
+                **next(self._abilities),
             }
             for agent in agents
         ]

@@ -1,8 +1,19 @@
 """The promises to senders, checked at each step that RabbitMQ sees."""
 
+import re
 from enum import Enum, auto
 
 from tests.simulation.trace import Trace
+
+_NUMBERS = re.compile(rb'"(?:original_message_id|message_id|_client_id)": ?"#(\d+)#"')
+
+
+def numbers_in(data: bytes) -> list[int]:
+    """Return the numbers of the messages that are in bytes, or of which something came in them.
+
+    That a message answers another does not count.
+    """
+    return [int(number) for number in _NUMBERS.findall(data)]
 
 
 class Fate(Enum):
@@ -38,6 +49,8 @@ class Message:
         self.tag = 0
         self.was_published = False
         """Whether something was published for this delivery."""
+        self.receivers: set[str] = set()
+        """Who may answer it."""
         self.copies = 0
         """How many copies of what came of it are in the output or dead-letter queue."""
 

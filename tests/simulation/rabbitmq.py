@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from random import choice, random
@@ -13,7 +12,7 @@ import trio
 from broker.amqp import AmqpTimeouts
 from tests.simulation.amqp_connection import Channel, Connection, Stored, Unconfirmed
 from tests.simulation.guest_loop import GuestLoop
-from tests.simulation.ledger import Fate, Ledger, Message, State
+from tests.simulation.ledger import Fate, Ledger, Message, State, numbers_in
 from tests.simulation.trace import Trace
 
 INPUT, METADATA, ADVERTISEMENT = "in", "meta", "advert"
@@ -21,7 +20,6 @@ OUTPUT, DEAD_LETTERS = "out", "dead"
 CONSUMED = (INPUT, METADATA, ADVERTISEMENT)
 
 _CONNECT_DELAY = 0.002
-_NUMBER = re.compile(rb"#(\d+)#")
 
 
 class Rabbitmq:
@@ -147,7 +145,8 @@ class Rabbitmq:
         if not body:
             # The broker wants to know whether it is answered.
             return Unconfirmed(None, 0, State.RETURNED)
-        message = self._ledger.messages[number_in(body)]
+        [number] = numbers_in(body)
+        message = self._ledger.messages[number]
         is_outlived = connection.take_outlived(message.number)
         if not is_outlived:
             self._ledger.published(message)
@@ -164,10 +163,10 @@ class Rabbitmq:
         self._trace.note(f"{message} published to {queue}: {outcome.name} {body!r}")
         return Unconfirmed(message, 0 if is_outlived else message.delivery, outcome)
 
-    def announced(self) -> Unconfirmed:
+    def announced(self, body: bytes) -> Unconfirmed:
         """Take what the broker tells other brokers, of whom there are none, or refuse it."""
         outcome = State.HELD if random() < self.refusals else State.TAKEN
-        self._trace.note(f"announced: {outcome.name}")
+        self._trace.note(f"announced: {outcome.name} {json.loads(body)['message_type']}")
         return Unconfirmed(None, 0, outcome)
 
     def resolved(self, told: Unconfirmed) -> None:
@@ -219,16 +218,11 @@ class Rabbitmq:
             self._check_receiver(message, receiver)
 
     def _check_receiver(self, message: Message, receiver: str) -> None:
+        if receiver != "Server":
+            message.receivers.add(receiver)
         if receiver == message.sender_id:
             self._trace.violation(f"{message} came back to its own sender {receiver}")
         if self.receivers is not None:
             candidates = self.receivers - {message.sender_id} or {"Server"}
             if receiver not in candidates:
                 self._trace.violation(f"{message} went to {receiver}")
-
-
-def number_in(body: bytes) -> int:
-    """Return the number that each message for the broker carries, and whatever comes of it."""
-    found = _NUMBER.search(body)
-    assert found, body
-    return int(found[1])

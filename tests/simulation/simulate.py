@@ -26,8 +26,10 @@ from broker import service
 from broker.amqp import Rabbit
 from broker.amqp import connection as amqp_connection
 from broker.core import registry
-from broker.router import decide
+from broker.core.routing.receivers import ReceiverRule
+from broker.router import choosing, decide
 from broker.router import task as router
+from broker.router.guarded_policy import GuardedPolicy
 from broker.settings import Settings, load_settings
 from tests.lab.websocket_peers import Network
 from tests.simulation.central_server import CentralServer
@@ -66,6 +68,10 @@ async def _live(trace: Trace) -> None:
         broker_prefetch=choice([1, 2, 5, 20]),
         broker_registry_ttl=choice([0.0, 5.0, 60.0]),
         broker_websocket_silence=choice([20.0, 45.0]),
+        broker_routing_policy=choice(["random", "least_outstanding", "consistent_hash"]),
+        broker_receiver=choice(list(ReceiverRule)).value,
+        broker_answer_timeout=choice([1.0, 300.0]),
+        broker_max_unanswered=choice([2, 100_000]),
     )
     rabbitmq = Rabbitmq(ledger, trace, settings.broker_prefetch)
     network = Network()
@@ -188,6 +194,8 @@ def _substituted(trace: Trace) -> Iterator[None]:
             (registry, "_SLICE", 2),
             (amqp_connection, "connect_socket", host_itself),
             (decide, "route", watched_route),
+            # How long a policy takes depends on the machine.
+            (choosing, "GuardedPolicy", partial(GuardedPolicy, clock=trio.current_time)),
             (decide, "uuid4", lambda: UUID(int=getrandbits(128))),
             (secrets, "token_hex", lambda size: f"{getrandbits(8 * size):0{2 * size}x}"),
             (Countdown, "_now", staticmethod(trio.current_time)),

@@ -42,6 +42,9 @@ _FAULTS = (
     "graceful: False",
     "no_agent_online",
     "only_sender_online",
+    "no_capable_agent",
+    "receiver_offline",
+    "announced: TAKEN ANSWERS_SEEN",
     "invalid_properties",
 )
 """A fault that never happens shows nothing."""

@@ -40,7 +40,7 @@ class Trace:
         return was_seen and now - self.blocked_until < AmqpTimeouts().confirm - _UNSEEN
 
 
-_BUGS = frozenset({"decision_failed", "session_failed", "publishing_failed"})
+_BUGS = frozenset({"decision_failed", "session_failed", "publishing_failed", "policy_failed"})
 """Events of the log that no peer can cause."""
 _RANDOM = frozenset({"pid", "version"})
 _UNSEEN = 2.0
