@@ -20,6 +20,7 @@ from broker.core.messages import (
     ServerNews,
     StatusUpdate,
 )
+from broker.router.explanation import Explanation, Filter
 from broker.router.mailbox import Mailbox
 from broker.router.rules import Limits
 from broker.router.task import Router
@@ -28,6 +29,7 @@ from tests.lab.autojump import autojump
 from tests.router import samples
 
 TTL = 60.0
+NOBODY = [Filter("online", 0), Filter("not_sender", 0)]
 QUEUES = msgspec.structs.replace(samples.QUEUES, inputs=("in", "in-2"))
 
 
@@ -316,6 +318,14 @@ async def test_it_is_known_when_the_registry_was_updated(rig: Rig) -> None:
     await rig.hear(ServerLost())
     await trio.sleep(5)
     assert rig.router.updated_at == trio.current_time() - 5
+
+
+@autojump
+async def test_an_explanation_says_whether_messages_are_taken(rig: Rig) -> None:
+    assert rig.router.explain(chat()) == Explanation("no_agent_online", filters=NOBODY, paused=True)
+    await rig.hear(update("alice"))
+    explanation = rig.router.explain(chat())
+    assert (explanation.receiver_id, explanation.paused) == ("alice", False)
 
 
 @autojump
