@@ -21,7 +21,7 @@ from broker.cli.application import execute
 from broker.cli.status_endpoint import configured_url, given_url
 from broker.sandbox.broker_process import COMMAND, open_broker
 from broker.settings import load_settings
-from broker.status.model import Check, DeadLetters, RegistryStatus, Status
+from broker.status.model import Check, DeadLetters, RegistryStatus, RoutingStatus, Status
 from tests.cli.commands import PATIENCE
 from tests.cli.listener import HOST, http, open_listener
 from tests.lab.central_server import open_central_server
@@ -96,6 +96,18 @@ class TestText:
         assert "not fresh, no update yet" in text
         assert "up for 2 d 8 h" in text
         assert "dead letters" not in text.lower()
+
+    async def test_a_routing_that_is_not_the_default_is_named(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        routing = RoutingStatus("mine:\x1b[2JBest", "prefer")
+        async with serving(
+            http(READY), http(msgspec.structs.replace(READY, routing=routing))
+        ) as url:
+            assert await run("--url", url) == 0
+            assert "routing policy" not in capsys.readouterr().out
+            assert await run("--url", url) == 0
+        assert r"mine:\x1b[2JBest, receiver_id: prefer" in capsys.readouterr().out
 
 
 async def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,13 +83,19 @@ async def test_wrong_requests_get_an_answer_that_says_so(rig: Rig, server: Centr
     async with serving(rig, server.url) as port:
         for limit in ("0", "1001", "many", "-1", ""):
             assert (await get(port, f"/agents?limit={limit}"))[0] == 400
+        for query in ("offset=-1", "online=perhaps", f"capability={'x' * 256}"):
+            status, said = await get(port, f"/agents?{query}")
+            assert (status, said.split()[0]) == (400, query.partition("=")[0])
         assert (await get(port, "/nothing"))[0] == 404
+        assert (await get(port, "/explain"))[0] == 405
         more_than_any_buffer = 8_000_000
         for rubbish, status in (
             (b"\x00\xff" * 40_000, 400),
             (b"\x00" * more_than_any_buffer, 400),
             (b"GET / HTTP/1.1\r\nA" * 9_000, 431),
             (b"PRI * HTTP/2.0\r\n", 400),
+            (b"OPTIONS /explain HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n", 405),
+            (b"POST /explain HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 415),
             (
                 b"POST /status HTTP/1.1\r\nHost: x\r\n"
                 + f"Content-Length: {more_than_any_buffer}\r\n\r\n".encode()

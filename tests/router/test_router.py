@@ -25,6 +25,7 @@ from broker.core.messages import (
 from broker.core.routing.agents import Agents
 from broker.core.routing.receivers import ReceiverRule
 from broker.router.choosing import AT_RANDOM, RoutingOptions
+from broker.router.explanation import Explanation, Filter
 from broker.router.mailbox import Mailbox
 from broker.router.rules import Limits
 from broker.router.task import Router
@@ -33,6 +34,7 @@ from tests.lab.autojump import autojump
 from tests.router import samples
 
 TTL = 60.0
+NOBODY = [Filter("online", 0), Filter("not_sender", 0)]
 QUEUES = msgspec.structs.replace(samples.QUEUES, inputs=("in", "in-2"))
 
 
@@ -324,6 +326,14 @@ async def test_it_is_known_when_the_registry_was_updated(rig: Rig) -> None:
     await rig.hear(ServerLost())
     await trio.sleep(5)
     assert rig.router.updated_at == trio.current_time() - 5
+
+
+@autojump
+async def test_an_explanation_says_whether_messages_are_taken(rig: Rig) -> None:
+    assert rig.router.explain(chat()) == Explanation("no_agent_online", filters=NOBODY, paused=True)
+    await rig.hear(update("alice"))
+    explanation = rig.router.explain(chat())
+    assert (explanation.receiver_id, explanation.paused) == ("alice", False)
 
 
 @autojump

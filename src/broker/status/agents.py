@@ -75,8 +75,11 @@ def _candidates(registry: AgentRegistry, query: AgentQuery) -> Sequence[Agent]:
 
 def _matches(agent: Agent, query: AgentQuery) -> bool:
     wanted = query.search.casefold()
+    is_found = (
+        not wanted or wanted in agent.agent_id.casefold() or wanted in agent.agent_name.casefold()
+    )
     return (
-        (wanted in agent.agent_id.casefold() or wanted in agent.agent_name.casefold())
+        is_found
         and _has(agent, query.capability)
         and agent.agent_id != query.search  # which is listed already
     )

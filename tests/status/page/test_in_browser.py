@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec.structs import replace
 from playwright.sync_api import Locator, Page, expect
 
-from broker.status.model import AgentEntry, Check, Rates, Status
+from broker.status.model import AgentEntry, Check, HeldStatus, Rates, Status
 from tests.status.page.stand_in import StandIn
 from tests.status.page.statuses import (
     BLOCKED,
@@ -123,6 +123,23 @@ def test_figures_are_shown(page: Page) -> None:
     rabbitmq = page.get_by_role("region", name="RabbitMQ")
     expect(rabbitmq).to_contain_text("Connected for 4 h 12 min")
     expect(rabbitmq).to_contain_text("Connection reset by peer")
+
+
+def test_what_is_held_shows_while_messages_are_held(page: Page, stand_in: StandIn) -> None:
+    held = page.locator("#held")
+    expect(page.locator("#in-flight")).to_have_text("17")
+    expect(held).to_be_hidden()
+    for status, text in (
+        (HeldStatus(30.0, 0), "Held for a receiver 0"),
+        (HeldStatus(30.0, 1_234, NOW + timedelta(seconds=12)), "1,234 first due in 12 s"),
+        (HeldStatus(30.0, 2, NOW - timedelta(seconds=5)), "2 first due in 0 s"),
+        (HeldStatus(30.0), "Held for a receiver not known"),
+        (HeldStatus(0.0, 3), "Held for a receiver 3"),
+    ):
+        stand_in.status = replace(WORKING, held=status)
+        expect(held).to_contain_text(text)
+    stand_in.status = WORKING
+    expect(held).to_be_hidden()
 
 
 def test_rates_follow_the_broker(page: Page, stand_in: StandIn) -> None:

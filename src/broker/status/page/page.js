@@ -308,6 +308,14 @@ function showMessages(status) {
   setText(byId("redelivered-total"), wholeNumber.format(status.messages.redelivered));
 }
 
+/** Show what nobody can receive yet, if anything is held at all. */
+function showHeld({ seconds, messages, earliest_deadline: deadline }, now) {
+  byId("held").hidden = seconds === 0 && !messages;
+  setText(byId("held-messages"), messages === null ? "not known" : wholeNumber.format(messages));
+  const left = deadline === null ? null : (Date.parse(deadline) - now) / 1_000;
+  setText(byId("held-until"), left === null ? "" : `first due in ${durationText(left)}`);
+}
+
 function showRegistry({ online, known, is_fresh: isFresh, age_seconds: age }) {
   setText(byId("online"), wholeNumber.format(online));
   setText(byId("known"), wholeNumber.format(known));
@@ -385,6 +393,7 @@ function showStatus(status) {
   );
   showRates(status.rates);
   showMessages(status);
+  showHeld(status.held, brokerTime);
   showRegistry(status.registry);
   showConnection(connections.rabbitmq, status.connections.rabbitmq, brokerTime);
   showConnection(connections.server, status.connections.server, brokerTime);
