@@ -21,6 +21,7 @@ from trio_websocket import ConnectionClosed
 from broker import service
 from broker.assembly import Parts, StopTimes, assemble
 from broker.concurrency.error_groups import first_error
+from broker.core.routing.policy import Policy
 from broker.router.task import Router
 from broker.service import EXIT_FAILED, EXIT_STOPPED, request_stop, run_parts
 from broker.settings import Settings, load_settings
@@ -432,7 +433,7 @@ def test_a_stop(
     watchdog: list[str],
     lines: list[EventDict],
 ) -> None:
-    async def serve(_: Settings, stop: trio.Event) -> bool:
+    async def serve(_: Settings, stop: trio.Event, __: str | Policy | None) -> bool:
         signal.raise_signal(signal.SIGTERM)
         await stop.wait()
         return settled
@@ -446,7 +447,7 @@ def test_a_stop(
 def test_a_failure_ends_the_process(
     process: pytest.MonkeyPatch, settings: Settings, watchdog: list[str], lines: list[EventDict]
 ) -> None:
-    async def serve(_: Settings, __: trio.Event) -> bool:
+    async def serve(_: Settings, __: trio.Event, ___: str | Policy | None) -> bool:
         await trio.lowlevel.checkpoint()
         raise ValueError("odd")
 

@@ -9,15 +9,16 @@ from random import randrange
 import structlog
 import trio
 
-from broker.amqp import AmqpLink, Rabbit, Refusals, SessionParameters, SettlementObserver
+from broker.amqp import AmqpLink, HeldQueue, Rabbit, Refusals, SessionParameters, SettlementObserver
 from broker.central import CentralLink, ServerAddress, SessionTerms
 from broker.concurrency.wakeup import Gate
 from broker.core.routing.policy import Policy
 from broker.core.routing.receivers import ReceiverRule
 from broker.net.backoff import Backoff
 from broker.router.choosing import RoutingOptions
-from broker.router.decide import Limits, Topology
+from broker.router.holding import Holding
 from broker.router.mailbox import Mailbox
+from broker.router.rules import Limits, Topology
 from broker.router.task import Router
 from broker.settings import Settings
 from broker.status.http import serve_http
@@ -83,7 +84,8 @@ def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: tri
     messages, publishings, from_server = MessageTally(), PublishTally(), ServerTally()
     topology, refusals = _topology(settings), Refusals()
     traces = open_traces(os.environ, lambda: amqp.endpoint)
-    mailbox = Mailbox(topology.inputs)
+    mailbox = Mailbox(topology.inputs, topology.held)
+    holding = Holding(settings.broker_hold)
     central = _central_link(settings, broker_id, from_server)
     amqp = AmqpLink(
         rabbit.open_session,
@@ -93,7 +95,15 @@ def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: tri
         gated_queues=topology.inputs,
         other_queues=(topology.registry_exchange, topology.metadata, topology.advertisement),
         consumption=consumption,
+        held=HeldQueue(topology.held, holding.gate if settings.broker_hold else None),
         backoff=Backoff(),
+    )
+
+    hold = partial(
+        holding.run,
+        may_pass=lambda: consumption.is_open and not amqp.is_blocked,
+        is_consumed=lambda: topology.held in amqp.consumed,
+        count=lambda: amqp.messages_in(topology.held),
     )
     router = Router(
         topology=topology,
@@ -114,6 +124,7 @@ def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: tri
             answer_timeout=settings.broker_answer_timeout,
             max_unanswered=settings.broker_max_unanswered,
         ),
+        holding=holding,
         trace=None if traces is None else traces.record,
     )
     vitals = Vitals(
@@ -135,7 +146,7 @@ def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: tri
     host, port = settings.broker_http_host, settings.broker_http_port
     return Parts(
         http=trio.sleep_forever if port is None else partial(serve_http, vitals, host, port),
-        router=partial(router.run, mailbox),
+        router=partial(router.run, mailbox, hold if settings.broker_hold else trio.sleep_forever),
         central=partial(central.run, mailbox.send_news),
         amqp=partial(amqp.run, mailbox.deliver),
         drain=amqp.drain,
@@ -151,6 +162,7 @@ def _topology(settings: Settings) -> Topology:
         advertisement=settings.broker_advertisement_queue,
         dead_letter=settings.broker_dead_letter_queue,
         registry_exchange=settings.broker_registry_exchange,
+        held=settings.broker_hold_queue,
     )
 
 
@@ -175,12 +187,14 @@ def _sessions(
     observer: SettlementObserver | None,
 ) -> list[SessionParameters]:
     drain_timeout = StopTimes.of(settings).settle_within
+    held = (topology.held,) if settings.broker_hold else ()
     declared = (
         *topology.inputs,
         topology.metadata,
         topology.advertisement,
         *topology.outputs,
         topology.dead_letter,
+        *held,
     )
     return [
         SessionParameters(
@@ -188,6 +202,7 @@ def _sessions(
             name=f"{settings.broker_name} {broker_id}",
             queues=declared,
             fanouts=(topology.registry_exchange,),
+            watched=held,
             prefetch=settings.broker_prefetch,
             drain_timeout=drain_timeout,
             tls=settings.amqp_tls,

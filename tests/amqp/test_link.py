@@ -18,6 +18,7 @@ from broker.amqp import (
     AmqpEndpoint,
     AmqpLink,
     Deliveries,
+    HeldQueue,
     Session,
     SessionParameters,
     Settlement,
@@ -40,7 +41,11 @@ class Rig:
     """A running link. The second round of nodes begins with the second node, and so on."""
 
     def __init__(
-        self, node: Node, lines: list[EventDict], gated_queues: Sequence[str] = ("in",)
+        self,
+        node: Node,
+        lines: list[EventDict],
+        gated_queues: Sequence[str] = ("in",),
+        held: HeldQueue | None = None,
     ) -> None:
         self.node = node
         self.lines = lines
@@ -54,6 +59,7 @@ class Rig:
             gated_queues=gated_queues,
             other_queues=("meta", "advert"),
             consumption=self.gate,
+            held=held,
             backoff=Backoff(initial=1, maximum=30, random=lambda: 1.0),
             shuffle=self._rotate,
         )
@@ -168,6 +174,42 @@ async def test_a_gate_that_turns_quickly_is_obeyed(running: Rig) -> None:
     running.gate.close()
     await running.open_gate()
     assert running.node.session.consuming.count("in") == 1
+
+
+@autojump
+async def test_held_messages_are_consumed_while_they_are_looked_at(nursery: trio.Nursery) -> None:
+    gate = Gate()
+    rig = Rig(Node(), [], held=HeldQueue("held", gate))
+    nursery.start_soon(rig.run)
+    await rig.open_gate()
+    assert "held" not in rig.node.session.consuming
+    for _ in range(2):
+        gate.open()
+        await settled()
+        assert "held" in rig.node.session.consuming
+        gate.close()
+        await settled()
+        assert "held" not in rig.node.session.consuming
+    assert not rig.node.session.looked_for
+    assert not rig.events("routing_paused")
+
+
+@autojump
+@pytest.mark.parametrize("existing", [set[str](), {"held"}])
+async def test_what_was_held_before_is_taken_out_if_there_is_such_a_queue(
+    existing: set[str], nursery: trio.Nursery
+) -> None:
+    node = Node()
+    node.existing = existing
+    rig = Rig(node, [], held=HeldQueue("held", None))
+    nursery.start_soon(rig.run)
+    await settled()
+    for _ in range(2):
+        assert ("held" in node.session.consuming) == bool(existing)
+        node.session.lose()
+        await trio.sleep(60)
+        await settled()
+    assert [session.looked_for for session in node.sessions] == [["held"], [], []]
 
 
 @autojump

@@ -25,6 +25,8 @@ COMMANDS = {
     "check": "Check RabbitMQ, the central server and the HTTP port",
     "config": "Show every setting",
     "status": "Show the status of a running broker",
+    "agents": "List the agents",
+    "explain": "Explain what a running broker would do",
     "send": "Send a chat message",
     "dead-letters": "Inspect dead letters",
     "queues": "List the broker's durable queues, convert",
@@ -34,7 +36,7 @@ COMMANDS = {
 }
 
 
-TAKING_SETTINGS = {"run", "check", "config", "status", "send", "asyncapi"}
+TAKING_SETTINGS = {"run", "check", "config", "status", "agents", "explain", "send", "asyncapi"}
 
 
 @pytest.fixture
@@ -188,6 +190,15 @@ def test_sandbox(line: str, passed_on: tuple[object, ...], played: list[dict[str
         (["status", "--url", "ftp://x"], "--url must start with http:// or https://"),
         (["status", "--url", "http://x:99999"], "--url must have a valid host and a port"),
         (["status", "--watch=maybe"], "--watch must be without a value"),
+        (["agents", "--broker-http-port", "0"], "give its address by --url"),
+        (["agents", "--limit", "0"], "--limit must be from 1 to 1000"),
+        (["agents", "--offset", "-1"], "--offset must be from 0 to 100000"),
+        (["agents", "--capability"], "--capability requires an argument"),
+        (["agents", f"--online={HIDDEN}"], "--online must be without a value"),
+        (["explain"], "requires an argument"),
+        (["explain", "/none/such"], "/none/such cannot be read: No such file or directory"),
+        (["explain", "/"], "/ cannot be read: Is a directory"),
+        (["explain", "/dev/null", "--url", "ftp://x"], "--url must start with http://"),
         (["completion", HIDDEN], "must be bash or zsh or fish"),
         (["sandbox", "--agents", "1"], "--agents must be from 2 to 1000"),
         (["sandbox", "--agents", "two"], "--agents must be a number"),
@@ -268,7 +279,7 @@ class TestHelp:
         assert COMMANDS[command] in text
         assert ("[variable: RABBITMQ_HOST]" in text) == (command in TAKING_SETTINGS)
 
-    @pytest.mark.parametrize("command", ["check", "config", "status", "send"])
+    @pytest.mark.parametrize("command", ["check", "config", "status", "agents", "explain", "send"])
     def test_settings_are_apart_from_a_commands_own_options(
         self, command: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -161,9 +161,11 @@ def test_the_codec_takes_what_the_schema_allows_and_nothing_else(
         "message_type": data.draw(st.sampled_from(sorted(types_of(name)))),
     }
 
-    taken = QUEUE_DECODERS[channel](json.dumps(message).encode(), MAX_BYTES)
+    body = json.dumps(message)
 
-    assert schema(name).is_valid(message) == (not isinstance(taken, Rejected)), taken
+    taken = QUEUE_DECODERS[channel](body.encode(), MAX_BYTES)
+
+    assert schema(name).is_valid(json.loads(body)) == (not isinstance(taken, Rejected)), taken
 
 
 @pytest.mark.parametrize("name", ["TEXT", "REPLY", "SYSTEM"])
@@ -214,7 +216,7 @@ REGISTERED = RegisterAgent("alice", "Alice", Raw(b"7"), ("chat", "maths"))
 SENT: Sequence[tuple[str, bytes | str]] = [
     ("RoutedMessage", codec.encode_routed(ROUTED, "bob")),
     *(
-        ("RoutingFailure", codec.encode_routing_failure(CHAT, reason, "e"))
+        ("RoutingFailure", codec.encode_routing_failure(CHAT, reason, "e", 1.5))
         for reason in FailureReason
     ),
     ("RoutingFailure", codec.encode_routing_failure(chat(), FailureReason.NO_AGENT_ONLINE, "e")),

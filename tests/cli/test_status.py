@@ -18,7 +18,7 @@ import trio
 
 from broker.cli import fetch as fetching
 from broker.cli.application import execute
-from broker.cli.status import _configured_url, _given_url
+from broker.cli.status_endpoint import configured_url, given_url
 from broker.sandbox.broker_process import COMMAND, open_broker
 from broker.settings import load_settings
 from broker.status.model import Check, DeadLetters, RegistryStatus, Status
@@ -120,7 +120,7 @@ class TestWhere:
         ],
     )
     def test_given(self, given: str, expected: str) -> None:
-        assert _given_url(given) == expected
+        assert given_url(given, "/status") == expected
 
     @pytest.mark.parametrize(
         ("host", "expected"),
@@ -132,7 +132,7 @@ class TestWhere:
         ],
     )
     def test_configured(self, host: str, expected: str) -> None:
-        assert _configured_url(load_settings({"broker_http_host": host})) == expected
+        assert configured_url(load_settings({"broker_http_host": host}), "/status") == expected
 
     async def test_other_settings_do_not_matter_with_a_url(
         self, monkeypatch: pytest.MonkeyPatch

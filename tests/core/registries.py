@@ -1,3 +1,5 @@
+import msgspec
+
 from broker.core.messages import AgentStatus, ChatMessage, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.core.versions import Version
@@ -8,8 +10,14 @@ def apply(registry: AgentRegistry, update: StatusUpdate, version: Version | None
     return sum(registry.applying(update, version))
 
 
-def register(registry: AgentRegistry, agent_id: str, name: str = "") -> None:
-    registry.register(agent_id, name or agent_id.upper(), registry.clock.next())
+def register(
+    registry: AgentRegistry,
+    agent_id: str,
+    name: str = "",
+    capabilities: tuple[str, ...] | None = None,
+) -> None:
+    version = registry.clock.next()
+    registry.register(agent_id, name or agent_id.upper(), version, capabilities)
 
 
 def disconnect(registry: AgentRegistry, agent_id: str) -> None:
@@ -33,7 +41,10 @@ def online(registry: AgentRegistry) -> list[str]:
     return [agent.agent_id for agent in registry if agent.is_online]
 
 
-def chat(sender_id: str, *required: str, receiver_id: str | None = None) -> ChatMessage:
+def chat(
+    sender_id: str, *required: str, receiver_id: str | None = None, **fields: str
+) -> ChatMessage:
+    raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
     return ChatMessage(
-        "TEXT", {}, sender_id, receiver_id=receiver_id, required_capabilities=required
+        "TEXT", raw, sender_id, receiver_id=receiver_id, required_capabilities=required
     )

@@ -1,9 +1,10 @@
 """The agent registry, alone and against a plain dict."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 from typing import Self
 from unittest import mock
 
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broker.core import registry as registry_module
 from broker.core.agent import Agent
+from broker.core.capabilities import as_capabilities
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.core.routing.failure import FailureReason
@@ -39,14 +41,17 @@ class Believed:
     agent_name: str
     last_seen: datetime | None = None
     is_online: bool = False
+    capabilities: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, agent: Agent) -> Self:
-        return cls(agent.agent_name, agent.last_seen, agent.is_online)
+        return cls(agent.agent_name, agent.last_seen, agent.is_online, (*agent.capabilities,))
 
 
 AGENT_IDS = st.sampled_from("abcdefgh")
 AGENT_NAMES = st.sampled_from(["Ada", "Bob", "Unknown Agent"])
+ABILITIES = ("poems", "sums", "tables")
+CAPABILITIES = st.none() | st.sets(st.sampled_from(ABILITIES)).map(lambda some: (*sorted(some),))
 
 
 @st.composite
@@ -59,6 +64,7 @@ def status_updates(draw: st.DrawFn) -> StatusUpdate:
                 agent_name=AGENT_NAMES,
                 is_online=st.booleans(),
                 last_seen=st.none() | st.datetimes(),
+                capabilities=CAPABILITIES,
             ),
             unique_by=lambda status: status.agent_id,
             max_size=3,
@@ -83,6 +89,40 @@ def every_choice(registry: AgentRegistry, sender_id: str, candidates: int) -> li
         for share in range(candidates)
     ]
     return [agent.agent_id for agent in chosen if isinstance(agent, Agent)]
+
+
+class Witness:
+    """Knows who is online by what a registry tells of it."""
+
+    def __init__(self) -> None:
+        self.online: dict[str, Agent] = {}
+
+    def arrived(self, agent: Agent) -> None:
+        assert agent.is_online
+        self.online[agent.agent_id] = agent
+
+    def departed(self, agent_id: str) -> None:
+        del self.online[agent_id]
+
+
+def assert_lists_are_right(registry: AgentRegistry) -> None:
+    """Assert that each agent stands once where it belongs, and knows where."""
+    present = [agent for agent in registry if agent.is_online]
+    assert sorted(agent.place for agent in present) == list(range(registry.online_count))
+    assert all(registry.online[agent.place] is agent for agent in present)
+    absent = [agent for agent in registry if not agent.is_online]
+    assert sorted(~agent.place for agent in absent) == list(range(len(absent)))
+    for ability in ABILITIES:
+        having = registry.having(ability)
+        assert all(having[agent.place_having(ability)] is agent for agent in having)
+        assert ids(having) == ids(agent for agent in present if ability in agent.capabilities)
+    for some in combinations(ABILITIES, 2):
+        assert ids(registry.having_all(some)) == ids(agent for agent in present if agent.can(some))
+    assert not registry.having("dance")
+
+
+def ids(agents: Iterable[Agent]) -> list[str]:
+    return sorted(agent.agent_id for agent in agents)
 
 
 @pytest.fixture
@@ -195,11 +235,15 @@ def test_a_big_update_pauses_after_each_slice() -> None:
     assert counts == [7, 8, 6, 4, 3, 3]
 
 
-@given(updates=st.lists(status_updates() | AGENT_IDS, max_size=30), max_agents=st.integers(3, 5))
+@given(
+    updates=st.lists(status_updates() | st.tuples(AGENT_IDS, CAPABILITIES), max_size=30),
+    max_agents=st.integers(3, 5),
+)
 def test_no_more_agents_are_known_than_allowed(
-    updates: list[StatusUpdate | str], max_agents: int
+    updates: list[StatusUpdate | tuple[str, tuple[str, ...] | None]], max_agents: int
 ) -> None:
-    registry = AgentRegistry(max_agents)
+    witness = Witness()
+    registry = AgentRegistry(max_agents, watchers=[witness])
     for update in updates:
         before = set(online(registry))
         if isinstance(update, StatusUpdate):
@@ -214,13 +258,15 @@ def test_no_more_agents_are_known_than_allowed(
             assert len(missing) <= turned_away <= len(update.agents)
             assert not (missing and update.is_full)
         else:
+            agent_id, capabilities = update
             with suppress(RegistryFullError):
-                register(registry, update)
-                assert registry[update].is_online
-            assert update in online(registry) or len(before) == max_agents
+                register(registry, agent_id, capabilities=capabilities)
+                assert registry[agent_id].is_online
+            assert agent_id in online(registry) or len(before) == max_agents
         offline = [agent for agent in registry if not agent.is_online]
         assert registry.known_count == registry.online_count + len(offline) <= max_agents
-        assert sorted(~agent.place for agent in offline) == list(range(len(offline)))
+        assert_lists_are_right(registry)
+        assert sorted(witness.online) == sorted(online(registry))
 
 
 class RegistryMachine(RuleBasedStateMachine):
@@ -230,7 +276,8 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry = AgentRegistry(max_agents=100)
+        self.witness = Witness()
+        self.registry = AgentRegistry(max_agents=100, watchers=[self.witness])
         self.model: dict[str, Believed] = {}
         self.applying: Iterator[int] | None = None
         self.unapplied: list[AgentStatus] = []
@@ -240,13 +287,14 @@ class RegistryMachine(RuleBasedStateMachine):
         self.must_leave: set[str] = set()
         self.came_or_left: set[str] = set()
         self.renamed: set[str] = set()
+        self.retold: set[str] = set()
         self.small_slices = mock.patch.object(registry_module, "_SLICE", self.slice_size)
         self.small_slices.start()
 
     @initialize(agent_ids=st.lists(AGENT_IDS, unique=True, min_size=4))
     def begin_with_some_agents(self, agent_ids: list[str]) -> None:
         for agent_id in agent_ids:
-            self.register(agent_id, "Ada")
+            self.register(agent_id, "Ada", None)
 
     def teardown(self) -> None:
         self.small_slices.stop()
@@ -262,13 +310,20 @@ class RegistryMachine(RuleBasedStateMachine):
         if status.agent_id not in self.came_or_left:
             agent.last_seen = status.last_seen
             agent.is_online = status.is_online
+        if status.agent_id not in self.retold and status.capabilities is not None:
+            agent.capabilities = status.capabilities
 
-    @rule(agent_id=AGENT_IDS, agent_name=AGENT_NAMES)
-    def register(self, agent_id: str, agent_name: str) -> None:
-        register(self.registry, agent_id, agent_name)
+    @rule(agent_id=AGENT_IDS, agent_name=AGENT_NAMES, capabilities=CAPABILITIES)
+    def register(
+        self, agent_id: str, agent_name: str, capabilities: tuple[str, ...] | None
+    ) -> None:
+        register(self.registry, agent_id, agent_name, capabilities)
         agent = self.model.setdefault(agent_id, Believed("Unknown Agent"))
         agent.agent_name = agent_name
         agent.is_online = True
+        if capabilities is not None:
+            agent.capabilities = capabilities
+            self.retold.add(agent_id)
         self.renamed.add(agent_id)
         self.came_or_left.add(agent_id)
 
@@ -295,6 +350,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.must_leave = set()
         self.came_or_left.clear()
         self.renamed.clear()
+        self.retold.clear()
 
     @precondition(lambda self: self.applying is not None)
     @rule()
@@ -335,8 +391,12 @@ class RegistryMachine(RuleBasedStateMachine):
         assert count == len(self.online())
         places = [self.registry[i].place for i in every_choice(self.registry, STRANGER, count)]
         assert places == list(range(count))
-        offline = [agent for agent in self.registry if not agent.is_online]
-        assert sorted(~agent.place for agent in offline) == list(range(len(offline)))
+        assert_lists_are_right(self.registry)
+
+    @invariant()
+    def whoever_watches_knows_the_same(self) -> None:
+        assert self.witness.online.keys() == self.online()
+        assert all(self.registry[name] is agent for name, agent in self.witness.online.items())
 
     @invariant()
     def each_candidate_can_be_chosen_and_no_one_else(self) -> None:
@@ -350,14 +410,69 @@ class RegistryMachine(RuleBasedStateMachine):
                 )
 
 
-def test_the_first_agents_are_those_online() -> None:
+def test_whoever_watches_is_told_of_what_matters_to_it() -> None:
+    told: list[tuple[str, ...]] = []
+
+    class Diary:
+        def arrived(self, agent: Agent) -> None:
+            told.append(("arrived", agent.agent_id, *agent.capabilities))
+
+        def departed(self, agent_id: str) -> None:
+            told.append(("departed", agent_id))
+
+    registry = AgentRegistry(max_agents=10, watchers=[Diary()])
+    register(registry, "a")
+    register(registry, "a", "Ada")
+    register(registry, "a", capabilities=("sums",))
+    register(registry, "a", capabilities=("sums",))
+    disconnect(registry, "a")
+    disconnect(registry, "a")
+    register(registry, "b", capabilities=("poems",))
+    disconnect(registry, "b")
+    apply(registry, StatusUpdate({"a": AgentStatus("a", capabilities=("tables",))}))
+    apply(registry, status_update("a"))
+    apply(registry, status_update(is_full=True))
+    assert told == [
+        ("arrived", "a"),
+        ("arrived", "a", "sums"),
+        ("departed", "a"),
+        ("arrived", "b", "poems"),
+        ("departed", "b"),
+        ("arrived", "a", "tables"),
+        ("departed", "a"),
+    ]
+
+
+@pytest.mark.usefixtures("slices_of_two")
+def test_an_agent_that_takes_another_form_during_an_update_still_leaves_with_it() -> None:
+    registry = registry_with(*"abcd")
+    applying = registry.applying(status_update("x", is_full=True))
+    next(applying)
+    late = Version(1, "other")
+    for agent_id in "abcd":
+        registry.register(agent_id, "", late, ("sums",))
+    assert len(registry.having("sums")) == 4
+    for _ in applying:
+        assert_lists_are_right(registry)
+    assert online(registry) == ["x"]
+    assert not registry.having("sums")
+    assert registry["a"].capabilities == ("sums",)
+
+
+def test_agents_with_the_same_capabilities_share_them() -> None:
+    registry = AgentRegistry(max_agents=10)
+    for agent_id in "ab":
+        register(registry, agent_id, capabilities=as_capabilities(["tables", "sums", "sums"]))
+    assert registry["a"].capabilities == ("sums", "tables")
+    assert registry["a"].capabilities is registry["b"].capabilities
+
+
+def test_those_online_and_the_others_are_listed_apart() -> None:
     registry = registry_with(*"abcde")
     for name in "bd":
         disconnect(registry, name)
-    assert {agent.agent_id for agent in registry.first(3)} == set("ace")
-    assert {agent.agent_id for agent in registry.first(9)} == set("abcde")
-    assert len(registry.first(4)) == 4
-    assert registry.first(0) == []
+    assert {agent.agent_id for agent in registry.online} == set("ace")
+    assert {agent.agent_id for agent in registry.offline} == set("bd")
 
 
 def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> None:

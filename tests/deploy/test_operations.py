@@ -73,7 +73,7 @@ def test_each_outcome_is_named() -> None:
 
 def test_each_path_is_answered(get: Get) -> None:
     paths = re.findall(r"`(/[a-z]*)`", CHAPTERS["Probes"])
-    assert len(paths) == 5
+    assert len(paths) == 6
     for path in paths:
         assert get(path)[0] in {200, 503}, path
 
@@ -98,7 +98,7 @@ def test_each_command_exists(command: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_the_commands_are_many() -> None:
     assert {command.split()[0] for command in COMMANDS} == {
-        *("status", "check", "config", "dead-letters", "queues", "asyncapi"),
+        *("status", "agents", "explain", "check", "config", "dead-letters", "queues", "asyncapi"),
     }
 
 

@@ -53,6 +53,7 @@ class Queues(NamedTuple):
     metadata: str
     advertisement: str
     dead_letter: str
+    hold: str
 
 
 class BaseEnvironment:

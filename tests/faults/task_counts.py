@@ -19,6 +19,7 @@ import trio
 from broker import service
 from broker.__main__ import main as run_broker
 from broker.amqp import Rabbit, open_rabbit
+from broker.core.routing.policy import Policy
 from broker.settings import Settings
 
 FILE = "tasks.json"
@@ -46,11 +47,13 @@ def read(file: Path) -> TaskCounts:
 
 
 def counting(serve: _Serve, file: Path) -> _Serve:
-    async def serve_and_count(settings: Settings, stop_requested: trio.Event) -> bool:
+    async def serve_and_count(
+        settings: Settings, stop_requested: trio.Event, policy: str | Policy | None
+    ) -> bool:
         async with open_rabbit() as rabbit, trio.open_nursery() as nursery:
             nursery.start_soon(_count, rabbit, file)
             graceful = await serve(
-                settings, stop_requested, open_rabbit=lambda: nullcontext(rabbit)
+                settings, stop_requested, policy, open_rabbit=lambda: nullcontext(rabbit)
             )
             nursery.cancel_scope.cancel()
         return graceful

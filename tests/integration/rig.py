@@ -35,6 +35,7 @@ class Rig(AmqpClient):
         self.metadata = f"metadata_{number}"
         self.advertisement = f"advertisement_{number}"
         self.dead_letter = f"dead_letter_{number}"
+        self.hold = f"hold_{number}"
         self.registry_exchange = f"registry_events_{number}"
 
     def settings(self, websocket_url: str, **settings: str) -> dict[str, str]:
@@ -47,6 +48,7 @@ class Rig(AmqpClient):
             "BROKER_METADATA_QUEUE": self.metadata,
             "BROKER_ADVERTISEMENT_QUEUE": self.advertisement,
             "BROKER_DEAD_LETTER_QUEUE": self.dead_letter,
+            "BROKER_HOLD_QUEUE": self.hold,
             "BROKER_REGISTRY_EXCHANGE": self.registry_exchange,
             **settings,
         }

@@ -27,6 +27,8 @@ class FakeSession:
         self.consumed: list[str] = []
         self.unsettled = 0
         self.refused: Mapping[str, str] = {}
+        self.existing: set[str] = set()
+        self.looked_for: list[str] = []
         self._cancelled: dict[str, trio.Event] = {}
         self._was_lost_draining = False
         self._events = events
@@ -84,6 +86,11 @@ class FakeSession:
                 raise AmqpError("not settled in time")
         raise QueueUnavailableError("RabbitMQ cancelled the consumer")
 
+    async def has_queue(self, queue: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.looked_for.append(queue)
+        return queue in self.existing
+
     def _settle(self, settlements: Sequence[Settlement]) -> None:
         self.unsettled -= len(settlements)
         self._events.append("settled")
@@ -99,6 +106,7 @@ class Node:
         self.refuses = False
         self.down: set[str] = set()
         self.refused: dict[str, str] = {}
+        self.existing: set[str] = set()
         self.opening = 0.0
         self.sessions: list[FakeSession] = []
         self.closed = 0
@@ -119,7 +127,7 @@ class Node:
         if self.refuses or parameters.endpoint.host in self.down:
             raise SessionLostError("connection refused")
         session = FakeSession(self.events, parameters.drain_timeout)
-        session.refused = self.refused
+        session.refused, session.existing = self.refused, self.existing
         lost = None
         try:
             async with trio.open_nursery() as nursery:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from broker.router.decide import Topology
+from broker.router.rules import Topology
 
 QUEUES = Topology(
     inputs=("in",),

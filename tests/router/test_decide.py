@@ -20,7 +20,9 @@ from broker.core.messages import (
 from broker.core.registry import AgentRegistry
 from broker.core.routing.failure import FailureReason
 from broker.core.versions import Version, VersionClock
-from broker.router.decide import Decider, Decision, Limits, Topology, settlement
+from broker.router.decide import Decider
+from broker.router.decision import Decision, settlement
+from broker.router.rules import Limits, Topology
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 from tests.core.registries import apply, disconnect, online, status_update
 from tests.router.samples import AGENT_REGISTERED, QUEUES, chat

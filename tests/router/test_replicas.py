@@ -10,15 +10,17 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.registry import AgentRegistry
-from broker.core.versions import VersionClock
+from broker.core.versions import NEVER, Version, VersionClock
 from tests.core.registries import apply, online
 
 type Change = Callable[[AgentRegistry], object]
 
 REPLICAS = 3
 HOUR = 3_600_000_000
-AGENT_IDS = st.sampled_from("abcd")
+AGENTS = "abcd"
+AGENT_IDS = st.sampled_from(AGENTS)
 AGENT_NAMES = st.sampled_from(["Ada", "Bob"])
+CAPABILITIES = st.sampled_from([None, (), ("sums",), ("poems", "sums")])
 PLACES = st.integers(0, REPLICAS - 1)
 STATUSES = st.dictionaries(AGENT_IDS, st.tuples(AGENT_NAMES, st.booleans()), max_size=4)
 
@@ -48,6 +50,7 @@ class ReplicasMachine(RuleBasedStateMachine):
             # Wrong clocks, one of them an hour behind and one an hour ahead.
             replica.clock = VersionClock(f"r{place}", partial(self.now, (place - 1) * HOUR))
         self.unheard: list[tuple[int, Change]] = []
+        self.told: dict[str, tuple[Version, tuple[str, ...]]] = {}
 
     def now(self, error: int) -> int:
         self.time += 1
@@ -58,10 +61,23 @@ class ReplicasMachine(RuleBasedStateMachine):
         self.unheard += [(other, change) for other in range(REPLICAS) if other != place]
         return change
 
-    @rule(target=changes, place=PLACES, agent_id=AGENT_IDS, name=AGENT_NAMES)
-    def an_agent_registers(self, place: int, agent_id: str, name: str) -> Change:
+    @rule(
+        target=changes,
+        place=PLACES,
+        agent_id=AGENT_IDS,
+        name=AGENT_NAMES,
+        capabilities=CAPABILITIES,
+    )
+    def an_agent_registers(
+        self, place: int, agent_id: str, name: str, capabilities: tuple[str, ...] | None
+    ) -> Change:
         version = self.replicas[place].clock.next()
-        return self.tell_all(place, lambda replica: replica.register(agent_id, name, version))
+        if capabilities is not None:
+            latest = self.told.get(agent_id, (NEVER, ()))
+            self.told[agent_id] = max(latest, (version, capabilities))
+        return self.tell_all(
+            place, lambda replica: replica.register(agent_id, name, version, capabilities)
+        )
 
     @rule(target=changes, place=PLACES, agent_id=AGENT_IDS)
     def an_agent_disconnects(self, place: int, agent_id: str) -> Change:
@@ -94,6 +110,12 @@ class ReplicasMachine(RuleBasedStateMachine):
             change(self.replicas[place])
         first, *others = map(names_online, self.replicas)
         assert all(other == first for other in others)
+        for agent_id in AGENTS:
+            _, capabilities = self.told.get(agent_id, (NEVER, ()))
+            for replica in self.replicas:
+                agent = replica.get(agent_id)
+                assert agent is None or agent.capabilities == capabilities, "the last word counts"
+                assert agent is not None or not capabilities
 
 
 TestReplicasMachine = ReplicasMachine.TestCase
@@ -122,6 +144,21 @@ def test_who_left_stays_away_though_the_word_of_its_coming_arrives_last() -> Non
     registry.register("a", "Ada", came)
 
     assert (registry["a"].agent_name, registry["a"].is_online) == ("Ada", False)
+
+
+def test_what_an_agent_can_do_goes_by_the_last_word_of_it_whoever_said_that() -> None:
+    registry = AgentRegistry(max_agents=10)
+    early, late = VersionClock("there").next(), Version(10**18, "there")
+    told = {"a": AgentStatus("a", is_online=True, capabilities=("sums",))}
+    apply(registry, StatusUpdate(told, is_full=True))
+
+    registry.register("a", "Ada", early, ("poems",))
+    assert registry["a"].capabilities == ("sums",)
+    apply(registry, update_of({"a": ("Ada", True)}, is_full=True))
+    assert registry["a"].capabilities == ("sums",), "nothing is said of them"
+    registry.register("a", "Ada", late, ())
+    assert list(registry["a"].capabilities) == []
+    assert not registry.having("sums")
 
 
 @given(clocks=st.tuples(*[st.integers(0, HOUR)] * 2), statuses=STATUSES)

@@ -20,8 +20,8 @@ from broker.core.messages import (
     ServerNews,
     StatusUpdate,
 )
-from broker.router.decide import Limits
 from broker.router.mailbox import Mailbox
+from broker.router.rules import Limits
 from broker.router.task import Router
 from broker.telemetry.tally import MessageTally
 from tests.lab.autojump import autojump

@@ -250,6 +250,7 @@ def test_a_policy_and_slow_agents(
             malformed=0,
             policy="least_outstanding",
             slow_agents=2,
+            hold=30,
         )
         == 0
     )

@@ -138,6 +138,11 @@ def test_what_lies_ahead_of_agents(policy: str, slow: int) -> None:
     assert carol[1:7] == ["Carol", "○", "offline", "0", "1", "2"]
 
 
+def test_for_how_long_messages_are_held() -> None:
+    assert "held for 30 s" in "\n".join(picture(broker=replace(CONNECTED, hold=30)))
+    assert "held" not in "\n".join(picture(broker=CONNECTED))
+
+
 @pytest.mark.parametrize("policy", ["random", "consistent_hash"])
 def test_else_nothing_lies_ahead_of_anybody(policy: str) -> None:
     assert "ahead" not in "\n".join(picture(broker=replace(CONNECTED, policy=policy)))

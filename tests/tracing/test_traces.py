@@ -27,8 +27,8 @@ from structlog.typing import EventDict
 
 from broker.amqp import AmqpEndpoint, Delivery, Publishing, Refusals, Settlement
 from broker.router import dispatcher
-from broker.router.decide import Limits
 from broker.router.dispatcher import Dispatcher
+from broker.router.rules import Limits
 from broker.telemetry.tally import MessageTally
 from broker.tracing.spans import MessageSpans
 from broker.tracing.traces import open_traces, wanted_exporters

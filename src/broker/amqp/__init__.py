@@ -13,7 +13,7 @@ from broker.amqp.delivery import (
     Settlement,
     SettlementObserver,
 )
-from broker.amqp.link import AmqpLink
+from broker.amqp.link import AmqpLink, HeldQueue
 from broker.amqp.publisher import PublishOutcome, UnroutableError
 from broker.amqp.rabbit import Rabbit, open_rabbit
 from broker.amqp.refusal import RefusedError
@@ -23,6 +23,7 @@ from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.suspects import PublishingRefusedError
 from broker.amqp.timeouts import AmqpTimeouts
 from broker.amqp.wire.errors import AmqpError, QueueUnavailableError
+from broker.amqp.wire.held import Held, held_headers
 from broker.amqp.wire.publishing import Publishing
 from broker.net.endpoints import AmqpEndpoint
 
@@ -34,6 +35,8 @@ __all__ = [
     "DeadLetterAddress",
     "Deliveries",
     "Delivery",
+    "Held",
+    "HeldQueue",
     "PublishOutcome",
     "Publishing",
     "PublishingRefusedError",
@@ -48,5 +51,6 @@ __all__ = [
     "SettlementObserver",
     "UnroutableError",
     "dead_letter",
+    "held_headers",
     "open_rabbit",
 ]

@@ -18,11 +18,12 @@ from broker.amqp.availability import QueueAvailability
 from broker.amqp.consumer import QueueConsumer, Settling
 from broker.amqp.consumers import Consumers
 from broker.amqp.dead_lettering import DeadLettering
-from broker.amqp.declarations import create_missing, ensure
+from broker.amqp.declarations import create_missing, ensure, exists
 from broker.amqp.delivery import Settlement
 from broker.amqp.lifetime import Lifetime
 from broker.amqp.paced_log import PacedLog
 from broker.amqp.publisher import PublishOutcome, UnroutableError
+from broker.amqp.queue_watch import QueueWatch
 from broker.amqp.session_connections import SessionConnections
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.session_publishing import SessionPublishing
@@ -49,6 +50,7 @@ class AsyncioSession:
     ) -> None:
         parameters, lifetime = connections.parameters, connections.lifetime
         self._fanouts = parameters.fanouts
+        self._connections = connections
         self._lifetime = lifetime
         self._availability = availability
         self.publishing = publishing
@@ -60,6 +62,10 @@ class AsyncioSession:
             )
             lifetime.tasks.create_task(self._announcer.run())
             lifetime.at_end(self._announcer.close)
+        self.watch = QueueWatch(connections.new, parameters.watched)
+        if parameters.watched:
+            lifetime.tasks.create_task(self.watch.run())
+            lifetime.at_end(self.watch.close)
         settling = Settling(
             publishing.publishers,
             DeadLettering(publishing.publishers, parameters.observer),
@@ -124,6 +130,14 @@ class AsyncioSession:
             failures = errors
         if failures is not None:
             raise first_error(failures)
+
+    async def has_queue(self, queue: str) -> bool:
+        """Return whether a queue exists, as far as RabbitMQ says so to this user.
+
+        Raises:
+            AmqpError: The connection was lost, or it could not be opened.
+        """
+        return await exists(self._connections.new, queue)
 
     async def _close(self) -> None:
         self._log.flush()

@@ -227,6 +227,7 @@ class QueueConsumer:
             properties.expiration,
             properties.delivery_count,
             properties.raw,
+            properties.held,
         )
         if delivery.delivery_count >= RENEWED_AT:
             self._start(tag, self._renew(delivery))

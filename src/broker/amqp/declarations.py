@@ -59,6 +59,16 @@ async def create_missing(connect: Connect, queue: str) -> None:
             await topology.ensure_queue(connection, queue, has_returned=True)
 
 
+async def exists(connect: Connect, queue: str) -> bool:
+    """Return whether a queue exists, as far as RabbitMQ says so to this user.
+
+    Raises:
+        AmqpError: The connection was lost, or it could not be opened.
+    """
+    async with _requests(connect) as connection:
+        return await topology.has_queue(connection, queue)
+
+
 @asynccontextmanager
 async def _requests(connect: Connect) -> AsyncIterator[Connection]:
     connection = connect("declare")

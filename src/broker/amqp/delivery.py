@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from broker.amqp.wire.held import Held
 from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.raw_properties import NO_PROPERTIES
 
@@ -19,6 +20,7 @@ class Delivery(msgspec.Struct, frozen=True):
         headers: Those of `FORWARDED_HEADERS` that are present, and not too long.
         expiration: The AMQP property in milliseconds, if present and such that RabbitMQ takes it.
         delivery_count: How often a quorum queue had it returned before, as far as it says so.
+        held: How long it is held, as its headers say; only to be believed of the hold queue.
     """
 
     source: str
@@ -34,6 +36,7 @@ class Delivery(msgspec.Struct, frozen=True):
     expiration: str | None = None
     delivery_count: int = 0
     raw_properties: bytes = NO_PROPERTIES
+    held: Held | None = None
 
     def __repr__(self) -> str:
         # Error messages quote values, and never log message bodies.

@@ -33,6 +33,18 @@ type OpenSession = Callable[[SessionParameters], AbstractAsyncContextManager[Ses
 _log = structlog.get_logger(__name__)
 
 
+class HeldQueue(msgspec.Struct, frozen=True):
+    """The queue with messages that nobody could receive.
+
+    Attributes:
+        gate: Opened when they are to be looked at again. None when nothing is held any more: what
+            an earlier broker has left in the queue, if it exists, is taken out.
+    """
+
+    queue: str
+    gate: Gate | None
+
+
 class AmqpLink:
     """Keeps a session with RabbitMQ and consumes while it lives.
 
@@ -47,6 +59,7 @@ class AmqpLink:
             them are tried, one right after the other, until one opens. When their URLs are in a
             file, that is read again before each round.
         gated_queues: Queues that are consumed only while the gate is open, all or none.
+        held: The queue of held messages, if there may be one.
         shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
             prefers a node, spread over all of them.
         read_timeout: Seconds that reading that file may take: it may lie in a network.
@@ -60,6 +73,7 @@ class AmqpLink:
         gated_queues: Sequence[str],
         other_queues: Sequence[str],
         consumption: Gate,
+        held: HeldQueue | None = None,
         backoff: Backoff,
         shuffle: Callable[[list[SessionParameters]], None] = shuffle,
         read_timeout: float = 10.0,
@@ -69,6 +83,8 @@ class AmqpLink:
         self._gated_queues = gated_queues
         self._other_queues = other_queues
         self._consumption = consumption
+        self._held = held
+        self._has_leftovers: bool | None = None
         self._backoff = backoff
         self._shuffle = shuffle
         self._read_timeout = read_timeout
@@ -115,6 +131,11 @@ class AmqpLink:
     def overdue(self) -> int:
         """How many messages RabbitMQ neither takes nor refuses, although it answers."""
         return 0 if self._session is None else self._session.overdue
+
+    def messages_in(self, queue: str) -> int | None:
+        """Return how many messages a watched queue had a second ago; None if that is not known."""
+        counts = None if self._session is None else self._session.counts.get(queue)
+        return None if counts is None else counts.messages
 
     @property
     def on_hold(self) -> Mapping[str, int]:
@@ -209,6 +230,8 @@ class AmqpLink:
             for queue in self._other_queues:
                 consumers.start_soon(self._keep_consuming, session, queue, deliver)
             consumers.start_soon(self._consume_gated, session, deliver)
+            if self._held is not None:
+                consumers.start_soon(self._consume_held, session, self._held, deliver)
             if len(self._sessions) > 1:
                 consumers.start_soon(self._leave_a_node_without_input)
             await self._draining.wait()
@@ -225,6 +248,21 @@ class AmqpLink:
                 consumers.cancel_scope.cancel()
             for queue in self._gated_queues:
                 _log.warning("routing_paused", queue=queue)
+
+    async def _consume_held(self, session: Session, held: HeldQueue, deliver: Deliver) -> None:
+        if held.gate is None:
+            # A wrong guess would be noted in RabbitMQ's log with each session.
+            if self._has_leftovers is None:
+                self._has_leftovers = await session.has_queue(held.queue)
+            if self._has_leftovers:
+                await self._keep_consuming(session, held.queue, deliver)
+            return
+        while True:
+            await held.gate.opened()
+            async with trio.open_nursery() as looking:
+                looking.start_soon(self._keep_consuming, session, held.queue, deliver)
+                await held.gate.closed()
+                looking.cancel_scope.cancel()
 
     async def _leave_a_node_without_input(self) -> None:
         """Lose the session when it can consume no gated queue for long: another node may."""

@@ -9,6 +9,7 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.border import Border
 from broker.amqp.delivery import Deliveries, Delivery, Settlement
 from broker.amqp.handoff import Handoff
+from broker.amqp.queue_watch import QueueCounts
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.publishing import Publishing
 
@@ -55,6 +56,19 @@ class Session:
     def in_flight(self) -> int:
         """How many deliveries are not acknowledged yet."""
         return self._asyncio.consumers.in_flight
+
+    @property
+    def counts(self) -> Mapping[str, QueueCounts]:
+        """What RabbitMQ said last of the queues that are watched; nothing of missing ones."""
+        return self._asyncio.watch.counts
+
+    async def has_queue(self, queue: str) -> bool:
+        """Return whether a queue exists, as far as RabbitMQ says so to this user.
+
+        Raises:
+            AmqpError: The session was lost.
+        """
+        return await self._border.call(self._asyncio.has_queue, queue)
 
     async def publish(self, publishings: Sequence[Publishing]) -> None:
         """Publish, and return when RabbitMQ confirmed all of them.

@@ -19,6 +19,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
             while the session lives.
         fanouts: Fanout exchanges, likewise. Each can be consumed like a queue of its name, and
             gives then what is published to it from that moment on.
+        watched: Queues of which the numbers of messages are looked up every second.
         prefetch: Unacknowledged deliveries held at once, per consumer.
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
         tls: The files for an endpoint with TLS, read again for each connection.
@@ -30,6 +31,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
     name: str
     queues: tuple[str, ...] = ()
     fanouts: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
     prefetch: int = 1000
     drain_timeout: float = 20.0
     tls: TlsFiles = TlsFiles()

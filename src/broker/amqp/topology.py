@@ -47,6 +47,17 @@ async def ensure_queue(connection: Connection, queue: str, *, has_returned: bool
             _log.info("queue_created", queue=queue)
 
 
+async def has_queue(connection: Connection, queue: str) -> bool:
+    """Return whether a queue exists, as far as RabbitMQ says so to this user."""
+    with translated(f"looking for queue {queue!r}"):
+        try:
+            channel = await connection.channel()
+            await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+        except (ChannelNotFoundEntity, ChannelAccessRefused):
+            return False
+    return True
+
+
 async def ensure_fanout(connection: Connection, exchange: str) -> None:
     """Create a fanout exchange unless it exists: durable. Otherwise as `ensure_queue`."""
     with translated(f"looking for exchange {exchange!r}"):

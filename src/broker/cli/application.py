@@ -68,6 +68,7 @@ def application() -> App:
         malformed: Annotated[float, Parameter(validator=within(0, 100))] = 0,
         policy: Literal["random", "least_outstanding", "consistent_hash"] = "random",
         slow_agents: Annotated[int, Parameter(validator=within(0, 1000))] = 0,
+        hold: Annotated[float, Parameter(validator=within(0))] = 0,
     ) -> int:
         """Try the broker with a private RabbitMQ, a stand-in server and sample agents.
 
@@ -78,6 +79,7 @@ def application() -> App:
             malformed: Percentage of messages that are malformed.
             policy: How the broker chooses receivers.
             slow_agents: Number of sample agents that take two seconds to answer.
+            hold: Seconds to hold messages that nobody can receive.
         """
         from broker.sandbox.command import run as play  # noqa: PLC0415 - slow, too
 
@@ -88,6 +90,7 @@ def application() -> App:
             malformed=malformed,
             policy=policy,
             slow_agents=slow_agents,
+            hold=hold,
         )
 
     app.default(run)
@@ -143,6 +146,20 @@ _COMMANDS = (
         "status:status",
         "Show the status of a running broker.",
         "Exit codes: 0 ready, 1 not ready or not reachable, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "agents",
+        "agents:agents",
+        "List the agents that a running broker knows.",
+        "Exit codes: 0 listed, 1 broker not reachable, 2 wrong usage or configuration.",
+    ),
+    _Command(
+        "explain",
+        "explain:explain",
+        "Explain what a running broker would do with a chat message now.",
+        "It changes nothing: no message is published, counted or logged. It works on the broker's "
+        "own machine only. Exit codes: 0 it would be routed or forwarded, 1 it would not or no "
+        "broker is reachable, 2 wrong usage or configuration.",
     ),
     _Command(
         "send",

@@ -219,6 +219,7 @@ class RoutingFailure(Struct, rename={"client_id": "_client_id"}):
     in_reply_to_message_id: Annotated[
         str | None, Meta(description="The same as `original_message_id`.")
     ]
+    held_seconds: Annotated[float, Meta(ge=0, description="BROKER_HOLD.")] | UnsetType = UNSET
     client_id: _ClientId = UNSET
 
 

@@ -7,7 +7,7 @@ import urllib.request
 import trio
 
 FETCH_TIMEOUT = 5.0  # seconds until the whole answer must be there
-_MOST_BYTES = 1 << 22
+_MOST_BYTES = 1 << 26  # a thousand agents, each with all the capabilities that it may have
 # Whatever proxy the environment names: a broker's endpoint is next to its operator.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -12,24 +12,16 @@ from cyclopts import Parameter
 from rich.live import Live
 from rich.text import Text
 
-from broker.cli.checks.http_port import reachable
-from broker.cli.fetch import FetchError, fetch
 from broker.cli.option_types import Format
-from broker.cli.output import address, console, print_json
+from broker.cli.output import console, print_json
+from broker.cli.status_endpoint import NoEndpointError, UnavailableError, endpoint_url, get
 from broker.cli.status_view import line, view
 from broker.cli.taking_settings import taking_settings
-from broker.net.endpoints import split_url
-from broker.settings import Settings, SettingsError, load_settings
 from broker.status.model import Status
 from broker.telemetry.one_line import complain, one_line
 
 _WATCH_INTERVAL = 1.0
 _READY, _NOT_READY = 0, 1
-_OK = 200
-
-
-class _UnavailableError(Exception):
-    """There is no status to be had; the text says why and what to do, in a line."""
 
 
 @taking_settings
@@ -48,17 +40,15 @@ def status(
         watch: Renew it every second until Ctrl-C.
     """
     try:
-        address_of_status = _given_url(url) if url else _configured_url(load_settings(given))
-    except SettingsError as error:
-        return complain(*error.problems)
-    except ValueError as error:
-        return complain(str(error))
+        served_at = endpoint_url(given, url, "/status")
+    except NoEndpointError as error:
+        return error.report()
     as_json = format == "json"
     if watch:
-        return _watch(address_of_status, as_json=as_json)
+        return _watch(served_at, as_json=as_json)
     try:
-        found = trio.run(_fetch, address_of_status)
-    except _UnavailableError as error:
+        found = trio.run(get, served_at, Status)
+    except UnavailableError as error:
         complain(str(error))
         return _NOT_READY
     if as_json:
@@ -66,43 +56,6 @@ def status(
     else:
         console().print(view(found))
     return _READY if found.ready else _NOT_READY
-
-
-def _given_url(url: str) -> str:
-    try:
-        parts = split_url(url, ("http", "https"))
-    except ValueError as error:
-        raise ValueError(f"--url {error}") from None
-    return url if parts.path not in {"", "/"} else parts._replace(path="/status").geturl()
-
-
-def _configured_url(settings: Settings) -> str:
-    port = settings.broker_http_port
-    if port is None:
-        raise ValueError("BROKER_HTTP_PORT is off, so the broker serves no status: set a port")
-    if port == 0:
-        raise ValueError(
-            "BROKER_HTTP_PORT is 0, so that the port is any free one: give its address by --url, "
-            "as the broker's log has it"
-        )
-    return f"http://{address(reachable(settings.broker_http_host), port)}/status"
-
-
-async def _fetch(url: str) -> Status:
-    try:
-        http_status, body = await fetch(url)
-    except FetchError as error:
-        raise _UnavailableError(
-            f"no broker answers at {url} ({error}): is it running, and is BROKER_HTTP_PORT "
-            "the same for both, or --url right?"
-        ) from error
-    with suppress(msgspec.DecodeError):
-        if http_status == _OK:
-            return msgspec.json.decode(body, type=Status)
-    raise _UnavailableError(
-        f"what answers at {url} is not a broker (HTTP status {http_status}): correct "
-        "BROKER_HTTP_PORT or --url"
-    )
 
 
 def _watch(url: str, *, as_json: bool) -> int:
@@ -125,8 +78,8 @@ async def _follow(url: str, show: Callable[[Status | str], None], codes: list[in
     """Show the status every second until interrupted, and keep the exit code of the last one."""
     while True:
         try:
-            found: Status | str = await _fetch(url)
-        except _UnavailableError as error:
+            found: Status | str = await get(url, Status)
+        except UnavailableError as error:
             found = str(error)
         codes[-1] = _READY if isinstance(found, Status) and found.ready else _NOT_READY
         show(found)

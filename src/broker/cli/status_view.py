@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from broker.status.model import Check, DeadLetters, Status
+from broker.status.model import Check, DeadLetters, HeldStatus, RoutingStatus, Status
 from broker.telemetry.connectivity import ConnectionStatus
 from broker.telemetry.one_line import one_line
 
@@ -48,7 +48,7 @@ def _head(status: Status) -> Text:
     text = Text(one_line(f"{status.broker_name} ({status.broker_id}) {status.version}, "))
     style = "green" if status.ready else "bold red"
     text.append("ready" if status.ready else "not ready", style=style)
-    text.append(one_line(f", {status.state}, up for {_duration(status.uptime_seconds)}"))
+    text.append(one_line(f", {status.state}, up for {duration(status.uptime_seconds)}"))
     return text
 
 
@@ -73,14 +73,25 @@ def _figures(status: Status) -> Iterable[tuple[str, str]]:
     registry = status.registry
     freshness = "fresh" if registry.is_fresh else "not fresh"
     age = registry.age_seconds
-    when = "no update yet" if age is None else f"updated {_duration(age)} ago"
-    return (
+    when = "no update yet" if age is None else f"updated {duration(age)} ago"
+    routing = status.routing
+    if routing != RoutingStatus():
+        yield "routing policy", f"{routing.policy}, receiver_id: {routing.receiver}"
+    if status.held.seconds:
+        yield "held", _held(status.held)
+    yield from (
         ("received per second", f"{status.rates.received:.1f}"),
         ("published per second", f"{status.rates.published:.1f}"),
         ("in flight", f"{status.in_flight:,}"),
         ("agents online", f"{registry.online:,} of {registry.known:,}"),
         ("registry", f"{freshness}, {when}"),
     )
+
+
+def _held(held: HeldStatus) -> str:
+    count = "not known" if held.messages is None else f"{held.messages:,}"
+    deadline = held.earliest_deadline
+    return count if deadline is None else f"{count}, the first until {_moment(deadline)}"
 
 
 def _messages(status: Status) -> Iterable[tuple[str, str]]:
@@ -131,7 +142,8 @@ def _moment(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration for people, in one or two units."""
     if seconds < _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < _HOUR:

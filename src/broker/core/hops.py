@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-from broker.core.messages import ChatMessage
+from broker.core.messages import MAX_MESSAGE_ID_LENGTH, ChatMessage
 
 _REMEMBERED = 50_000
 """Messages kept at least, and twice as many at most: that takes some 15 MB."""
-_MAX_ID_LENGTH = 255
 
 
 class Hop(NamedTuple):
@@ -34,7 +33,7 @@ class HopCounter:
         number = self._number(answered) + 1 if answered else 1
         message_id = message.text("message_id")
         # A self-reply must not be remembered, or every redelivery would add a hop.
-        if message_id and message_id != answered and len(message_id) <= _MAX_ID_LENGTH:
+        if message_id and message_id != answered and len(message_id) <= MAX_MESSAGE_ID_LENGTH:
             return Hop(number, message_id)
         return Hop(number, None)
 

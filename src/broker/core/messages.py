@@ -17,6 +17,9 @@ UNKNOWN_SENDER = "unknown"
 
 UNKNOWN_AGENT_NAME = "Unknown Agent"
 
+MAX_MESSAGE_ID_LENGTH = 255
+"""Characters. Messages with longer ids are routed, but not remembered: that bounds the memory."""
+
 _QUOTE = ord('"')
 _decode_string = msgspec.json.Decoder(str).decode
 

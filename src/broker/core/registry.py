@@ -87,11 +87,6 @@ class AgentRegistry:
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
 
-    def first(self, count: int) -> list[Agent]:
-        """Return as many agents as are asked for, if there are, online ones first. O(count)."""
-        online = self._online[:count]
-        return online + self._offline[: count - len(online)]
-
     def get(self, agent_id: str) -> Agent | None:
         """Return a known agent. O(1)."""
         return self._agents.get(agent_id)
@@ -100,6 +95,11 @@ class AgentRegistry:
     def online(self) -> Sequence[Agent]:
         """The online agents, to be read before anything changes; each stands at its place."""
         return self._online
+
+    @property
+    def offline(self) -> Sequence[Agent]:
+        """The other known agents, likewise."""
+        return self._offline
 
     def having(self, capability: str) -> Sequence[CapableAgent]:
         """Return the online agents with a capability, to be read before anything changes. O(1)."""
@@ -138,8 +138,10 @@ class AgentRegistry:
         agent = self._agents.get(agent_id)
         if agent is None:
             if version <= listed:
-                return
-            if self._is_full():
+                # It is offline, but when it comes back it can do what it said.
+                if capabilities is None or self.known_count >= self.max_agents:
+                    return
+            elif self._is_full():
                 raise RegistryFullError
             agent = self._add(agent_id)
         if capabilities is not None:
@@ -262,6 +264,7 @@ class AgentRegistry:
 
     def _told(self, agent: Agent, capabilities: tuple[str, ...], version: Version) -> Agent:
         """Enter what an agent can do, and return the agent in its new form."""
+        is_new_form = not isinstance(agent, CapableAgent)
         if not isinstance(agent, CapableAgent):
             plain, agent = agent, made_capable(agent)
             self._agents[agent.agent_id] = agent
@@ -273,7 +276,8 @@ class AgentRegistry:
         if version <= agent.told:
             return agent
         agent.told = version
-        if agent.is_online and agent.known != capabilities:
+        is_news = is_new_form or agent.known != capabilities
+        if agent.is_online and is_news:
             self._capable.remove(agent)
             agent.known = capabilities
             self._capable.add(agent)

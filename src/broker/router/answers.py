@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from broker.core.messages import Answer, AnswersSeen
 from broker.core.routing.unanswered import Unanswered
-from broker.router.decide import Decision
+from broker.router.decision import Decision
 from broker.telemetry.histogram import Histogram
 
 _INTERVAL = 0.5

@@ -10,8 +10,8 @@ from broker.core.routing.policy import Policy, choose_at_random
 from broker.core.routing.receivers import ReceiverRule
 from broker.core.routing.unanswered import Unanswered
 from broker.router.answers import Answers
-from broker.router.decide import Routing
 from broker.router.guarded_policy import GuardedPolicy
+from broker.router.rules import Routing
 from broker.telemetry.tally import MessageTally
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class Choosing:
     """What chooses receivers.
 
     Attributes:
+        policy: What chooses among the agents.
+        policy_name: One of the broker's names, or where a policy of the user's own is defined.
+        is_own: Whether it is one of the user's own.
         watchers: Who must be told which agents come and go.
         answers: Who must be told what is asked and answered; None if nobody wants to know.
 
@@ -56,7 +59,9 @@ class Choosing:
         self._least_outstanding: LeastOutstanding | None = None
         self.watchers: Sequence[Watcher] = ()
         self.answers: Answers | None = None
-        policy = self._policy(options.policy, clock)
+        self.is_own = not isinstance(options.policy, str)
+        self.policy = policy = self._policy(options.policy, clock)
+        self.policy_name = options.policy if isinstance(options.policy, str) else _name(policy)
         if policy is choose_at_random:
             self.routing = Routing(receiver=options.receiver)
             return
@@ -100,3 +105,9 @@ class Choosing:
         """Return in how many seconds an agent answers, as far as that is known."""
         known = self._least_outstanding
         return None if known is None else known.answer_time(agent_id)
+
+
+def _name(policy: Policy) -> str:
+    """Return where the function is defined, or the class of the object."""
+    defined = policy if hasattr(policy, "__qualname__") else type(policy)
+    return f"{defined.__module__}:{defined.__qualname__}"

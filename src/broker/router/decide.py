@@ -4,12 +4,18 @@ from collections.abc import Callable
 from random import random
 from uuid import uuid4
 
-import msgspec
-
-from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settlement, dead_letter
+from broker.amqp import (
+    DeadLetterAddress,
+    Delivery,
+    Held,
+    Publishing,
+    Refusals,
+    held_headers,
+)
 from broker.core import codec
 from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
+    MAX_MESSAGE_ID_LENGTH,
     UNKNOWN_SENDER,
     AgentError,
     Answer,
@@ -23,10 +29,11 @@ from broker.core.messages import (
 )
 from broker.core.registry import AgentRegistry
 from broker.core.routing.failure import FailureReason
-from broker.core.routing.policy import choose_at_random
-from broker.core.routing.receivers import ReceiverRule
-from broker.core.routing.route import Choose, route
+from broker.core.routing.route import route
 from broker.core.sharding import shard_of
+from broker.router.decision import Decision, rejected
+from broker.router.holding import Holding
+from broker.router.rules import AT_RANDOM, Limits, Routing, Topology
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 
 _NO_ROOM = Rejected(
@@ -42,56 +49,6 @@ worth delivering. An answer of the broker never expires."""
 
 _REGISTRY_EVENT = "REGISTRY_EVENT"
 """Stands for the types of what brokers tell each other."""
-
-
-class Topology(msgspec.Struct, frozen=True):
-    """The queues and the exchange between agents, broker and server.
-
-    All messages for an agent go to the same output, and everything not addressed to an agent goes
-    to the first.
-    """
-
-    inputs: tuple[str, ...]  # of chat messages, at least one
-    outputs: tuple[str, ...]  # for the server, at least one
-    metadata: str  # of registrations
-    advertisement: str
-    dead_letter: str
-    registry_exchange: str  # a fanout, through which brokers share registry events
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What the router does not go beyond."""
-
-    max_message_bytes: int
-    max_agents: int  # that are known
-    max_hops: int = 0  # messages that answer each other in a row; 0 means any number
-
-
-class Routing(msgspec.Struct, frozen=True):
-    """How the receivers of messages are chosen."""
-
-    choose: Choose = choose_at_random
-    receiver: ReceiverRule = ReceiverRule.IGNORE
-    follows_answers: bool = False  # whether it matters what answers what
-
-
-AT_RANDOM = Routing()
-"""The default."""
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What becomes of one delivery, and what that changes. Nothing of it has happened yet."""
-
-    message_type: str  # or what stands for it in the metrics
-    verdict: MessageOutcome | Rejected  # what is rejected is dead-lettered
-    publishing: Publishing | None = None
-    announcement: Publishing | None = None  # for the other brokers
-    receiver_id: str | None = None
-    unknown_sender: str | None = None  # it should be an agent, and the registry lacks it
-    hop: Hop | None = None  # to be remembered
-    asks: str | None = None  # the id of a message that its receiver may answer
-    answer: Answer | None = None  # it answers a message that was routed before
-    event: RegistryEvent | None = None  # what changes in the registry
 
 
 class Decider:
@@ -116,6 +73,7 @@ class Decider:
         limits: Limits,
         refusals: Refusals,
         routing: Routing = AT_RANDOM,
+        holding: Holding | None = None,
         random: Callable[[], float] = random,
         new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
@@ -127,6 +85,7 @@ class Decider:
         self._max_hops = limits.max_hops
         self._refusals = refusals
         self._routing = routing
+        self._holding = holding or Holding(0)
         self._random = random
         self._new_id = new_id
         self._by_source: dict[str, Callable[[Delivery], Decision]] = {
@@ -134,6 +93,7 @@ class Decider:
             topology.metadata: self._decide_metadata,
             topology.advertisement: self._decide_advertisement,
             topology.registry_exchange: self._decide_registry_event,
+            topology.held: self._decide_held,
         }
 
     def use_broker_id(self, broker_id: str) -> None:
@@ -167,7 +127,9 @@ class Decider:
             case ChatMessage():
                 hop = self._hops.hop(message) if self._max_hops else None
                 if hop is not None and hop.number > self._max_hops:
-                    return Decision(UNACCEPTED, _too_many_hops(hop.number, self._max_hops), hop=hop)
+                    too_many = _too_many_hops(hop.number, self._max_hops)
+                    answer = self._answer(message.sender_id, message.in_reply_to)
+                    return Decision(UNACCEPTED, too_many, hop=hop, answer=answer)
                 return self._route(delivery, message, hop)
             case AgentError():
                 outcome = MessageOutcome.FORWARDED
@@ -177,12 +139,31 @@ class Decider:
             case Rejected():
                 return rejected(message)
 
-    def _route(self, delivery: Delivery, message: ChatMessage, hop: Hop | None) -> Decision:
+    def _decide_held(self, delivery: Delivery) -> Decision:
+        message = codec.decode_input(delivery.body, self._max_bytes)
+        match message:
+            case ChatMessage():
+                # Its place in a row of answers was looked at when it came.
+                return self._route(delivery, message, None, delivery.held)
+            case Rejected():
+                return rejected(message)
+        error = "what is held must be a TEXT, REPLY or SYSTEM message"
+        return rejected(Rejected(RejectReason.UNSUPPORTED_MESSAGE_TYPE, error))
+
+    def _route(
+        self,
+        delivery: Delivery,
+        message: ChatMessage,
+        hop: Hop | None,
+        held_before: Held | None = None,
+    ) -> Decision:
         answer = asks = None
         if self._routing.follows_answers:
             answer = self._answer(message.sender_id, message.in_reply_to)
             # What is itself an answer asks for nothing.
             asks = None if message.in_reply_to else message.text("message_id")
+            if asks is not None and not _is_remembered(asks):
+                asks = None
         chosen = route(
             message,
             self._registry,
@@ -192,10 +173,15 @@ class Decider:
         )
         if isinstance(chosen, Rejected):
             return Decision(UNACCEPTED, chosen, hop=hop, answer=answer)
+        if isinstance(chosen, FailureReason):
+            held = self._holding.hold(held_before, delivery.expiration)
+            if held is not None:
+                return self._hold(delivery, message, hop, held, is_new=held_before is None)
         receiver_id = queue = None
         if isinstance(chosen, FailureReason):
             outcome = MessageOutcome(chosen)
-            body = codec.encode_routing_failure(message, chosen, self._new_id())
+            waited = None if held_before is None else self._holding.seconds_held(held_before)
+            body = codec.encode_routing_failure(message, chosen, self._new_id(), waited)
         else:
             receiver_id = chosen.agent_id
             outcome = MessageOutcome.ROUTED
@@ -204,7 +190,7 @@ class Decider:
         return Decision(
             message.message_type,
             outcome,
-            self._publishing(outcome, delivery, body, queue),
+            self._publishing(outcome, delivery, body, queue, held_before),
             receiver_id=receiver_id,
             unknown_sender=self._unknown_sender(message),
             hop=hop,
@@ -212,10 +198,38 @@ class Decider:
             answer=answer,
         )
 
+    def _hold(
+        self,
+        delivery: Delivery,
+        message: ChatMessage,
+        hop: Hop | None,
+        held: Held,
+        *,
+        is_new: bool,
+    ) -> Decision:
+        publishing = Publishing(
+            self._topology.held,
+            delivery.body,
+            self.dead_letters.broker_id,
+            {**delivery.headers, **held_headers(held)},
+            delivery.correlation_id,
+            priority=delivery.priority,
+        )
+        return Decision(
+            message.message_type,
+            MessageOutcome.HELD if is_new else MessageOutcome.HELD_AGAIN,
+            publishing,
+            unknown_sender=self._unknown_sender(message),
+            hop=hop,
+            held=held,
+        )
+
     def _answer(self, sender_id: str | None, message_id: str | None) -> Answer | None:
         if not self._routing.follows_answers or sender_id is None or message_id is None:
             return None
-        return Answer(sender_id, message_id) if sender_id in self._registry else None
+        if sender_id not in self._registry or not _is_remembered(message_id):
+            return None
+        return Answer(sender_id, message_id)
 
     def _unknown_sender(self, message: ChatMessage) -> str | None:
         # Clients of the server carry `_client_id`; any other named sender should be an agent.
@@ -276,9 +290,15 @@ class Decider:
         )
 
     def _publishing(
-        self, outcome: MessageOutcome, delivery: Delivery, body: bytes, queue: str | None = None
+        self,
+        outcome: MessageOutcome,
+        delivery: Delivery,
+        body: bytes,
+        queue: str | None = None,
+        held: Held | None = None,
     ) -> Publishing:
         passes_on = outcome in _PASSED_ON
+        expiration = delivery.expiration if held is None else held.expiration
         return Publishing(
             self._topology.outputs[0] if queue is None else queue,
             body,
@@ -286,34 +306,13 @@ class Decider:
             delivery.headers,
             delivery.correlation_id,
             priority=delivery.priority if passes_on else None,
-            expiration=delivery.expiration if passes_on else None,
+            expiration=expiration if passes_on else None,
         )
 
 
-def rejected(why: Rejected) -> Decision:
-    """Return the decision to dead-letter a delivery."""
-    return Decision(UNACCEPTED, why)
-
-
-def settlement(delivery: Delivery, decision: Decision, address: DeadLetterAddress) -> Settlement:
-    """Return what carries a decision out.
-
-    The delivery goes to the address if it is rejected, or if RabbitMQ refuses the publishing.
-    """
-    verdict = decision.verdict
-    if isinstance(verdict, Rejected):
-        reason = verdict.reason.value
-        letter = dead_letter(
-            delivery,
-            queue=address.queue,
-            reason=reason,
-            error=verdict.error,
-            broker_id=address.broker_id,
-        )
-        return Settlement(delivery, letter, reason)
-    publishing = decision.publishing
-    fallback = None if publishing is None else address
-    return Settlement(delivery, publishing, None, fallback, None, decision.announcement)
+def _is_remembered(message_id: str) -> bool:
+    """Whether a message is waited for by its id; any length would take any memory."""
+    return 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH
 
 
 def _obstacle(delivery: Delivery) -> Rejected | None:

@@ -11,17 +11,11 @@ from broker.core.hops import HopCounter
 from broker.core.messages import RegistryEvent, Rejected, RejectReason, ServerAvailable
 from broker.core.registry import AgentRegistry
 from broker.router.answers import Answers
-from broker.router.decide import (
-    AT_RANDOM,
-    Decider,
-    Decision,
-    Limits,
-    Routing,
-    Topology,
-    rejected,
-    settlement,
-)
+from broker.router.decide import Decider
+from broker.router.decision import Decision, rejected, settlement
+from broker.router.holding import Holding
 from broker.router.replication import Replication
+from broker.router.rules import AT_RANDOM, Limits, Routing, Topology
 from broker.telemetry.tally import MessageTally
 
 _FAILED = rejected(
@@ -38,11 +32,15 @@ _log = structlog.get_logger(__name__)
 class Dispatcher:
     """Turns deliveries into settlements, one after the other: each sees what the last one changed.
 
+    Attributes:
+        hops: The messages whose answers are counted.
+
     Args:
         agent_registered: Called after a registration by queue.
         unknown_sender: Called with the id of a sender that the registry lacks.
         server_available: Called when a server advertises itself.
         answers: Follows which messages are answered, when the policy wants to know.
+        holding: Says how long messages wait that nobody can receive; without it, none waits.
     """
 
     def __init__(
@@ -59,11 +57,13 @@ class Dispatcher:
         server_available: Callable[[ServerAvailable], None],
         routing: Routing = AT_RANDOM,
         answers: Answers | None = None,
+        holding: Holding | None = None,
         trace: Trace | None = None,
     ) -> None:
         self._registry = registry
         self._tally = tally
         self._answers = answers
+        self._holding = holding or Holding(0)
         self._unknown_sender = unknown_sender
         self._replication = Replication(
             registry,
@@ -71,15 +71,16 @@ class Dispatcher:
             server_available=server_available,
             answers_seen=None if answers is None else answers.heard,
         )
-        self._hops = HopCounter()
+        self.hops = HopCounter()
         self.decider = Decider(
             topology=topology,
             registry=registry,
-            hops=self._hops,
+            hops=self.hops,
             broker_id=broker_id,
             limits=limits,
             refusals=refusals,
             routing=routing,
+            holding=self._holding,
         )
         self._trace = trace
 
@@ -100,8 +101,10 @@ class Dispatcher:
     def _apply(self, decision: Decision) -> None:
         if decision.receiver_id is not None:
             self._registry.count_routed(decision.receiver_id)
+        if decision.held is not None:
+            self._holding.note(decision.held)
         if decision.hop is not None:
-            self._hops.remember(decision.hop)
+            self.hops.remember(decision.hop)
         if decision.unknown_sender is not None:
             self._unknown_sender(decision.unknown_sender)
         if decision.event is not None:

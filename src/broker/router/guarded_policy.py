@@ -52,8 +52,12 @@ class GuardedPolicy:
         began = self._clock()
         try:
             chosen = self._policy(message, agents)
-            if chosen is None or agents.get(chosen.agent_id) is chosen:
-                return chosen
+            if chosen is None:
+                return None
+            # It may have been kept from an earlier message; what the registry has now counts.
+            receiver = agents.get(chosen.agent_id)
+            if receiver is not None:
+                return receiver
             error = "the routing policy chose an agent that may not receive the message"
             self._fail(error, exc_info=False)
         except Exception as raised:  # noqa: BLE001 - it is somebody else's code

@@ -6,11 +6,14 @@ slices: chat messages are decided between slices, everything else waits until it
 """
 
 import secrets
+from collections.abc import Awaitable, Callable
+from itertools import batched
 from time import perf_counter
 from typing import Protocol
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from broker.amqp import Deliveries, Refusals
 from broker.concurrency.cooperation import let_others_run
@@ -25,14 +28,19 @@ from broker.core.messages import (
 )
 from broker.core.registry import AgentRegistry, RegistryFullError
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
-from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher, Trace
+from broker.router.explain import Basis, explain
+from broker.router.explanation import Explanation
+from broker.router.holding import Holding
 from broker.router.mailbox import Mailbox
+from broker.router.rules import Limits, Topology
 from broker.router.unknown_senders import UnknownSenders
 from broker.telemetry.tally import MessageTally
 
 _AT_ONCE = 1_000
 """Updates that concern no more agents are applied in one go, in about a millisecond."""
+
+_HELD_AT_ONCE = 50
 
 _NAMED_UNCLEAR = 5
 """Agents with an unclear status that are named in the log; there may be many."""
@@ -59,6 +67,8 @@ class Router:
     Attributes:
         registry: The registry, for others in this thread to read.
         choosing: What chooses receivers, likewise.
+        holding: What is known of the messages that nobody can receive yet, likewise.
+        limits: What the router does not go beyond.
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
     Args:
@@ -78,15 +88,20 @@ class Router:
         consumption: Gate,
         central: Central,
         routing: RoutingOptions = AT_RANDOM,
+        holding: Holding | None = None,
         trace: Trace | None = None,
     ) -> None:
         self._consumption = consumption
         # Held while a status update is applied, so that it cannot undo a later registration.
         self._registry_lock = trio.Lock()
         self._tally = tally
+        self.limits = limits
         self.choosing = Choosing(routing, tally, trio.current_time)
+        self.holding = holding or Holding(0)
         self.registry = AgentRegistry(
-            limits.max_agents, origin=secrets.token_hex(8), watchers=self.choosing.watchers
+            limits.max_agents,
+            origin=secrets.token_hex(8),
+            watchers=(*self.choosing.watchers, self.holding),
         )
         self.updated_at: float | None = None
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
@@ -107,7 +122,17 @@ class Router:
             server_available=central.server_available,
             routing=self.choosing.routing,
             answers=self.choosing.answers,
+            holding=self.holding,
             trace=trace,
+        )
+        self._basis = Basis(
+            topology=topology,
+            registry=self.registry,
+            hops=self._dispatcher.hops,
+            limits=limits,
+            refusals=refusals,
+            choosing=self.choosing,
+            holding=self.holding,
         )
 
     @property
@@ -115,10 +140,23 @@ class Router:
         """What the broker calls itself now."""
         return self._dispatcher.decider.dead_letters.broker_id
 
-    async def run(self, mailbox: Mailbox) -> None:
-        """Receive and process everything, until cancelled."""
+    def explain(self, body: bytes) -> Explanation:
+        """Return what would become of a message from an input queue now. Changes nothing."""
+        explanation = explain(body, self._basis)
+        return replace(explanation, paused=not self._consumption.is_open)
+
+    async def run(
+        self, mailbox: Mailbox, hold: Callable[[], Awaitable[None]] = trio.sleep_forever
+    ) -> None:
+        """Receive and process everything, until cancelled.
+
+        Args:
+            hold: Looks at held messages again, until cancelled.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._route, mailbox.chat)
+            nursery.start_soon(self._look_at_held, mailbox.held)
+            nursery.start_soon(hold)
             nursery.start_soon(self._register, mailbox.registrations)
             nursery.start_soon(self._follow_server, mailbox.news)
 
@@ -128,6 +166,16 @@ class Router:
                 self._publish(mail)
             else:
                 mail.set()
+
+    async def _look_at_held(self, held: trio.MemoryReceiveChannel[Deliveries]) -> None:
+        async for arrived in held:
+            for deliveries in batched(arrived.deliveries, _HELD_AT_ONCE, strict=False):
+                began = trio.current_time()
+                for delivery in deliveries:
+                    self.holding.seen(delivery.held)
+                self._publish(Deliveries(arrived.source, deliveries, arrived.publish))
+                # As much time for new messages.
+                await trio.sleep(trio.current_time() - began)
 
     async def _register(self, registrations: trio.MemoryReceiveChannel[Deliveries]) -> None:
         async for deliveries in registrations:

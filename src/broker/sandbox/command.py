@@ -36,6 +36,7 @@ def run(
     malformed: float,
     policy: str = "random",
     slow_agents: int = 0,
+    hold: float = 0.0,
 ) -> int:
     """Run a private RabbitMQ node, a stand-in central server, agents and the broker.
 
@@ -58,6 +59,7 @@ def run(
         malformed=malformed,
         policy=policy,
         slow_agents=slow_agents,
+        hold=hold,
     )
     return trio.run(run_interruptible, partial(_run, plan, console), EXIT_INTERRUPTED)
 

@@ -28,7 +28,7 @@ _TABLE_HEADER = 1
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """How the broker is doing: its process, registration, seconds of uptime, page and policy."""
+    """How the broker is doing: its process, registration, seconds of uptime, page and settings."""
 
     pid: int
     is_running: bool
@@ -36,6 +36,7 @@ class BrokerState:
     uptime: float
     page: str | None = None
     policy: str = "random"
+    hold: float = 0.0
 
 
 class RateMeter:
@@ -88,7 +89,7 @@ def draw(
     room = max(1, height - _HEADER_HEIGHT - _FOOTER_HEIGHT - _PANEL_BORDERS)
     body = Layout()
     body.split_row(
-        Layout(_agents(agents, ledger, broker.policy, room - _TABLE_HEADER), ratio=3),
+        Layout(_agents(agents, ledger, broker, room - _TABLE_HEADER), ratio=3),
         Layout(_routes(ledger.recent_routes, agents, room), ratio=2),
     )
     picture = Layout()
@@ -117,9 +118,11 @@ def _header(broker: BrokerState) -> RenderableType:
     return line
 
 
-def _agents(agents: Sequence[Agent], ledger: Ledger, policy: str, room: int) -> RenderableType:
+def _agents(
+    agents: Sequence[Agent], ledger: Ledger, broker: BrokerState, room: int
+) -> RenderableType:
     # Of interest to those who see the load shift, or pile up.
-    shows_ahead = policy == "least_outstanding" or any(agent.desk for agent in agents)
+    shows_ahead = broker.policy == "least_outstanding" or any(agent.desk for agent in agents)
     table = Table(box=None, expand=True, header_style="dim", padding=(0, 1))
     table.add_column("agent", no_wrap=True, ratio=1)
     table.add_column("")
@@ -141,8 +144,9 @@ def _agents(agents: Sequence[Agent], ledger: Ledger, policy: str, room: int) -> 
     if len(fitting) < len(agents):
         table.add_row(f"and {len(agents) - len(fitting)} more", style="dim")
     online = sum(agent.online.is_open for agent in agents)
-    chosen = "" if policy == "random" else f", {policy}"
-    title = f"{online} of {len(agents)} agents online{chosen}"
+    chosen = "" if broker.policy == "random" else f", {broker.policy}"
+    held = f", held for {broker.hold:g} s" if broker.hold else ""
+    title = f"{online} of {len(agents)} agents online{chosen}{held}"
     return Panel(table, title=title, border_style="blue")
 
 

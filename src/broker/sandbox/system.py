@@ -42,6 +42,7 @@ class Plan:
         malformed: Percentage.
         policy: The broker's routing policy, by its name.
         slow_agents: How many of the agents are slow.
+        hold: Seconds for which the broker holds what nobody can receive.
     """
 
     agents: int
@@ -50,6 +51,7 @@ class Plan:
     malformed: float
     policy: str = "random"
     slow_agents: int = 0
+    hold: float = 0.0
 
     def random(self, purpose: str) -> Random:
         """Return a source of choices that is independent of those for other purposes."""
@@ -125,6 +127,7 @@ async def run_system(
             "WEBSOCKET_URL": server.url,
             "BROKER_HTTP_PORT": "0",
             "BROKER_ROUTING_POLICY": plan.policy,
+            "BROKER_HOLD": f"{plan.hold:g}",
         }
         async with open_broker(node.directory, settings) as broker, trio.open_nursery() as watchers:
             with trio.move_on_after(READY_TIMEOUT) as getting_ready:
@@ -135,7 +138,7 @@ async def run_system(
             if not getting_ready.cancelled_caught:
                 interruption.stop = conversation.stop
                 page, started = broker.status_page(), trio.current_time()
-                state = partial(_broker_state, broker, server, page, started, plan.policy)
+                state = partial(_broker_state, broker, server, page, started, plan)
                 watchers.start_soon(_show, plan, console, agents, ledger, state)
                 if plan.messages is None:
                     await conversation.converse()
@@ -195,7 +198,7 @@ async def _show(
 
 
 def _broker_state(
-    broker: BrokerProcess, server: CentralServer, page: str | None, started: float, policy: str
+    broker: BrokerProcess, server: CentralServer, page: str | None, started: float, plan: Plan
 ) -> BrokerState:
     return BrokerState(
         pid=broker.pid,
@@ -203,5 +206,6 @@ def _broker_state(
         is_connected=server.session_count > 0,
         uptime=trio.current_time() - started,
         page=page,
-        policy=policy,
+        policy=plan.policy,
+        hold=plan.hold,
     )

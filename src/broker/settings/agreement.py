@@ -14,6 +14,7 @@ _QUEUES = (
     "broker_metadata_queue",
     "broker_advertisement_queue",
     "broker_dead_letter_queue",
+    "broker_hold_queue",
     "broker_registry_exchange",
 )
 _AMQP_TLS_FILES = ("amqp_ca_file", "amqp_cert_file", "amqp_key_file")

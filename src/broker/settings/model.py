@@ -165,6 +165,15 @@ class Settings:
         values.one_of("ignore", "prefer", "require"),
         "What the receiver_id of a message means: ignore it, prefer that agent, or require it.",
     )
+    broker_hold: float = setting(
+        0.0,
+        values.number("be a number of seconds, or 0 for not at all", 0),
+        "Seconds to hold a message that nobody can receive, before its sender gets an ERROR; "
+        "0 = not at all.",
+    )
+    broker_hold_queue: str = setting(
+        "broker_hold_queue", values.queue_name, "Queue to hold such messages in."
+    )
     broker_answer_timeout: float = setting(
         300.0,
         _SECONDS,

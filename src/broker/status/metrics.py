@@ -1,23 +1,23 @@
 """The metrics, made of the tallies when Prometheus asks for them."""
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from math import isfinite, nan
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 
-from broker.core.routing.failure import FailureReason
+from broker.status.metric_families import histogram, labelled
 from broker.status.readiness import readiness
+from broker.status.routing_metrics import routing_metrics
 from broker.status.vitals import Vitals
-from broker.telemetry.histogram import Histogram
-from broker.telemetry.tally import MessageOutcome, outcomes
+from broker.telemetry.tally import outcomes
 from broker.version import __version__
 
 
@@ -41,7 +41,8 @@ class BrokerCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics as they are now."""
         yield from self._messages()
-        yield from self._routing()
+        yield from routing_metrics(self._vitals.messages, self._vitals.router.choosing)
+        yield from self._held()
         yield from self._connections()
         yield from self._registry()
         build = {"version": __version__, "python": platform.python_version()}
@@ -59,7 +60,7 @@ class BrokerCollector(Collector):
         routed = CounterMetricFamily(
             "broker_messages_routed", "Messages by what was decided.", labels=("outcome",)
         )
-        yield _labelled(routed, outcomes(messages, publishings))
+        yield labelled(routed, outcomes(messages, publishings))
         yield CounterMetricFamily(
             "broker_messages_published",
             "Messages that RabbitMQ has confirmed.",
@@ -67,7 +68,7 @@ class BrokerCollector(Collector):
         )
         text = "Messages that the dead-letter queue has taken."
         dead_lettered = CounterMetricFamily("broker_dead_lettered", text, labels=("reason",))
-        yield _labelled(dead_lettered, publishings.dead_lettered)
+        yield labelled(dead_lettered, publishings.dead_lettered)
         yield CounterMetricFamily(
             "broker_renewed",
             "Messages published anew to their own quorum queue to reset their delivery count.",
@@ -91,45 +92,29 @@ class BrokerCollector(Collector):
             "Input queues, each with a consumer of its own.",
             len(vitals.queues.inputs),
         )
-        yield _histogram(
+        yield histogram(
             "broker_routing_seconds",
             "What a message takes from the mailbox to its decision.",
             messages.routing_seconds,
         )
-        yield _histogram(
+        yield histogram(
             "broker_publish_confirm_seconds",
             "From a publishing to its confirm; one at a time is measured.",
             publishings.confirm_seconds,
         )
 
-    def _routing(self) -> Iterable[Metric]:
-        messages = self._vitals.messages
-        failures = CounterMetricFamily(
-            "broker_routing_failures", "Messages that nobody could receive.", labels=("reason",)
-        )
-        reasons = {
-            reason.value: messages.outcomes[MessageOutcome(reason)] for reason in FailureReason
-        }
-        yield _labelled(failures, reasons)
-        yield _histogram(
-            "broker_policy_seconds",
-            "What the routing policy takes for a message; `random` is not measured.",
-            messages.policy_seconds,
-        )
-        yield CounterMetricFamily(
-            "broker_policy_errors",
-            "What the routing policy raised, and choices of agents that may not receive a message.",
-            messages.policy_errors,
-        )
-        yield _histogram(
-            "broker_agent_answer_seconds",
-            "From a message to its agent's answer; only while the routing policy wants to know.",
-            messages.answer_seconds,
+    def _held(self) -> Iterable[Metric]:
+        vitals = self._vitals
+        count, deadline = vitals.held_messages, vitals.earliest_deadline
+        yield GaugeMetricFamily(
+            "broker_held_messages",
+            "Messages that nobody can receive yet, of all brokers; NaN while that is not known.",
+            _unless_unknown(count if vitals.router.holding.seconds else 0),
         )
         yield GaugeMetricFamily(
-            "broker_unanswered_messages",
-            "Messages that agents may still answer; only while the routing policy wants to know.",
-            self._vitals.router.choosing.unanswered_count,
+            "broker_held_earliest_deadline_seconds",
+            "When the first of those that this broker knows is due, since 1970; NaN without any.",
+            _unless_unknown(deadline if isfinite(deadline) else None),
         )
 
     def _connections(self) -> Iterable[Metric]:
@@ -137,10 +122,10 @@ class BrokerCollector(Collector):
         links = {"amqp": vitals.amqp.connectivity, "websocket": vitals.central.connectivity}
         text = "Whether the peer lets the broker work."
         connected = GaugeMetricFamily("broker_connected", text, labels=("transport",))
-        yield _labelled(connected, {name: link.is_connected for name, link in links.items()})
+        yield labelled(connected, {name: link.is_connected for name, link in links.items()})
         text = "Connections that were lost or could not be made."
         reconnects = CounterMetricFamily("broker_reconnects", text, labels=("transport",))
-        yield _labelled(reconnects, {name: link.reconnects for name, link in links.items()})
+        yield labelled(reconnects, {name: link.reconnects for name, link in links.items()})
         yield GaugeMetricFamily(
             "broker_amqp_blocked",
             "Whether RabbitMQ takes no messages because of an alarm.",
@@ -157,15 +142,15 @@ class BrokerCollector(Collector):
         registry = vitals.router.registry
         online = registry.online_count
         agents = GaugeMetricFamily("broker_agents", "Known agents.", labels=("state",))
-        yield _labelled(agents, {"online": online, "offline": registry.known_count - online})
+        yield labelled(agents, {"online": online, "offline": registry.known_count - online})
         yield GaugeMetricFamily(
             "broker_registry_age_seconds",
             "Since the latest status update of the server; NaN before the first.",
-            float("nan") if vitals.registry_age is None else vitals.registry_age,
+            _unless_unknown(vitals.registry_age),
         )
         text = "Frames of the server that were of no use."
         ignored = CounterMetricFamily("broker_server_frames_ignored", text, labels=("reason",))
-        yield _labelled(ignored, vitals.server.ignored)
+        yield labelled(ignored, vitals.server.ignored)
         yield CounterMetricFamily(
             "broker_websocket_too_big",
             "Sessions ended by a message over BROKER_WEBSOCKET_MAX_BYTES.",
@@ -178,19 +163,5 @@ class BrokerCollector(Collector):
         )
 
 
-def _labelled(
-    family: CounterMetricFamily | GaugeMetricFamily, numbers: Mapping[str, float]
-) -> Metric:
-    for value, number in numbers.items():
-        family.add_metric((value,), number)
-    return family
-
-
-def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
-    # One copy, so that the buckets agree with each other while another thread counts on.
-    counts, total = tuple(histogram.counts), histogram.total
-    cumulative, buckets = 0, []
-    for bound, count in zip((*histogram.bounds, float("inf")), counts, strict=True):
-        cumulative += count
-        buckets.append(("+Inf" if bound == float("inf") else repr(bound), cumulative))
-    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=total)
+def _unless_unknown(number: float | None) -> float:
+    return nan if number is None else number

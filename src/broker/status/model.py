@@ -36,6 +36,13 @@ class RegistryStatus(msgspec.Struct, frozen=True):
     age_seconds: float | None = None  # since the server's last status update
 
 
+class RoutingStatus(msgspec.Struct, frozen=True):
+    """How receivers are chosen."""
+
+    policy: str = "random"  # a name of the broker's, or `package.module:name`
+    receiver: str = "ignore"  # what the `receiver_id` of a message means: a `ReceiverRule`
+
+
 class Rates(msgspec.Struct, frozen=True):
     """Messages per second: an average of the last ten, and each of the last sixty in order."""
 
@@ -60,6 +67,14 @@ class DeadLetters(msgspec.Struct, frozen=True):
     latest: list[DeadLetterNote] = []  # a few, the latest first
 
 
+class HeldStatus(msgspec.Struct, frozen=True):
+    """Messages that nobody can receive yet."""
+
+    seconds: float = 0.0  # for how long they are held; 0 is not at all
+    messages: int | None = None  # in the queue of all brokers; None if that is not known
+    earliest_deadline: datetime | None = None  # of those that this broker knows
+
+
 class Status(msgspec.Struct, frozen=True):
     """The broker at one moment.
 
@@ -81,10 +96,12 @@ class Status(msgspec.Struct, frozen=True):
     in_flight: int  # messages taken and not acknowledged yet
     messages: Messages
     dead_letters: DeadLetters
+    routing: RoutingStatus = RoutingStatus()
+    held: HeldStatus = HeldStatus()
 
 
 class AgentEntry(msgspec.Struct, frozen=True):
-    """One agent, as listed. Its id and name come from outside: escape both."""
+    """One agent, as listed. Its id, name and capabilities come from outside: escape them."""
 
     agent_id: str
     agent_name: str
@@ -102,4 +119,4 @@ class AgentList(msgspec.Struct, frozen=True):
 
     known: int
     matching: int  # of the first 100,000
-    agents: list[AgentEntry]  # the first of those, online ones first
+    agents: list[AgentEntry]  # a page of those, online ones first

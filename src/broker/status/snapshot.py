@@ -1,31 +1,25 @@
 """The broker at one moment, for people and programs."""
 
-from heapq import nsmallest
-from itertools import batched
+from datetime import UTC, datetime
+from math import isfinite
 from typing import Literal
 
 import trio
 
-from broker.concurrency.cooperation import let_others_run
-from broker.core.agent import Agent
 from broker.status.model import (
-    AgentEntry,
-    AgentList,
     Connections,
     DeadLetters,
+    HeldStatus,
     Messages,
     Rates,
     RegistryStatus,
+    RoutingStatus,
     Status,
 )
 from broker.status.readiness import readiness
 from broker.status.vitals import Vitals
-from broker.telemetry.tally import MessageOutcome, outcomes
+from broker.telemetry.tally import outcomes
 from broker.version import __version__
-
-_SEARCHED_AGENTS = 100_000
-"""A search that reads a million names every other second would take its time from the routing."""
-_SLICE = 1_000
 
 
 def status(vitals: Vitals, rates: Rates) -> Status:
@@ -52,6 +46,15 @@ def status(vitals: Vitals, rates: Rates) -> Status:
             is_fresh=vitals.consumption.is_open,
             age_seconds=vitals.registry_age,
         ),
+        held=HeldStatus(
+            seconds=vitals.router.holding.seconds,
+            messages=vitals.held_messages,
+            earliest_deadline=_moment(vitals.earliest_deadline),
+        ),
+        routing=RoutingStatus(
+            policy=vitals.router.choosing.policy_name,
+            receiver=vitals.router.choosing.routing.receiver.value,
+        ),
         rates=rates,
         in_flight=vitals.amqp.in_flight,
         messages=Messages(
@@ -66,49 +69,11 @@ def status(vitals: Vitals, rates: Rates) -> Status:
     )
 
 
-async def agents(vitals: Vitals, search: str, limit: int) -> AgentList:
-    """Return the agents that match a search, online ones first, then by name.
-
-    Args:
-        search: A part of the id or of the name, in any case; empty for all of them. An id is found
-            wherever it is; otherwise it is looked for among the first 100,000.
-    """
-    registry, wanted = vitals.router.registry, search.casefold()
-    matching = 0
-    best: list[Agent] = []
-    for some in batched(registry.first(_SEARCHED_AGENTS), _SLICE, strict=False):
-        found = [agent for agent in some if _matches(agent, wanted)]
-        matching += len(found)
-        best = nsmallest(limit, [*best, *found], key=_rank)
-        await let_others_run()
-    if search in registry and registry[search] not in best:
-        best = [registry[search], *best[: limit - 1]]
-        matching = max(matching, len(best))
-    routed = vitals.messages.outcomes[MessageOutcome.ROUTED]
-    entries = [_entry(agent, routed) for agent in best]
-    return AgentList(registry.known_count, matching, entries)
+def _moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if isfinite(seconds) else None
 
 
 def _state(vitals: Vitals) -> Literal["routing", "paused", "stopping"]:
     if vitals.stop_requested.is_set():
         return "stopping"
     return "routing" if vitals.is_routing else "paused"
-
-
-def _matches(agent: Agent, wanted: str) -> bool:
-    return wanted in agent.agent_id.casefold() or wanted in agent.agent_name.casefold()
-
-
-def _rank(agent: Agent) -> tuple[bool, str, str]:
-    return not agent.is_online, agent.agent_name.casefold(), agent.agent_id
-
-
-def _entry(agent: Agent, all_routed: int) -> AgentEntry:
-    return AgentEntry(
-        agent_id=agent.agent_id,
-        agent_name=agent.agent_name,
-        is_online=agent.is_online,
-        last_seen=agent.last_seen,
-        routed=agent.routed,
-        share=agent.routed / all_routed if all_routed else 0.0,
-    )

@@ -8,8 +8,8 @@ import trio
 from broker.amqp import AmqpLink, Rabbit
 from broker.central import CentralLink
 from broker.concurrency.wakeup import Gate
-from broker.router.decide import Topology
 from broker.router.mailbox import Mailbox
+from broker.router.rules import Topology
 from broker.router.task import Router
 from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
 
@@ -38,6 +38,19 @@ class Vitals:
     def is_routing(self) -> bool:
         """Whether messages are taken from all input queues."""
         return self.amqp.consumed >= frozenset(self.queues.inputs)
+
+    @property
+    def held_messages(self) -> int | None:
+        """How many messages are held, by whichever broker; None if that is not known."""
+        return self.amqp.messages_in(self.queues.held)
+
+    @property
+    def earliest_deadline(self) -> float:
+        """When the first held message is due that this broker knows; infinite if there is none.
+
+        In seconds since 1970.
+        """
+        return self.router.holding.earliest / 1_000
 
     @property
     def registry_age(self) -> float | None:

@@ -33,6 +33,8 @@ class MessageOutcome(StrEnum):
     ONLY_SENDER_ONLINE = "only_sender_online"
     RECEIVER_OFFLINE = "receiver_offline"
     NO_CAPABLE_AGENT = "no_capable_agent"
+    HELD = "held"
+    HELD_AGAIN = "held_again"
     FORWARDED = "forwarded"
     REGISTERED = "registered"
     DISCONNECTED = "disconnected"
@@ -69,7 +71,8 @@ class MessageTally:
         self, source: str, message_type: str, outcome: MessageOutcome | None, *, redelivered: bool
     ) -> None:
         """Count a message; without an outcome it is to be dead-lettered."""
-        self.received[source, message_type] += 1
+        if outcome is not MessageOutcome.HELD_AGAIN:  # it was received before
+            self.received[source, message_type] += 1
         if outcome is not None:
             self.outcomes[outcome] += 1
         if redelivered:

@@ -10,8 +10,8 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.lifetime import Lifetime
 from broker.core.registry import AgentRegistry
 from broker.net.endpoints import parse_amqp_urls
-from broker.router.decide import Limits, Topology
 from broker.router.dispatcher import Dispatcher
+from broker.router.rules import Limits, Topology
 from broker.telemetry.tally import MessageTally
 from tests.bench.names import AGENTS, DEAD_LETTER_QUEUE, INPUT_QUEUE, OUTPUT_QUEUE
 

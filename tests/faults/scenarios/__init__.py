@@ -14,6 +14,7 @@ from tests.faults.scenarios import (
     cluster,
     delivery_limit,
     freezing,
+    holding,
     huge_update,
     impossible,
     network,
@@ -31,9 +32,9 @@ from tests.faults.scenarios import (
 SCENARIOS = {
     one.name: one
     for module in (
-        *(alarms, broker_crash, delivery_limit, freezing, huge_update, impossible, network),
-        *(poison, policy_swap, rabbitmq_outage, registry_storm, server_outage, server_trouble),
-        *(soak, stopping, topology, cluster),
+        *(alarms, broker_crash, delivery_limit, freezing, holding, huge_update, impossible),
+        *(network, poison, policy_swap, rabbitmq_outage, registry_storm, server_outage),
+        *(server_trouble, soak, stopping, topology, cluster),
     )
     for one in vars(module).values()
     if isinstance(one, Scenario)

@@ -143,7 +143,7 @@ def test_rates_follow_the_broker(page: Page, stand_in: StandIn) -> None:
 
 def test_agents_come_and_go(page: Page, stand_in: StandIn) -> None:
     _list(page, stand_in, agent(1), agent(2, is_online=False))
-    cells = _agents(page).nth(0).locator("th, td")
+    cells = _agents(page).nth(0).locator("th:visible, td:visible")
     expect(cells).to_have_text(["Agent 1 agent_1", "Online", "5 s ago", "5.0% (63,522)"])
     expect(_agents(page).nth(1)).to_contain_text("Offline")
 
@@ -153,6 +153,46 @@ def test_agents_come_and_go(page: Page, stand_in: StandIn) -> None:
     expect(page.locator("#agents-note")).to_have_text("3 known")
 
     _list(page, stand_in)
+
+
+def test_answers_have_columns_while_the_policy_follows_them(page: Page, stand_in: StandIn) -> None:
+    headings = page.locator("#agents-table thead th:visible")
+    cells = _agents(page).locator("td:nth-child(n + 5):visible")
+    columns = ["Agent", "State", "Last seen", "Routed", "Outstanding", "Answers in"]
+    _list(page, stand_in, agent(1), agent(2))
+    expect(headings).to_have_text(columns[:4])
+    expect(cells).to_have_count(0)
+
+    _list(
+        page,
+        stand_in,
+        replace(agent(1), outstanding=1_234, answer_seconds=1.25),
+        replace(agent(2), outstanding=0, answer_seconds=75.0),
+        replace(agent(3), outstanding=0),
+    )
+    expect(headings).to_have_text(columns)
+    expect(cells).to_have_text(["1,234", "1.3 s", "0", "1 min", "0", "\u2013"])
+    expect(page.get_by_role("columnheader", name="Outstanding")).to_have_count(1)
+
+    _list(page, stand_in, agent(1))
+    expect(headings).to_have_text(columns[:4])
+
+
+def test_capabilities_are_shown_in_short_and_in_full(page: Page, stand_in: StandIn) -> None:
+    many = tuple(f"c{number}" for number in range(64))
+    _list(
+        page,
+        stand_in,
+        replace(agent(1), capabilities=("ocr", "pdf")),
+        replace(agent(2), capabilities=many),
+        agent(3),
+    )
+    shown = page.locator("#agents .capabilities")
+    expect(shown).to_have_text(["ocr · pdf", "c0 · c1 · c2 · c3 · c4 · c5 · +58", ""])
+    expect(shown.nth(1)).to_have_attribute("title", ", ".join(many))
+
+    _list(page, stand_in, replace(agent(2), capabilities=("ocr",)))
+    expect(shown).to_have_text(["ocr"])
 
 
 def test_times_are_by_the_clock_of_the_broker(page: Page, stand_in: StandIn) -> None:
@@ -246,14 +286,18 @@ def test_hostile_names_are_only_text(page: Page, stand_in: StandIn) -> None:
     )
     page.set_viewport_size({"width": 320, "height": 900})
     named = [
-        replace(agent(number), agent_name=name, agent_id=f"{number}{name}")
+        replace(
+            agent(number), agent_name=name, agent_id=f"{number}{name}", capabilities=(name, name)
+        )
         for number, name in enumerate(_HOSTILE)
     ]
     _list(page, stand_in, *named)
     expect(_verdict(page)).to_contain_text("Paused")
     names = page.locator("#agents .name").all()
     assert [name.text_content() for name in names] == _HOSTILE
-    for name in [*names, *page.locator("#agents .id").all()]:
+    capabilities = page.locator("#agents .capabilities").all()
+    assert [one.text_content() for one in capabilities] == [f"{one} · {one}" for one in _HOSTILE]
+    for name in [*names, *page.locator("#agents .id").all(), *capabilities]:
         assert name.evaluate("(node) => getComputedStyle(node).unicodeBidi") == "isolate"
     assert page.locator("img, bdi script").count() == 0
     assert page.title().startswith("Paused")
@@ -366,7 +410,20 @@ def test_a_screen_reader_finds_its_way(page: Page, stand_in: StandIn) -> None:
 
 
 def test_it_fits_narrow_screens(page: Page, stand_in: StandIn) -> None:
-    _list(page, stand_in, *(agent(number, is_online=number < 3, share=0.1) for number in range(9)))
+    plain = [agent(number, is_online=number < 3, share=0.1) for number in range(9)]
+    _list(page, stand_in, *plain)
+    _fits(page, stand_in)
+    capable = (f"capability {number}" for number in range(9))
+    _list(
+        page,
+        stand_in,
+        *(replace(one, outstanding=1_234, answer_seconds=90_000.0) for one in plain),
+        replace(agent(10), capabilities=tuple(capable)),
+    )
+    _fits(page, stand_in)
+
+
+def _fits(page: Page, stand_in: StandIn) -> None:
     for status, verdict, width in ((WORKING, "Routing", 320), (STALE, "P", 320), (STALE, "P", 700)):
         page.set_viewport_size({"width": width, "height": 900})
         stand_in.status = status
@@ -376,7 +433,8 @@ def test_it_fits_narrow_screens(page: Page, stand_in: StandIn) -> None:
 
 
 def test_texts_stand_out_from_their_ground(page: Page, stand_in: StandIn) -> None:
-    _list(page, stand_in, agent(1), agent(2, is_online=False))
+    followed = replace(agent(1), outstanding=3, answer_seconds=1.5, capabilities=("ocr", "pdf"))
+    _list(page, stand_in, followed, agent(2, is_online=False))
     grounds: dict[Literal["light", "dark"], str] = {
         "light": "rgb(245, 246, 248)",
         "dark": "rgb(14, 17, 22)",

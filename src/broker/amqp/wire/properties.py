@@ -17,6 +17,7 @@ from broker.amqp.wire.field_table import (
     text_of,
     uncounted,
 )
+from broker.amqp.wire.held import HELD_HEADERS, Held, held_of
 from broker.amqp.wire.raw_properties import NO_PROPERTIES, split_properties
 
 FORWARDED_HEADERS = ("traceparent", "tracestate")
@@ -44,6 +45,7 @@ _NUMBER = re.compile("[0-9]+")
 _EXPIRATION = re.compile(rb"\+?[0-9]{1,20}")
 _CACHED_SIZE = 64
 _NO_HEADERS: Mapping[str, str] = {}
+_HELD = {name.encode(): name for name in HELD_HEADERS}
 _FORWARDED = {name.encode(): name for name in FORWARDED_HEADERS}
 _REPLAYS, _DELIVERY_COUNT = REPLAYS_HEADER.encode(), DELIVERY_COUNT_HEADER.encode()
 
@@ -64,6 +66,7 @@ class Properties(msgspec.Struct, frozen=True):
     expiration: str | None = None
     delivery_count: int = 0
     raw: bytes = NO_PROPERTIES
+    held: Held | None = None
 
 
 def decode_properties(data: bytes) -> Properties:
@@ -78,6 +81,7 @@ def decode_properties(data: bytes) -> Properties:
 
 def _decode(data: bytes) -> Properties:
     headers = _NO_HEADERS
+    held: dict[str, str | None] = {}
     replays = delivery_count = 0
     try:
         properties = split_properties(data)
@@ -91,6 +95,8 @@ def _decode(data: bytes) -> Properties:
                     replays = count_replays(text_of(value))
                 elif name == _DELIVERY_COUNT:
                     delivery_count = max(0, integer_of(value) or 0)
+                elif name in _HELD:
+                    held[_HELD[name]] = text_of(value)
     except UnreadablePropertiesError as error:
         return Properties(error=f"the AMQP properties cannot be read: {error}", raw=data)
     priority, expiration = properties.get("priority"), properties.get("expiration")
@@ -104,6 +110,7 @@ def _decode(data: bytes) -> Properties:
         None if expiration is None else _expiration(expiration[1:]),
         delivery_count,
         data,
+        held_of(held) if held else None,
     )
 
 

@@ -45,14 +45,20 @@ def encode_routed(message: ChatMessage, receiver_id: str) -> bytes:
     return _encode_for(message, fields)
 
 
-def encode_routing_failure(message: ChatMessage, reason: FailureReason, message_id: str) -> bytes:
+def encode_routing_failure(
+    message: ChatMessage,
+    reason: FailureReason,
+    message_id: str,
+    held_seconds: float | None = None,
+) -> bytes:
     """Encode the ERROR that tells the server that nobody can receive a chat message.
 
     Args:
         message_id: A fresh id for the ERROR itself.
+        held_seconds: For how long the message was held, if it was.
     """
     original_id = message.fields.get("message_id")
-    failure = {
+    failure: dict[str, object] = {
         "message_type": "ERROR",
         "message_id": message_id,
         "sender_id": _BROKER_SENDER,
@@ -64,6 +70,8 @@ def encode_routing_failure(message: ChatMessage, reason: FailureReason, message_
         "original_sender_id": message.sender_id,
         "in_reply_to_message_id": original_id,
     }
+    if held_seconds is not None:
+        failure["held_seconds"] = held_seconds
     return _encode_for(message, _with_client_id(failure, message.fields.get("_client_id")))
 
 

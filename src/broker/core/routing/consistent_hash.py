@@ -23,10 +23,14 @@ class ConsistentHash:
 
         When agents with what the message requires are few among many, it is O(those).
         """
-        key = message.text("conversation_id") or message.sender_id
+        key = self.key(message)
         return self._ring.nearest(key, agents.get) or max(
             agents, key=lambda agent: _affinity(key, agent.agent_id)
         )
+
+    def key(self, message: ChatMessage) -> str:
+        """Return what the conversation goes by that a message belongs to."""
+        return message.text("conversation_id") or message.sender_id
 
     def arrived(self, agent: Agent) -> None:
         """Enter an agent that has come online."""

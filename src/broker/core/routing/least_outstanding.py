@@ -21,6 +21,17 @@ class _AnswerTime(msgspec.Struct, gc=False):
     known_at: float
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """What a message would cost an agent, and why."""
+
+    agent_id: str
+    cost: float  # seconds, more or less
+    outstanding: int  # messages that it has not answered
+    answer_seconds: float | None = None  # that it takes to answer, if that is known
+    waiting_seconds: float | None = None  # since the oldest of them was routed
+    is_silent: bool = False  # it has never answered: chance decides between it and another
+
+
 class LeastOutstanding:
     """Chooses two agents at random, and of them the one that is likely to answer first.
 
@@ -57,6 +68,19 @@ class LeastOutstanding:
         count, oldest_at = self._unanswered.ahead_of(agent.agent_id)
         waiting = now - oldest_at if count else 0.0
         return (count + 1) * max(self.answer_time(agent.agent_id) or 0.0, waiting)
+
+    def cost_of(self, agent: Agent) -> Cost:
+        """Return what a message would cost an agent, for people. Changes nothing."""
+        now = self._clock()
+        count, oldest_at = self._unanswered.ahead_of(agent.agent_id)
+        return Cost(
+            agent.agent_id,
+            self._cost(agent, now),
+            outstanding=count,
+            answer_seconds=self.answer_time(agent.agent_id),
+            waiting_seconds=now - oldest_at if count else None,
+            is_silent=agent.agent_id in self._silent,
+        )
 
     def answer_time(self, agent_id: str) -> float | None:
         """Return how many seconds an agent takes to answer; None if that is not known."""

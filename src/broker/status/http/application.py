@@ -11,6 +11,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from broker.status import snapshot
+from broker.status.agents import agents
+from broker.status.http.explaining import RefusedError, explained
+from broker.status.http.queries import agent_query
 from broker.status.liveness import liveness
 from broker.status.metrics import exposition
 from broker.status.model import Check
@@ -22,8 +25,6 @@ from broker.status.vitals import Vitals
 INTERVAL = 1.0
 """Seconds between two events, and between two looks at the counters."""
 _MOST_STREAMS = 50
-_MOST_AGENTS = 1_000
-_LONGEST_SEARCH = 255
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -43,6 +44,7 @@ def application(vitals: Vitals, history: RateHistory) -> Starlette:
             Route("/status", endpoints.status),
             Route("/events", endpoints.events),
             Route("/agents", endpoints.agents),
+            Route("/explain", endpoints.explain, methods=["POST"]),
         ]
     )
 
@@ -74,20 +76,23 @@ class _Endpoints:
 
     async def agents(self, request: Request) -> Response:
         try:
-            limit = int(request.query_params.get("limit", "100"))
-        except ValueError:
-            limit = 0
-        if not 1 <= limit <= _MOST_AGENTS:
-            text = f"limit must be a whole number from 1 to {_MOST_AGENTS}\n"
-            return PlainTextResponse(text, 400, headers=_HEADERS)
-        search = request.query_params.get("search", "")[:_LONGEST_SEARCH]
+            query = agent_query(request.query_params)
+        except ValueError as error:
+            return _refusal(400, str(error))
         # However many look at the page, they take no more of the broker's time than one of them.
         async with self._listing:
-            return _json(await snapshot.agents(self._vitals, search, limit))
+            return _json(await agents(self._vitals, query))
+
+    async def explain(self, request: Request) -> Response:
+        try:
+            body = await explained(request, self._vitals.router)
+        except RefusedError as refused:
+            return _refusal(refused.status, str(refused))
+        return Response(body, media_type="application/json", headers=_HEADERS)
 
     async def events(self, _: Request) -> Response:
         if not self._streams.available_tokens:
-            return PlainTextResponse("too many look at this already\n", 503, headers=_HEADERS)
+            return _refusal(503, "too many look at this already")
         stream = self._stream()
         return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
 
@@ -109,6 +114,10 @@ def _verdict(name: str, checks: Sequence[Check], request: Request) -> Response:
         ]
     text = "".join(f"{line}\n" for line in lines)
     return PlainTextResponse(text, 503 if failed else 200, headers=_HEADERS)
+
+
+def _refusal(status: int, text: str) -> Response:
+    return PlainTextResponse(f"{text}\n", status, headers=_HEADERS)
 
 
 def _json(value: object) -> Response:

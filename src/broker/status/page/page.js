@@ -9,6 +9,7 @@ const REQUEST_TIMEOUT = 10_000; // ms that an answer may take
 const SEARCH_PAUSE = 250; // ms without a key after which the search is sent
 const AGENTS_PAUSE = 2_000; // ms between two readings of the agents, at least
 const AGENTS_SHOWN = 200;
+const CAPABILITIES_SHOWN = 6; // of an agent; the title of the node has all
 const LATEST_SHOWN = 6; // dead letters
 const HISTORY = 60; // seconds
 
@@ -123,6 +124,10 @@ const OUTCOMES = {
   routed: "Routed to an agent",
   no_agent_online: "Answered: no agent online",
   only_sender_online: "Answered: only the sender online",
+  receiver_offline: "Answered: receiver offline",
+  no_capable_agent: "Answered: no capable agent online",
+  held: "Held for a receiver",
+  held_again: "Held again",
   forwarded: "Errors forwarded",
   registered: "Agents registered",
   disconnected: "Agents disconnected",
@@ -151,6 +156,9 @@ function durationText(seconds) {
   if (s < 86_400) return `${Math.floor(s / 3_600)} h ${Math.floor((s % 3_600) / 60)} min`;
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3_600)} h`;
 }
+
+const answerText = (seconds) =>
+  seconds < 10 ? `${tenths.format(seconds)} s` : durationText(seconds);
 
 /** Say how long ago something was, in one unit: the title of the node has the moment itself. */
 function agoText(seconds) {
@@ -454,6 +462,7 @@ function watch() {
 // -- Agents --------------------------------------------------------------------------------------
 
 const search = byId("search");
+const agentsTable = byId("agents-table");
 let asking = new AbortController();
 let nextAsking;
 
@@ -471,8 +480,24 @@ const showAgents = listIn(
     else setTime(parts.seen, agent.last_seen, now);
     setText(parts.share, percentage.format(agent.share));
     setText(parts.routed, `(${wholeNumber.format(agent.routed)})`);
+    showCapabilities(parts.capabilities, agent.capabilities);
+    const { outstanding, answer_seconds: seconds } = agent;
+    setText(parts.outstanding, outstanding === null ? "–" : wholeNumber.format(outstanding));
+    setText(parts.answer, seconds === null ? "–" : answerText(seconds));
   },
 );
+
+function showCapabilities(node, capabilities) {
+  const shown = capabilities.slice(0, CAPABILITIES_SHOWN).join(" · ");
+  const more = capabilities.length - CAPABILITIES_SHOWN;
+  setText(node, more > 0 ? `${shown} · +${wholeNumber.format(more)}` : shown);
+  const all = capabilities.join(", ");
+  if (node.title !== all) node.title = all;
+}
+
+/** Tell whether the routing policy follows which messages are answered: then it says so of all. */
+const followsAnswers = (agents) =>
+  agents.some((agent) => agent.outstanding !== null || agent.answer_seconds !== null);
 
 function agentsText({ known, matching, agents }, searched) {
   const [shown, found, all] = [agents.length, matching, known].map(wholeNumber.format);
@@ -494,6 +519,7 @@ async function askForAgents() {
   if (list === null) {
     setText(byId("agents-note"), "The agents could not be loaded; retrying.");
   } else {
+    agentsTable.classList.toggle("following", followsAnswers(list.agents));
     showAgents(list.agents, brokerTime);
     setText(byId("agents-note"), agentsText(list, searched));
   }

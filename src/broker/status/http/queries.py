@@ -1,0 +1,52 @@
+"""What a request asks for, read from its query; a sentence says what is wrong with it."""
+
+from collections.abc import Mapping
+
+from broker.core.capabilities import MAX_CAPABILITY_LENGTH
+from broker.status.agents import SEARCHED_AGENTS, AgentQuery
+
+MOST_AGENTS = 1_000
+_LONGEST_SEARCH = 255
+_FLAGS = {"": True, "true": True, "1": True, "false": False, "0": False}
+
+
+def agent_query(parameters: Mapping[str, str]) -> AgentQuery:
+    """Return which agents are asked for.
+
+    Raises:
+        ValueError: A parameter has a value that it cannot have; the text names it and what it must
+            be, for a person.
+    """
+    capability = parameters.get("capability", "")
+    if len(capability) > MAX_CAPABILITY_LENGTH:
+        raise ValueError(f"capability must have at most {MAX_CAPABILITY_LENGTH} characters")
+    return AgentQuery(
+        search=parameters.get("search", "")[:_LONGEST_SEARCH],
+        online=_flag(parameters, "online"),
+        capability=capability,
+        offset=_whole_number(parameters, "offset", 0, SEARCHED_AGENTS, default=0),
+        limit=_whole_number(parameters, "limit", 1, MOST_AGENTS, default=AgentQuery().limit),
+    )
+
+
+def _whole_number(
+    parameters: Mapping[str, str], name: str, least: int, most: int, *, default: int
+) -> int:
+    text = parameters.get(name)
+    if text is None:
+        return default
+    # Python would take more for a number: signs, spaces, underscores, other digits.
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    if not is_number or not least <= int(text) <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def _flag(parameters: Mapping[str, str], name: str) -> bool:
+    text = parameters.get(name)
+    if text is None:
+        return False
+    flag = _FLAGS.get(text.lower())
+    if flag is None:
+        raise ValueError(f"{name} must be true or false")
+    return flag

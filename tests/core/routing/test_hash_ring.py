@@ -1,0 +1,155 @@
+"""The ring: keys belong to the same agents, whoever comes or goes else, at every broker alike."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.core.agent import Agent
+from broker.core.routing.hash_ring import Find, HashRing
+
+AGENT_IDS = st.text(max_size=5)
+KEYS = [f"conversation {number}" for number in range(50)]
+
+
+def ring_of(agent_ids: Iterable[str]) -> HashRing:
+    ring = HashRing()
+    for agent_id in agent_ids:
+        ring.add(agent_id)
+    return ring
+
+
+def anybody(agent_id: str) -> Agent:
+    return Agent(agent_id, 0)
+
+
+def only(agent_ids: Iterable[str]) -> Find:
+    """Find some agents and none of the others."""
+    return {agent_id: Agent(agent_id, 0) for agent_id in agent_ids}.get
+
+
+def owners(ring: HashRing, keys: Iterable[str] = KEYS, find: Find = anybody) -> list[str | None]:
+    found = [ring.nearest(key, find) for key in keys]
+    return [None if agent is None else agent.agent_id for agent in found]
+
+
+def many_keys(count: int) -> list[str]:
+    return [f"key {number}" for number in range(count)]
+
+
+def agents(begin: int, end: int) -> list[str]:
+    return [f"agent{number}" for number in range(begin, end)]
+
+
+def test_a_ring_of_nobody_has_nobody() -> None:
+    ring = ring_of([])
+    assert owners(ring) == [None] * len(KEYS)
+    ring.add("a")
+    ring.remove("a")
+    ring.remove("a")
+    assert len(ring) == 0
+    assert owners(ring) == [None] * len(KEYS)
+
+
+@given(online=st.sets(AGENT_IDS, min_size=1, max_size=6), data=st.data())
+def test_it_does_not_matter_in_which_order_agents_were_learned(
+    online: set[str], data: st.DataObject
+) -> None:
+    here = ring_of(sorted(online))
+    there = HashRing()
+    # Others came and went meanwhile, and some came twice.
+    passers_by = data.draw(st.sets(AGENT_IDS, max_size=6)) - online
+    arrivals = data.draw(st.permutations([*online, *passers_by, *online]))
+    for agent_id in arrivals:
+        there.add(agent_id)
+    for agent_id in data.draw(st.permutations(sorted(passers_by))):
+        there.remove(agent_id)
+
+    assert len(here) == len(there) == len(online)
+    assert owners(here) == owners(there)
+    assert {*owners(here)} <= online
+
+
+@pytest.fixture(scope="module")
+def growing() -> HashRing:
+    """1,300 agents, which have fewer points than up to a thousand have."""
+    return ring_of(agents(0, 1_300))
+
+
+def test_nor_does_it_where_they_have_fewer_points_than_before(growing: HashRing) -> None:
+    shrunk = ring_of(agents(0, 1_500)[::-1])
+    for agent_id in agents(1_300, 1_500):
+        shrunk.remove(agent_id)
+    keys = many_keys(2_000)
+    assert owners(shrunk, keys) == owners(growing, keys)
+
+
+def test_below_a_thousand_agents_only_keys_of_who_comes_or_goes_move() -> None:
+    ring, keys = ring_of(agents(0, 100)), many_keys(20_000)
+    before = owners(ring, keys)
+    ring.remove("agent7")
+    after = owners(ring, keys)
+    moved = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert {old for old, _ in moved} == {"agent7"}
+    assert "agent7" not in after
+    assert 0 < len(moved) / len(keys) <= 1.5 / 100
+    assert len({new for _, new in moved}) > 50, "all others share what it had"
+    ring.add("agent7")
+    assert owners(ring, keys) == before
+
+
+@pytest.mark.parametrize(("few", "many"), [(990, 1_020), (1_250, 1_290)])
+def test_across_a_thousand_agents_few_other_keys_move(few: int, many: int) -> None:
+    ring, keys = ring_of(agents(0, few)), many_keys(20_000)
+    before = owners(ring, keys)
+    for agent_id in agents(few, many):
+        ring.add(agent_id)
+    after = owners(ring, keys)
+    moved = sum(old != new for old, new in zip(before, after, strict=True))
+    # Each arrival moves at most so much of all keys, and later ones some of the same.
+    assert 0 < moved / len(keys) <= 1.5 * (many - few) / few
+    newcomers = {*agents(few, many)}
+    assert sum(new in newcomers for new in after) > moved / 2
+    for agent_id in agents(few, many):
+        ring.remove(agent_id)
+    assert owners(ring, keys) == before
+
+
+def test_the_shares_of_a_hundred_agents_are_alike() -> None:
+    keys = many_keys(100_000)
+    shares = Counter(owners(ring_of(agents(0, 100)), keys))
+    assert len(shares) == 100
+    fair = len(keys) / 100
+    assert 0.8 * fair < min(shares.values()) <= max(shares.values()) < 1.2 * fair
+
+
+@given(
+    online=st.sets(AGENT_IDS, min_size=1, max_size=8),
+    data=st.data(),
+)
+@settings(max_examples=50)
+def test_who_may_not_receive_a_message_is_passed_over(
+    online: set[str], data: st.DataObject
+) -> None:
+    ring = ring_of(online)
+    candidates = data.draw(st.sets(st.sampled_from(sorted(online)), min_size=1))
+    unfiltered, filtered = owners(ring), owners(ring, find=only(candidates))
+    for owner, receiver in zip(unfiltered, filtered, strict=True):
+        if owner in candidates:
+            assert receiver == owner
+        else:
+            # Among so few agents, there may be none near.
+            assert receiver is None or receiver in candidates
+
+
+def test_a_filter_of_half_of_the_agents_leaves_each_key_with_somebody_near() -> None:
+    ring = ring_of(agents(0, 200))
+    candidates = agents(0, 100)
+    keys = many_keys(10_000)
+    receivers = owners(ring, keys, only(candidates))
+    assert {*receivers} == {*candidates}
+    without = owners(ring, keys, only(candidates[1:]))
+    moved = {old for old, new in zip(receivers, without, strict=True) if old != new}
+    assert moved == {"agent0"}
