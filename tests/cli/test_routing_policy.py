@@ -52,53 +52,57 @@ class Demanding:
 WRONG = [
     (
         "absent_policy:choose",
-        "cannot be found (No module named 'absent_policy')",
+        "cannot be loaded: ModuleNotFoundError: No module named 'absent_policy'",
         "put the directory in which it lies into PYTHONPATH",
     ),
     (
         "absent.package.policy:choose",
-        "cannot be found (No module named 'absent')",
+        "cannot be loaded: ModuleNotFoundError: No module named 'absent'",
         "put the directory in which it lies into PYTHONPATH",
     ),
     (
         "sound_policy:chose",
-        "cannot be found (module 'sound_policy' has no 'chose')",
+        "cannot be loaded: AttributeError: module 'sound_policy' has no attribute 'chose'",
         "correct the name after the colon",
     ),
-    ("unfit_policy:number", "cannot be called", "name a function or a class"),
-    ("unfit_policy:waiting", "is async", "a policy must choose without waiting"),
-    ("unfit_policy:Waiting", "is async", "a policy must choose without waiting"),
+    (
+        "unfit_policy:number",
+        "is no policy: it cannot be called",
+        "name a function or a class",
+    ),
+    ("unfit_policy:waiting", "is no policy: it is async", "it must choose without waiting"),
+    ("unfit_policy:Waiting", "is no policy: it is async", "it must choose without waiting"),
     (
         "unfit_policy:Ungrateful",
-        r"cannot be instantiated (KeyError: 'no\nidea')",
+        r"cannot be loaded: KeyError: 'no\nidea'",
         "a class must take no arguments; an object that is a policy may be named as well",
     ),
     (
         "unfit_policy:Demanding",
         (
-            "cannot be instantiated (TypeError: Demanding.__init__() missing 1 required positional"
-            " argument: 'size')"
+            "cannot be loaded: TypeError: Demanding.__init__() missing 1 required positional"
+            " argument: 'size'"
         ),
         "a class must take no arguments; an object that is a policy may be named as well",
     ),
     (
         "needing_policy:choose",
-        "cannot be imported (ModuleNotFoundError: No module named 'what_it_needs')",
+        "cannot be loaded: ModuleNotFoundError: No module named 'what_it_needs'",
         'python -c "import needing_policy" shows where it fails',
     ),
     (
         "raising_policy:choose",
-        "cannot be imported (ZeroDivisionError: division by zero)",
+        "cannot be loaded: ZeroDivisionError: division by zero",
         'python -c "import raising_policy" shows where it fails',
     ),
     (
         "leaving_policy:choose",
-        "cannot be imported (SystemExit: 0)",
+        "cannot be loaded: SystemExit: 0",
         'python -c "import leaving_policy" shows where it fails',
     ),
     (
         "unwritten_policy:choose",
-        "cannot be imported (SyntaxError: '(' was never closed (unwritten_policy.py, line 1))",
+        "cannot be loaded: SyntaxError: '(' was never closed (unwritten_policy.py, line 1)",
         'python -c "import unwritten_policy" shows where it fails',
     ),
 ]
@@ -191,7 +195,7 @@ def test_a_wrong_one_is_named_with_what_to_do(
     assert served == []
     assert captured.out == ""
     found = f"BROKER_ROUTING_POLICY names {name!r}, which {problem}"
-    assert captured.err == f"broker: {found}: {advice}\n"
+    assert captured.err == f"broker: {found}; {advice}\n"
     item = check_policy(name)
     assert (item.ok, item.found, item.advice) == (False, found, advice)
     assert (item.subject, item.name) == ("routing", "policy")

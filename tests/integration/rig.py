@@ -83,6 +83,20 @@ class Rig(AmqpClient):
             until=lambda found: len(found) >= times,
         )
 
+    async def updated(self, times: int, *, full: bool) -> None:
+        """Wait until the registry has been updated so often; a delta is logged for debugging only.
+
+        A broker asks for a full update when it has registered, and so has two of them then. It gets
+        another one when an unknown agent sends, but not when a client does, who has a `_client_id`.
+        """
+        await eventually(
+            lambda: sum(
+                line["event"] == "registry_updated" and line["full"] is full for line in self.log()
+            ),
+            f"{times} status updates applied",
+            until=lambda applied: applied >= times,
+        )
+
     def log(self) -> Iterator[dict[str, Any]]:
         for line in (self.directory / "broker.log").read_text().splitlines():
             if line.startswith("{"):

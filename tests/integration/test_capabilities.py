@@ -1,5 +1,7 @@
 """Where the capabilities of agents come from, and who gets messages that require some."""
 
+from typing import Any
+
 import pytest
 
 from tests.integration.http_client import get, listening
@@ -8,26 +10,31 @@ from tests.lab.central_server import CentralServer
 
 
 def requiring(*capabilities: str) -> bytes:
-    return text(1, "agent_0", required_capabilities=capabilities)
+    return text(1, "client", required_capabilities=capabilities, _client_id="c1")
 
 
-async def update(rig: Rig, server: CentralServer, *agents: dict[str, object]) -> None:
-    """Send a full update of agents that are online, and wait until it is applied."""
-    applied = len([line for line in rig.log() if line["event"] == "registry_updated"])
-    server.send(
-        {
-            "message_type": "AGENT_STATUS_UPDATE",
-            "agents": [{"agent_name": "A", "is_online": True, **agent} for agent in agents],
-            "is_full_update": True,
-        }
-    )
-    await rig.logged("registry_updated", applied + 1)
+class Truth:
+    """Tells the broker who is online, in entries as a test writes them."""
+
+    def __init__(self, rig: Rig, server: CentralServer) -> None:
+        self._rig = rig
+        self._server = server
+        self._updates = 2
+
+    async def tell(self, *entries: dict[str, object]) -> None:
+        """Send a full update of agents that are online, and wait until it is applied."""
+        agents: Any = {str(one["agent_id"]): {"is_online": True, **one} for one in entries}
+        self._server.agents = agents
+        self._server.send(self._server.full_update())
+        self._updates += 1
+        await self._rig.updated(self._updates, full=True)
 
 
 async def test_from_registrations(rig: Rig, server: CentralServer) -> None:
     bring_online(server, 3)
     async with rig.broker(server.url, BROKER_LOG_LEVEL="debug", BROKER_HTTP_PORT="0") as broker:
         await rig.logged("routing_started")
+        await rig.updated(2, full=True)
         await rig.publish(
             rig.metadata,
             register("ada", capabilities=["chess", "maths"]),
@@ -38,7 +45,7 @@ async def test_from_registrations(rig: Rig, server: CentralServer) -> None:
         assert set(await rig.decided(*[requiring("chess")] * 40)) == {"ada", "bob"}
         assert await rig.decided(requiring("maths"), requiring("maths", "chess")) == ["ada"] * 2
         assert await rig.decided(requiring("chess", "go")) == ["no_capable_agent"]
-        everybody = {"agent_1", "agent_2", "ada", "bob", "eve"}
+        everybody = {"agent_0", "agent_1", "agent_2", "ada", "bob", "eve"}
         assert set(await rig.decided(*[requiring()] * 200)) == everybody
         # An agent never gets its own message, though nobody else could.
         own = text(1, "ada", required_capabilities=["maths"])
@@ -60,10 +67,9 @@ async def test_from_registrations(rig: Rig, server: CentralServer) -> None:
 
 
 async def test_from_status_updates(rig: Rig, server: CentralServer) -> None:
+    truth = Truth(rig, server)
     async with rig.routing(server.url):
-        await update(
-            rig,
-            server,
+        await truth.tell(
             {"agent_id": "ada", "capabilities": ["chess"]},
             {"agent_id": "bob"},
             {"agent_id": "eve", "capabilities": ["chess", 5]},
@@ -71,26 +77,22 @@ async def test_from_status_updates(rig: Rig, server: CentralServer) -> None:
         assert set(await rig.decided(*[requiring("chess")] * 10)) == {"ada"}
 
         # An update that says nothing of them, or nothing that can be understood, changes none.
-        await update(
-            rig,
-            server,
+        await truth.tell(
             {"agent_id": "ada"},
             {"agent_id": "bob", "capabilities": ["chess"]},
             {"agent_id": "eve"},
         )
         assert set(await rig.decided(*[requiring("chess")] * 40)) == {"ada", "bob"}
-        await update(
-            rig,
-            server,
+        await truth.tell(
             {"agent_id": "ada", "capabilities": None},
             {"agent_id": "bob", "capabilities": "none"},
         )
         assert set(await rig.decided(*[requiring("chess")] * 40)) == {"ada", "bob"}
 
         # An empty list takes them away.
-        await update(rig, server, {"agent_id": "ada", "capabilities": []}, {"agent_id": "bob"})
+        await truth.tell({"agent_id": "ada", "capabilities": []}, {"agent_id": "bob"})
         assert set(await rig.decided(*[requiring("chess")] * 10)) == {"bob"}
-        await update(rig, server, {"agent_id": "ada"})
+        await truth.tell({"agent_id": "ada"})
         assert await rig.decided(requiring("chess")) == ["no_capable_agent"]
 
 
@@ -101,6 +103,7 @@ async def test_from_a_registration_with_another_broker(rig: Rig, server: Central
         rig.broker(server.url, BROKER_LOG_LEVEL="debug") as other,
     ):
         await rig.logged("routing_started", 2)
+        await rig.updated(4, full=True)
         await rig.publish(
             rig.metadata,
             register("ada", capabilities=["chess"]),

@@ -81,7 +81,7 @@ async def test_the_example_of_a_policy(
 
 async def test_a_policy_that_cannot_be_loaded(settings: broker.Settings) -> None:
     wrong = replace(settings, broker_routing_policy="absent_policy:choose")
-    with pytest.raises(ValueError, match="'absent_policy:choose', which cannot be found"):
+    with pytest.raises(ValueError, match="'absent_policy:choose', which cannot be loaded"):
         await broker.serve(wrong, trio.Event())
 
 

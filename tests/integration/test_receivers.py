@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from broker.core.messages import AgentStatus
 from tests.integration.rig import Rig, bring_online, text
@@ -69,14 +70,9 @@ async def test_required(rig: Rig, server: CentralServer) -> None:
             "_client_id": "c7",
         }
 
-        server.send(
-            {
-                "message_type": "AGENT_STATUS_UPDATE",
-                "agents": [{"agent_id": "agent_off", "is_online": True}],
-                "is_full_update": True,
-            }
-        )
-        await rig.logged("registry_updated", times=2)
+        server.agents = {"agent_off": replace(OFFLINE, is_online=True)}
+        server.send(server.full_update())
+        await rig.updated(3, full=True)
         assert await rig.decided(
             text(1, "agent_0", receiver_id="agent_off"), text(2, "agent_0", receiver_id="agent_1")
         ) == ["agent_off", "receiver_offline"]

@@ -18,7 +18,7 @@ class PolicyNotFoundError(ValueError):
     def __init__(self, name: str, problem: str, advice: str) -> None:
         self.problem = f"names {name!r}, which {problem}"
         self.advice = advice
-        super().__init__(f"{self.problem}: {advice}")
+        super().__init__(f"{self.problem}; {advice}")
 
 
 def find_policy(name: str) -> str | Policy:
@@ -34,9 +34,11 @@ def find_policy(name: str) -> str | Policy:
         return name
     policy = _loaded(name, module_name, attribute)
     if not callable(policy):
-        raise PolicyNotFoundError(name, "cannot be called", "name a function or a class")
+        problem = "is no policy: it cannot be called"
+        raise PolicyNotFoundError(name, problem, "name a function or a class")
     if iscoroutinefunction(policy) or iscoroutinefunction(type(policy).__call__):
-        raise PolicyNotFoundError(name, "is async", "a policy must choose without waiting")
+        problem = "is no policy: it is async"
+        raise PolicyNotFoundError(name, problem, "it must choose without waiting")
     return cast("Policy", policy)
 
 
@@ -45,28 +47,28 @@ def _loaded(name: str, module_name: str, attribute: str) -> object:
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
+        is_absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
             f"{error.name}."
-        ):
-            advice = "put the directory in which it lies into PYTHONPATH"
-            raise PolicyNotFoundError(name, f"cannot be found ({error})", advice) from error
-        problem = f"cannot be imported ({_line(error)})"
-        advice = f'python -c "import {module_name}" shows where it fails'
-        raise PolicyNotFoundError(name, problem, advice) from error
+        )
+        advice = (
+            "put the directory in which it lies into PYTHONPATH"
+            if is_absent
+            else f'python -c "import {module_name}" shows where it fails'
+        )
+        raise _not_loaded(name, error, advice) from error
     try:
         policy = getattr(module, attribute)
     except AttributeError as error:
-        problem = f"cannot be found (module {module_name!r} has no {attribute!r})"
-        raise PolicyNotFoundError(name, problem, "correct the name after the colon") from error
+        raise _not_loaded(name, error, "correct the name after the colon") from error
     if not isinstance(policy, type):
         return policy
     try:
         return policy()
     except (Exception, SystemExit) as error:
-        problem = f"cannot be instantiated ({_line(error)})"
         advice = "a class must take no arguments; an object that is a policy may be named as well"
-        raise PolicyNotFoundError(name, problem, advice) from error
+        raise _not_loaded(name, error, advice) from error
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _not_loaded(name: str, error: BaseException, advice: str) -> PolicyNotFoundError:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return PolicyNotFoundError(name, f"cannot be loaded: {text}", advice)
