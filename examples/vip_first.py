@@ -1,4 +1,4 @@
-"""A routing policy: urgent messages go to VIPs, all others to whoever has received less.
+"""A routing policy: urgent messages go to VIPs, the others to the less busy of two agents.
 
 Where Python finds this module, run the broker with `BROKER_ROUTING_POLICY=vip_first:choose`.
 """

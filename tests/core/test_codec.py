@@ -504,7 +504,7 @@ def test_nothing_may_be_required(nothing: str) -> None:
 
 UNUSABLE_CAPABILITIES = [
     *(f'"{MARKER}"', "5", "true", f'{{"{MARKER}": 1}}', f'["{MARKER}", 5]', "[null]", "[[]]"),
-    *('[""]', f'["{MARKER}\\n"]', f'["{MARKER}\\u0000"]', f'["{MARKER}\\u009b"]'),
+    *('[""]', f'["{MARKER}\\n"]', f'["{MARKER}\\u009b"]'),
     pytest.param(json.dumps([MARKER * 100]), id="a-long-name"),
     pytest.param(json.dumps([f"{MARKER}{number}" for number in range(65)]), id="many-names"),
 ]
@@ -521,6 +521,17 @@ def test_an_agent_with_unusable_capabilities_is_refused(capabilities: str) -> No
     body = f'{{"message_type": "REGISTER_AGENT", "agent_id": "a", "capabilities": {capabilities}}}'
     result = decode_metadata(body.encode(), MAX_BYTES)
     assert_rejected(result, RejectReason.INVALID_FIELD, "`capabilities`")
+
+
+@pytest.mark.parametrize("half", [r"\ud83d", r"\uDE00", r"\u0000"])
+def test_half_an_emoji_in_a_capability_costs_nothing_but_itself(half: str) -> None:
+    names = f'["sums", "tables {half}"]'
+    expected = ("sums", "tables \N{REPLACEMENT CHARACTER}")
+    assert registration(f'"capabilities": {names}').capabilities == expected
+    message = requiring(names)
+    assert isinstance(message, ChatMessage)
+    assert message.required_capabilities == expected
+    assert f'"required_capabilities":{names}' in encode_routed(message, "a").decode()
 
 
 def test_as_many_and_as_long_as_allowed_are_fine() -> None:

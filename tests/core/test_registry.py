@@ -394,7 +394,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert_lists_are_right(self.registry)
 
     @invariant()
-    def whoever_watches_knows_the_same(self) -> None:
+    def watchers_know_the_same(self) -> None:
         assert self.witness.online.keys() == self.online()
         assert all(self.registry[name] is agent for name, agent in self.witness.online.items())
 
@@ -410,7 +410,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 )
 
 
-def test_whoever_watches_is_told_of_what_matters_to_it() -> None:
+def test_watchers_are_told_of_arrivals_departures_and_new_capabilities() -> None:
     told: list[tuple[str, ...]] = []
 
     class Diary:

@@ -115,7 +115,7 @@ def test_an_unusable_field_costs_no_other() -> None:
         ),
         pytest.param(json.dumps(["x" * 256]), None, id="a-long-name"),
         pytest.param(json.dumps([str(number) for number in range(65)]), None, id="many-names"),
-        pytest.param('["\\ud83d"]', None, id="half-an-emoji"),
+        pytest.param('["\\ud83d"]', ("\N{REPLACEMENT CHARACTER}",), id="half-an-emoji"),
     ],
 )
 def test_what_an_agent_can_do_is_a_set_or_nothing_is_said_of_it(

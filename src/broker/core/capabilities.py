@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 
 from broker.core.agent import CapableAgent
 from broker.core.agent_ids import is_agent_id
+from broker.core.lone_surrogates import show_lone_surrogates
 
 MAX_CAPABILITIES = 64
 """For each agent, and for each message that requires some."""
@@ -18,8 +19,11 @@ REQUIREMENT = (
 
 
 def as_capabilities(names: Iterable[str]) -> tuple[str, ...] | None:
-    """Return capabilities once each and in order; None if there are too many or one is no name."""
-    unique = set(names)
+    """Return capabilities once each and in order; None if there are too many or one is no name.
+
+    Half an emoji in a name becomes a replacement character, as in the names of agents.
+    """
+    unique = {show_lone_surrogates(name) if "\0" in name else name for name in names}
     is_allowed = partial(is_agent_id, max_length=MAX_CAPABILITY_LENGTH)
     if len(unique) > MAX_CAPABILITIES or not all(map(is_allowed, unique)):
         return None

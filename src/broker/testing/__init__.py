@@ -1,6 +1,8 @@
-"""For the tests of programs that bring a routing policy of their own.
+"""Test a routing policy of your own.
 
-Nothing of the broker imports it: it needs Hypothesis, which `agent-broker[testing]` installs.
+`check_policy` looks for a case in which it breaks a law of routing; `candidates` and `chat_message`
+make what to call it with. The package needs Hypothesis, which `agent-broker[testing]` installs, so
+nothing else of the broker imports it.
 """
 
 try:

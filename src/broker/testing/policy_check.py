@@ -37,24 +37,25 @@ def check_policy(
 ) -> None:
     """Try a policy on messages and agents that come and go, and look for a case in which it fails.
 
-    It has to choose one of the agents that may receive the message, whatever the message says,
-    whoever is there, and whatever it was told before. It must change neither, and must not raise,
-    in its optional methods either.
+    The policy has to choose one of the agents that may receive the message, for any message, any
+    agents and any history. It must not change the message or an agent, and neither it nor its
+    optional methods may raise.
 
     Call it in a test. Hypothesis shrinks what it finds, and prints the steps that lead there.
 
     Args:
-        policy: A function or an object. One that remembers something is better given as a class or
-            a function without parameters, which makes a new one for each example.
+        policy: A function or an object. For one with a memory, pass a class or a function without
+            parameters, which makes a new one for each example.
         fields: Draws more fields of a message, as JSON has them, to reach what depends on them.
         names: Draws the names of agents, likewise.
         may_refuse: Whether it may choose nobody (None) though there are agents.
         settings: How hard Hypothesis tries; an example is a sequence of events.
 
     Raises:
-        AssertionError: It chooses somebody who may not receive the message, or nobody; or it
+        AssertionError: It chooses an agent that may not receive the message, or nobody; or it
             changes what it was given.
-        Exception: Whatever it raises itself.
+        TypeError: It is neither a policy nor makes one.
+        Exception: What the policy raises.
     """
     machine = partial(PolicyMachine, _maker(policy), fields, names, may_refuse=may_refuse)
     # What makes a machine will do, though the types of Hypothesis ask for a class.

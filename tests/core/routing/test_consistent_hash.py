@@ -40,7 +40,7 @@ AGENTS = [f"agent{number}" for number in range(20)]
 CONVERSATIONS = [f"c{number}" for number in range(500)]
 
 
-def test_a_conversation_stays_with_its_agent_whoever_speaks() -> None:
+def test_a_conversation_stays_with_its_agent_whichever_sender_speaks() -> None:
     broker = Broker(AGENTS)
     for conversation in CONVERSATIONS:
         receivers = {

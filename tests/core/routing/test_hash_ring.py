@@ -1,4 +1,4 @@
-"""The ring: keys belong to the same agents, whoever comes or goes else, at every broker alike."""
+"""The ring: keys stay with their agents while others come and go, at every broker alike."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -78,7 +78,7 @@ def growing() -> HashRing:
     return ring_of(agents(0, 1_300))
 
 
-def test_nor_does_it_where_they_have_fewer_points_than_before(growing: HashRing) -> None:
+def test_nor_does_it_above_a_thousand_agents_which_have_fewer_points(growing: HashRing) -> None:
     shrunk = ring_of(agents(0, 1_500)[::-1])
     for agent_id in agents(1_300, 1_500):
         shrunk.remove(agent_id)
@@ -86,7 +86,7 @@ def test_nor_does_it_where_they_have_fewer_points_than_before(growing: HashRing)
     assert owners(shrunk, keys) == owners(growing, keys)
 
 
-def test_below_a_thousand_agents_only_keys_of_who_comes_or_goes_move() -> None:
+def test_below_a_thousand_agents_only_keys_of_the_agent_that_comes_or_goes_move() -> None:
     ring, keys = ring_of(agents(0, 100)), many_keys(20_000)
     before = owners(ring, keys)
     ring.remove("agent7")
@@ -130,7 +130,7 @@ def test_the_shares_of_a_hundred_agents_are_alike() -> None:
     data=st.data(),
 )
 @settings(max_examples=50)
-def test_who_may_not_receive_a_message_is_passed_over(
+def test_agents_that_may_not_receive_a_message_are_passed_over(
     online: set[str], data: st.DataObject
 ) -> None:
     ring = ring_of(online)

@@ -1,4 +1,4 @@
-"""Who gets more of the messages, and who fewer."""
+"""Which agents get more messages, and which fewer."""
 
 from collections import Counter
 from collections.abc import Mapping

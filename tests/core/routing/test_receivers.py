@@ -1,4 +1,4 @@
-"""The filters: whoever may receive a message stands to choose, and nobody else."""
+"""The filters leave exactly the agents that may receive a message."""
 
 from hypothesis import example, given
 
@@ -38,13 +38,13 @@ def found(scene: Scene) -> set[str] | FailureReason:
 @example(Scene({"a": ONLINE, "b": OFFLINE}, "c", receiver_id="b", rule=ReceiverRule.PREFER))
 @example(Scene({"a": ONLINE, "b": Known(True, ("sums",))}, "b", required=("sums",)))
 @example(Scene({"a": ONLINE, "b": Known(True, ("poems", "sums"))}, "b", None, ("poems", "sums")))
-def test_exactly_those_who_may_receive_a_message_stand_to_choose(scene: Scene) -> None:
+def test_the_filters_leave_exactly_the_agents_that_may_receive_the_message(scene: Scene) -> None:
     assert found(scene) == scene.outcome()
 
 
-def test_an_agent_called_as_if_it_had_no_name_is_no_exception() -> None:
+def test_an_empty_receiver_id_names_nobody() -> None:
     scene = Scene({"a": ONLINE, "b": ONLINE}, "c", receiver_id="", rule=ReceiverRule.REQUIRE)
-    assert found(scene) == {"a", "b"}, "an empty receiver is none"
+    assert found(scene) == {"a", "b"}
 
 
 def test_the_sender_is_left_out_of_a_list_by_its_place_in_it() -> None:

@@ -1,4 +1,4 @@
-"""The laws of routing: whatever the policy and the filters, who may not receive does not."""
+"""The laws of routing: with any policy, only agents that may receive a message do."""
 
 from random import Random
 
@@ -22,7 +22,7 @@ CHANCES = st.floats(0.0, 1.0, exclude_max=True) | st.just(1 - 2**-53)
 
 @pytest.mark.parametrize("policy", POLICIES)
 @given(scene=SCENES, chances=st.lists(CHANCES, min_size=2, max_size=2))
-def test_somebody_who_may_receives_the_message_or_the_reason_is_named(
+def test_an_agent_that_may_receives_the_message_or_the_reason_is_named(
     policy: str, scene: Scene, chances: list[float]
 ) -> None:
     followed = POLICIES[policy]()
@@ -48,7 +48,7 @@ def test_somebody_who_may_receives_the_message_or_the_reason_is_named(
 
 @pytest.mark.parametrize("policy", ["random", "least_outstanding"])
 @given(scene=SCENES)
-def test_each_of_those_who_may_receive_a_message_can_be_chosen(policy: str, scene: Scene) -> None:
+def test_every_agent_that_may_receive_a_message_can_be_chosen(policy: str, scene: Scene) -> None:
     expected = scene.outcome()
     if isinstance(expected, FailureReason):
         return
@@ -117,7 +117,7 @@ def test_every_candidate_has_the_same_chance(sender_id: str, required: tuple[str
     assert_even(chosen, len(set(chosen)))
 
 
-def test_known_and_never_told_what_it_can_do_is_like_able_to_do_nothing() -> None:
+def test_an_agent_that_never_named_its_capabilities_has_none() -> None:
     for capabilities in (None, ()):
         scene = Scene({"a": Known(is_online=True, capabilities=capabilities)}, "b")
         registry = AgentRegistry(max_agents=10)
