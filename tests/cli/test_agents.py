@@ -60,8 +60,8 @@ LISTED = AgentList(
     known=1_234,
     matching=60,
     agents=[
-        replace(agent(1), last_seen=seen(10_800), capabilities=("ocr", "pdf"), outstanding=3),
-        replace(agent(2), last_seen=seen(120), outstanding=0, answer_seconds=1.25),
+        replace(agent(1), last_seen=seen(300_000), capabilities=("ocr", "pdf"), outstanding=3),
+        replace(agent(2), last_seen=seen(200_000), outstanding=0, answer_seconds=1.25),
         replace(agent(3, is_online=False), last_seen=None, answer_seconds=75.0),
     ],
 )
@@ -82,9 +82,9 @@ async def test_text(capsys: pytest.CaptureFixture[str]) -> None:
         "agent state outstanding",
         "id last seen routed answers in capabilities",
         "Agent 1 online 63,522 3 ocr, pdf",
-        "agent_1 3 h 0 min ago",
+        "agent_1 3 d 11 h ago",
         "Agent 2 online 63,522 0",
-        "agent_2 2 min ago 1.2 s",
+        "agent_2 2 d 8 h ago 1.2 s",
         "Agent 3 offline 63,522 -",
         "agent_3 1 min",
         "",

@@ -124,20 +124,20 @@ class TestRun:
 @pytest.mark.parametrize(
     ("line", "passed_on"),
     [
-        ("", (5, None, None, 0, "random", 0)),
+        ("", (5, None, None, 0, "random", 0, 0)),
         (
             (
                 "--agents 2 --messages 1 --seed -3 --malformed 12.5 --policy=consistent_hash"
-                " --slow-agents=1"
+                " --slow-agents=1 --hold 2.5"
             ),
-            (2, 1, -3, 12.5, "consistent_hash", 1),
+            (2, 1, -3, 12.5, "consistent_hash", 1, 2.5),
         ),
     ],
 )
 def test_sandbox(line: str, passed_on: tuple[object, ...], played: list[dict[str, Any]]) -> None:
     assert execute(["sandbox", *line.split()]) == 1
     [arguments] = played
-    names = ("agents", "messages", "seed", "malformed", "policy", "slow_agents")
+    names = ("agents", "messages", "seed", "malformed", "policy", "slow_agents", "hold")
     assert arguments == dict(zip(names, passed_on, strict=True))
 
 
