@@ -128,9 +128,9 @@ class TestRun:
         (
             (
                 "--agents 2 --messages 1 --seed -3 --malformed 12.5 --policy=consistent_hash"
-                " --slow-agents=1 --hold 2.5"
+                " --slow-agents=1 --hold=0.5"
             ),
-            (2, 1, -3, 12.5, "consistent_hash", 1, 2.5),
+            (2, 1, -3, 12.5, "consistent_hash", 1, 0.5),
         ),
     ],
 )
@@ -209,6 +209,7 @@ def test_sandbox(line: str, passed_on: tuple[object, ...], played: list[dict[str
         (["sandbox", "--malformed", "-1"], "--malformed must be from 0 to 100"),
         (["sandbox", "--malformed", "nan"], "--malformed must be from 0 to 100"),
         (["sandbox", "--policy", "fair"], "--policy must be random or least_outstanding or"),
+        (["sandbox", "--hold", "-1"], "--hold must be at least 0"),
         (["sandbox", "--slow-agents", "-1"], "--slow-agents must be from 0 to 1000"),
         (["sandbox", "--rabbitmq-host", "x"], "--rabbitmq-host"),
     ],

@@ -38,7 +38,7 @@ def test_every_setting_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) 
     variables = [option.variable for option in options() if not option.name.endswith("d_file")]
     shown = [line.split()[0] for line in lines]
     assert shown == [name for name in variables if name in shown]
-    assert len(shown) == len(set(shown)) == 38
+    assert len(shown) == len(set(shown)) == 40
     assert re.sub(" +", " ", lines[0]) == "RABBITMQ_HOST localhost (default)"
 
 

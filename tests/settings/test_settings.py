@@ -119,6 +119,10 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     ({"BROKER_ROUTING_POLICY": "a:1st"}, "BROKER_ROUTING_POLICY", "package.module:name"),
     ({"BROKER_ROUTING_POLICY": "a:b\n"}, "BROKER_ROUTING_POLICY", r"not 'a:b\n'"),
     ({"BROKER_RECEIVER": "maybe"}, "BROKER_RECEIVER", "ignore, prefer or require, not 'maybe'"),
+    ({"BROKER_HOLD": "-1"}, "BROKER_HOLD", "of seconds, or 0 for not at all, not '-1'"),
+    ({"BROKER_HOLD": "nan"}, "BROKER_HOLD", "not 'nan'"),
+    ({"BROKER_HOLD_QUEUE": "amq.hold"}, "BROKER_HOLD_QUEUE", "'amq.'"),
+    ({"BROKER_HOLD_QUEUE": "a,b\t"}, "BROKER_HOLD_QUEUE", "control characters"),
     ({"BROKER_ANSWER_TIMEOUT": "0"}, "BROKER_ANSWER_TIMEOUT", "seconds, at least 1, not '0'"),
     ({"BROKER_ANSWER_TIMEOUT": "5m"}, "BROKER_ANSWER_TIMEOUT", "not '5m'"),
     ({"BROKER_MAX_UNANSWERED": "0"}, "BROKER_MAX_UNANSWERED", "messages, at least 1, not '0'"),
@@ -140,6 +144,11 @@ DISAGREEING: list[tuple[dict[str, str], str, str]] = [
         "different queues, not all 'q'",
     ),
     ({"BROKER_INPUT_QUEUE": "broker_output_queue"}, "BROKER_INPUT_QUEUE", "different queues"),
+    (
+        {"BROKER_HOLD_QUEUE": "broker_input_queue"},
+        "BROKER_INPUT_QUEUE and BROKER_HOLD_QUEUE",
+        "different queues, not all 'broker_input_queue'",
+    ),
     (
         {"BROKER_INPUT_QUEUE": "a,b,b", "BROKER_OUTPUT_QUEUE": "c,b"},
         "BROKER_INPUT_QUEUE and BROKER_OUTPUT_QUEUE",
@@ -208,6 +217,7 @@ def test_defaults() -> None:
     assert settings.broker_websocket_max_bytes == 268_435_456
     assert settings.broker_routing_policy == "random"
     assert settings.broker_receiver == "ignore"
+    assert (settings.broker_hold, settings.broker_hold_queue) == (0, "broker_hold_queue")
     assert settings.broker_answer_timeout == 300
     assert settings.broker_max_unanswered == 100_000
     assert settings.broker_registry_ttl == 60
@@ -508,6 +518,7 @@ def test_how_receivers_are_chosen() -> None:
     assert settings.broker_receiver == "prefer"
     assert settings.broker_answer_timeout == 90.5
     assert settings.broker_max_unanswered == 1
+    assert load_settings({"broker_hold": "1.5"}).broker_hold == 1.5
 
 
 @pytest.mark.parametrize("name", ["policies:fair", "our.routing.policies:Fair", "é:_x2"])

@@ -12,7 +12,7 @@ from broker.core.routing.unanswered import Unanswered
 from broker.router.decision import Decision
 from broker.telemetry.histogram import Histogram
 
-_INTERVAL = 0.5
+_INTERVAL = 0.1
 """Seconds between two batches."""
 _LARGEST_BATCH = 5_000
 """Answers: some hundred kilobytes."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from time import perf_counter
+from traceback import extract_tb
 from typing import Any
 
 import structlog
@@ -59,10 +60,10 @@ class GuardedPolicy:
             if receiver is not None:
                 return receiver
             error = "the routing policy chose an agent that may not receive the message"
-            self._fail(error, exc_info=False)
+            self._fail(error)
         except Exception as raised:  # noqa: BLE001 - it is somebody else's code
             error = f"the routing policy failed: {type(raised).__name__}"
-            self._fail(error, exc_info=True)
+            self._fail(error, raised)
         finally:
             self._took(self._clock() - began)
         return Rejected(RejectReason.POLICY_ERROR, error)
@@ -88,18 +89,27 @@ class GuardedPolicy:
             return
         try:
             method(*news)
-        except Exception:  # noqa: BLE001 - it is somebody else's code
-            self._fail("the routing policy failed when it was told news", exc_info=True)
+        except Exception as raised:  # noqa: BLE001 - it is somebody else's code
+            error = f"the routing policy failed when it was told news: {type(raised).__name__}"
+            self._fail(error, raised)
 
-    def _fail(self, error: str, *, exc_info: bool) -> None:
+    def _fail(self, error: str, raised: Exception | None = None) -> None:
         self._tally.policy_errors += 1
         now = self._clock()
         if now >= self._log_errors_from:
             self._log_errors_from = now + _LOG_INTERVAL
-            _log.error("policy_failed", error=error, exc_info=exc_info)
+            # What was raised may quote the message, which is in no log; where it was, does not.
+            at = {} if raised is None else {"at": _places(raised)}
+            _log.error("policy_failed", error=error, **at)
 
     def _took(self, seconds: float) -> None:
         self._tally.policy_seconds.observe(seconds)
         if seconds >= _SLOW and (now := self._clock()) >= self._log_slowness_from:
             self._log_slowness_from = now + _LOG_INTERVAL
             _log.warning("policy_slow", milliseconds=round(seconds * 1_000, 1))
+
+
+def _places(raised: Exception) -> list[str]:
+    """Return where something was raised, from the policy on, the innermost place last."""
+    _, *frames = extract_tb(raised.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
