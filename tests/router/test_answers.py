@@ -137,11 +137,11 @@ def test_answers_are_told_in_batches_and_with_their_ages(broker: Broker) -> None
     broker.answer("m1")
     assert broker.told() == [Answer("a", "m1", 0.0)]
     for number in (2, 3):
-        broker.now += 0.2
+        broker.now += 0.04
         broker.answer(f"m{number}")
         assert broker.answers.to_tell() is None, "it has told something just now"
-    broker.now += 0.2
-    assert broker.told() == [Answer("a", "m2", 0.4), Answer("a", "m3", 0.2)]
+    broker.now += 0.04
+    assert broker.told() == [Answer("a", "m2", 0.08), Answer("a", "m3", 0.04)]
 
 
 def test_the_latest_of_too_many_answers_are_told(

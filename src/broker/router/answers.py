@@ -2,7 +2,7 @@
 
 An answer comes to the input queue as any message does, so of several brokers on the same queues it
 may come to another than the one that routed the question. Each tells the others of the answers to
-what it did not route, in batches: at most twice a second, when it publishes something anyway.
+what it did not route, in batches: at most ten times a second, when it publishes something anyway.
 """
 
 from collections.abc import Callable
