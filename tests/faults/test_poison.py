@@ -34,7 +34,10 @@ def properties(content: Content) -> AllProperties:
 def test_the_reasons_are_known_and_most_of_them_occur(catalogue: Catalogue) -> None:
     reasons = {poison.reason for poison in catalogue(0)}
     # RabbitMQ itself takes no message whose AMQP properties cannot be read.
-    other = {"invalid_properties", "too_many_hops", "registry_full", "unroutable", "internal_error"}
+    other = {
+        *("invalid_properties", "too_many_hops", "registry_full", "policy_error", "unroutable"),
+        "internal_error",
+    }
     assert reasons == set(RejectReason) - other
 
 

@@ -12,6 +12,7 @@ from broker.router.holding import Holding
 from tests.lab.autojump import autojump
 
 SECONDS = 60.0
+_IDLE = 0.05
 ADA = Agent("ada", 0)
 
 
@@ -69,7 +70,7 @@ class HoldQueue:
                     held = self.waiting.popleft()
                     self.holding.seen(held)
                     self.receive(held)
-                await trio.sleep(self._time_of_each)
+                await trio.sleep(self._time_of_each if self.waiting else _IDLE)
             self._is_consumed = False
 
 

@@ -135,7 +135,8 @@ class Holding:
         return self._somebody_came or is_long_ago
 
     def _until_next_look(self) -> float:
-        return min(_INTERVAL, max(0.001, (self.earliest - self._clock()) / 1_000))
+        # Something may be due for long while nothing can be published.
+        return min(_INTERVAL, max(_LEAST_PAUSE, (self.earliest - self._clock()) / 1_000))
 
     async def _pass(self, may_pass: Callable[[], bool], is_consumed: Callable[[], bool]) -> None:
         self._look = secrets.token_hex(8)
