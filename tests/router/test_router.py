@@ -454,6 +454,7 @@ async def test_a_conversation_follows_the_agents_of_each_update() -> None:
         await rig.hear(update(*agents, full=True))
 
         async def receivers() -> list[str]:
+            await trio.sleep(1)  # until the update is applied
             settlements = await rig.deliver("in", *bodies)
             return [str(said(settlement)["receiver_id"]) for settlement in settlements]
 
@@ -466,6 +467,26 @@ async def test_a_conversation_follows_the_agents_of_each_update() -> None:
         assert moved == {left}
         await rig.hear(update(left))
         assert await receivers() == before
+
+
+async def test_others_run_while_a_policy_follows_an_update() -> None:
+    """Each agent takes a policy some time, so a few hundred are too many for one go."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with running(routing=RoutingOptions(policy="consistent_hash")) as rig:
+        async with trio.open_nursery() as nursery:
+            await rig.mailbox.send_news.send(update(*map(str, range(400)), full=True))
+            nursery.start_soon(take_turns)
+            await rig.gate.opened()
+            nursery.cancel_scope.cancel()
+        assert turns >= 20
+        assert rig.router.registry.online_count == 400
 
 
 @autojump

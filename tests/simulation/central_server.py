@@ -16,7 +16,7 @@ _NAMES = ("Ada", "half an emoji \ud83d", None, 5)
 _FLAGS = {True: (True, 1, 1.0, "true", "1"), False: (False, 0, "False", "0")}
 """As servers write them."""
 _ABILITIES: tuple[dict[str, Any], ...] = (
-    *({}, {"capabilities": ["sums"]}, {}, {}, {"capabilities": None}),
+    *({}, {"capabilities": ["sums"]}, {}, {"capabilities": ["tables"]}, {"capabilities": None}),
     *({"capabilities": ["tables", "sums"]}, {"capabilities": "sums"}, {"capabilities": []}),
 )
 """What an entry says of them, if anything that can be understood."""

@@ -8,7 +8,7 @@ from tests.simulation.ledger import Fate, Ledger
 from tests.simulation.rabbitmq import ADVERTISEMENT, INPUT, METADATA, Rabbitmq
 
 AGENTS = tuple(f"agent{number}" for number in range(6))
-CAPABILITIES: tuple[list[str], ...] = (["sums"], ["sums"], ["tables", "sums"], [])
+CAPABILITIES: tuple[list[str], ...] = (["sums"], ["tables"], ["tables", "sums"], [])
 
 _PLAIN = b"\0\0"
 _CORRELATED = b"\x04\x00\x05trace"
@@ -36,7 +36,7 @@ class Traffic:
                 self.disconnect,
                 self.server,
             ],
-            [8, 4, 3, 1, 2, 2, 1, 1],
+            [7, 6, 3, 1, 2, 3, 1, 1],
         )
         kind()
 
@@ -92,7 +92,7 @@ class Traffic:
 
     def registration(self) -> None:
         fields: dict[str, Any] = {"message_type": "REGISTER_AGENT", "agent_id": choice(AGENTS)}
-        if random() < 0.5:
+        if random() < 0.8:
             fields["capabilities"] = choice(CAPABILITIES)
         self._publish(METADATA, Fate.ROUTED, fields, number_field="_client_id")
 

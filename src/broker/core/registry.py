@@ -22,6 +22,8 @@ from broker.core.versions import NEVER, Version, VersionClock
 
 _SLICE = 1_000
 """Agents applied between two pauses of `AgentRegistry.applying`: well below a millisecond."""
+_WATCHED_SLICE = 20
+"""The same when somebody watches, who may take half a millisecond for each that comes or goes."""
 
 
 class RegistryFullError(Exception):
@@ -204,15 +206,16 @@ class AgentRegistry:
     def _applying(self, update: StatusUpdate, version: Version) -> Iterator[int]:
         if version <= self._full_update:
             return
+        size = min(_SLICE, _WATCHED_SLICE) if self._watchers else _SLICE
         if update.is_full:
             self._unclear = {agent_id: self._listed(agent_id) for agent_id in update.unclear}
             self._full_update = version
-        for statuses in batched(update.agents.values(), _SLICE, strict=False):
+        for statuses in batched(update.agents.values(), size, strict=False):
             yield sum(not self._applied(status, update, version) for status in statuses)
         if not update.is_full:
             return
         # A copy, because places change while agents leave, here and at the pauses.
-        for agents in batched(tuple(self._online), _SLICE, strict=False):
+        for agents in batched(tuple(self._online), size, strict=False):
             for listed in agents:
                 agent_id = listed.agent_id
                 if agent_id in update.agents or agent_id in update.unclear:

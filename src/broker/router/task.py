@@ -38,7 +38,8 @@ from broker.router.unknown_senders import UnknownSenders
 from broker.telemetry.tally import MessageTally
 
 _AT_ONCE = 1_000
-"""Updates that concern no more agents are applied in one go, in about a millisecond."""
+"""Updates that concern no more agents are applied in one go, in about a millisecond, unless
+somebody watches who comes and goes."""
 
 _HELD_AT_ONCE = 50
 
@@ -216,7 +217,8 @@ class Router:
                 "status_update_refused", named=len(update.agents), allowed=self.registry.max_agents
             )
             return
-        if len(update.agents) + self.registry.online_count <= _AT_ONCE:
+        is_small = len(update.agents) + self.registry.online_count <= _AT_ONCE
+        if is_small and not self.choosing.watchers:
             no_room = sum(applying)
         else:
             no_room = 0
