@@ -11,7 +11,7 @@ registries end equal. Such a map of last-writer-wins registers is one of the con
 replicated data types of Shapiro and others, 2011.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import batched
 from typing import Protocol
 
@@ -22,6 +22,8 @@ from broker.core.versions import NEVER, Version, VersionClock
 
 _SLICE = 1_000
 """Agents applied between two pauses of `AgentRegistry.applying`: well below a millisecond."""
+_WATCHED_SLICE = 250
+"""The same when somebody is told of each of them: a policy may take 30 us for it."""
 
 
 class RegistryFullError(Exception):
@@ -100,6 +102,21 @@ class AgentRegistry:
     def offline(self) -> Sequence[Agent]:
         """The other known agents, likewise."""
         return self._offline
+
+    def anybody_but(self, agent_id: str, random: Callable[[], float]) -> Agent | None:
+        """Choose any other online agent, each with the same chance; None if there is none. O(1).
+
+        Args:
+            random: Returns a float in [0.0, 1.0), such as `random.random`.
+        """
+        online = self._online
+        left_out = self._agents.get(agent_id)
+        if left_out is None or left_out.place < 0:
+            return online[int(random() * len(online))] if online else None
+        count = len(online) - 1
+        place = int(random() * count)
+        # The places after the one left out move up by one.
+        return online[place + (place >= left_out.place)] if count else None
 
     def having(self, capability: str) -> Sequence[CapableAgent]:
         """Return the online agents with a capability, to be read before anything changes. O(1)."""
@@ -207,12 +224,13 @@ class AgentRegistry:
         if update.is_full:
             self._unclear = {agent_id: self._listed(agent_id) for agent_id in update.unclear}
             self._full_update = version
-        for statuses in batched(update.agents.values(), _SLICE, strict=False):
+        size = min(_SLICE, _WATCHED_SLICE) if self._watchers else _SLICE
+        for statuses in batched(update.agents.values(), size, strict=False):
             yield sum(not self._applied(status, update, version) for status in statuses)
         if not update.is_full:
             return
         # A copy, because places change while agents leave, here and at the pauses.
-        for agents in batched(tuple(self._online), _SLICE, strict=False):
+        for agents in batched(tuple(self._online), size, strict=False):
             for listed in agents:
                 agent_id = listed.agent_id
                 if agent_id in update.agents or agent_id in update.unclear:
