@@ -7,7 +7,7 @@ import gc
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from random import random
 from timeit import Timer
@@ -22,6 +22,7 @@ from tests.bench.results import Growth
 from tests.lab.status_update import decode_status_update
 
 _REPEATS = 5
+_CAPABILITIES = ("poems", "sums", "translations")
 
 
 def growth(agents: int) -> Growth:
@@ -49,6 +50,9 @@ def growth(agents: int) -> Growth:
         longest_slice_milliseconds=max(slices) * 1e3,
         decode_milliseconds=decode_seconds * 1e3,
         bytes_per_agent=_bytes_per_agent(frame, agents),
+        capable_bytes_per_agent=_bytes_per_agent(
+            status_frame(crowd(range(agents)), capabilities=_CAPABILITIES), agents
+        ),
     )
 
 
@@ -84,14 +88,22 @@ def _decoded(frame: str) -> StatusUpdate:
     return update
 
 
-def status_frame(named: Mapping[str, str], *, is_online: bool = True, is_full: bool = True) -> str:
+def status_frame(
+    named: Mapping[str, str],
+    *,
+    is_online: bool = True,
+    is_full: bool = True,
+    capabilities: Sequence[str] = (),
+) -> str:
     """Return a status update about agents, names by id, as the server sends it."""
+    known = {"capabilities": capabilities} if capabilities else {}
     agents = [
         {
             "agent_id": agent_id,
             "agent_name": name,
             "is_online": is_online,
             "last_seen": "2026-01-01T00:00:00.000000Z",
+            **known,
         }
         for agent_id, name in named.items()
     ]

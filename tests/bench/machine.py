@@ -23,7 +23,7 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 """
 
 
-async def describe(node: RabbitmqNode) -> dict[str, str]:
+def hardware() -> dict[str, str]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": f"{os.cpu_count()} x {_processor()}",
@@ -31,6 +31,12 @@ async def describe(node: RabbitmqNode) -> dict[str, str]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "broker": __version__,
+    }
+
+
+async def describe(node: RabbitmqNode) -> dict[str, str]:
+    return {
+        **hardware(),
         "rabbitmq": (await node.ctl("version")).strip(),
         **{name: version(name) for name in _OURS},
         **_peer_versions(_PEERS),

@@ -41,7 +41,7 @@ def _lines(results: Results) -> Iterator[str]:
             f"went from {blocked.before_bytes / _MIB:.1f} to {blocked.peak_bytes / _MIB:.1f} MiB "
             f"at most; it routed again {blocked.resumed_after:.1f} s after the alarm."
         )
-    yield from section("Targets", _targets(targets(results)))
+    yield from section("Targets", target_table(targets(results)))
     yield from _problems(results)
     yield from section("Machine", table(("", ""), results.machine.items()))
 
@@ -128,7 +128,7 @@ def _growth(results: Results) -> Iterator[str]:
     return table(
         (
             *("agents", "decision", "delta of 1", "full update"),
-            *("longest slice", "decoding it", "memory an agent"),
+            *("longest slice", "decoding it", "memory an agent", "with capabilities"),
         ),
         (
             (
@@ -139,6 +139,7 @@ def _growth(results: Results) -> Iterator[str]:
                 f"{point.longest_slice_milliseconds:.1f} ms",
                 f"{point.decode_milliseconds:.1f} ms",
                 f"{point.bytes_per_agent:.0f} B",
+                f"{point.capable_bytes_per_agent:.0f} B",
             )
             for point in results.growth
         ),
@@ -159,7 +160,7 @@ def _hold_up(measured: list[HoldUp]) -> str:
     )
 
 
-def _targets(judged: list[Target]) -> Iterator[str]:
+def target_table(judged: list[Target]) -> Iterator[str]:
     return table(
         ("", "wanted", "measured", ""),
         (

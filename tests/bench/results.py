@@ -55,6 +55,7 @@ class Growth(msgspec.Struct):
     Attributes:
         longest_slice_milliseconds: The longest time without a pause while that is applied.
         decode_milliseconds: Decoding its frame, without a pause.
+        capable_bytes_per_agent: With three capabilities, which all agents share.
     """
 
     agents: int
@@ -64,6 +65,7 @@ class Growth(msgspec.Struct):
     longest_slice_milliseconds: float
     decode_milliseconds: float
     bytes_per_agent: float
+    capable_bytes_per_agent: float
 
 
 class HoldUp(msgspec.Struct):

@@ -236,15 +236,15 @@ def test_a_big_update_pauses_after_each_slice() -> None:
 
 
 def test_an_update_pauses_more_often_when_watchers_take_their_time() -> None:
-    agents = [str(number) for number in range(100)]
+    agents = [str(number) for number in range(600)]
     update = status_update(*agents)
     alone = AgentRegistry(max_agents=1_000)
     watched = AgentRegistry(max_agents=1_000, watchers=[Witness()])
-    assert [alone.online_count for _ in alone.applying(update)] == [100]
-    assert [watched.online_count for _ in watched.applying(update)] == [20, 40, 60, 80, 100]
+    assert [alone.online_count for _ in alone.applying(update)] == [600]
+    assert [watched.online_count for _ in watched.applying(update)] == [250, 500, 600]
     everybody_leaves = status_update(is_full=True)
     counts = [watched.online_count for _ in watched.applying(everybody_leaves)]
-    assert counts == [80, 60, 40, 20, 0]
+    assert counts == [350, 100, 0]
 
 
 @given(

@@ -210,7 +210,9 @@ class TestPolicy:
         ben, ann = view.compared
         assert (ben.agent_id, ben.cost, ben.outstanding) == ("ben", 0.0, 0)
         assert (ben.answer_seconds, ben.waiting_seconds) == (None, None)
-        assert (ann.agent_id, ann.cost, ann.outstanding) == ("ann", 12.0, 2)
+        assert (ann.agent_id, ann.cost, ann.outstanding) == ("ann", 16.0, 2), (
+            "and one of the others"
+        )
         assert (ann.answer_seconds, ann.waiting_seconds) == (4.0, 4.0)
         assert not ann.is_silent
 

@@ -1,6 +1,5 @@
 """One agent, as the registry knows it."""
 
-from array import array
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -8,6 +7,9 @@ import msgspec
 
 from broker.core.messages import UNKNOWN_AGENT_NAME
 from broker.core.versions import NEVER, Version
+
+_PLACE_BITS = 32
+_PLACE = (1 << _PLACE_BITS) - 1
 
 
 # There may be a million of them, so they spare the garbage collector, which they do not need as
@@ -42,8 +44,9 @@ class CapableAgent(Agent, gc=False, eq=False):
 
     known: tuple[str, ...] = ()
     told: Version = NEVER  # what said so
-    places: array[int] = msgspec.field(default_factory=lambda: array("I"))
-    """Its index in the list of the online agents with each of them, while it is online."""
+    places: int = 0
+    """Its index in the list of the online agents with each of them, while it is online. They are
+    packed into one number, 32 bits for each, since an array takes twice the memory."""
 
     @property
     def capabilities(self) -> Sequence[str]:
@@ -56,7 +59,12 @@ class CapableAgent(Agent, gc=False, eq=False):
 
     def place_having(self, capability: str) -> int:
         """Return its index in the list of those online with one of its capabilities."""
-        return self.places[self.known.index(capability)]
+        return self.places >> _PLACE_BITS * self.known.index(capability) & _PLACE
+
+    def move_to(self, place: int, capability: str) -> None:
+        """Note its index in the list of those online with one of its capabilities."""
+        moved_by = place - self.place_having(capability)
+        self.places += moved_by << _PLACE_BITS * self.known.index(capability)
 
 
 def made_capable(agent: Agent) -> CapableAgent:

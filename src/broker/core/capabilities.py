@@ -1,6 +1,5 @@
 """What agents can do: which capabilities are accepted, and who online has which."""
 
-from array import array
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 
@@ -44,22 +43,23 @@ class CapabilityIndex:
 
     def add(self, agent: CapableAgent) -> None:
         """Enter an agent that has come online. O(its capabilities)."""
-        agent.places = array("I", bytes(4 * len(agent.known)))
-        for number, capability in enumerate(agent.known):
+        for capability in agent.known:
             having = self._having.setdefault(capability, [])
-            agent.places[number] = len(having)
+            agent.move_to(len(having), capability)
             having.append(agent)
 
     def remove(self, agent: CapableAgent) -> None:
         """Take out an agent that was entered. O(its capabilities, and those of its neighbours)."""
-        for capability, place in zip(agent.known, agent.places, strict=True):
+        for capability in agent.known:
             having = self._having[capability]
             last = having.pop()
             if last is not agent:
+                place = agent.place_having(capability)
                 having[place] = last
-                last.places[last.known.index(capability)] = place
+                last.move_to(place, capability)
             if not having:
                 del self._having[capability]
+        agent.places = 0
 
     def having(self, capability: str) -> Sequence[CapableAgent]:
         """Return the online agents with a capability, to be read before anything changes. O(1)."""

@@ -62,6 +62,8 @@ class Answers:
 
     def heard(self, seen: AnswersSeen) -> None:
         """Take note of answers that came to another broker."""
+        # What it routed and is still unanswered is not told; some agents have one such message.
+        self._unanswered.elsewhere = 1
         now = self._clock()
         for answer in seen.answers:
             self._take(answer, now)

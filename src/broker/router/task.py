@@ -102,7 +102,7 @@ class Router:
         self.registry = AgentRegistry(
             limits.max_agents,
             origin=secrets.token_hex(8),
-            watchers=(*self.choosing.watchers, self.holding),
+            watchers=(*self.choosing.watchers, *([self.holding] if self.holding.seconds else [])),
         )
         self.updated_at: float | None = None
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())

@@ -56,6 +56,10 @@ class Agents:
 
     def sample(self, count: int) -> Sequence[Agent]:
         """Choose several different ones in random order, all if there are no more. O(count)."""
+        if count == 2 <= self._count:  # noqa: PLR2004 - the usual number, and thus made fast
+            first = int(self._random() * self._count)
+            second = int(self._random() * (self._count - 1))
+            return self._at(first), self._at(second + (second >= first))
         # Fisher and Yates' shuffle, as far as it is needed, of places that move when drawn.
         moved: dict[int, int] = {}
         chosen = []

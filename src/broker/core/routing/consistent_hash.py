@@ -19,12 +19,13 @@ class ConsistentHash:
         self._ring = HashRing()
 
     def __call__(self, message: ChatMessage, agents: Agents, /) -> Agent:
-        """Choose the agent to which the conversation belongs. O(log agents).
+        """Choose the agent to which the conversation belongs. O(1).
 
-        When agents with what the message requires are few among many, it is O(those).
+        When few agents of many have what the message requires, it is O(agents for each of them),
+        or O(those) if they are fewer.
         """
         key = self.key(message)
-        return self._ring.nearest(key, agents.get) or max(
+        return self._ring.nearest(key, agents.get, patience=len(agents)) or max(
             agents, key=lambda agent: _affinity(key, agent.agent_id)
         )
 

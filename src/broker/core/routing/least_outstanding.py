@@ -12,6 +12,11 @@ from broker.core.routing.unanswered import Unanswered
 
 _MEMORY = 60.0
 """Seconds after which an answer time counts for a third of what it did."""
+_USUAL_WEIGHT = 0.01
+"""Of one answer time in the average over all agents."""
+_UNKNOWN = 1e9
+"""What a second message costs an agent before its first answer, in seconds. Nearly anybody else is
+better, but if there are only such agents, it is the one with fewer messages."""
 
 
 class _AnswerTime(msgspec.Struct, gc=False):
@@ -29,7 +34,7 @@ class Cost(msgspec.Struct, frozen=True):
     outstanding: int  # messages that it has not answered
     answer_seconds: float | None = None  # that it takes to answer, if that is known
     waiting_seconds: float | None = None  # since the oldest of them was routed
-    is_silent: bool = False  # it has never answered: chance decides between it and another
+    is_silent: bool = False  # it has never answered: it counts as one with the usual answer time
 
 
 class LeastOutstanding:
@@ -39,10 +44,16 @@ class LeastOutstanding:
     included, times how long its answers take (peak EWMA, as in Finagle): the average of its latest
     answer times, which follows a longer one at once and shorter ones slowly, or for how long the
     oldest unanswered message has waited, if that is more. So an agent that hangs gets less and
-    less, and once its messages are too old to wait for, it is tried again.
+    less, and once its messages are too old to wait for, it is tried again. What an agent took long
+    ago fades as well, or one that was slow once would never get the chance to be fast. A newcomer
+    gets one message, and more once it has answered.
+
+    Several brokers on the same queues do not know what lies ahead of an agent by way of the others.
+    So each of them counts one message more, once it has heard of others.
 
     One that never answers may not do so by design. When its first messages have become too old, it
-    counts as silent until it answers, and gets messages as with `random`.
+    counts as silent until it answers: whatever lies ahead of it, it costs as much as an agent with
+    the usual answer time and one message to answer, and so gets about as much as with `random`.
 
     Args:
         unanswered: The messages that agents have ahead of them; somebody else keeps it up to date.
@@ -53,21 +64,30 @@ class LeastOutstanding:
         self._unanswered = unanswered
         self._clock = clock
         self._answer_times: dict[str, _AnswerTime] = {}
+        self._usual = _AnswerTime(0.0, clock())
         self._silent: set[str] = set()
 
     def __call__(self, message: ChatMessage, agents: Agents, /) -> Agent:  # noqa: ARG002 - a policy
         """Choose the better one of two. O(1)."""
         two = agents.sample(2)
-        if len(two) == 1 or not self._silent.isdisjoint(agent.agent_id for agent in two):
+        if len(two) == 1:
             return two[0]
-        now = self._clock()
         first, second = two
+        now = self._clock()
         return second if self._cost(second, now) < self._cost(first, now) else first
 
     def _cost(self, agent: Agent, now: float) -> float:
-        count, oldest_at = self._unanswered.ahead_of(agent.agent_id)
-        waiting = now - oldest_at if count else 0.0
-        return (count + 1) * max(self.answer_time(agent.agent_id) or 0.0, waiting)
+        agent_id = agent.agent_id
+        count, oldest_at = self._unanswered.ahead_of(agent_id)
+        known = self._answer_times.get(agent_id)
+        if known is None:
+            if agent_id not in self._silent:
+                return count * _UNKNOWN
+            known, count, oldest_at = self._usual, 1, now
+        seconds = known.seconds * exp((known.known_at - now) / _MEMORY)
+        if count and now - oldest_at > seconds:
+            seconds = now - oldest_at
+        return (count + 1 + self._unanswered.elsewhere) * seconds
 
     def cost_of(self, agent: Agent) -> Cost:
         """Return what a message would cost an agent, for people. Changes nothing."""
@@ -91,6 +111,9 @@ class LeastOutstanding:
         """Learn from an answer."""
         self._silent.discard(agent_id)
         now = self._clock()
+        usual = self._usual
+        usual.seconds += (seconds - usual.seconds) * (_USUAL_WEIGHT if usual.seconds else 1)
+        usual.known_at = now
         known = self._answer_times.get(agent_id)
         if known is None:
             self._answer_times[agent_id] = _AnswerTime(seconds, now)

@@ -1,46 +1,68 @@
-"""A sorted set of 64-bit numbers: eight bytes for each, and fast to change."""
+"""A sorted set of 64-bit numbers that lie by chance: eight bytes for each, and fast to change."""
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-_LARGEST_CHUNK = 1_024
+_LARGEST_CHUNK = 256
+"""Numbers in a chunk on average. With more, all chunks are halved."""
 
 
 class SortedNumbers:
     """Numbers from 0 to 2**64 - 1, each once at most.
 
-    They lie in chunks, since inserting into one long array would move half of it.
+    They lie in chunks, since inserting into one long array would move half of it. A number's first
+    bits tell its chunk, so numbers that begin alike are right, but slow to change.
     """
 
     def __init__(self) -> None:
         self._chunks = [array("Q")]
-        self._firsts = [0]  # a chunk has what is from its first on and below the first of the next
+        self._shift = 64  # to the right leaves the bits that tell the chunk
+        self._count = 0
 
-    def add(self, number: int) -> None:
-        """Add a number that is not there. O(log numbers)."""
-        index = bisect_right(self._firsts, number) - 1
-        chunk = self._chunks[index]
-        chunk.insert(bisect_left(chunk, number), number)
-        if len(chunk) > _LARGEST_CHUNK:
-            upper = chunk[_LARGEST_CHUNK // 2 :]
-            del chunk[_LARGEST_CHUNK // 2 :]
-            self._chunks.insert(index + 1, upper)
-            self._firsts.insert(index + 1, upper[0])
+    def add(self, *numbers: int) -> None:
+        """Add numbers that are not there. O(1) on average for each."""
+        chunks, shift = self._chunks, self._shift
+        for number in numbers:
+            insort(chunks[number >> shift], number)
+        self._count += len(numbers)
+        while self._count > _LARGEST_CHUNK * len(self._chunks):
+            self._halve_chunks()
 
-    def remove(self, number: int) -> None:
-        """Remove a number that is there. O(log numbers)."""
-        index = bisect_right(self._firsts, number) - 1
+    def remove(self, *numbers: int) -> None:
+        """Remove numbers that are there. O(1) for each."""
+        for number in numbers:
+            chunk = self._chunks[number >> self._shift]
+            del chunk[bisect_left(chunk, number)]
+        self._count -= len(numbers)
+
+    def next_to(self, number: int) -> int:
+        """Return the first number that is not smaller, or else the smallest. O(1).
+
+        Raises:
+            IndexError: There is none.
+        """
+        index = number >> self._shift
         chunk = self._chunks[index]
-        del chunk[bisect_left(chunk, number)]
-        if not chunk and index:
-            del self._chunks[index], self._firsts[index]
+        place = bisect_left(chunk, number)
+        if place < len(chunk):
+            return chunk[place]
+        chunks = self._chunks
+        return next(filter(None, chunks[index + 1 :] + chunks[: index + 1]), array("Q"))[0]
 
     def since(self, number: int) -> Iterator[int]:
-        """Yield the numbers from one on, upwards. O(log numbers) to begin."""
-        index = bisect_right(self._firsts, number) - 1
+        """Yield the numbers from one on, upwards. O(1) to begin."""
+        index = number >> self._shift
         chunk = self._chunks[index]
         for place in range(bisect_left(chunk, number), len(chunk)):
             yield chunk[place]
         for later in range(index + 1, len(self._chunks)):
             yield from self._chunks[later]
+
+    def _halve_chunks(self) -> None:
+        self._shift -= 1
+        chunks = self._chunks
+        self._chunks = []
+        for index, chunk in enumerate(chunks):
+            middle = bisect_left(chunk, (2 * index + 1) << self._shift)
+            self._chunks += (chunk[:middle], chunk[middle:])

@@ -25,9 +25,13 @@ class Unanswered:
     Args:
         most: How many messages are kept.
         max_age: Seconds after which no answer is waited for any more.
+
+    Attributes:
+        elsewhere: How many messages of other brokers are assumed to lie ahead of each agent.
     """
 
     def __init__(self, most: int, max_age: float) -> None:
+        self.elsewhere = 0
         self._most = most
         self._max_age = max_age
         self._all: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -39,7 +43,7 @@ class Unanswered:
     def ahead_of(self, agent_id: str) -> Ahead:
         """Return what an agent has not answered. O(1)."""
         messages = self._by_agent.get(agent_id)
-        if not messages:
+        if messages is None:
             return NOTHING
         return Ahead(len(messages), next(iter(messages.values())))
 

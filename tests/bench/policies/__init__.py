@@ -1,0 +1,1 @@
+"""How long answers take with each routing policy: a simulation of agents around real brokers."""
