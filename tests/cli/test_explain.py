@@ -133,7 +133,10 @@ class TestText:
         [
             ([Cost("a", 0.5, 0), Cost("b", 9.0, 2)], "Of these, a costs less:"),
             ([Cost("a", 0.0, 0), Cost("b", 0.0, 0)], "Chance decides between these, as they cost"),
-            ([Cost("a", 0.5, 0, is_silent=True), Cost("b", 9.0, 2)], "as one has never answered:"),
+            (
+                [Cost("a", 0.5, 0, is_silent=True), Cost("b", 9.0, 2)],
+                "never answers costs as much as is usual:",
+            ),
         ],
     )
     async def test_costs(self, costs: list[Cost], said: str) -> None:

@@ -108,11 +108,11 @@ def _policy(policy: PolicyView, receiver_id: str | None) -> Iterable[RenderableT
 
 def _compared(policy: PolicyView) -> str:
     first, second = policy.compared
-    if any(cost.is_silent for cost in policy.compared):
-        return "Chance decides between these, as one has never answered:"
     if first.cost == second.cost:
         return "Chance decides between these, as they cost the same:"
-    return f"Of these, {first.agent_id} costs less:"
+    silent = any(cost.is_silent for cost in policy.compared)
+    usual = ", where one that never answers costs as much as is usual" if silent else ""
+    return f"Of these, {first.agent_id} costs less{usual}:"
 
 
 def _costs(costs: Iterable[Cost]) -> Table:

@@ -29,8 +29,7 @@ class PolicyView(msgspec.Struct, frozen=True):
     candidates: int
     is_known: bool = True  # whether it is one of the broker's; another one is not called
     compared: Sequence[Cost] = ()
-    """Of `least_outstanding`: two candidates, drawn now, the better one first. But when one is
-    silent, chance decides."""
+    """Of `least_outstanding`: two candidates, drawn now, the better one first."""
     key: str | None = None  # of `consistent_hash`: what the conversation goes by
 
 

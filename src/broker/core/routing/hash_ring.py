@@ -108,13 +108,12 @@ class HashRing:
             return None
         hashed = crc32(key.encode())
         probes = [hashed * factor & _POSITION for factor in _PROBE_FACTORS]
-        next_to = self._ring.next_to
-        # A distance around the ring, with the slot below.
-        nearest = min([(next_to(probe) - probe) & _NUMBER for probe in probes])
-        agent = find(self._ids[nearest & _SLOT])
+        # A distance around the ring has the slot below.
+        slot = self._ring.least_distance(probes) & _SLOT
+        agent = find(self._ids[slot])
         if agent is not None:
             return agent
-        tried = {nearest & _SLOT}
+        tried = {slot}
         for distance in islice(merge(*map(self._since, probes)), max(patience, _PATIENCE)):
             slot = distance & _SLOT
             if slot not in tried:

@@ -2,8 +2,9 @@
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+_LARGEST = 2**64 - 1
 _LARGEST_CHUNK = 256
 """Numbers in a chunk on average. With more, all chunks are halved."""
 
@@ -36,19 +37,23 @@ class SortedNumbers:
             del chunk[bisect_left(chunk, number)]
         self._count -= len(numbers)
 
-    def next_to(self, number: int) -> int:
-        """Return the first number that is not smaller, or else the smallest. O(1).
+    def least_distance(self, places: Iterable[int]) -> int:
+        """Return how far the nearest number is from one of some places, upwards and around. O(1).
 
-        Raises:
-            IndexError: There is none.
+        There must be a number.
         """
-        index = number >> self._shift
-        chunk = self._chunks[index]
-        place = bisect_left(chunk, number)
-        if place < len(chunk):
-            return chunk[place]
-        chunks = self._chunks
-        return next(filter(None, chunks[index + 1 :] + chunks[: index + 1]), array("Q"))[0]
+        chunks, shift = self._chunks, self._shift
+        least = _LARGEST
+        for place in places:
+            index = place >> shift
+            chunk = chunks[index]
+            found = bisect_left(chunk, place)
+            if found == len(chunk):  # it is in a later chunk, or in the first that has any
+                chunk = next(filter(None, chunks[index + 1 :] + chunks[: index + 1]))
+                found = 0
+            distance = chunk[found] - place & _LARGEST
+            least = min(least, distance)
+        return least
 
     def since(self, number: int) -> Iterator[int]:
         """Yield the numbers from one on, upwards. O(1) to begin."""
