@@ -227,7 +227,7 @@ from broker.core.freshness import RegistryFreshness
 from broker.core.registry import AgentRegistry
 
 
-def choose(self, sender_id, random):
+def anybody_but(self, sender_id, random):
     secret = os.environ["AMQP_URL"]
     raise RuntimeError("the registry fails")
 
@@ -237,7 +237,7 @@ def status_updated(self):
     raise RuntimeError("the router fails")
 
 
-AgentRegistry.choose = choose
+AgentRegistry.anybody_but = anybody_but
 RegistryFreshness.status_updated = status_updated
 """
 """Broken parts; the interpreter imports a module of this name at its start."""
