@@ -37,12 +37,14 @@ def small() -> PolicyResults:
     return PolicyResults({"date": "today"}, runs)
 
 
+@pytest.mark.exhaustive
 def test_the_targets_hold(small: PolicyResults) -> None:
     judged = targets(small)
     assert len(judged) == 6
     assert [target for target in judged if not target.met] == []
 
 
+@pytest.mark.exhaustive
 def test_they_are_reported(small: PolicyResults) -> None:
     small.costs = [Cost("random", 100_000, 6.0, 1.0, 80.0, 1.0, 0.0)]
     text = markdown(small)
