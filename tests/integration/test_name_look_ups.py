@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ RABBITMQ, SERVER, PAGE = "rabbitmq.example", "server.example", "page.example"
 INTERRUPTED = 130
 
 
+also = partial(pytest.param, marks=pytest.mark.exhaustive)
+"""The same path with another name: each takes seconds, as each is a process."""
+
+
 @pytest.fixture
 def resolver(tmp_path: Path) -> Iterator[SilentResolver]:
     with open_silent_resolver(tmp_path) as resolver:
@@ -30,13 +35,12 @@ def resolver(tmp_path: Path) -> Iterator[SilentResolver]:
 @pytest.mark.parametrize(
     ("host", "given"),
     [
-        (RABBITMQ, {"AMQP_URL": f"amqp://{RABBITMQ}"}),
-        (RABBITMQ, {"AMQP_URL": f"amqps://{RABBITMQ},amqp://{RABBITMQ}"}),
-        (SERVER, {"WEBSOCKET_URL": f"ws://{SERVER}/ws"}),
-        (SERVER, {"WEBSOCKET_URL": f"wss://{SERVER}/ws"}),
-        (PAGE, {"BROKER_HTTP_HOST": PAGE, "BROKER_HTTP_PORT": "0"}),
+        pytest.param(RABBITMQ, {"AMQP_URL": f"amqp://{RABBITMQ}"}, id="amqp"),
+        also(RABBITMQ, {"AMQP_URL": f"amqps://{RABBITMQ},amqp://{RABBITMQ}"}, id="several"),
+        pytest.param(SERVER, {"WEBSOCKET_URL": f"ws://{SERVER}/ws"}, id="ws"),
+        also(SERVER, {"WEBSOCKET_URL": f"wss://{SERVER}/ws"}, id="wss"),
+        also(PAGE, {"BROKER_HTTP_HOST": PAGE, "BROKER_HTTP_PORT": "0"}, id="http"),
     ],
-    ids=["amqp", "several", "ws", "wss", "http"],
 )
 async def test_the_broker_stops(
     host: str, given: dict[str, str], resolver: SilentResolver, rig: Rig, server: CentralServer
@@ -55,14 +59,13 @@ async def test_the_broker_stops(
 @pytest.mark.parametrize(
     ("arguments", "host"),
     [
-        (("check",), RABBITMQ),
-        (("check",), SERVER),
-        (("send", "hello"), RABBITMQ),
-        (("dead-letters", "list"), RABBITMQ),
-        (("queues", "list"), RABBITMQ),
-        (("status", f"--url=http://{PAGE}:1"), PAGE),
+        pytest.param(("check",), RABBITMQ, id="check, RabbitMQ"),
+        also(("check",), SERVER, id="check, server"),
+        also(("send", "hello"), RABBITMQ, id="send"),
+        also(("dead-letters", "list"), RABBITMQ, id="dead-letters list"),
+        also(("queues", "list"), RABBITMQ, id="queues list"),
+        also(("status", f"--url=http://{PAGE}:1"), PAGE, id="status"),
     ],
-    ids=lambda value: value if isinstance(value, str) else " ".join(value[:2]),
 )
 async def test_a_command_ends(
     arguments: tuple[str, ...], host: str, resolver: SilentResolver, rig: Rig

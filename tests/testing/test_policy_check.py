@@ -45,6 +45,7 @@ class FollowedLeastOutstanding(LeastOutstanding):
         self._ahead.departed(agent_id)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("policy", [choose_at_random, ConsistentHash, FollowedLeastOutstanding])
 def test_the_policies_of_the_broker_keep_the_laws(policy: Any) -> None:
     check_policy(policy)
