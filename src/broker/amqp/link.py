@@ -240,12 +240,7 @@ class AmqpLink:
 
     async def _consume_gated(self, session: Session, deliver: Deliver) -> None:
         while True:
-            await self._consumption.opened()
-            async with trio.open_nursery() as consumers:
-                for queue in self._gated_queues:
-                    consumers.start_soon(self._keep_consuming, session, queue, deliver)
-                await self._consumption.closed()
-                consumers.cancel_scope.cancel()
+            await self._consume_once(session, self._gated_queues, self._consumption, deliver)
             for queue in self._gated_queues:
                 _log.warning("routing_paused", queue=queue)
 
@@ -258,11 +253,18 @@ class AmqpLink:
                 await self._keep_consuming(session, held.queue, deliver)
             return
         while True:
-            await held.gate.opened()
-            async with trio.open_nursery() as looking:
-                looking.start_soon(self._keep_consuming, session, held.queue, deliver)
-                await held.gate.closed()
-                looking.cancel_scope.cancel()
+            await self._consume_once(session, (held.queue,), held.gate, deliver)
+
+    async def _consume_once(
+        self, session: Session, queues: Sequence[str], gate: Gate, deliver: Deliver
+    ) -> None:
+        """Consume queues from the next time that a gate opens until it is closed."""
+        await gate.opened()
+        async with trio.open_nursery() as consumers:
+            for queue in queues:
+                consumers.start_soon(self._keep_consuming, session, queue, deliver)
+            await gate.closed()
+            consumers.cancel_scope.cancel()
 
     async def _leave_a_node_without_input(self) -> None:
         """Lose the session when it can consume no gated queue for long: another node may."""

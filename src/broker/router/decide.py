@@ -173,12 +173,11 @@ class Decider:
         )
         if isinstance(chosen, Rejected):
             return Decision(UNACCEPTED, chosen, hop=hop, answer=answer)
+        receiver_id = queue = None
         if isinstance(chosen, FailureReason):
             held = self._holding.hold(held_before, delivery.expiration)
             if held is not None:
                 return self._hold(delivery, message, hop, held, is_new=held_before is None)
-        receiver_id = queue = None
-        if isinstance(chosen, FailureReason):
             outcome = MessageOutcome(chosen)
             waited = None if held_before is None else self._holding.seconds_held(held_before)
             body = codec.encode_routing_failure(message, chosen, self._new_id(), waited)
