@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import trio
 
@@ -73,7 +74,8 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
                 return await self._run(arguments[0], self._installation.ctl, "--quiet", *arguments)
             said = await self._run(
                 *(arguments[0], erl_call, "-sname", self.name),
-                *("-c", self._membership.cookie, "-e"),
+                # Under its usual name a caller is refused while the node knows another of it.
+                *("-h", f"caller-{uuid4().hex}", "-c", self._membership.cookie, "-e"),
                 stdin=f"{expression}\n",
             )
             value = said.removeprefix("{ok, ").removesuffix("}")
