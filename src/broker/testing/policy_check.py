@@ -17,7 +17,7 @@ _NO_FIELDS = just(cast("Mapping[str, Any]", {}))
 _SOME_NAMES = sampled_from(["Ada", "Bob", "Unknown Agent"])
 
 SETTINGS = hypothesis.settings(
-    max_examples=50,
+    max_examples=100,
     stateful_step_count=20,
     deadline=None,  # how long an example takes is no property of the policy
     phases=set(Phase) - {Phase.explain},  # it takes long, and the steps say enough

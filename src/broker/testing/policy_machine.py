@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from broker.core.agent import Agent
 from broker.core.messages import ChatMessage
@@ -70,6 +70,12 @@ class PolicyMachine(RuleBasedStateMachine):
         """Tell the policy that an agent has gone; nobody waits for its answers any more."""
         self._asked = [asked for asked in self._asked if asked != agent_id]
         self._tell("departed", agent_id)
+
+    @initialize(agent_ids=st.lists(_AGENTS, unique=True), data=st.data())
+    def agents_are_there(self, agent_ids: list[str], data: st.DataObject) -> None:
+        """Let agents come, so that messages find receivers from the beginning."""
+        for agent_id in agent_ids:
+            self.an_agent_registers(agent_id, None, data)
 
     @rule(agent_id=_AGENTS, capabilities=st.none() | _CAPABILITIES, data=st.data())
     def an_agent_registers(
