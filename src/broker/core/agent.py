@@ -55,7 +55,11 @@ class CapableAgent(Agent, gc=False, eq=False):
 
     def can(self, required: Sequence[str]) -> bool:
         """Whether it has all these capabilities."""
-        return all(capability in self.known for capability in required)
+        known = self.known
+        for capability in required:  # noqa: SIM110 - `all` takes four times as long
+            if capability not in known:
+                return False
+        return True
 
     def place_having(self, capability: str) -> int:
         """Return its index in the list of those online with one of its capabilities."""

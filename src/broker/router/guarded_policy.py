@@ -32,6 +32,7 @@ class GuardedPolicy:
         self._policy = policy
         self._tally = tally
         self._clock = clock
+        self._took = tally.policy_seconds.observe
         self._log_errors_from = self._log_slowness_from = float("-inf")
         self._arrived = getattr(policy, "arrived", None)
         self._departed = getattr(policy, "departed", None)
@@ -65,7 +66,10 @@ class GuardedPolicy:
             error = f"the routing policy failed: {type(raised).__name__}"
             self._fail(error, raised)
         finally:
-            self._took(self._clock() - began)
+            seconds = self._clock() - began
+            self._took(seconds)
+            if seconds >= _SLOW:
+                self._warn_of_slowness(seconds)
         return Rejected(RejectReason.POLICY_ERROR, error)
 
     def arrived(self, agent: Agent) -> None:
@@ -102,9 +106,9 @@ class GuardedPolicy:
             at = {} if raised is None else {"at": _places(raised)}
             _log.error("policy_failed", error=error, **at)
 
-    def _took(self, seconds: float) -> None:
-        self._tally.policy_seconds.observe(seconds)
-        if seconds >= _SLOW and (now := self._clock()) >= self._log_slowness_from:
+    def _warn_of_slowness(self, seconds: float) -> None:
+        now = self._clock()
+        if now >= self._log_slowness_from:
             self._log_slowness_from = now + _LOG_INTERVAL
             _log.warning("policy_slow", milliseconds=round(seconds * 1_000, 1))
 

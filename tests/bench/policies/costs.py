@@ -27,7 +27,9 @@ _CAPABILITIES = ("poems", "sums", "translations")
 _CONVERSATIONS = 5_000
 _MOST_WEIGHED = 100_000
 """Agents; with more, tracing each of their allocations takes minutes."""
-_REPEATS = 5
+_REPEATS = 200
+"""Many short ones, as others on the machine may take some of its time from most of them."""
+_DECISIONS = 1_000
 
 
 def cost(policy: str, agents: int) -> Cost:
@@ -73,8 +75,7 @@ def _decision_microseconds(
     ).__next__
     choose = choosing.routing.choose
     timer = Timer(lambda: route(message(), registry, random=random, choose=choose))
-    times, _ = timer.autorange()
-    return min(timer.repeat(_REPEATS, times)) / times * 1e6
+    return min(timer.repeat(_REPEATS, _DECISIONS)) / _DECISIONS * 1e6
 
 
 def _bytes_per_agent(policy: str, registry: AgentRegistry) -> float:

@@ -25,6 +25,9 @@ class ConsistentHash:
         or O(those) if they are fewer.
         """
         key = self.key(message)
+        owner = self._ring.owner(key)
+        if owner is not None and (agent := agents.get(owner)) is not None:
+            return agent
         return self._ring.nearest(key, agents.get, patience=len(agents)) or max(
             agents, key=lambda agent: _affinity(key, agent.agent_id)
         )

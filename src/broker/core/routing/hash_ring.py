@@ -2,13 +2,13 @@
 
 Each agent has points on a ring, and a key belongs to the agent with the next point. Where points
 lie by chance, so do the gaps between them, and with them the shares of agents. Two things even them
-out: an agent has many points, and a key has five places, of which the one nearest to a point
-counts (multi-probe consistent hashing, Appleton and O'Reilly, 2015). With 72 points, shares differ
-by 4 % (one standard deviation).
+out: an agent has many points, and a key has two places, of which the one nearer to a point counts
+(multi-probe consistent hashing, Appleton and O'Reilly, 2015). With 160 points, shares differ by 5 %
+(one standard deviation). More places would need fewer points, and take each message more time.
 
 A million agents with as many points each would take a gigabyte, and long to enter. So beyond 200
 agents each has fewer, at a number of agents of its own for each point: all at once would move most
-keys. Whoever comes or goes moves a share of 1/n, and up to a third more beyond 200.
+keys. Whoever comes or goes moves a share of 1/n, and up to half as much again beyond 200.
 
 All is computed from the ids of those who are online, so brokers that know the same agents agree.
 """
@@ -24,10 +24,10 @@ from zlib import crc32
 from broker.core.agent import Agent
 from broker.core.routing.sorted_numbers import SortedNumbers
 
-_MOST_POINTS, _FEWEST_POINTS = 72, 4
+_MOST_POINTS, _FEWEST_POINTS = 160, 4
 _WITH_MOST_POINTS = 200
 """Agents up to which each of them has all its points."""
-_PROBES = 5
+_PROBES = 2
 _PATIENCE = 200
 """Points that are passed at least, because their agents may not receive the message."""
 
@@ -95,26 +95,24 @@ class HashRing:
         self._free.append(slot)
         self._adjust(len(self._slots))
 
+    def owner(self, key: str) -> str | None:
+        """Return the id of the agent to which a key belongs; None if the ring is empty. O(1)."""
+        if not self._slots:
+            return None
+        # A distance around the ring has the slot below.
+        return self._ids[self._ring.least_distance(_probes(key)) & _SLOT]
+
     def nearest(self, key: str, find: Find, patience: int = 0) -> Agent | None:
         """Return the agent to which a key belongs, among those that are found by their ids.
 
-        None if none of them is near: they are few among many. O(1), and as much more for each agent
-        nearer than the first that is found.
+        None if none of them is near: they are few among many. O(agents nearer than that one).
 
         Args:
             patience: How many nearer points are passed at most, if that is more than 200.
         """
-        if not self._slots:
-            return None
-        hashed = crc32(key.encode())
-        probes = [hashed * factor & _POSITION for factor in _PROBE_FACTORS]
-        # A distance around the ring has the slot below.
-        slot = self._ring.least_distance(probes) & _SLOT
-        agent = find(self._ids[slot])
-        if agent is not None:
-            return agent
-        tried = {slot}
-        for distance in islice(merge(*map(self._since, probes)), max(patience, _PATIENCE)):
+        tried = set()
+        distances = merge(*map(self._since, _probes(key)))
+        for distance in islice(distances, max(patience, _PATIENCE)):
             slot = distance & _SLOT
             if slot not in tried:
                 tried.add(slot)
@@ -151,11 +149,17 @@ class HashRing:
                     change(self._hashes[slot] * _POINT_FACTORS[whole - 1] & _POSITION | slot)
 
 
+def _probes(key: str) -> list[int]:
+    """Return the places of a key."""
+    hashed = crc32(key.encode())
+    return [hashed * factor & _POSITION for factor in _PROBE_FACTORS]
+
+
 def _share(agents: int) -> float:
     """Return how many points an agent has on average."""
     if agents <= _WITH_MOST_POINTS:
         return _MOST_POINTS
-    share: float = _MOST_POINTS * (_WITH_MOST_POINTS / agents) ** (1 / 3)
+    share: float = _MOST_POINTS * (_WITH_MOST_POINTS / agents) ** 0.45
     return max(_FEWEST_POINTS, share)
 
 
