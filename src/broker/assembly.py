@@ -33,6 +33,10 @@ _LAST_SECOND = 1.0
 """Seconds at its end that are kept for the end of the process, or an eighth of it."""
 _EXPORT_TIME = 2.0
 """Seconds, while connections close, that the last spans have to leave, or a quarter of it."""
+_LOOK_INTERVAL = 3.0
+"""Seconds between two looks at how many messages are in a queue."""
+_LOOK_INTERVAL_OF_HELD = 1.0
+"""The same for the queue of held messages, which is consumed when there are some."""
 
 _log = structlog.get_logger(__name__)
 
@@ -188,6 +192,9 @@ def _sessions(
 ) -> list[SessionParameters]:
     drain_timeout = StopTimes.of(settings).settle_within
     held = (topology.held,) if settings.broker_hold else ()
+    watched = dict.fromkeys(
+        (*topology.inputs, *topology.outputs, topology.dead_letter), _LOOK_INTERVAL
+    )
     declared = (
         *topology.inputs,
         topology.metadata,
@@ -202,7 +209,7 @@ def _sessions(
             name=f"{settings.broker_name} {broker_id}",
             queues=declared,
             fanouts=(topology.registry_exchange,),
-            watched=held,
+            watched=watched | dict.fromkeys(held, _LOOK_INTERVAL_OF_HELD),
             prefetch=settings.broker_prefetch,
             drain_timeout=drain_timeout,
             tls=settings.amqp_tls,

@@ -2,13 +2,13 @@
 
 from functools import partial
 
-from broker.amqp.queue_watch import QueueCounts
+from broker.amqp.queue_history import QueueCounts
 from tests.amqp.rig import Rig
 from tests.lab.eventually import eventually
 
 
 async def test_messages_and_consumers_are_counted(rig: Rig) -> None:
-    async with rig.open(watched=(rig.input, "missing", rig.letters)) as session:
+    async with rig.open(watched=dict.fromkeys((rig.input, "missing", rig.letters), 0.1)) as session:
         counted = partial(eventually, lambda: dict(session.counts), "the counts")
         nothing = QueueCounts(0, 0)
         await counted(until=lambda seen: seen == {rig.input: nothing, rig.letters: nothing})

@@ -31,6 +31,7 @@ MOST_TURNS = 10_000
 
 def window_of(count: int, *settled: int) -> SettlementWindow:
     window = SettlementWindow()
+    window.begin_batch(1, 1.0)
     for tag in range(1, count + 1):
         window.add(tag)
     for tag in settled:

@@ -497,3 +497,23 @@ def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> 
 
 TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = settings(stateful_step_count=30, deadline=None)
+
+
+def test_where_the_latest_change_of_an_agent_comes_from() -> None:
+    registry = AgentRegistry(max_agents=9, origin="here")
+
+    def told_by_server(agent_id: str) -> bool:
+        return registry.is_told_by_server(registry[agent_id])
+
+    registry.register("ann", "Ann", registry.clock.next())
+    assert not told_by_server("ann")
+    apply(registry, status_update("ann", "ben"))
+    assert told_by_server("ann")
+    assert told_by_server("ben")
+    registry.disconnect("ben", registry.clock.next())
+    assert not told_by_server("ben")
+    apply(registry, status_update("ben", is_full=True))
+    assert told_by_server("ann"), "it is not among those online"
+    assert told_by_server("ben")
+    registry.register("ann", "Ann", registry.clock.next())
+    assert not told_by_server("ann")

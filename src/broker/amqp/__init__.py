@@ -15,6 +15,7 @@ from broker.amqp.delivery import (
 )
 from broker.amqp.link import AmqpLink, HeldQueue
 from broker.amqp.publisher import PublishOutcome, UnroutableError
+from broker.amqp.queue_history import QueueCounts
 from broker.amqp.rabbit import Rabbit, open_rabbit
 from broker.amqp.refusal import RefusedError
 from broker.amqp.refusals import Refusals
@@ -40,6 +41,7 @@ __all__ = [
     "PublishOutcome",
     "Publishing",
     "PublishingRefusedError",
+    "QueueCounts",
     "QueueUnavailableError",
     "Rabbit",
     "Refusals",

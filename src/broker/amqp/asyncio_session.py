@@ -62,7 +62,7 @@ class AsyncioSession:
             )
             lifetime.tasks.create_task(self._announcer.run())
             lifetime.at_end(self._announcer.close)
-        self.watch = QueueWatch(connections.new, parameters.watched)
+        self.watch = QueueWatch(connections.new, parameters.watched, lambda: publishing.is_blocked)
         if parameters.watched:
             lifetime.tasks.create_task(self.watch.run())
             lifetime.at_end(self.watch.close)

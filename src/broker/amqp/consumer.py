@@ -106,6 +106,11 @@ class QueueConsumer:
         return len(self._window)
 
     @property
+    def oldest_since(self) -> float | None:
+        """When the oldest of them arrived, by the loop's clock; None without any."""
+        return self._window.oldest_since
+
+    @property
     def on_hold(self) -> int:
         """How many of them wait for long, without holding up the acknowledgements of others."""
         return self._window.on_hold
@@ -211,6 +216,8 @@ class QueueConsumer:
         self, tag: int, *, redelivered: bool, properties: Properties, body: bytes
     ) -> None:
         """Take a delivery, to hand it out with what arrived together with it."""
+        if not self._arrived:
+            self._window.begin_batch(tag, self._loop.time())
         self._window.add(tag)
         self._drained.clear()
         delivery = Delivery(

@@ -54,6 +54,12 @@ class Consumers:
         return sum(consumer.in_flight for consumer in self._consumers)
 
     @property
+    def oldest_since(self) -> float | None:
+        """When the oldest of them arrived, by the loop's clock; None without any."""
+        times = (consumer.oldest_since for consumer in self._consumers)
+        return min((at for at in times if at is not None), default=None)
+
+    @property
     def on_hold(self) -> Mapping[str, int]:
         """How many of them wait for long, by queue."""
         return {consumer.queue: consumer.on_hold for consumer in self._consumers}

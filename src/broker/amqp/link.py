@@ -12,6 +12,7 @@ import trio
 
 from broker.amqp.border import SessionLostError
 from broker.amqp.delivery import Deliveries
+from broker.amqp.queue_history import QueueCounts
 from broker.amqp.session import Session
 from broker.amqp.session_parameters import SessionParameters
 from broker.amqp.wire.errors import QueueUnavailableError
@@ -113,6 +114,11 @@ class AmqpLink:
         return 0 if self._session is None else self._session.in_flight
 
     @property
+    def oldest_in_flight_seconds(self) -> float | None:
+        """How long ago the oldest of them arrived; None without any."""
+        return None if self._session is None else self._session.oldest_seconds
+
+    @property
     def refused(self) -> Mapping[str, str]:
         """Why RabbitMQ does not let queues be consumed, by queue."""
         return self._refused
@@ -132,9 +138,14 @@ class AmqpLink:
         """How many messages RabbitMQ neither takes nor refuses, although it answers."""
         return 0 if self._session is None else self._session.overdue
 
+    @property
+    def counts(self) -> Mapping[str, QueueCounts]:
+        """What RabbitMQ said last of the queues that are watched; nothing of those not shown."""
+        return {} if self._session is None else self._session.counts
+
     def messages_in(self, queue: str) -> int | None:
-        """Return how many messages a watched queue had a second ago; None if that is not known."""
-        counts = None if self._session is None else self._session.counts.get(queue)
+        """Return how many messages a watched queue had at the last look; None if not known."""
+        counts = self.counts.get(queue)
         return None if counts is None else counts.messages
 
     @property

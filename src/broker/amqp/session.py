@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from time import monotonic
 
 import trio
 
@@ -9,7 +10,7 @@ from broker.amqp.asyncio_session import AsyncioSession
 from broker.amqp.border import Border
 from broker.amqp.delivery import Deliveries, Delivery, Settlement
 from broker.amqp.handoff import Handoff
-from broker.amqp.queue_watch import QueueCounts
+from broker.amqp.queue_history import QueueCounts
 from broker.amqp.wire.errors import AmqpError
 from broker.amqp.wire.publishing import Publishing
 
@@ -58,8 +59,15 @@ class Session:
         return self._asyncio.consumers.in_flight
 
     @property
+    def oldest_seconds(self) -> float | None:
+        """How long ago the oldest of them arrived; None without any."""
+        since = self._asyncio.consumers.oldest_since
+        # asyncio's loops read the same clock.
+        return None if since is None else monotonic() - since
+
+    @property
     def counts(self) -> Mapping[str, QueueCounts]:
-        """What RabbitMQ said last of the queues that are watched; nothing of missing ones."""
+        """What RabbitMQ said last of the queues that are watched; nothing of those not shown."""
         return self._asyncio.watch.counts
 
     async def has_queue(self, queue: str) -> bool:

@@ -1,5 +1,7 @@
 """How to open a session with RabbitMQ."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from broker.amqp.delivery import SettlementObserver
@@ -19,7 +21,8 @@ class SessionParameters(msgspec.Struct, frozen=True):
             while the session lives.
         fanouts: Fanout exchanges, likewise. Each can be consumed like a queue of its name, and
             gives then what is published to it from that moment on.
-        watched: Queues of which the numbers of messages are looked up every second.
+        watched: Queues of which the numbers of messages and consumers are looked up, with the
+            seconds between two looks.
         prefetch: Unacknowledged deliveries held at once, per consumer.
         drain_timeout: Seconds that a consumer which stops waits for its last settlements.
         tls: The files for an endpoint with TLS, read again for each connection.
@@ -31,7 +34,7 @@ class SessionParameters(msgspec.Struct, frozen=True):
     name: str
     queues: tuple[str, ...] = ()
     fanouts: tuple[str, ...] = ()
-    watched: tuple[str, ...] = ()
+    watched: Mapping[str, float] = {}
     prefetch: int = 1000
     drain_timeout: float = 20.0
     tls: TlsFiles = TlsFiles()

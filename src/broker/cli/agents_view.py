@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.status_view import duration
 from broker.status.model import AgentEntry, AgentList
+from broker.status.wording import duration
 from broker.telemetry.one_line import one_line
 
 _LONGEST_NAME = 80

@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from broker.status.model import Check, DeadLetters, HeldStatus, RoutingStatus, Status
+from broker.status.wording import duration
 from broker.telemetry.connectivity import ConnectionStatus
 from broker.telemetry.one_line import one_line
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _LATEST = 5
 
 
@@ -140,14 +140,3 @@ def _table(
 
 def _moment(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people, in one or two units."""
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    if seconds < _DAY:
-        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR / _MINUTE:.0f} min"
-    return f"{seconds // _DAY:.0f} d {seconds % _DAY / _HOUR:.0f} h"

@@ -18,7 +18,7 @@ from typing import Protocol
 from broker.core.agent import Agent, CapableAgent, made_capable
 from broker.core.capabilities import CapabilityIndex
 from broker.core.messages import AgentStatus, StatusUpdate
-from broker.core.versions import NEVER, Version, VersionClock
+from broker.core.versions import NEVER, ServerVersion, Version, VersionClock
 
 _SLICE = 1_000
 """Agents applied between two pauses of `AgentRegistry.applying`: well below a millisecond."""
@@ -126,6 +126,11 @@ class AgentRegistry:
         """Return the online agents with all of several. O(those that have the rarest)."""
         return self._capable.having_all(capabilities)
 
+    def is_told_by_server(self, agent: Agent) -> bool:
+        """Whether the server has told the latest change of an agent, rather than a queue."""
+        changed = agent.changed
+        return isinstance(changed, ServerVersion) or changed <= self._listed(agent.agent_id)
+
     def count_routed(self, agent_id: str) -> None:
         """Count a message to a known agent. O(1)."""
         self._agents[agent_id].routed += 1
@@ -216,7 +221,7 @@ class AgentRegistry:
             version = self.clock.next()
         else:
             self.clock.observe(version)
-        return self._applying(update, version)
+        return self._applying(update, ServerVersion(*version))
 
     def _applying(self, update: StatusUpdate, version: Version) -> Iterator[int]:
         if version <= self._full_update:

@@ -18,6 +18,12 @@ class Version(NamedTuple):
     origin: str  # unique among all brokers
 
 
+class ServerVersion(Version):
+    """The version of a status update: it changed by the word of the server."""
+
+    __slots__ = ()
+
+
 NEVER = Version(0, "")
 """Before everything."""
 

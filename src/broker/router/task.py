@@ -5,6 +5,7 @@ does not await anything, so it sees a consistent registry. A large status update
 slices: chat messages are decided between slices, everything else waits until it is applied.
 """
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from itertools import batched
@@ -140,6 +141,11 @@ class Router:
     def broker_id(self) -> str:
         """What the broker calls itself now."""
         return self._dispatcher.decider.dead_letters.broker_id
+
+    @property
+    def stale_at(self) -> float:
+        """When routing will pause unless the server returns, in Trio's time; infinite if not."""
+        return self._freshness.expires_at() if self._consumption.is_open else math.inf
 
     def explain(self, body: bytes) -> Explanation:
         """Return what would become of a message from an input queue now. Changes nothing."""

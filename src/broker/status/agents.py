@@ -54,7 +54,7 @@ async def agents(vitals: Vitals, query: AgentQuery) -> AgentList:
         listed += some
         await let_others_run()
     choosing, routed = vitals.router.choosing, vitals.messages.outcomes[MessageOutcome.ROUTED]
-    entries = [_entry(agent, choosing, routed) for agent in listed[query.offset :]]
+    entries = [_entry(agent, registry, choosing, routed) for agent in listed[query.offset :]]
     return AgentList(registry.known_count, matching, entries)
 
 
@@ -93,7 +93,9 @@ def _rank(agent: Agent) -> tuple[bool, str, str]:
     return not agent.is_online, agent.agent_name.casefold(), agent.agent_id
 
 
-def _entry(agent: Agent, choosing: Choosing, all_routed: int) -> AgentEntry:
+def _entry(
+    agent: Agent, registry: AgentRegistry, choosing: Choosing, all_routed: int
+) -> AgentEntry:
     follows_answers = choosing.answers is not None
     return AgentEntry(
         agent_id=agent.agent_id,
@@ -105,4 +107,5 @@ def _entry(agent: Agent, choosing: Choosing, all_routed: int) -> AgentEntry:
         capabilities=agent.capabilities,
         outstanding=choosing.outstanding(agent.agent_id) if follows_answers else None,
         answer_seconds=choosing.answer_time(agent.agent_id),
+        source="server" if registry.is_told_by_server(agent) else "queue",
     )

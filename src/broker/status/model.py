@@ -12,12 +12,45 @@ import msgspec
 from broker.telemetry.connectivity import ConnectionStatus
 from broker.telemetry.tally import DeadLetterNote
 
+type QueueRole = Literal["input", "output", "dead_letter", "held"]
+type QueueState = Literal["unknown", "ok", "unread", "growing"]
+type Tone = Literal["good", "warn", "bad"]
+
 
 class Check(msgspec.Struct, frozen=True):
-    """One condition of readiness or liveness."""
+    """One condition of readiness or liveness.
+
+    What is not known has a problem as well, for it is no reason to be ready; but none that anybody
+    could fix.
+    """
 
     name: str  # one word in lower case
     problem: str | None = None  # why it does not hold, for a person
+    is_known: bool = True
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether the broker works, in one sentence for a person."""
+
+    tone: Tone
+    word: str  # a headline without a full stop
+    why: str  # one or two sentences, with what ends it
+
+
+class QueueStatus(msgspec.Struct, frozen=True):
+    """One queue, as RabbitMQ counted it a few seconds ago; of all brokers.
+
+    It is `unread` while messages wait and nobody takes any; `growing` while it was never empty in
+    the last minute and got longer: whoever reads it is too slow. Dead letters and held messages
+    are there to wait, so that their queues are neither.
+    """
+
+    role: QueueRole
+    name: str
+    messages: int | None = None  # that wait to be delivered; None if that is not known
+    consumers: int | None = None
+    growth: float | None = None  # messages per second, on the average of the last minute
+    state: QueueState = "unknown"
 
 
 class Connections(msgspec.Struct, frozen=True):
@@ -79,7 +112,8 @@ class Status(msgspec.Struct, frozen=True):
     """The broker at one moment.
 
     It is `routing` while messages are taken from the input queue, `paused` while they wait there,
-    `stopping` once a stop has begun; and `ready` while all checks hold.
+    `stopping` once a stop has begun; and `ready` while all checks hold. What all of it means is in
+    the `verdict`.
     """
 
     broker_id: str
@@ -98,6 +132,11 @@ class Status(msgspec.Struct, frozen=True):
     dead_letters: DeadLetters
     routing: RoutingStatus = RoutingStatus()
     held: HeldStatus = HeldStatus()
+    queues: list[QueueStatus] = []  # in the order in which messages walk through them
+    verdict: Verdict = Verdict("warn", "Not known", "")
+    paused_since: datetime | None = None  # when routing stopped, or RabbitMQ began to block it
+    pauses_at: datetime | None = None  # when it will stop, unless the server is back before
+    oldest_in_flight_seconds: float | None = None  # None if nothing is in flight
 
 
 class AgentEntry(msgspec.Struct, frozen=True):
@@ -112,6 +151,8 @@ class AgentEntry(msgspec.Struct, frozen=True):
     capabilities: Sequence[str] = ()
     outstanding: int | None = None  # messages not answered yet, if the policy wants to know
     answer_seconds: float | None = None  # how long it takes to answer, if the policy knows
+    last_message_at: datetime | None = None  # from it, received by this broker
+    source: Literal["server", "queue"] | None = None  # where its latest change came from
 
 
 class AgentList(msgspec.Struct, frozen=True):

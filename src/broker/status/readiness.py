@@ -1,8 +1,12 @@
 """Readiness: whether the broker routes messages now, and if not, why."""
 
+from collections.abc import Callable
+
 from broker.status.model import Check
 from broker.status.vitals import Vitals
 from broker.telemetry.connectivity import Connectivity
+
+_NOT_KNOWN = "not known while RabbitMQ is not connected"
 
 _ALARMING_SHARE = 0.5
 """Of the prefetch: when as many wait, the queue that they came from will be held up soon."""
@@ -13,12 +17,19 @@ def readiness(vitals: Vitals) -> list[Check]:
     return [
         Check("running", "a stop was requested" if vitals.stop_requested.is_set() else None),
         Check("rabbitmq", _lost(vitals.amqp.connectivity, "not connected yet")),
-        Check("alarm", _blocked(vitals)),
+        _of_rabbitmq("alarm", _blocked, vitals),
         Check("consumers", _not_consuming(vitals)),
-        Check("queues", _not_publishing(vitals)),
+        _of_rabbitmq("queues", _not_publishing, vitals),
         Check("server", _lost(vitals.central.connectivity, "not registered yet")),
         Check("registry", _not_fresh(vitals)),
     ]
+
+
+def _of_rabbitmq(name: str, problem: Callable[[Vitals], str | None], vitals: Vitals) -> Check:
+    """Return a check of what only RabbitMQ knows."""
+    if not vitals.amqp.connectivity.is_connected:
+        return Check(name, _NOT_KNOWN, is_known=False)
+    return Check(name, problem(vitals))
 
 
 def _blocked(vitals: Vitals) -> str | None:

@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Literal
 
 import trio
+from msgspec.structs import replace
 
 from broker.status.model import (
     Connections,
@@ -16,7 +17,9 @@ from broker.status.model import (
     RoutingStatus,
     Status,
 )
+from broker.status.queues import queues
 from broker.status.readiness import readiness
+from broker.status.verdict import verdict
 from broker.status.vitals import Vitals
 from broker.telemetry.tally import outcomes
 from broker.version import __version__
@@ -27,7 +30,7 @@ def status(vitals: Vitals, rates: Rates) -> Status:
     checks = readiness(vitals)
     messages, publishings = vitals.messages, vitals.publishings
     registry = vitals.router.registry
-    return Status(
+    found = Status(
         broker_id=vitals.router.broker_id,
         broker_name=vitals.broker_name,
         version=__version__,
@@ -66,7 +69,12 @@ def status(vitals: Vitals, rates: Rates) -> Status:
             by_reason={code: count for code, count in publishings.dead_lettered.items() if count},
             latest=list(publishings.latest_dead_letters)[::-1],
         ),
+        queues=queues(vitals),
+        paused_since=vitals.pauses.since,
+        pauses_at=vitals.pauses_at,
+        oldest_in_flight_seconds=vitals.amqp.oldest_in_flight_seconds,
     )
+    return replace(found, verdict=verdict(found))
 
 
 def _moment(seconds: float) -> datetime | None:

@@ -1,7 +1,8 @@
 """Where the state of the running broker is found."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 
 import trio
 
@@ -11,6 +12,7 @@ from broker.concurrency.wakeup import Gate
 from broker.router.mailbox import Mailbox
 from broker.router.rules import Topology
 from broker.router.task import Router
+from broker.status.pauses import Pauses
 from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
 
 
@@ -31,6 +33,7 @@ class Vitals:
     publishings: PublishTally
     server: ServerTally
     stop_requested: trio.Event
+    pauses: Pauses = field(default_factory=Pauses)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=trio.current_time)
 
@@ -38,6 +41,11 @@ class Vitals:
     def is_routing(self) -> bool:
         """Whether messages are taken from all input queues."""
         return self.amqp.consumed >= frozenset(self.queues.inputs)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing can be routed now."""
+        return not self.is_routing or self.amqp.is_blocked
 
     @property
     def held_messages(self) -> int | None:
@@ -51,6 +59,14 @@ class Vitals:
         In seconds since 1970.
         """
         return self.router.holding.earliest / 1_000
+
+    @property
+    def pauses_at(self) -> datetime | None:
+        """When routing will pause unless the server returns; None if it will not."""
+        stale_at = self.router.stale_at
+        if not isfinite(stale_at):
+            return None
+        return self.started_at + timedelta(seconds=stale_at - self.started)
 
     @property
     def registry_age(self) -> float | None:

@@ -47,6 +47,7 @@ async def _sample(vitals: Vitals, history: RateHistory) -> None:
     due = trio.current_time()
     while True:
         history.add(vitals.messages.received.total(), vitals.publishings.confirmed)
+        vitals.pauses.look(is_paused=vitals.is_paused)
         due += INTERVAL
         await trio.sleep_until(due)
 
