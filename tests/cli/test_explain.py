@@ -10,6 +10,7 @@ import trio
 
 from broker.cli.application import execute
 from broker.core.messages import AgentStatus
+from broker.core.routing.hash_ring import RingPlace
 from broker.core.routing.least_outstanding import Cost
 from broker.router.explanation import Explanation, Filter, PolicyView
 from broker.sandbox.broker_process import open_broker
@@ -118,6 +119,14 @@ class TestText:
                 "The policy consistent_hash gives the conversation c-1 to agent_1, of 7.",
             ),
             (
+                PolicyView("consistent_hash", 7, key="c", place=RingPlace(0.25, 0.3, "agent_1")),
+                "On the ring it lies at 0.2500, and its nearest point at 0.3000.",
+            ),
+            (
+                PolicyView("consistent_hash", 7, key="c", place=RingPlace(0.25, 0.3, "agent_2")),
+                "the nearest point is that of agent_2, who may not receive it, at 0.3000.",
+            ),
+            (
                 PolicyView("mine.policies:Best", 7, is_known=False),
                 "The policy mine.policies:Best chooses among 7, or none of them. It is not called",
             ),
@@ -126,7 +135,8 @@ class TestText:
     async def test_the_policy(self, policy: PolicyView, said: str) -> None:
         lines = await self.shown(Explanation("routed", "agent_1", policy=policy))
         assert lines[1] == ""
-        assert lines[2].startswith(said)
+        assert lines[2].startswith(f"The policy {policy.name}")
+        assert said in lines[2]
 
     @pytest.mark.parametrize(
         ("costs", "said"),

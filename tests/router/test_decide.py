@@ -24,6 +24,7 @@ from broker.core.routing.receivers import ReceiverRule
 from broker.core.versions import Version, VersionClock
 from broker.router.decide import Decider
 from broker.router.decision import Decision, settlement
+from broker.router.holding import Holding
 from broker.router.rules import AT_RANDOM, Limits, Routing, Topology
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 from tests.core.registries import apply, disconnect, online, status_update
@@ -52,6 +53,7 @@ class Desk:
         topology: Topology = QUEUES,
         max_hops: int = 0,
         routing: Routing = AT_RANDOM,
+        holding: Holding | None = None,
     ) -> None:
         self.registry = AgentRegistry(max_agents=5)
         self.registry.clock = VersionClock("here", lambda: 1)
@@ -67,6 +69,7 @@ class Desk:
             limits=Limits(MAX_BYTES, max_agents=5, max_hops=max_hops),
             refusals=self.refusals,
             routing=routing,
+            holding=holding,
             random=lambda: self.random,
             new_id=lambda: "e1",
         )
@@ -262,6 +265,21 @@ def test_what_answers_a_message_asks_for_nothing(
     unfollowed = Desk("alice", "bob").decide("in", body)
     assert (unfollowed.asks, unfollowed.answer) == (None, None), "nobody wants to know"
     assert unfollowed.publishing == decision.publishing
+
+
+def test_an_answer_that_is_held_counts_once_as_it_comes() -> None:
+    desk = Desk("alice", routing=FOLLOWING, holding=Holding(30, lambda: 1_000))
+    answer = chat(in_reply_to="m0")
+    held = desk.decide("in", answer)
+    assert held.verdict is MessageOutcome.HELD
+    assert held.answer == Answer("alice", "m0")
+    again = desk.decide(QUEUES.held, answer, held=held.held)
+    assert again.verdict is MessageOutcome.HELD_AGAIN
+    assert again.answer is None
+    apply(desk.registry, status_update("alice", "bob"))
+    routed = desk.decide(QUEUES.held, answer, held=held.held)
+    assert routed.receiver_id == "bob"
+    assert routed.answer is None
 
 
 def test_an_answer_counts_though_nobody_can_receive_it() -> None:

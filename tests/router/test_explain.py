@@ -230,10 +230,15 @@ class TestPolicy:
         desk = Desk(*"abcdef", policy="consistent_hash")
         talking = chat("nobody", conversation_id="c-1")
         explanation = desk.explain(talking)
-        assert explanation.policy == PolicyView("consistent_hash", 6, key="c-1")
-        assert explanation.receiver_id == desk.decide(talking).receiver_id
+        view = explanation.policy
+        assert view is not None
+        assert view.place is not None
+        assert view == PolicyView("consistent_hash", 6, key="c-1", place=view.place)
+        assert explanation.receiver_id == desk.decide(talking).receiver_id == view.place.agent_id
+        assert 0 < view.place.at < view.place.point < view.place.at + 0.1 < 1
         without = desk.explain(chat("a")).policy
-        assert without == PolicyView("consistent_hash", 5, key="a")
+        assert without is not None
+        assert (without.candidates, without.key) == (5, "a")
 
     def test_one_of_the_users_own_is_named_and_not_called(self) -> None:
         def first_come(*_: object) -> Agent:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broker.cli.agents_view import seconds_text
+from broker.core.routing.hash_ring import RingPlace
 from broker.core.routing.least_outstanding import Cost
 from broker.router.explanation import Explanation, Filter, PolicyView
 from broker.telemetry.one_line import one_line
@@ -97,6 +98,8 @@ def _policy(policy: PolicyView, receiver_id: str | None) -> Iterable[RenderableT
         text = "has only one to choose from."
     elif policy.key is not None:
         text = f"gives the conversation {policy.key} to {chosen}, of {policy.candidates:,}."
+        if policy.place is not None:
+            text += _on_the_ring(policy.place, receiver_id)
     elif policy.compared:
         text = f"compares two of {policy.candidates:,}, drawn at random. {_compared(policy)}"
     else:
@@ -104,6 +107,13 @@ def _policy(policy: PolicyView, receiver_id: str | None) -> Iterable[RenderableT
     yield Text(f"\n{one_line(f'The policy {policy.name} {text}')}")
     if policy.compared:
         yield _costs(policy.compared)
+
+
+def _on_the_ring(place: RingPlace, receiver_id: str | None) -> str:
+    nearest = "its nearest point"
+    if place.agent_id != receiver_id:
+        nearest = f"the nearest point is that of {place.agent_id}, who may not receive it,"
+    return f" On the ring it lies at {place.at:.4f}, and {nearest} at {place.point:.4f}."
 
 
 def _compared(policy: PolicyView) -> str:

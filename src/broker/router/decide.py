@@ -159,7 +159,8 @@ class Decider:
     ) -> Decision:
         answer = asks = None
         if self._routing.follows_answers:
-            answer = self._answer(message.sender_id, message.in_reply_to)
+            if held_before is None:  # else it counted when it came
+                answer = self._answer(message.sender_id, message.in_reply_to)
             # What is itself an answer asks for nothing.
             asks = None if message.in_reply_to else message.text("message_id")
             if asks is not None and not _is_remembered(asks):
@@ -177,7 +178,16 @@ class Decider:
         if isinstance(chosen, FailureReason):
             held = self._holding.hold(held_before, delivery.expiration)
             if held is not None:
-                return self._hold(delivery, message, hop, held, is_new=held_before is None)
+                outcome = MessageOutcome.HELD_AGAIN if held_before else MessageOutcome.HELD
+                return Decision(
+                    message.message_type,
+                    outcome,
+                    self._into_hold(delivery, held),
+                    unknown_sender=self._unknown_sender(message),
+                    hop=hop,
+                    held=held,
+                    answer=answer,
+                )
             outcome = MessageOutcome(chosen)
             waited = None if held_before is None else self._holding.seconds_held(held_before)
             body = codec.encode_routing_failure(message, chosen, self._new_id(), waited)
@@ -197,30 +207,14 @@ class Decider:
             answer=answer,
         )
 
-    def _hold(
-        self,
-        delivery: Delivery,
-        message: ChatMessage,
-        hop: Hop | None,
-        held: Held,
-        *,
-        is_new: bool,
-    ) -> Decision:
-        publishing = Publishing(
+    def _into_hold(self, delivery: Delivery, held: Held) -> Publishing:
+        return Publishing(
             self._topology.held,
             delivery.body,
             self.dead_letters.broker_id,
             {**delivery.headers, **held_headers(held)},
             delivery.correlation_id,
             priority=delivery.priority,
-        )
-        return Decision(
-            message.message_type,
-            MessageOutcome.HELD if is_new else MessageOutcome.HELD_AGAIN,
-            publishing,
-            unknown_sender=self._unknown_sender(message),
-            hop=hop,
-            held=held,
         )
 
     def _answer(self, sender_id: str | None, message_id: str | None) -> Answer | None:

@@ -91,7 +91,8 @@ def _look(
     only = next(iter(agents)) if len(agents) == 1 else None
     match policy:
         case ConsistentHash():
-            view = PolicyView(name, len(agents), key=policy.key(message))
+            key, place = policy.key(message), policy.place(message)
+            view = PolicyView(name, len(agents), key=key, place=place)
             return view, policy(message, agents)
         case LeastOutstanding():
             costs = sorted(map(policy.cost_of, agents.sample(2)), key=attrgetter("cost"))

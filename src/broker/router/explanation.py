@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from broker.core.routing.hash_ring import RingPlace
 from broker.core.routing.least_outstanding import Cost
 
 type Problem = Literal["unknown", "offline", "is_sender", "not_capable"]
@@ -31,6 +32,9 @@ class PolicyView(msgspec.Struct, frozen=True):
     compared: Sequence[Cost] = ()
     """Of `least_outstanding`: two candidates, drawn now, the better one first."""
     key: str | None = None  # of `consistent_hash`: what the conversation goes by
+    place: RingPlace | None = None
+    """Of `consistent_hash`: where that lies on the ring, and the nearest point. Its agent receives
+    the message, or if it may not, the agent of the nearest point that may."""
 
 
 class Explanation(msgspec.Struct, frozen=True):

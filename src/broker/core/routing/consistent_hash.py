@@ -5,7 +5,7 @@ from hashlib import blake2b
 from broker.core.agent import Agent
 from broker.core.messages import ChatMessage
 from broker.core.routing.agents import Agents
-from broker.core.routing.hash_ring import HashRing
+from broker.core.routing.hash_ring import HashRing, RingPlace
 
 
 class ConsistentHash:
@@ -35,6 +35,10 @@ class ConsistentHash:
     def key(self, message: ChatMessage) -> str:
         """Return what the conversation goes by that a message belongs to."""
         return message.text("conversation_id") or message.sender_id
+
+    def place(self, message: ChatMessage) -> RingPlace | None:
+        """Return where the conversation lies on the ring, for people."""
+        return self._ring.place(self.key(message))
 
     def arrived(self, agent: Agent) -> None:
         """Enter an agent that has come online."""

@@ -21,6 +21,8 @@ from itertools import islice
 from struct import unpack
 from zlib import crc32
 
+import msgspec
+
 from broker.core.agent import Agent
 from broker.core.routing.sorted_numbers import SortedNumbers
 
@@ -47,6 +49,14 @@ _POINT_FACTORS = [factor | 1 for factor in _FACTORS[_PROBES:]]
 _PROBE_FACTORS = [factor | 1 for factor in _FACTORS[:_PROBES]]
 
 type Find = Callable[[str], Agent | None]
+
+
+class RingPlace(msgspec.Struct, frozen=True):
+    """Where a key lies on the ring, and where the nearest point. 1.0 is once around."""
+
+    at: float  # of its two places the one that counts
+    point: float
+    agent_id: str  # to which the point belongs
 
 
 class HashRing:
@@ -101,6 +111,16 @@ class HashRing:
             return None
         # A distance around the ring has the slot below.
         return self._ids[self._ring.least_distance(_probes(key)) & _SLOT]
+
+    def place(self, key: str) -> RingPlace | None:
+        """Return where a key lies, for people; None if the ring is empty. O(1)."""
+        if not self._slots:
+            return None
+        distances = {probe: self._ring.least_distance([probe]) for probe in _probes(key)}
+        at = min(distances, key=distances.__getitem__)
+        number = at + distances[at] & _NUMBER
+        around = 1 << 64
+        return RingPlace(at / around, number / around, self._ids[number & _SLOT])
 
     def nearest(self, key: str, find: Find, patience: int = 0) -> Agent | None:
         """Return the agent to which a key belongs, among those that are found by their ids.
