@@ -22,7 +22,9 @@ from broker.router.rules import Limits, Topology
 from broker.router.task import Router
 from broker.settings import Settings
 from broker.status.http import serve_http
+from broker.status.ready import report_ready
 from broker.status.vitals import Vitals
+from broker.telemetry.logs import log_as
 from broker.telemetry.tally import MessageTally, PublishTally, ServerTally
 from broker.tracing.traces import open_traces
 from broker.version import __version__
@@ -60,14 +62,16 @@ class StopTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What runs. Each of the first four runs until it is cancelled.
+    """What runs. `http`, `router`, `central` and `amqp` run until they are cancelled.
 
     Attributes:
+        report_ready: Logs that the broker is ready, once it is, and returns.
         drain: Stops consuming, and returns whether all that was taken is settled.
         export_traces: Exports the last traces, in a time of its own whatever is cancelled.
     """
 
     http: Callable[[], Awaitable[None]]
+    report_ready: Callable[[], Awaitable[None]]
     router: Callable[[], Awaitable[None]]
     central: Callable[[], Awaitable[None]]
     amqp: Callable[[], Awaitable[None]]
@@ -83,6 +87,7 @@ def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: tri
         stop: Set once a stop has begun; for the status.
     """
     broker_id = f"broker_{randrange(10_000):04}"
+    log_as(broker_id)
     _log.info("broker_starting", version=__version__, broker_id=broker_id, pid=os.getpid())
     consumption = Gate()
     messages, publishings, from_server = MessageTally(), PublishTally(), ServerTally()
@@ -150,6 +155,7 @@ def assemble(settings: Settings, policy: str | Policy, rabbit: Rabbit, stop: tri
     host, port = settings.broker_http_host, settings.broker_http_port
     return Parts(
         http=trio.sleep_forever if port is None else partial(serve_http, vitals, host, port),
+        report_ready=partial(report_ready, vitals),
         router=partial(router.run, mailbox, hold if settings.broker_hold else trio.sleep_forever),
         central=partial(central.run, mailbox.send_news),
         amqp=partial(amqp.run, mailbox.deliver),

@@ -126,6 +126,7 @@ async def run_parts(parts: Parts, stop: trio.Event, times: StopTimes) -> bool:
     settled = False
     async with trio.open_nursery() as window:
         window.start_soon(never_returns, "HTTP endpoint", parts.http)
+        window.start_soon(parts.report_ready)
         async with trio.open_nursery() as routing:
             routing.start_soon(never_returns, "router", parts.router)
             async with trio.open_nursery() as sources:

@@ -289,11 +289,11 @@ async def test_all_nodes_are_tried_at_once_and_then_comes_a_growing_pause(
     await trio.sleep(60)
     first, second, third = ["one", "two", "three"], ["two", "three", "one"], ["three", "one", "two"]
     assert rig.node.opened == [*first, *second, *third, *first, *second, *third]
-    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_lost")]
+    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_unavailable")]
     assert pauses == [0, 0, 1, 0, 0, 2, 0, 0, 4, 0, 0, 8, 0, 0, 16, 0, 0, 30]
-    endpoints = [line["endpoint"] for line in rig.events("amqp_lost")]
+    endpoints = [line["endpoint"] for line in rig.events("amqp_unavailable")]
     assert endpoints == [f"amqp://me@{host}:5672/%2F" for host in rig.node.opened]
-    assert {line["error"] for line in rig.events("amqp_lost")} == {"connection refused"}
+    assert {line["error"] for line in rig.events("amqp_unavailable")} == {"connection refused"}
     assert "s3cr3t" not in repr(rig.lines)
 
 
@@ -306,7 +306,7 @@ async def test_a_node_that_is_down_costs_no_pause(rig: Rig, nursery: trio.Nurser
     assert rig.node.opened == ["one", "two", "three"]
     assert trio.current_time() == started
     assert rig.link.connectivity.is_connected
-    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [0, 0]
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_unavailable")] == [0, 0]
 
 
 @autojump
@@ -320,7 +320,8 @@ async def test_a_loss_begins_a_new_round(rig: Rig, nursery: trio.Nursery) -> Non
     await trio.sleep(1)
     await settled()
     assert rig.node.opened == ["one", "two", "two"], "three was not tried in the first round"
-    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [0, 1]
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_unavailable")] == [0]
+    assert [line["retry_in_seconds"] for line in rig.events("amqp_lost")] == [1]
 
 
 @autojump
@@ -375,7 +376,7 @@ async def test_draining_ends_a_round(rig: Rig, nursery: trio.Nursery) -> None:
     assert await rig.link.drain()
     await trio.sleep(1000)
     assert rig.node.opened == ["one", "two"]
-    assert [line.get("retry_in_seconds") for line in rig.events("amqp_lost")] == [0, None]
+    assert [line.get("retry_in_seconds") for line in rig.events("amqp_unavailable")] == [0, None]
 
 
 @autojump
@@ -397,7 +398,7 @@ async def test_an_attempt_that_took_long_did_not_last(rig: Rig, nursery: trio.Nu
     rig.node.opening = 40
     nursery.start_soon(rig.run)
     await trio.sleep(500)
-    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_lost")]
+    pauses = [line["retry_in_seconds"] for line in rig.events("amqp_unavailable")]
     assert pauses == [0, 0, 1, 0, 0, 2, 0, 0, 4, 0, 0, 8]
 
 
@@ -410,6 +411,8 @@ async def test_a_session_that_lasted_resets_the_pauses(running: Rig) -> None:
         running.node.session.lose()
         await settled()
     assert [line["retry_in_seconds"] for line in running.events("amqp_lost")] == [1, 2, 4, 1]
+    assert not running.events("amqp_unavailable")
+    assert {line["product"] for line in running.events("amqp_connected")} == {"RabbitMQ 3.10.8"}
 
 
 @autojump

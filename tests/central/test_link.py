@@ -93,7 +93,8 @@ class Rig(Peer):
         return [line for line in self.lines if line["event"] == event]
 
     def pauses(self) -> list[float]:
-        return [line["retry_in_seconds"] for line in self.events("server_lost")]
+        events = ("server_unavailable", "server_lost")
+        return [line["retry_in_seconds"] for line in self.lines if line["event"] in events]
 
 
 @pytest.fixture
@@ -130,7 +131,9 @@ async def test_while_nobody_listens_the_pauses_grow(rig: Rig) -> None:
     await trio.sleep(100)
     assert rig.pauses() == [1, 2, 4, 8, *[10] * 9]
     assert len(rig.connections) == 13
-    assert {line["error"] for line in rig.events("server_lost")} == {"Connection refused"}
+    assert {line["error"] for line in rig.events("server_unavailable")} == {"connection refused"}
+    assert {line["url"] for line in rig.events("server_unavailable")} == {"ws://central/ws"}
+    assert not rig.events("server_lost")
     with pytest.raises(trio.WouldBlock):  # there was no server to lose
         rig.news.receive_nowait()
 
@@ -184,6 +187,28 @@ async def test_the_loss_of_a_session_waits_for_the_router_like_all_its_news(rig:
 
 
 @autojump
+async def test_what_was_never_connected_is_not_lost(rig: Rig) -> None:
+    rig.start()
+    await (await rig.accept()).send_all(b"garbage\r\n\r\n")
+    await lose(await rig.register())
+    await (await rig.accept()).send_all(b"garbage\r\n\r\n")
+    await rig.register()
+    events = [line["event"] for line in rig.lines if line["event"].startswith("server_")]
+    unavailable, lost = "server_unavailable", "server_lost"
+    tried = "server_connecting"
+    assert events == [tried, unavailable, tried, lost, tried, unavailable, tried]
+
+
+@autojump
+async def test_a_new_id_is_logged_with_the_one_before(rig: Rig) -> None:
+    rig.start()
+    for name in ("named", "named", "renamed"):
+        await lose(await rig.register(name))
+    ids = [(line["broker_id"], line.get("previous_id")) for line in rig.events("registered")]
+    assert ids == [("named", "broker_0001"), ("named", None), ("renamed", "named")]
+
+
+@autojump
 async def test_the_assigned_id_outlives_the_session(rig: Rig) -> None:
     rig.start()
     server = await rig.register("named")
@@ -223,7 +248,7 @@ async def test_whatever_a_session_raises_the_link_survives(
     assert not attempt.has_ended
     assert rig.pauses() == [1]
     lost_because = str(error or "the connection was lost")
-    assert [line["error"] for line in rig.events("server_lost")] == [lost_because]
+    assert [line["error"] for line in rig.events("server_unavailable")] == [lost_because]
     is_expected = error is None or isinstance(error, WebSocketError)
     failures = [bool(line["exc_info"]) for line in rig.events("session_failed")]
     assert failures == ([] if is_expected else [True])
@@ -390,8 +415,9 @@ async def test_the_log_has_advice_and_no_token(rig: Rig) -> None:
     await lose(server)
     await (await rig.accept()).send_all(b"garbage\r\n\r\n")
     await rig.accept()
-    refused, *others = rig.events("server_lost")
+    refused, other = rig.events("server_unavailable")
+    [lost] = rig.events("server_lost")
     assert "*** has expire" in refused["error"]
     assert refused["advice"] == "correct BROKER_WEBSOCKET_TOKEN"
-    assert ["advice" in other for other in others] == [False, False]
+    assert ["advice" in line for line in (lost, other)] == [False, False]
     assert TOKEN not in repr(rig.lines)

@@ -30,6 +30,7 @@ async def test_a_list_tells_all_there_is_to_say(mailroom: Mailroom) -> None:
     assert timedelta(hours=3) < datetime.now(UTC) - at < timedelta(hours=4)
     assert letter == {
         "number": 1,
+        "id": None,
         "reason": "invalid_json",
         "error": "the body is no JSON",
         "queue": mailroom.input,
@@ -42,8 +43,8 @@ async def test_a_list_tells_all_there_is_to_say(mailroom: Mailroom) -> None:
     ran = await mailroom.run("dead-letters", "list")
     assert (ran.code, ran.err) == (0, "")
     heading, line = ran.out.splitlines()
-    assert " ".join(heading.split()) == "number reason queue since age bytes replays error"
-    cells = ["1", "invalid_json", mailroom.input, f"{at:%Y-%m-%dT%H:%M:%SZ}", "3h", "5", "2"]
+    assert " ".join(heading.split()) == "number reason queue since age bytes replays id error"
+    cells = ["1", "invalid_json", mailroom.input, f"{at:%Y-%m-%dT%H:%M:%SZ}", "3h", "5", "2", "-"]
     assert line.split() == [*cells, "the", "body", "is", "no", "JSON"]
 
 
@@ -74,12 +75,49 @@ async def test_filters(mailroom: Mailroom) -> None:
     ):
         # What was passed over keeps its number.
         assert [letter["number"] for letter in await mailroom.list(*options)] == numbers
+    for places, numbers in (
+        (("--newest", "2"), [4, 5]),
+        (("--newest", "2", "--reason", "too_deep", "--reason", "too_large"), [2, 3]),
+        (("--oldest", "1", "--newer-than", "2d"), [2]),
+        (("--number", "4", "--number", "2"), [2, 4]),
+        (("--number", "9"), []),
+    ):
+        assert [letter["number"] for letter in await mailroom.list(*places)] == numbers
     narrow = ("--newer-than", "2d", "--format", "json")
     ran = await mailroom.run("dead-letters", "replay", "--dry-run", *narrow)
     assert ran.document == {"dry_run": True, "replayed": 3, "left": {}, "failed": {}}
     ran = await mailroom.run("dead-letters", "purge", "--limit", "2", *narrow)
     assert ran.document == {"dry_run": False, "removed": 2}
     assert bodies(await mailroom.take(mailroom.dead_letter)) == [b"a", b"?", b"d"]
+
+
+async def test_the_newest_and_those_with_an_id(mailroom: Mailroom) -> None:
+    await mailroom.park(*(b'{"message_id": "m-%d"}' % number for number in range(MANY)))
+    [last] = await mailroom.list("--newest", "1")
+    assert last["number"] == MANY
+    ran = await mailroom.run("dead-letters", "purge", "--newest", "2")
+    assert (ran.code, ran.out) == (0, "Removed 2 messages.\n")
+    ran = await mailroom.run("dead-letters", "purge", "--id", "m-3", "--id", "m-9999")
+    assert (ran.code, ran.out) == (0, "Removed 1 message.\n")
+    ran = await mailroom.run("dead-letters", "replay", "--id", "m-5", "--id", "m-6")
+    assert (ran.code, ran.out) == (0, "Replayed 2 messages.\n")
+    ran = await mailroom.run("dead-letters", "replay", "--newest", "1", "--format", "json")
+    assert ran.document == {"dry_run": False, "replayed": 1, "left": {}, "failed": {}}
+    replayed = bodies(await mailroom.take(mailroom.input))
+    assert replayed == [b'{"message_id": "m-%d"}' % number for number in (5, 6, MANY - 3)]
+    left = bodies(await mailroom.take(mailroom.dead_letter))
+    gone = {3, 5, 6, *range(MANY - 3, MANY)}
+    assert left == [b'{"message_id": "m-%d"}' % one for one in range(MANY) if one not in gone]
+
+
+async def test_what_may_not_be_replayed_is_counted_only_if_it_was_chosen(
+    mailroom: Mailroom,
+) -> None:
+    await mailroom.park(b"1", b"2", b"3", x_original_queue="elsewhere")
+    await mailroom.park(b"4")
+    await mailroom.park(b"5", x_original_queue="elsewhere")
+    ran = await mailroom.run("dead-letters", "replay", "--newest", "2", "--format", "json")
+    assert (ran.document["replayed"], list(ran.document["left"].values())) == (1, [1])
 
 
 async def test_nothing_to_show(mailroom: Mailroom) -> None:
@@ -317,7 +355,7 @@ async def test_hostile_properties(mailroom: Mailroom) -> None:
         (await mailroom.run("dead-letters", "show", "--format", "json")).out,
         parse_constant=pytest.fail,
     )
-    assert len(await mailroom.list("--reason", "x")) == 0
+    assert len(await mailroom.list("--reason", "too_deep")) == 0
 
     ran = await mailroom.run("dead-letters", "replay", "--format", "json")
     assert (ran.code, ran.document["replayed"]) == (0, 1)

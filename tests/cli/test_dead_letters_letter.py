@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.amqp import Delivery, dead_letter
 from broker.amqp.admin import Got
@@ -22,17 +23,33 @@ def got(body: bytes = b"{}", **headers: object) -> Got:
     return Got(1, body, 0, {name.replace("_", "-"): one for name, one in headers.items()})
 
 
-def parked(age: timedelta, reason: str = "invalid_json", queue: str = "input") -> Got:
-    return got(
-        x_broker_reason=reason, x_original_queue=queue, x_dead_lettered_at=(NOW - age).isoformat()
+def parked(
+    age: timedelta,
+    reason: str = "invalid_json",
+    queue: str = "input",
+    body: bytes = b"{}",
+    **properties: object,
+) -> Got:
+    letter = got(
+        body,
+        x_broker_reason=reason,
+        x_original_queue=queue,
+        x_dead_lettered_at=(NOW - age).isoformat(),
     )
+    return replace(letter, properties=properties)
 
 
 @pytest.mark.parametrize(
     ("selection", "chosen"),
     [
         (Selection(), "abcd?"),
-        (Selection(limit=1), "abcd?"),
+        (Selection(oldest=1), "abcd?"),
+        (Selection(newest=1), "abcd?"),
+        (Selection(number=(2, 5, 9)), "b?"),
+        (Selection(number=(2,), reason=("too_large",)), ""),
+        (Selection(id=("m-1",)), "ad?"),
+        (Selection(id=("amqp-2", "m-9")), "b"),
+        (Selection(id=("m-1",), newer_than="2d"), "d"),
         (Selection(reason=("too_deep",)), "b"),
         (Selection(reason=("too_deep", "too_large")), "bc"),
         (Selection(queue=("another",)), "c"),
@@ -48,16 +65,20 @@ def parked(age: timedelta, reason: str = "invalid_json", queue: str = "input") -
 )
 def test_selection(selection: Selection, chosen: str) -> None:
     letters = {
-        "a": parked(timedelta(days=3)),
-        "b": parked(timedelta(hours=2), "too_deep"),
-        "c": parked(timedelta(hours=1), "too_large", "another"),
-        "d": parked(-timedelta(hours=1)),  # by a clock that is fast
-        "?": got(),
+        "a": parked(timedelta(days=3), body=b'{"message_id": "m-1", "x": 1}'),
+        "b": parked(timedelta(hours=2), "too_deep", body=b"[" * 100_000, message_id="amqp-2"),
+        "c": parked(timedelta(hours=1), "too_large", "another", body=b'{"message_id": 7}'),
+        # by a clock that is fast
+        "d": parked(-timedelta(hours=1), body=b'{"message_id": "m-1"}', message_id="amqp-4"),
+        "?": got(b'{"message_id": "m-1"}'),
     }
     matches = selection.matching(NOW)
-    found = [name for name, one in letters.items() if matches(read_letter(1, one))]
+    found = [
+        name
+        for number, (name, one) in enumerate(letters.items(), 1)
+        if matches(read_letter(number, one))
+    ]
     assert "".join(found) == chosen
-    assert selection.takes_everything == ("?" in chosen)
 
 
 @pytest.mark.parametrize(

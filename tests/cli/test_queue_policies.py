@@ -142,7 +142,7 @@ async def test_no_management_api_there(mailroom: Mailroom) -> None:
         # Nobody accepts, so nobody answers.
         assert "no answer within 5 s" in await mailroom.failure(*apply, closed)
     line = await mailroom.failure(*apply, closed)
-    assert "Connection refused" in line
+    assert "connection refused" in line
     assert "rabbitmq-plugins enable rabbitmq_management" in line
     async with open_listener(lambda: http(b"<html>"), hangs_up=True) as port:
         url = f"http://{HOST}:{port}"

@@ -161,7 +161,7 @@ class TestNoBroker:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err == (
-            f"broker: no broker answers at http://{HOST}:{port}/status (Connection refused): is it "
+            f"broker: no broker answers at http://{HOST}:{port}/status (connection refused): is it "
             "running, and is BROKER_HTTP_PORT the same for both, or --url right?\n"
         )
 

@@ -42,6 +42,7 @@ class Rig(AmqpClient):
         """Return the settings of a broker on this rig's queues, with some of a test's own."""
         return {
             "AMQP_URL": self.node.url,
+            "BROKER_LOG_LEVEL": "debug",
             "WEBSOCKET_URL": websocket_url,
             "BROKER_INPUT_QUEUE": self.input,
             "BROKER_OUTPUT_QUEUE": self.output,
@@ -84,7 +85,7 @@ class Rig(AmqpClient):
         )
 
     async def updated(self, times: int, *, full: bool) -> None:
-        """Wait until the registry has been updated so often; a delta is logged for debugging only.
+        """Wait until the registry has been updated so often, as the log for debugging has it.
 
         A broker asks for a full update when it has registered, and so has two of them then. It gets
         another one when an unknown agent sends, but not when a client does, who has a `_client_id`.

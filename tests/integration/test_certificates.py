@@ -87,8 +87,8 @@ async def test_a_certificate_is_refused_with_the_reason_and_advice(
         settings = tls_settings(rabbitmq, ca_file)
         async with rig.broker(f"wss://{HOST}:{central.port}/ws", **settings) as broker:
             for event, variable in (
-                ("amqp_lost", "AMQP_CA_FILE"),
-                ("server_lost", "WEBSOCKET_CA_FILE"),
+                ("amqp_unavailable", "AMQP_CA_FILE"),
+                ("server_unavailable", "WEBSOCKET_CA_FILE"),
             ):
                 [line, *_] = await rig.logged(event)
                 assert "certificate verify failed" in line["error"]

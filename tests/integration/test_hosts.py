@@ -38,5 +38,5 @@ async def test_a_broker_works_with_the_node_that_is_there(rig: Rig, server: Cent
                             pass
                     proxy.cut()
     for line in rig.log():
-        if line["event"] == "amqp_lost" and f":{refusing}/" in line["endpoint"]:
+        if line["event"] == "amqp_unavailable" and f":{refusing}/" in line["endpoint"]:
             assert line["retry_in_seconds"] == 0

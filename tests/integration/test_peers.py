@@ -16,7 +16,7 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
         agents = bring_online(server)
         async with rig.broker(server.url, BROKER_REGISTRY_TTL="2") as broker:
             await rig.logged("amqp_connected")
-            await rig.logged("server_lost")
+            await rig.logged("server_unavailable")
             await rig.publish(rig.input, text(1, agents[0]))
             assert await rig.ready(rig.input) == 1
 
@@ -43,7 +43,7 @@ async def test_rabbitmq_absent_at_start_and_coming_later(rig: Rig, server: Centr
     await rig.node.stop()
     try:
         async with rig.broker(server.url) as broker:
-            await rig.logged("amqp_lost", 2)
+            await rig.logged("amqp_unavailable", 2)
             await rig.node.start()
             await rig.logged("routing_started")
             await rig.publish(rig.input, text(1, "agent_0"))

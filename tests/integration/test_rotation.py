@@ -131,8 +131,8 @@ async def test_a_ca_is_replaced_without_a_restart(rig: Rig, server: CentralServe
     async with open_fronts(rig, server, second.issue_cert(HOST)) as (rabbitmq, central):
         settings = {**tls_settings(rabbitmq, amqp_ca), "WEBSOCKET_CA_FILE": str(websocket_ca)}
         async with rig.broker(f"wss://{HOST}:{central.port}/ws", **settings) as broker:
-            await rig.logged("amqp_lost")
-            await rig.logged("server_lost")
+            await rig.logged("amqp_unavailable")
+            await rig.logged("server_unavailable")
             swap(amqp_ca, "")
             swap(websocket_ca, "")
             await until_said(rig, "AMQP_CA_FILE must name a readable file with CA certificates")

@@ -196,10 +196,10 @@ def assert_all_of_it_was_logged(lines: list[dict[str, Any]]) -> None:
     events = {line["event"] for line in lines}
     assert events >= {
         "amqp_connecting",
-        "amqp_lost",
+        "amqp_unavailable",
         "amqp_connected",
         "server_connecting",
-        "server_lost",
+        "server_unavailable",
         "server_available",
         "registered",
         "dead_lettered",
@@ -209,7 +209,7 @@ def assert_all_of_it_was_logged(lines: list[dict[str, Any]]) -> None:
         "frame_type_unknown",
         "agent_registered",
     }
-    errors = " ".join(line["error"] for line in lines if line["event"] == "amqp_lost")
+    errors = " ".join(line["error"] for line in lines if line["event"] == "amqp_unavailable")
     assert "127.0.0.1:9" in errors
     assert "TLS" in errors
     assert "refused the login" in errors

@@ -25,6 +25,12 @@ class FakeSession:
     def __init__(self, events: list[str], drain_timeout: float = 20.0) -> None:
         self.consuming: list[str] = []
         self.consumed: list[str] = []
+        self.product = "RabbitMQ 3.10.8"
+        self.is_blocked = False
+        self.unavailable: Mapping[str, str] = {}
+        self.tried_again: Mapping[str, int] = {}
+        self.on_hold: Mapping[str, int] = {}
+        self.overdue = 0
         self.unsettled = 0
         self.refused: Mapping[str, str] = {}
         self.existing: set[str] = set()

@@ -367,6 +367,18 @@ async def test_what_an_update_said_is_logged(rig: Rig) -> None:
 
 
 @autojump
+async def test_a_full_update_that_says_the_same_is_not_news(rig: Rig) -> None:
+    """A server sends one when a broker registers, and another one when it asks."""
+    with structlog.testing.capture_logs() as lines:
+        for online in ("alice",), ("alice",), ("alice", "bob"), ("bob",), ("bob",):
+            await rig.hear(update(*online, full=True))
+        await rig.hear(ServerLost())
+        await rig.hear(update("bob", full=True))
+    levels = [line["log_level"] for line in lines if line["event"] == "registry_updated"]
+    assert levels == ["info", "debug", "info", "info", "debug", "info"]
+
+
+@autojump
 async def test_an_agent_whose_status_is_unclear_stays_as_it_was_and_is_logged(rig: Rig) -> None:
     await rig.hear(update("alice", "bob", full=True))
     unclear = frozenset({"bob", *(f"stranger {number}" for number in range(50))})

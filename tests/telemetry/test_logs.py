@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.telemetry import logs
-from broker.telemetry.logs import configure_logging
+from broker.telemetry.logs import configure_logging, log_as
 
 HIDDEN = "Tr0ub4dor"
 URL = f"amqp://me:{HIDDEN}@rabbit:5672/v"
@@ -278,6 +278,33 @@ class TestBoth:
             stream.close()
         structlog.get_logger().error("nobody hears", error=OSError("x"))
         logging.getLogger("some.library").error("nobody hears")
+
+
+class TestBrokerId:
+    def test_it_is_on_every_line_once_it_is_known(self) -> None:
+        logger, lines = configured()
+        logger.info("before")
+        log_as("broker_0042")
+        logger.info("after")
+        logging.getLogger("some.library").warning("said")
+        thread = threading.Thread(target=logger.info, args=("elsewhere",))
+        thread.start()
+        thread.join()
+        logger.info("registered", broker_id="broker-7")
+        found = [json.loads(line).get("broker_id") for line in lines()]
+        assert found == [None, *["broker_0042"] * 3, "broker-7"]
+
+    def test_the_latest_counts_until_logging_is_configured_anew(self) -> None:
+        logger, lines = configured("console")
+        log_as("broker_0042")
+        log_as("broker-7\x1b[2J")
+        logger.info("event")
+        [line] = lines()
+        assert line.endswith(r"broker_id=broker-7\x1b[2J")
+        logger, lines = configured()
+        structlog.get_logger().info("event")
+        [line] = lines()
+        assert "broker_id" not in line
 
 
 def test_a_stream_closed_before_is_survived() -> None:

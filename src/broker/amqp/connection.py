@@ -31,6 +31,7 @@ _CLOSE_TIMEOUT = 1.0
 """Seconds for the farewell. A node that blocks or hangs would otherwise hold it up for minutes."""
 _ABORT_TIMEOUT = 0.5
 _TLS_SHUTDOWN_TIMEOUT = 1.0
+_SHOWN_CHARACTERS = 100
 _READ_LIMIT = 1 << 18
 _ATTEMPT_DELAY = 0.25
 """Seconds, as RFC 8305 recommends, after which the next address of a host is tried beside one that
@@ -81,6 +82,13 @@ class Connection:
     def aiormq(self) -> aiormq.Connection:
         """The open connection."""
         return self._parts[0]
+
+    @property
+    def product(self) -> str:
+        """What is at the other end, such as `RabbitMQ 3.10.8`, as it calls itself."""
+        properties = self.aiormq.server_properties
+        names = (str(properties.get(name, "")) for name in ("product", "version"))
+        return " ".join(filter(None, names))[:_SHOWN_CHARACTERS]
 
     @property
     def writer(self) -> FrameWriter:

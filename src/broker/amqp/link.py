@@ -99,6 +99,11 @@ class AmqpLink:
         self.connectivity = Connectivity(str(self.endpoint))
 
     @property
+    def product(self) -> str | None:
+        """What the session is with, such as `RabbitMQ 3.10.8`; None without a session."""
+        return None if self._session is None else self._session.product
+
+    @property
     def consumed(self) -> AbstractSet[str]:
         """The queues that have a consumer now."""
         return frozenset() if self._session is None else self._session.consumed
@@ -178,7 +183,7 @@ class AmqpLink:
             untried = await self._sessions_of_now()
         except UnusableFileError as error:
             pause = self._backoff.after(0.0)
-            self._lost(str(error), pause)
+            self._ended("amqp_unavailable", str(error), pause)
             return pause
         self._shuffle(untried)
         while True:
@@ -186,7 +191,8 @@ class AmqpLink:
             lost, lifetime = await self._live(parameters, deliver)
             is_over = lifetime is not None or not untried
             pause = self._backoff.after(lifetime or 0.0) if is_over else 0.0
-            self._lost(str(lost), pause)
+            event = "amqp_unavailable" if lifetime is None else "amqp_lost"
+            self._ended(event, str(lost), pause)
             if is_over or self._draining.is_set():
                 return pause
 
@@ -200,11 +206,11 @@ class AmqpLink:
             return [msgspec.structs.replace(like, endpoint=endpoint) for endpoint in endpoints]
         raise UnusableFileError(f"AMQP_URL_FILE could not be read within {self._read_timeout:g} s")
 
-    def _lost(self, error: str, pause: float) -> None:
+    def _ended(self, event: str, error: str, pause: float) -> None:
         self.connectivity.lost(error)
         # A broker that stops tries no more.
         retry = {} if self._draining.is_set() else {"retry_in_seconds": round(pause, 1)}
-        _log.warning("amqp_lost", endpoint=str(self.endpoint), error=error, **retry)
+        _log.warning(event, endpoint=str(self.endpoint), error=error, **retry)
 
     async def _live(
         self, parameters: SessionParameters, deliver: Deliver
@@ -219,7 +225,11 @@ class AmqpLink:
                 opened_at = trio.current_time()
                 self._session = session
                 self.connectivity.connected()
-                _log.info("amqp_connected", endpoint=str(parameters.endpoint))
+                _log.info(
+                    "amqp_connected",
+                    endpoint=str(parameters.endpoint),
+                    product=session.product,
+                )
                 if not self._draining.is_set():
                     self._holds_deliveries = True
                     self._is_spoiled = False

@@ -24,6 +24,11 @@ class Session:
         self._drain_timeout = drain_timeout
 
     @property
+    def product(self) -> str:
+        """What is at the other end, such as `RabbitMQ 3.10.8`, as it calls itself."""
+        return self._asyncio.publishing.product
+
+    @property
     def is_blocked(self) -> bool:
         """Whether RabbitMQ takes no messages because of an alarm, as of a second ago at most."""
         return self._asyncio.publishing.is_blocked

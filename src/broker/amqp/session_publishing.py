@@ -19,7 +19,11 @@ from broker.amqp.wire.takers import ConfirmTaker
 
 
 class SessionPublishing:
-    """The publishers of a session, each with a watch over its confirms."""
+    """The publishers of a session, each with a watch over its confirms.
+
+    Attributes:
+        product: What they publish to; see `Connection.product`.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class SessionPublishing:
         self._timeouts = connections.parameters.timeouts
         self._tasks = connections.lifetime.tasks
         self._ensure_queue = ensure_queue
+        self.product = connection.product
         usual, self._confirms = self._add_publisher(connection, channel)
         refusals = connections.parameters.refusals
         connect = partial(connections.open_apart, "suspects")

@@ -52,7 +52,8 @@ class CentralLink:
         self._backoff = backoff
         self._tally = tally
         self._open_websocket = open_websocket
-        self.connectivity = Connectivity(_without_secrets(address.url))
+        self._shown_url = _without_secrets(address.url)
+        self.connectivity = Connectivity(self._shown_url)
         self._status_wanted = Wakeup()
         self._server_available = Wakeup()
 
@@ -89,12 +90,13 @@ class CentralLink:
         """
         while True:
             started = trio.current_time()
-            error = await self._live(send_news)
+            error, was_accepted = await self._live(send_news)
             self.connectivity.lost(str(error))
             pause = self._pause(error, trio.current_time() - started)
             advice = getattr(error, "advice", None)
             _log.warning(
-                "server_lost",
+                "server_lost" if was_accepted else "server_unavailable",
+                url=self._shown_url,
                 error=str(error),
                 **({} if advice is None else {"advice": advice}),
                 retry_in_seconds=round(pause, 1),
@@ -110,16 +112,16 @@ class CentralLink:
             return self._backoff.longest()
         return self._backoff.after(lifetime)
 
-    async def _live(self, send_news: trio.MemorySendChannel[ServerNews]) -> Exception:
-        """Run one session, and return why it ended."""
+    async def _live(self, send_news: trio.MemorySendChannel[ServerNews]) -> tuple[Exception, bool]:
+        """Run one session, and return why it ended, and whether the server had accepted it."""
         address = self._address
         session: CentralSession | None = None
         is_accepted = False
         error: Exception = WebSocketError("the connection was lost")
         try:
-            shown_url = _without_secrets(address.url)
-            self.connectivity.connecting(shown_url)
-            _log.debug("server_connecting", url=shown_url)
+            self._shown_url = _without_secrets(address.url)
+            self.connectivity.connecting(self._shown_url)
+            _log.debug("server_connecting", url=self._shown_url)
             async with self._open_websocket(address) as websocket, trio.open_nursery() as nursery:
                 session = CentralSession(
                     websocket,
@@ -144,7 +146,7 @@ class CentralLink:
         if not is_accepted and self._address is address:
             # The advertised server does not accept the broker: return to the configured one.
             self._address = self._configured
-        return error
+        return error, is_accepted
 
 
 def _is_websocket_url(url: str) -> bool:

@@ -19,6 +19,7 @@ from broker.core import codec
 from broker.core.agent_ids import is_agent_id
 from broker.core.messages import BrokerRegistered, Fields, Rejected, ServerNews, StatusUpdate
 from broker.core.status_update import decoding_status_update
+from broker.telemetry.logs import log_as
 from broker.telemetry.tally import ServerTally
 
 _UNSENT_MESSAGES = 100
@@ -174,13 +175,16 @@ class CentralSession:
         if status != "success":
             raise WebSocketError(f"the server refused the broker: {_text(fields)}")
         broker_id = codec.string_field(fields, "broker_id") or self.broker_id
-        if is_agent_id(broker_id) and len(broker_id.encode()) <= _MAX_ID_BYTES:
-            self.broker_id = broker_id
-        else:
+        if not is_agent_id(broker_id) or len(broker_id.encode()) > _MAX_ID_BYTES:
             _log.warning("broker_id_unusable", max_bytes=_MAX_ID_BYTES)
+            broker_id = self.broker_id
+        # Lines before this one have the previous id.
+        renamed = {} if broker_id == self.broker_id else {"previous_id": self.broker_id}
+        self.broker_id = broker_id
         self._backlog.put(BrokerRegistered(self.broker_id), 0)
         self._registered.set()
-        _log.info("registered", broker_id=self.broker_id)
+        log_as(self.broker_id)
+        _log.info("registered", broker_id=self.broker_id, **renamed)
 
     def _handle_unknown(self, message_type: str) -> None:
         self._tally.ignored["unknown_type"] += 1

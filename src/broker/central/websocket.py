@@ -24,6 +24,7 @@ from broker.central.handshake_answer import HandshakeAnswer, HandshakeEndedError
 from broker.central.refusal import Refusal, advise, read_refusal, read_subprotocol
 from broker.central.refusal import describe as describe_refusal
 from broker.concurrency.error_groups import first_error
+from broker.net.causes import cause_in_words
 from broker.net.tls import describe, server_name
 from broker.net.unusable_file import UnusableFileError
 from broker.version import __version__
@@ -242,7 +243,7 @@ def _describe(error: BaseException, *, is_tls: bool) -> str:
             return f"TLS: {describe(error.__cause__, 'WEBSOCKET_CA_FILE')}"
         case wsproto.utilities.ProtocolError() | h11.ProtocolError():
             return f"the server violates the WebSocket protocol: {error}"
-        case OSError() if error.strerror:
-            return error.strerror
+        case OSError():
+            return cause_in_words(error) or "the connection was lost"
         case _:
             return str(error) or "the connection was lost"

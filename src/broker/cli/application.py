@@ -2,25 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from io import TextIOWrapper
 from typing import Annotated, Literal, NamedTuple
 
-from cyclopts import (
-    App,
-    Argument,
-    CoercionError,
-    CycloptsError,
-    Parameter,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-    ValidationError,
-)
+from cyclopts import App, CycloptsError, Parameter
 
+from broker.cli.help import show_help
 from broker.cli.option_types import within
 from broker.cli.run import run
 from broker.cli.taking_settings import OPTIONS
+from broker.cli.usage import usage_problem
 from broker.telemetry.one_line import complain
 from broker.version import __version__
 
@@ -37,7 +28,7 @@ def execute(arguments: Sequence[str]) -> int:
     try:
         result = app(arguments)
     except CycloptsError as error:
-        return complain(_usage_problem(error, arguments, list(app)))
+        return complain(usage_problem(error, arguments, app))
     return result if isinstance(result, int) else 0  # help and version return nothing
 
 
@@ -49,11 +40,7 @@ def application() -> App:
         help="Message broker and agent registry for multi-agent systems.",
         help_format="plaintext",
         group_parameters=OPTIONS,
-        help_epilogue=(
-            "Every option can be given as its environment variable or in a file named .env. "
-            "Exit codes: 0 stopped gracefully, 1 stopped by a failure, 2 wrong usage or "
-            "configuration."
-        ),
+        help_epilogue=_RUN_EXIT_CODES,
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
@@ -112,6 +99,21 @@ def application() -> App:
         _add(group, f"broker.cli.{name.replace('-', '_')}", commands)
         app.command(group)
     app.command(sandbox, help_epilogue="")
+
+    def help_topic(*command: str) -> int:
+        """Show the help of a command, as its option --help does.
+
+        Args:
+            command: The command, such as dead-letters list; without it, the help of all.
+        """
+        return show_help(app, command)
+
+    helping = App(
+        name="help", help="Show the help of a command, or all settings.", help_epilogue=""
+    )
+    helping.default(help_topic)
+    _add(helping, "broker.cli", _HELP_COMMANDS)
+    app.command(helping)
     return app
 
 
@@ -182,6 +184,17 @@ _COMMANDS = (
     ),
 )
 
+_HELP_COMMANDS = (
+    _Command(
+        "settings",
+        "settings_help:settings_help",
+        "Show every setting with its default and its meaning.",
+        "'broker config' shows the values in use. Exit codes: 0 shown, 2 wrong usage.",
+    ),
+)
+_RUN_EXIT_CODES = (
+    "Exit codes: 0 stopped gracefully, 1 stopped by a failure, 2 wrong usage or configuration."
+)
 _EXIT_CODES = "Exit codes: 0 done, 1 not or not fully done, 2 wrong usage or configuration."
 _DEAD_LETTER_COMMANDS = (
     _Command(
@@ -240,32 +253,3 @@ def _add(app: App, package: str, commands: Sequence[_Command]) -> None:
         app.command(
             f"{package}.{one.function}", name=one.name, help=one.help, help_epilogue=one.epilogue
         )
-
-
-def _usage_problem(error: CycloptsError, arguments: Sequence[str], commands: Sequence[str]) -> str:
-    """Word a wrong usage without repeating values, as each may be a secret."""
-    if not error.command_chain and not arguments[0].startswith("-"):
-        meant = get_close_matches(arguments[0], commands, n=1)
-        advice = f"did you mean {meant[0]}?" if meant else "try --help"
-        return f"unknown command {arguments[0]!r}, {advice}"
-    match error:
-        case ValidationError(argument=argument) if argument is not None:
-            problem = f"{argument.name} {error.exception_message}"
-        case CoercionError(argument=argument) if argument is not None:
-            problem = f"{argument.name} must be {_expected(argument)}"
-        case UnknownCommandError(command_chain=chain):
-            problem = f"unknown command, try broker {' '.join(chain or ())} --help"
-        case UnusedCliTokensError():
-            problem = "unexpected argument after the options (values with spaces need quotes)"
-        case UnknownOptionError(token=token) if not (token.keyword or "").startswith("--"):
-            problem = "unknown option, try --help"
-        case _:
-            problem = str(error)
-    return problem
-
-
-def _expected(argument: Argument) -> str:
-    if argument.hint is bool:
-        return "without a value"
-    choices = argument.get_choices(force=True)
-    return " or ".join(choices) if choices else "a number"

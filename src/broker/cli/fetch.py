@@ -6,6 +6,8 @@ import urllib.request
 
 import trio
 
+from broker.net.causes import cause_in_words
+
 FETCH_TIMEOUT = 5.0  # seconds until the whole answer must be there
 _MOST_BYTES = 1 << 26  # a thousand agents, each with all the capabilities that it may have
 # Whatever proxy the environment names: a broker's endpoint is next to its operator.
@@ -28,9 +30,11 @@ async def fetch(url: str | urllib.request.Request) -> tuple[int, bytes]:
     except (trio.TooSlowError, TimeoutError):
         raise FetchError(f"no answer within {FETCH_TIMEOUT:g} s") from None
     except urllib.error.URLError as error:
-        raise FetchError(getattr(error.reason, "strerror", None) or str(error.reason)) from error
+        reason = error.reason
+        cause = cause_in_words(reason) if isinstance(reason, OSError) else str(reason)
+        raise FetchError(cause) from error
     except OSError as error:
-        raise FetchError(error.strerror or str(error)) from error
+        raise FetchError(cause_in_words(error)) from error
     except (http.client.HTTPException, ValueError) as error:
         raise FetchError(f"the answer is not HTTP ({type(error).__name__})") from error
 

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -28,6 +29,11 @@ def address(host: str, port: int | None) -> str:
     """Return host and port as one writes them."""
     name = f"[{host}]" if ":" in host else host
     return name if port is None else f"{name}:{port}"
+
+
+def utc(moment: datetime, *, precision: str = "seconds") -> str:
+    """Return a moment as all commands write it, in UTC: `2026-01-02T03:04:05Z`."""
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision)}Z"
 
 
 def counted(messages: int) -> str:

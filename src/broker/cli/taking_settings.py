@@ -10,7 +10,14 @@ from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 
 import cyclopts
-from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, NameRenderer
+from cyclopts.help import (
+    ColumnSpec,
+    DefaultFormatter,
+    DescriptionRenderer,
+    HelpPanel,
+    NameRenderer,
+)
+from rich.console import Console, ConsoleOptions
 
 from broker.settings.options import options
 
@@ -21,7 +28,14 @@ _COLUMNS = (
 )
 OPTIONS = cyclopts.Group("Options", help_formatter=DefaultFormatter(column_specs=_COLUMNS))
 """A command's own options, with what else its help lists."""
-SETTINGS = cyclopts.Group("Settings", help_formatter=DefaultFormatter(column_specs=_COLUMNS))
+
+
+def _point_to_settings(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG001 - of the protocol
+    console.print("Settings are options, too, such as --rabbitmq-host: broker help settings")
+
+
+SETTINGS = cyclopts.Group("Settings", help_formatter=_point_to_settings)
+"""Settings would fill the screen of each command's help, so it only says where they are."""
 
 
 def taking_settings(command: Callable[..., int]) -> Callable[..., int]:

@@ -106,6 +106,7 @@ class Router:
             watchers=(*self.choosing.watchers, *([self.holding] if self.holding.seconds else [])),
         )
         self.updated_at: float | None = None
+        self._logged: dict[str, int] | None = None  # of the latest full update in this session
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
         self._unknown_senders = UnknownSenders(
             is_known=self.registry.__contains__,
@@ -204,6 +205,7 @@ class Router:
                     self._freshness.server_connected()
                 case ServerLost():
                     self._freshness.server_lost(trio.current_time())
+                    self._logged = None
             self._update_consumption()
 
     def _update_consumption(self) -> None:
@@ -237,20 +239,26 @@ class Router:
         self._unknown_senders.status_updated(is_full=update.is_full)
         self.updated_at = trio.current_time()
         self._tally.statuses_skipped += update.skipped
-        # Agents come and go by the thousand; operators want to see the full updates.
-        log = _log.info if update.is_full else _log.debug
-        log(
-            "registry_updated",
-            full=update.is_full,
-            named=len(update.agents),
-            online=self.registry.online_count,
-            known=self.registry.known_count,
-        )
+        self._log_update(update)
         if update.skipped:
             unclear = {"unclear": sorted(update.unclear)[:_NAMED_UNCLEAR]} if update.unclear else {}
             _log.warning("agent_status_skipped", entries=update.skipped, **unclear)
         if no_room:
             _log.warning("registry_full", entries=no_room, allowed=self.registry.max_agents)
+
+    def _log_update(self, update: StatusUpdate) -> None:
+        counts = {
+            "named": len(update.agents),
+            "online": self.registry.online_count,
+            "known": self.registry.known_count,
+        }
+        # Agents come and go by the thousand; operators want to see the full updates. Servers send
+        # one when a broker registers, and another one when it asks.
+        is_news = update.is_full and counts != self._logged
+        log = _log.info if is_news else _log.debug
+        log("registry_updated", full=update.is_full, **counts)
+        if update.is_full:
+            self._logged = counts
 
     def _publish(self, arrived: Deliveries) -> None:
         started = perf_counter()

@@ -141,7 +141,8 @@ class Settings:
             1,
             MAX_BODY_BYTES,
         ),
-        "Larger message bodies are dead-lettered, in bytes.",
+        "Larger message bodies are dead-lettered, in bytes; stay 1 kB below the max_message_size "
+        "of RabbitMQ, as routing adds a receiver.",
     )
     broker_max_agents: int = setting(
         1_000_000,
@@ -158,7 +159,8 @@ class Settings:
         "random",
         values.routing_policy,
         "How the receiver of a message is chosen: random, least_outstanding, consistent_hash, or "
-        "package.module:name for a policy of your own.",
+        "package.module:name for a policy of your own, installed, on PYTHONPATH or in the working "
+        "directory.",
     )
     broker_receiver: str = setting(
         "ignore",

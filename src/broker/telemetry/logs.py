@@ -39,6 +39,15 @@ _SELDOM_INTERVAL = 60.0
 """Seconds between two of its lines."""
 
 
+_on_every_line: dict[str, str] = {}
+"""Fields of all lines of the process, whichever thread or library writes them."""
+
+
+def log_as(broker_id: str) -> None:
+    """Put the broker's id on every further line of the process. For one broker per process."""
+    _on_every_line["broker_id"] = broker_id
+
+
 def configure_logging(
     level: str,
     format: str,  # noqa: A002 - named like the setting
@@ -54,6 +63,7 @@ def configure_logging(
         stream: Where the lines go, by default standard error. Once it is broken or closed the
             lines are lost, and nothing else.
     """
+    _on_every_line.clear()
     stream = sys.stderr if stream is None else stream
     terminal = stream is not None and not stream.closed and stream.isatty()
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -61,12 +71,18 @@ def configure_logging(
     rendering = _console(colors=terminal) if console else _json()
     lines = cast("TextIO", _Lines(stream))
     structlog.configure(
-        processors=[add_log_level, *rendering],
+        processors=[add_log_level, _add_common_fields, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.WriteLoggerFactory(lines),
         cache_logger_on_first_use=True,
     )
     _configure_standard_library(least, rendering, lines)
+
+
+def _add_common_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    for name, value in _on_every_line.items():
+        event.setdefault(name, value)
+    return event
 
 
 def _json() -> list[Processor]:
@@ -125,7 +141,7 @@ def _configure_standard_library(least: int, rendering: list[Processor], lines: T
     handler = _Handler(lines)
     handler.setFormatter(
         ProcessorFormatter(
-            foreign_pre_chain=[add_log_level, add_logger_name],
+            foreign_pre_chain=[add_log_level, add_logger_name, _add_common_fields],
             processors=[ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )

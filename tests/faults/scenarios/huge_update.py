@@ -38,9 +38,9 @@ async def huge_update(env: Environment) -> Allowed:
     async with env.broker_under_load(_RATE, BROKER_MAX_AGENTS=str(most)):
         before = env.usage().resident_bytes
         async with steady(env, gap=_GAP):
-            for _ in range(_UPDATES):
+            for missing in range(_UPDATES):  # an update like the one before is not logged
                 await trio.sleep(_CALM)  # until nothing else is under way
-                await _update(env, [*agents, *crowd], "registry_updated")
+                await _update(env, [*agents, *crowd[missing:]], "registry_updated")
             await trio.sleep(_CALM)
             after = env.usage().resident_bytes
             await _update(env, surplus, "status_update_refused")

@@ -110,7 +110,8 @@ async def _loss(env: Environment, number: int) -> str:
 
 def _losses(env: Environment) -> Sequence[str]:
     lines = env.broker.log.read_bytes().splitlines()
-    return [_decode(line).error for line in lines if b'"event": "server_lost"' in line]
+    events = (b'"event": "server_lost"', b'"event": "server_unavailable"')
+    return [_decode(line).error for line in lines if any(event in line for event in events)]
 
 
 class _Loss(msgspec.Struct):

@@ -4,6 +4,7 @@ The command line knows the names below and those of `broker.amqp`, and nothing e
 """
 
 from broker.amqp.admin.dead_letters import (
+    RABBITMQS_REASONS,
     DeadLetterLabel,
     read_dead_letter,
     read_rabbitmqs_dead_letter,
@@ -21,6 +22,7 @@ from broker.amqp.wire.properties import DELIVERY_COUNT_HEADER
 
 __all__ = [
     "DELIVERY_COUNT_HEADER",
+    "RABBITMQS_REASONS",
     "AdminSession",
     "DeadLetterLabel",
     "ExchangeReport",

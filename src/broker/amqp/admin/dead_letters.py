@@ -45,6 +45,8 @@ _ERRORS = {
     "maxlen": "there was no room for it in the queue",
     "rejected": "a consumer rejected it",
 }
+RABBITMQS_REASONS = tuple(_ERRORS)
+"""Why RabbitMQ itself dead-letters a message."""
 _MAX_BYTES = 255
 """Of a reason or a queue's name: AMQP itself allows no longer names."""
 

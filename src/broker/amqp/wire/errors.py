@@ -18,6 +18,8 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
+from broker.net.causes import cause_in_words
+
 
 class AmqpError(Exception):
     """Something went wrong between the broker and RabbitMQ. The session is over."""
@@ -104,8 +106,8 @@ def describe(error: BaseException) -> str:
         case aiormq.AMQPError() if error.args:
             # aiormq's errors carry the reply code first and the reply text last.
             text = error.args[-1]
-        case OSError() if error.strerror:
-            text = error.strerror
+        case OSError():
+            text = cause_in_words(error)
         case _:
             text = error
     return " ".join(str(text).split()) or type(error).__name__

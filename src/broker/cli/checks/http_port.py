@@ -9,6 +9,7 @@ import trio
 from broker.cli.checks.item import Item, failed, held
 from broker.cli.fetch import FetchError, fetch
 from broker.cli.output import address
+from broker.net.causes import cause_in_words
 
 _CHECK_LINE = re.compile(r"^\[[+-]\]\S", re.MULTILINE)
 _FAILED_LINE = re.compile(r"^\[-\](.+)$", re.MULTILINE)
@@ -25,7 +26,7 @@ async def check_http_port(host: str, port: int | None) -> Item:
     if error is None:
         return held(subject, name, "any free one" if port == 0 else "free")
     if isinstance(error, socket.gaierror):
-        found = f"the name {host} cannot be resolved ({error.strerror})"
+        found = f"the name {host} cannot be resolved ({cause_in_words(error)})"
         return failed(subject, name, found, "correct BROKER_HTTP_HOST")
     match error.errno:
         case errno.EADDRINUSE:
@@ -35,7 +36,7 @@ async def check_http_port(host: str, port: int | None) -> Item:
         case errno.EACCES:
             found, advice = "no permission for this port", "choose a BROKER_HTTP_PORT above 1023"
         case _:
-            found, advice = error.strerror or str(error), "correct BROKER_HTTP_HOST and _PORT"
+            found, advice = cause_in_words(error), "correct BROKER_HTTP_HOST and _PORT"
     return failed(subject, name, found, advice)
 
 

@@ -1,6 +1,5 @@
 """Whether a peer can be reached: its name, TCP and TLS, before anything is said."""
 
-import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ import trio
 
 from broker.cli.checks.item import Item, failed, held
 from broker.cli.output import address
-from broker.concurrency.error_groups import first_error
+from broker.net.causes import cause_in_words
 from broker.net.tls import TlsFiles, explain, server_name, speaks_no_tls
 from broker.net.unusable_file import UnusableFileError
 
@@ -122,7 +121,7 @@ async def _connect(target: Target, deadline: float) -> trio.SocketStream | Item:
             return await trio.open_tcp_stream(target.host, target.port)
     except socket.gaierror as error:
         return unreachable(
-            f"the name {target.host} cannot be resolved ({error.strerror})",
+            f"the name {target.host} cannot be resolved ({cause_in_words(error)})",
             f"correct {target.settings}, or the name service",
         )
     except trio.TooSlowError:
@@ -132,7 +131,7 @@ async def _connect(target: Target, deadline: float) -> trio.SocketStream | Item:
         )
     except OSError as error:
         return unreachable(
-            f"{target.address} cannot be reached ({_reason(error)})",
+            f"{target.address} cannot be reached ({cause_in_words(error)})",
             f"start it there, or correct {target.settings}",
         )
 
@@ -185,11 +184,3 @@ async def _handshake(
             await tls.receive_some()
     finally:
         await trio.aclose_forcefully(tls)
-
-
-def _reason(error: OSError) -> str:
-    # Trio tries each address of a name, and puts what came of them below, in words of its own.
-    group = error.__cause__
-    first = first_error(group) if isinstance(group, BaseExceptionGroup) else error
-    number = getattr(first, "errno", None)
-    return os.strerror(number) if number else str(first)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from broker.cli.dead_letters.letter import Letter
+from broker.cli.output import utc
 
 _MAX_DEPTH = 20
 """Levels of a header's value that are shown; what nests deeper was made to hurt."""
@@ -63,11 +64,12 @@ def _summary(letter: Letter, now: datetime) -> Mapping[str, object]:
     label, age = letter.label, letter.age(now)
     return {
         "number": letter.number,
+        "id": letter.id,
         "reason": label and label.reason,
         "error": label and label.error,
         "queue": label and label.queue,
         "broker_id": label and label.broker_id,
-        "dead_lettered_at": label and label.at.isoformat(timespec="milliseconds"),
+        "dead_lettered_at": label and utc(label.at, precision="milliseconds"),
         "age_seconds": age and round(age.total_seconds(), 3),
         "replays": label and label.replays,
         "size": len(letter.message.body),

@@ -1,6 +1,6 @@
 """One message of the dead-letter queue, as far as it can be understood."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -30,10 +30,29 @@ class Letter(msgspec.Struct, frozen=True):
         """What it consists of in the queue."""
         return self.messages or (self.message,)
 
+    @property
+    def id(self) -> str | None:
+        """Its AMQP `message_id`: the original's, or the broker's own."""
+        value = self.message.properties.get("message_id")
+        return value if isinstance(value, str) else None
+
+    def has_id(self, wanted: Collection[str]) -> bool:
+        """Return whether one of these is its id, or the `message_id` in its body."""
+        if self.id in wanted:
+            return True
+        try:
+            return msgspec.json.decode(self.message.body, type=_Body).message_id in wanted
+        except (ValueError, RecursionError):
+            return False
+
     def age(self, now: datetime) -> timedelta | None:
         """Return how long ago it was dead-lettered; None when nobody knows."""
         # Clocks of two machines differ.
         return max(now - self.label.at, timedelta()) if self.label is not None else None
+
+
+class _Body(msgspec.Struct):
+    message_id: str
 
 
 def read_letter(number: int, message: Got) -> Letter:

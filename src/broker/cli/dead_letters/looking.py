@@ -9,7 +9,6 @@ from broker.amqp.admin import AdminSession
 from broker.cli.dead_letters import document, text
 from broker.cli.dead_letters.letter import Letter
 from broker.cli.dead_letters.selection import EVERYTHING, Selected, Selection
-from broker.cli.dead_letters.window import windows
 from broker.cli.in_session import EXIT_OK, run_in_session, write
 from broker.cli.option_types import Format
 from broker.cli.taking_settings import taking_settings
@@ -65,7 +64,7 @@ async def _look(
     queue, began = settings.broker_dead_letter_queue, datetime.now(UTC)
     is_wanted = selection.matching(began)
     printed = 0
-    async for window in windows(session, queue, is_wanted=is_wanted, limit=selection.limit):
+    async for window in selection.windows(session, queue, is_wanted):
         if window.chosen:
             letters = style.between.join(style.letter(letter, began) for letter in window.chosen)
             if not write((style.between if printed else style.head) + letters):

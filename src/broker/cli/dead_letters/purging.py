@@ -8,7 +8,6 @@ from functools import partial
 from broker.amqp.admin import AdminSession
 from broker.cli.dead_letters.progress import progress
 from broker.cli.dead_letters.selection import EVERYTHING, Selected, Selection
-from broker.cli.dead_letters.window import windows
 from broker.cli.in_session import EXIT_OK, run_in_session, uninterrupted, write
 from broker.cli.option_types import Format, Switch
 from broker.cli.output import counted
@@ -32,11 +31,12 @@ def purge_letters(
         all: Remove whatever is in the queue; needed when nothing else says what to remove.
         dry_run: Only say what would be done.
     """
-    if selection.takes_everything and not all:
+    if selection == EVERYTHING and not all:
         return complain(
-            "purge needs a selection: --reason, --queue, --older-than or --newer-than, or --all"
+            "purge needs a selection: --id, --number, --reason, --queue, --older-than, "
+            "--newer-than, --oldest or --newest, or --all"
         )
-    if all and not selection.takes_everything:
+    if selection != EVERYTHING and all:
         return complain("--all must not be combined with a selection")
     command = partial(_purge, selection, dry_run, format == "json")
     return run_in_session(given, command, name="dead-letters")
@@ -49,7 +49,7 @@ async def _purge(
     removed = 0
     try:
         with progress("Removing") as show:
-            async for window in windows(session, queue, is_wanted=is_wanted, limit=selection.limit):
+            async for window in selection.windows(session, queue, is_wanted):
                 if not dry_run:
                     # So that the count is right.
                     with uninterrupted("RabbitMQ does not answer"):

@@ -13,7 +13,6 @@ from broker.amqp.admin import AdminSession, Got, replayed
 from broker.cli.dead_letters.letter import Letter
 from broker.cli.dead_letters.progress import progress
 from broker.cli.dead_letters.selection import EVERYTHING, Selected, Selection
-from broker.cli.dead_letters.window import windows
 from broker.cli.durable_queues import durable_queues
 from broker.cli.in_session import (
     EXIT_FAILED,
@@ -74,9 +73,7 @@ async def _replay(
     # A header names the queue, and anybody may have written it; so not each queue will do.
     queues = {queue.name for queue in durable_queues(settings) if queue.is_consumed}
 
-    def is_wanted(letter: Letter) -> bool:
-        if not matches(letter):
-            return False
+    def may_go(letter: Letter) -> bool:
         obstacle = _obstacle(letter, queues)
         if obstacle is not None:
             tally.left[obstacle] += 1
@@ -84,7 +81,7 @@ async def _replay(
 
     try:
         with progress("Replaying") as show:
-            async for window in windows(session, queue, is_wanted=is_wanted, limit=selection.limit):
+            async for window in selection.windows(session, queue, matches, may_go):
                 if dry_run:
                     tally.replayed += len(window.chosen)
                 elif window.chosen:

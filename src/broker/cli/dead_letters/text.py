@@ -8,10 +8,13 @@ from textwrap import wrap
 
 from broker.cli.dead_letters.document import body_text, plain
 from broker.cli.dead_letters.letter import Letter
+from broker.cli.output import utc
 from broker.telemetry.one_line import one_line
 
-_ROW = "{:>6}  {:24}  {:26}  {:20}  {:>4}  {:>8}  {:>7}  {}\n"
-HEADING = _ROW.format("number", "reason", "queue", "since", "age", "bytes", "replays", "error")
+_ROW = "{:>6}  {:24}  {:26}  {:20}  {:>4}  {:>8}  {:>7}  {:36}  {}\n"
+HEADING = _ROW.format(
+    "number", "reason", "queue", "since", "age", "bytes", "replays", "id", "error"
+)
 _WIDTH = 96
 _MAX_HEADER_LENGTH = 1000
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
@@ -20,16 +23,18 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 def row(letter: Letter, now: datetime) -> str:
     """Return a line of the list."""
     label, size = letter.label, len(letter.message.body)
+    id_ = one_line(letter.id or "-")
     if label is None:
-        return _ROW.format(letter.number, "-", "-", "-", "-", size, "-", _stranger(letter))
+        return _ROW.format(letter.number, "-", "-", "-", "-", size, "-", id_, _stranger(letter))
     return _ROW.format(
         letter.number,
         one_line(label.reason),
         one_line(label.queue),
-        _time(label.at),
+        utc(label.at),
         _age(letter.age(now)),
         size,
         label.replays,
+        id_,
         one_line(letter.problem or label.error),
     )
 
@@ -46,7 +51,7 @@ def _page(letter: Letter, now: datetime) -> Iterator[str]:
     else:
         yield f"{letter.number}: {one_line(label.reason)}: {one_line(label.error)}"
         yield f"  queue    {one_line(label.queue)}"
-        yield f"  since    {_time(label.at)} ({_age(letter.age(now))})"
+        yield f"  since    {utc(label.at)} ({_age(letter.age(now))})"
         yield f"  broker   {one_line(label.broker_id)}"
         yield f"  replays  {label.replays}"
         if letter.problem is not None:
@@ -85,10 +90,6 @@ def _printable(text: str) -> str:
         one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode()
         for one in text
     )
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _age(age: timedelta | None) -> str:

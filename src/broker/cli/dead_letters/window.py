@@ -1,5 +1,6 @@
 """The dead-letter queue as it was at the beginning, a window at a time."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import chain, islice
 
@@ -27,6 +28,20 @@ class Window(msgspec.Struct, frozen=True):
     chosen: Sequence[Letter]
     seen: int
     total: int
+
+
+async def newest(windows: AsyncIterator[Window], count: int) -> AsyncIterator[Window]:
+    """Walk through windows, and yield the last letters of all of them in the last window.
+
+    Args:
+        count: How many at most; as many are in memory.
+    """
+    last = Window((), 0, 0)
+    chosen = deque[Letter](maxlen=count)
+    async for last in windows:
+        chosen.extend(last.chosen)
+        yield msgspec.structs.replace(last, chosen=())
+    yield msgspec.structs.replace(last, chosen=tuple(chosen))
 
 
 async def windows(
