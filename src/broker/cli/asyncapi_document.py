@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from broker.cli import asyncapi_messages as messages
 from broker.cli.asyncapi_examples import EXAMPLES
+from broker.cli.asyncapi_headers import DeadLetterHeaders
 from broker.cli.output import address
+from broker.core import contract
 from broker.core.codec import MAX_DEPTH
 from broker.settings import Settings
 from broker.version import __version__
@@ -25,13 +26,11 @@ _CHOICES = {
     "with c the CRC-32 of the receiver_id in UTF-8; all else goes to the first.",
 }
 
-type _Message = type[msgspec.Struct]
-
-_REGISTRY_EVENTS: Sequence[_Message] = (
-    messages.AgentRegistered,
-    messages.AgentDisconnected,
-    messages.ServerAdvertised,
-    messages.AnswersSeen,
+_REGISTRY_EVENTS: Sequence[contract.Declaration] = (
+    contract.AgentRegistered,
+    contract.AgentDisconnected,
+    contract.ServerAdvertised,
+    contract.AnswersSeen,
 )
 
 
@@ -43,8 +42,8 @@ class _Operation:
     action: str
     channel: str
     summary: str
-    messages: Sequence[_Message]
-    reply: Sequence[_Message] = ()
+    messages: Sequence[contract.Declaration]
+    reply: Sequence[contract.Declaration] = ()
 
     @property
     def reply_channel(self) -> str:
@@ -58,30 +57,30 @@ _OPERATIONS = (
         "input",
         "Route each chat message to an online agent that has all that it requires, never to its "
         "sender.",
-        (messages.ChatMessage, messages.AgentError),
-        (messages.RoutedMessage, messages.RoutingFailure, messages.AgentError),
+        (contract.ChatMessage, contract.AgentError),
+        (contract.RoutedMessage, contract.RoutingFailure, contract.AgentError),
     ),
     _Operation(
         "registerAgents",
         "receive",
         "metadata",
         "Register agents.",
-        (messages.RegisterAgent,),
-        (messages.RegisterAgentResponse,),
+        (contract.RegisterAgent,),
+        (contract.RegisterAgentResponse,),
     ),
     _Operation(
         "disconnectAgents",
         "receive",
         "metadata",
         "Take agents offline.",
-        (messages.ClientDisconnected,),
+        (contract.ClientDisconnected,),
     ),
     _Operation(
         "learnOfServers",
         "receive",
         "advertisement",
         "Connect to the server at once, if the session is down.",
-        (messages.ServerAvailable,),
+        (contract.ServerAvailable,),
     ),
     _Operation(
         "publishOutput",
@@ -89,10 +88,10 @@ _OPERATIONS = (
         "output",
         "Hand each routed message or failure to the central server.",
         (
-            messages.RoutedMessage,
-            messages.RoutingFailure,
-            messages.AgentError,
-            messages.RegisterAgentResponse,
+            contract.RoutedMessage,
+            contract.RoutingFailure,
+            contract.AgentError,
+            contract.RegisterAgentResponse,
         ),
     ),
     _Operation(
@@ -121,31 +120,31 @@ _OPERATIONS = (
         "send",
         _WEBSOCKET,
         "Register with the central server, before anything else.",
-        (messages.RegisterBroker,),
-        (messages.RegisterBrokerResponse, messages.ServerError),
+        (contract.RegisterBroker,),
+        (contract.RegisterBrokerResponse, contract.ServerError),
     ),
     _Operation(
         "requestAgentStatus",
         "send",
         _WEBSOCKET,
         "Ask which agents are online, at most once every five seconds.",
-        (messages.RequestAgentStatus,),
-        (messages.AgentStatusUpdate, messages.ServerError),
+        (contract.RequestAgentStatus,),
+        (contract.AgentStatusUpdate, contract.ServerError),
     ),
     _Operation(
         "learnAgentStatus",
         "receive",
         _WEBSOCKET,
         "Learn which agents are online.",
-        (messages.AgentStatusUpdate,),
+        (contract.AgentStatusUpdate,),
     ),
     _Operation(
         "answerHeartbeats",
         "receive",
         _WEBSOCKET,
         "Answer heartbeats at once.",
-        (messages.Ping, messages.ServerHeartbeat),
-        (messages.Pong,),
+        (contract.Ping, contract.ServerHeartbeat),
+        (contract.Pong,),
     ),
 )
 
@@ -280,7 +279,7 @@ def _carried(channel: str) -> Sequence[str]:
     return list(dict.fromkeys(names))
 
 
-def _names(some: Sequence[_Message]) -> list[str]:
+def _names(some: Sequence[contract.Declaration]) -> list[str]:
     return [message.__name__ for message in some]
 
 
@@ -318,10 +317,10 @@ def _references(channel: str, names: Sequence[str]) -> list[dict[str, str]]:
 
 def _components() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
-        [*EXAMPLES, messages.DeadLetterHeaders], ref_template=f"{_SCHEMAS}{{name}}"
+        [*EXAMPLES, DeadLetterHeaders], ref_template=f"{_SCHEMAS}{{name}}"
     )
     described = {
-        message.__name__: _message(message.__name__, schemas[message.__name__], example)
+        message.__name__: _message(message, schemas[message.__name__], example)
         for message, example in EXAMPLES.items()
     }
     described[_DEAD_LETTER] = {
@@ -329,16 +328,19 @@ def _components() -> dict[str, Any]:
         "title": _DEAD_LETTER,
         "summary": "What the broker could not accept, byte for byte, and why.",
         "contentType": "application/octet-stream",
-        "headers": {"$ref": f"{_SCHEMAS}{messages.DeadLetterHeaders.__name__}"},
+        "headers": {"$ref": f"{_SCHEMAS}{DeadLetterHeaders.__name__}"},
         "payload": {},
     }
     return {"messages": described, "schemas": schemas}
 
 
-def _message(name: str, schema: Mapping[str, Any], example: object) -> dict[str, Any]:
+def _message(
+    message: contract.Declaration, schema: Mapping[str, Any], example: object
+) -> dict[str, Any]:
+    name = message.__name__
     return {
         "name": name,
-        "title": " or ".join(schema["properties"]["message_type"]["enum"]),
+        "title": " or ".join(contract.message_types(message)),
         "summary": schema["description"],
         "contentType": _JSON,
         "payload": {"$ref": f"{_SCHEMAS}{name}"},

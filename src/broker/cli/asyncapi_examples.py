@@ -1,8 +1,6 @@
 """An example of each message, for the AsyncAPI document."""
 
-from msgspec import Struct
-
-from broker.cli import asyncapi_messages as messages
+from broker.core import contract
 
 _CHAT: dict[str, object] = {
     "message_type": "TEXT",
@@ -17,46 +15,46 @@ _ALICE = {"agent_id": "alice", "agent_name": "Alice"}
 _VERSION = {"changed_at": 1_767_268_800_000_000, "origin": "8f14e45fceea167a"}
 _NOON = "2026-01-01T12:00:00+00:00"
 
-EXAMPLES: dict[type[Struct], dict[str, object]] = {
-    messages.ChatMessage: _CHAT,
-    messages.AgentError: {
+EXAMPLES: dict[contract.Declaration, dict[str, object]] = {
+    contract.ChatMessage: _CHAT,
+    contract.AgentError: {
         "message_type": "ERROR",
         "sender_id": "alice",
         "text_payload": "I am lost.",
         "in_reply_to_message_id": "m-1",
     },
-    messages.RegisterAgent: {"message_type": "REGISTER_AGENT", **_ALICE, "capabilities": ["chat"]},
-    messages.ClientDisconnected: {"message_type": "CLIENT_DISCONNECTED", "agent_id": "alice"},
-    messages.ServerAvailable: {
+    contract.RegisterAgent: {"message_type": "REGISTER_AGENT", **_ALICE, "capabilities": ["chat"]},
+    contract.ClientDisconnected: {"message_type": "CLIENT_DISCONNECTED", "agent_id": "alice"},
+    contract.ServerAvailable: {
         "message_type": "SERVER_AVAILABLE",
         "server_id": "server-1",
         "websocket_url": "ws://server.example:8765/ws",
         "timestamp": _NOON,
     },
-    messages.AgentRegistered: {
+    contract.AgentRegistered: {
         "message_type": "AGENT_REGISTERED",
         **_ALICE,
         "capabilities": ["chat"],
         **_VERSION,
     },
-    messages.AgentDisconnected: {
+    contract.AgentDisconnected: {
         "message_type": "AGENT_DISCONNECTED",
         "agent_id": "alice",
         **_VERSION,
     },
-    messages.ServerAdvertised: {
+    contract.ServerAdvertised: {
         "message_type": "SERVER_ADVERTISED",
         "server_id": "server-1",
         "websocket_url": "ws://server.example:8765/ws",
         **_VERSION,
     },
-    messages.AnswersSeen: {
+    contract.AnswersSeen: {
         "message_type": "ANSWERS_SEEN",
         "answers": [["bob", "m-1", 0.25]],
         **_VERSION,
     },
-    messages.RoutedMessage: {**_CHAT, "receiver_id": "bob"},
-    messages.RoutingFailure: {
+    contract.RoutedMessage: {**_CHAT, "receiver_id": "bob"},
+    contract.RoutingFailure: {
         "message_type": "ERROR",
         "message_id": "e-1",
         "sender_id": "BrokerService",
@@ -68,28 +66,28 @@ EXAMPLES: dict[type[Struct], dict[str, object]] = {
         "original_sender_id": "alice",
         "in_reply_to_message_id": "m-1",
     },
-    messages.RegisterAgentResponse: {
+    contract.RegisterAgentResponse: {
         "message_type": "REGISTER_AGENT_RESPONSE",
         "status": "success",
         "agent_id": "alice",
         "message": "Agent registered successfully",
     },
-    messages.RegisterBroker: {"message_type": "REGISTER_BROKER", "broker_name": "BrokerService"},
-    messages.RegisterBrokerResponse: {
+    contract.RegisterBroker: {"message_type": "REGISTER_BROKER", "broker_name": "BrokerService"},
+    contract.RegisterBrokerResponse: {
         "message_type": "REGISTER_BROKER_RESPONSE",
         "status": "success",
         "broker_id": "broker-1",
     },
-    messages.AgentStatusUpdate: {
+    contract.AgentStatusUpdate: {
         "message_type": "AGENT_STATUS_UPDATE",
         "agents": [{**_ALICE, "is_online": True, "last_seen": _NOON, "capabilities": ["chat"]}],
         "is_full_update": True,
     },
-    messages.Ping: {"message_type": "PING"},
-    messages.ServerHeartbeat: {"message_type": "SERVER_HEARTBEAT"},
-    messages.ServerError: {"message_type": "ERROR", "text_payload": "unsupported message type"},
-    messages.Pong: {"message_type": "PONG", "broker_id": "broker-1"},
-    messages.RequestAgentStatus: {
+    contract.Ping: {"message_type": "PING"},
+    contract.ServerHeartbeat: {"message_type": "SERVER_HEARTBEAT"},
+    contract.ServerError: {"message_type": "ERROR", "text_payload": "unsupported message type"},
+    contract.Pong: {"message_type": "PONG", "broker_id": "broker-1"},
+    contract.RequestAgentStatus: {
         "message_type": "REQUEST_AGENT_STATUS",
         "sender_id": "broker-1",
         "timestamp": _NOON,

@@ -102,8 +102,8 @@ class ClientDisconnected(msgspec.Struct, frozen=True):
 class ServerAvailable(msgspec.Struct, frozen=True):
     """A central server advertises where its WebSocket endpoint is."""
 
-    server_id: str | None
-    websocket_url: str | None
+    server_id: str | None = None
+    websocket_url: str | None = None
 
 
 class Answer(NamedTuple):
@@ -117,13 +117,17 @@ class Answer(NamedTuple):
 class AnswersSeen(msgspec.Struct, frozen=True):
     """Answers to messages that another broker must have routed."""
 
-    answers: Sequence[Answer]
+    answers: Sequence[Answer] = ()
+
+
+type Change = RegisterAgent | ClientDisconnected | ServerAvailable | AnswersSeen
+"""What a broker learns by queue."""
 
 
 class RegistryEvent(msgspec.Struct, frozen=True):
     """What one of several brokers learned by queue, told to the others."""
 
-    change: RegisterAgent | ClientDisconnected | ServerAvailable | AnswersSeen
+    change: Change
     version: Version
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from broker.core.agent_ids import agent_name, is_agent_id
 from broker.core.capabilities import as_capabilities
+from broker.core.contract import AgentEntry
 from broker.core.flags import Spelled, understood
 from broker.core.messages import AgentStatus, Fields, Rejected, RejectReason, StatusUpdate
 
@@ -27,16 +28,8 @@ _SHOWN_FLAG_CHARACTERS = 40
 _NULL = msgspec.Raw(b"null")
 
 
-class _Entry(msgspec.Struct, gc=False):
-    agent_id: str
-    agent_name: str | None = None
-    is_online: Spelled | None = None
-    last_seen: datetime | float | None = None
-    capabilities: list[str] | None = None
-
-
 class _LooseEntry(msgspec.Struct, gc=False):
-    """The same with all but the id undecoded, so that a field costs nothing but itself."""
+    """An entry with all but the id undecoded, so that a field costs nothing but itself."""
 
     agent_id: str
     agent_name: msgspec.Raw = _NULL
@@ -46,8 +39,8 @@ class _LooseEntry(msgspec.Struct, gc=False):
 
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
-_decode_entries = msgspec.json.Decoder(list[_Entry]).decode
-_decode_entry = msgspec.json.Decoder(_Entry).decode
+_decode_entries = msgspec.json.Decoder(list[AgentEntry]).decode
+_decode_entry = msgspec.json.Decoder(AgentEntry).decode
 _decode_loose_entry = msgspec.json.Decoder(_LooseEntry).decode
 _decode_name = msgspec.json.Decoder(str | None).decode
 _decode_flag: Callable[[msgspec.Raw], Spelled | None] = msgspec.json.Decoder(Spelled | None).decode
@@ -107,7 +100,7 @@ class _Reading:
         self.usable = 0
         self.has_flag = False  # whether a usable entry had one
 
-    def take(self, entries: Iterable[_Entry]) -> None:
+    def take(self, entries: Iterable[AgentEntry]) -> None:
         """Take more entries; of those about the same agent, the last usable one counts."""
         agents, usable, has_flag = self.agents, self.usable, self.has_flag
         for entry in entries:
@@ -137,7 +130,7 @@ class _Reading:
         self.usable, self.has_flag = usable, has_flag
 
 
-def _typed(raws: Sequence[msgspec.Raw]) -> Iterable[_Entry]:
+def _typed(raws: Sequence[msgspec.Raw]) -> Iterable[AgentEntry]:
     try:
         # One call for all of them takes a quarter of the time of a call for each.
         return _decode_entries(b"[%b]" % b",".join(raws))
@@ -145,7 +138,7 @@ def _typed(raws: Sequence[msgspec.Raw]) -> Iterable[_Entry]:
         return _typed_apart(raws)
 
 
-def _typed_apart(raws: Sequence[msgspec.Raw]) -> Iterator[_Entry]:
+def _typed_apart(raws: Sequence[msgspec.Raw]) -> Iterator[AgentEntry]:
     for raw in raws:
         try:
             yield _decode_entry(raw)
@@ -154,8 +147,8 @@ def _typed_apart(raws: Sequence[msgspec.Raw]) -> Iterator[_Entry]:
                 yield _salvaged(_decode_loose_entry(raw))
 
 
-def _salvaged(entry: _LooseEntry) -> _Entry:
-    salvaged = _Entry(entry.agent_id, is_online=_flag(entry.is_online))
+def _salvaged(entry: _LooseEntry) -> AgentEntry:
+    salvaged = AgentEntry(entry.agent_id, is_online=_flag(entry.is_online))
     with suppress(msgspec.ValidationError):
         salvaged.agent_name = _decode_name(entry.agent_name)
     with suppress(msgspec.ValidationError):

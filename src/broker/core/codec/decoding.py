@@ -5,21 +5,20 @@ know passes through exactly. No function here raises for a bad body; each return
 says why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from msgspec import Raw
 from msgspec.structs import replace
 
+from broker.core import contract
 from broker.core.agent_ids import agent_name
+from broker.core.codec.declared import Declared
 from broker.core.codec.fields import (
     RejectedError,
     checked_fields,
-    decode_capabilities,
-    decode_field,
-    decode_id,
-    decode_string,
     message_type_of,
     parsed_fields,
-    string_field,
 )
 from broker.core.lone_surrogates import (
     mark_lone_surrogates,
@@ -29,8 +28,8 @@ from broker.core.lone_surrogates import (
 from broker.core.messages import (
     UNKNOWN_SENDER,
     AgentError,
-    Answer,
     AnswersSeen,
+    Change,
     ChatMessage,
     ClientDisconnected,
     Fields,
@@ -41,18 +40,6 @@ from broker.core.messages import (
     ServerAvailable,
 )
 from broker.core.versions import Version
-
-_LARGEST_EXACT = 2**53
-
-_CHAT_TYPES = frozenset({"TEXT", "REPLY", "SYSTEM"})
-_CHAT_STRINGS = (
-    "message_id",
-    "text_payload",
-    "send_timestamp",
-    "timestamp",
-    "in_reply_to_message_id",
-    "in_reply_to",
-)
 
 
 def decode_input(body: bytes, max_bytes: int) -> ChatMessage | AgentError | Rejected:
@@ -135,88 +122,73 @@ def _frame_fields(frame: str | bytes) -> Fields:
 
 
 def _input_message(message_type: str, fields: Fields) -> ChatMessage | AgentError:
-    if message_type in _CHAT_TYPES:
-        for name in _CHAT_STRINGS:
-            decode_string(fields, name)
-        sender_id = decode_string(fields, "sender_id")
+    if message_type in _CHAT.types:
+        values = _CHAT.decode(fields)
+        sender_id = values.get("sender_id")
         return ChatMessage(
             message_type,
             fields,
             UNKNOWN_SENDER if sender_id is None else sender_id,
-            receiver_id=decode_string(fields, "receiver_id"),
-            required_capabilities=decode_capabilities(fields, "required_capabilities") or (),
+            receiver_id=values.get("receiver_id"),
+            required_capabilities=values.get("required_capabilities") or (),
         )
-    if message_type == "ERROR":
-        return AgentError(
-            string_field(fields, "sender_id"),
-            string_field(fields, "in_reply_to_message_id") or string_field(fields, "in_reply_to"),
-        )
-    raise _unsupported("TEXT, REPLY, SYSTEM and ERROR")
+    if message_type in _ERROR.types:
+        values = _ERROR.decode(fields)
+        answered = values.get("in_reply_to_message_id") or values.get("in_reply_to")
+        return AgentError(values.get("sender_id"), answered)
+    raise _unsupported(_CHAT, _ERROR)
 
 
 def _metadata_message(message_type: str, fields: Fields) -> RegisterAgent | ClientDisconnected:
-    if message_type == "REGISTER_AGENT":
-        return RegisterAgent(
-            agent_id=decode_id(fields, "agent_id"),
-            agent_name=agent_name(decode_string(fields, "agent_name")),
-            client_id=fields.get("_client_id"),
-            capabilities=decode_capabilities(fields, "capabilities"),
-        )
-    if message_type == "CLIENT_DISCONNECTED":
-        return ClientDisconnected(decode_id(fields, "agent_id"))
-    raise _unsupported("REGISTER_AGENT and CLIENT_DISCONNECTED")
+    if message_type in _REGISTER.types:
+        return _registration(_REGISTER.decode(fields), fields.get("_client_id"))
+    if message_type in _DISCONNECTED.types:
+        return ClientDisconnected(**_DISCONNECTED.decode(fields))
+    raise _unsupported(_REGISTER, _DISCONNECTED)
 
 
 def _advertisement_message(message_type: str, fields: Fields) -> ServerAvailable:
-    if message_type == "SERVER_AVAILABLE":
-        return _server(fields)
-    raise _unsupported("SERVER_AVAILABLE")
+    if message_type in _AVAILABLE.types:
+        return _server(_AVAILABLE.decode(fields))
+    raise _unsupported(_AVAILABLE)
 
 
 def _registry_event(message_type: str, fields: Fields) -> RegistryEvent:
-    change = _change(message_type, fields)
-    return RegistryEvent(change, Version(_changed_at(fields), decode_id(fields, "origin")))
+    for declared, change in _CHANGES.items():
+        if message_type in declared.types:
+            values = declared.decode(fields)
+            version = Version(values.pop("changed_at"), values.pop("origin"))
+            return RegistryEvent(change(values), version)
+    raise _unsupported(*_CHANGES)
 
 
-def _change(
-    message_type: str, fields: Fields
-) -> RegisterAgent | ClientDisconnected | ServerAvailable | AnswersSeen:
-    match message_type:
-        case "AGENT_REGISTERED":
-            return RegisterAgent(
-                decode_id(fields, "agent_id"),
-                agent_name(decode_string(fields, "agent_name")),
-                capabilities=decode_capabilities(fields, "capabilities"),
-            )
-        case "AGENT_DISCONNECTED":
-            return ClientDisconnected(decode_id(fields, "agent_id"))
-        case "SERVER_ADVERTISED":
-            return _server(fields)
-        case "ANSWERS_SEEN":
-            answers = decode_field(fields, "answers", list[tuple[str, str, float]]) or ()
-            return AnswersSeen([Answer(*answer) for answer in answers])
-    raise _unsupported("AGENT_REGISTERED, AGENT_DISCONNECTED, SERVER_ADVERTISED and ANSWERS_SEEN")
+def _registration(values: dict[str, Any], client_id: Raw | None = None) -> RegisterAgent:
+    name = agent_name(values.pop("agent_name", None))
+    return RegisterAgent(agent_name=name, client_id=client_id, **values)
 
 
-def _server(fields: Fields) -> ServerAvailable:
+def _server(values: dict[str, Any]) -> ServerAvailable:
     # Shown to people, and connected to when it is a URL: a mark is none of either.
-    server_id, url = (
-        text and show_lone_surrogates(text)
-        for text in (decode_string(fields, name) for name in ("server_id", "websocket_url"))
+    return ServerAvailable(
+        **{name: text and show_lone_surrogates(text) for name, text in values.items()}
     )
-    return ServerAvailable(server_id, url)
 
 
-def _changed_at(fields: Fields) -> int:
-    # JSON has one kind of numbers: 1.0 is as whole as 1, and not all who write it have a choice.
-    at = decode_field(fields, "changed_at", float)
-    # Numbers beyond that are not the same for all who read JSON.
-    if at is None or not at.is_integer() or not 0 < at < _LARGEST_EXACT:
-        error = "`changed_at` must be a whole number of microseconds since 1970"
-        raise RejectedError(RejectReason.INVALID_FIELD, error)
-    return int(at)
-
-
-def _unsupported(supported: str) -> RejectedError:
-    error = f"this queue takes {supported}, nothing else"
+def _unsupported(*supported: Declared) -> RejectedError:
+    *some, last = (message_type for declared in supported for message_type in declared.types)
+    named = f"{', '.join(some)} and {last}" if some else last
+    error = f"this queue takes {named}, nothing else"
     return RejectedError(RejectReason.UNSUPPORTED_MESSAGE_TYPE, error)
+
+
+_CHAT = Declared(contract.ChatMessage)
+_ERROR = Declared(contract.AgentError)
+_REGISTER = Declared(contract.RegisterAgent)
+_DISCONNECTED = Declared(contract.ClientDisconnected)
+_AVAILABLE = Declared(contract.ServerAvailable)
+_CHANGES: Mapping[Declared, Callable[[dict[str, Any]], Change]] = {
+    Declared(contract.AgentRegistered): _registration,
+    Declared(contract.AgentDisconnected): lambda values: ClientDisconnected(**values),
+    Declared(contract.ServerAdvertised): _server,
+    Declared(contract.AnswersSeen): lambda values: AnswersSeen(**values),
+}

@@ -8,15 +8,14 @@ from itertools import accumulate
 
 import msgspec
 
-from broker.core.agent_ids import MAX_AGENT_ID_LENGTH, is_agent_id
-from broker.core.capabilities import REQUIREMENT, as_capabilities
 from broker.core.messages import Fields, Rejected, RejectReason
 
 MAX_DEPTH = 128
 """Levels of arrays and objects a body may have: receivers recurse, and this many all can."""
 
 _parse_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_parse_string: Callable[[msgspec.Raw], str | None] = msgspec.json.Decoder(str | None).decode
+parse_string: Callable[[msgspec.Raw], str | None] = msgspec.json.Decoder(str | None).decode
+"""Raises `msgspec.ValidationError`."""
 _parse_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 _LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -102,41 +101,6 @@ def decode_string(fields: Fields, name: str) -> str | None:
     if raw is None:
         return None
     try:
-        return _parse_string(raw)
+        return parse_string(raw)
     except msgspec.ValidationError as error:
         raise RejectedError(RejectReason.INVALID_FIELD, f"`{name}`: {error}") from error
-
-
-def decode_field[T](fields: Fields, name: str, expected: type[T]) -> T | None:
-    """Decode one field; null counts as missing."""
-    raw = fields.get(name)
-    # The JSON is checked already: only null starts with an n.
-    if raw is None or memoryview(raw)[0] == ord("n"):
-        return None
-    try:
-        return msgspec.json.decode(raw, type=expected)
-    except msgspec.ValidationError as error:
-        raise RejectedError(RejectReason.INVALID_FIELD, f"`{name}`: {error}") from error
-
-
-def decode_capabilities(fields: Fields, name: str) -> tuple[str, ...] | None:
-    """Decode a list of capabilities; each comes once, in order. Null counts as missing."""
-    names = decode_field(fields, name, list[str])
-    if names is None:
-        return None
-    capabilities = as_capabilities(names)
-    if capabilities is None:
-        raise RejectedError(RejectReason.INVALID_FIELD, f"`{name}` must be {REQUIREMENT}")
-    return capabilities
-
-
-def decode_id(fields: Fields, name: str) -> str:
-    """Decode the id of an agent or a broker, which must not be missing."""
-    text = decode_string(fields, name)
-    if text is None or not is_agent_id(text):
-        raise RejectedError(
-            RejectReason.INVALID_FIELD,
-            f"`{name}` must be a string of 1 to {MAX_AGENT_ID_LENGTH} characters, "
-            "none of them a control character",
-        )
-    return text
