@@ -67,7 +67,7 @@ def test_each_metric_is_explained(get: Get) -> None:
 
 
 def test_each_outcome_is_named() -> None:
-    [row] = re.findall(r"^\| `broker_messages_routed_total` .*$", RUNBOOK, re.MULTILINE)
+    [row] = re.findall(r"^\| `broker_message_outcomes_total` .*$", RUNBOOK, re.MULTILINE)
     assert {*MessageOutcome, DEAD_LETTERED} <= set(re.findall(r"`(\w+)`", row))
 
 

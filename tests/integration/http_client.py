@@ -24,11 +24,17 @@ async def listening(rig: Rig, times: int = 1) -> int:
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
+    status, _, body = ask_for(port, path, {})
+    return status, body
+
+
+def ask_for(port: int, path: str, headers: dict[str, str]) -> tuple[int, str, str]:
+    """Return status, content type and body of what is asked for with headers."""
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
-        return response.status, response.read().decode()
+        return response.status, response.headers["Content-Type"], response.read().decode()
     finally:
         connection.close()
 

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 import trio
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.http_client import answer_to, get, listening, serving, until_answered
+from tests.integration.http_client import (
+    answer_to,
+    ask_for,
+    get,
+    listening,
+    serving,
+    until_answered,
+)
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import PATIENCE
@@ -54,6 +62,7 @@ async def test_all_is_well(rig: Rig, server: CentralServer) -> None:
         assert (
             found["broker_messages_received_total", (("queue", rig.input), ("type", "TEXT"))] == 9
         )
+        assert found["broker_message_outcomes_total", (("outcome", "routed"),)] == 9
         assert found["broker_messages_routed_total", (("outcome", "routed"),)] == 9
         assert found["broker_dead_lettered_total", (("reason", "invalid_json"),)] == 1
         assert found["broker_messages_published_total", ()] == 10
@@ -132,7 +141,12 @@ async def test_an_absent_server_leaves_the_broker_ready_until_the_registry_is_st
             server.accepting = True
             await until_answered(port, "/readyz", 200)
             found = samples((await get(port, "/metrics"))[1])
-            assert found["broker_reconnects_total", (("transport", "websocket"),)] >= 1
+            websocket = (("transport", "websocket"),)
+            assert found["broker_connections_lost_total", websocket] == 1
+            assert found["broker_connection_tries_failed_total", websocket] >= 1
+            assert found["broker_reconnects_total", websocket] == (
+                1 + found["broker_connection_tries_failed_total", websocket]
+            )
 
 
 async def test_an_alarm_and_a_stop_show_at_once(rig: Rig, server: CentralServer) -> None:
@@ -177,6 +191,48 @@ async def test_a_taken_port_harms_nothing_and_is_served_once_it_is_free(
             assert await listening(rig) == port
             await until_answered(port, "/readyz", 200)
             assert await terminate(broker, within=12) == 0
+
+
+def roles(queues: list[dict[str, Any]]) -> dict[str, tuple[str, int, int]]:
+    return {one["role"]: (one["name"], one["messages"], one["consumers"]) for one in queues}
+
+
+async def test_each_queue_is_in_sight(rig: Rig, server: CentralServer) -> None:
+    agents = bring_online(server)
+    async with serving(rig, server.url) as port:
+        await until_answered(port, "/readyz", 200)
+        await rig.publish(rig.input, *(text(number, agents[0]) for number in range(9)), b"rubbish")
+        filled = f'"role":"output","name":"{rig.output}","messages":9,"consumers":0'
+        status = json.loads(await until_answered(port, "/status", 200, filled))
+        assert roles(status["queues"]) == {
+            "input": (rig.input, 0, 1),
+            "output": (rig.output, 9, 0),
+            "dead_letter": (rig.dead_letter, 1, 0),
+        }
+        metrics = (await get(port, "/metrics"))[1]
+        waiting = f'broker_queue_messages{{queue="{rig.output}",role="output"}} 9.0\n'
+        assert waiting in metrics
+        assert f'broker_queue_consumers{{queue="{rig.input}",role="input"}} 1.0\n' in metrics
+
+        asked = {"Accept": "application/openmetrics-text;version=none;q=0.75,text/plain;q=0.5"}
+        _, kind, document = await trio.to_thread.run_sync(ask_for, port, "/metrics", asked)
+        assert kind.startswith("application/openmetrics-text; version=1.0.0")
+        parse = openmetrics.text_string_to_metric_families
+        families = {family.name for family in parse(document)}  # type: ignore[no-untyped-call]
+        assert {"broker_queue_messages", "broker_routing_seconds", "broker_build"} <= families
+        assert waiting in document
+
+
+@pytest.mark.exhaustive
+async def test_that_nobody_reads_is_the_headline(rig: Rig, server: CentralServer) -> None:
+    agents = bring_online(server)
+    async with serving(rig, server.url) as port:
+        await until_answered(port, "/readyz", 200)
+        await rig.publish(rig.input, *(text(number, agents[0]) for number in range(9)))
+        word = f'"word":"Routing, but nobody reads {rig.output}: 9 waiting"'
+        assert json.loads(await until_answered(port, "/status", 200, word))["ready"]
+        await rig.take(rig.output, 9)
+        await until_answered(port, "/status", 200, '"word":"Routing"')
 
 
 @pytest.mark.exhaustive

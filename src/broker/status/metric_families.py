@@ -1,6 +1,7 @@
 """Prometheus' families of metrics, filled with the broker's own numbers."""
 
 from collections.abc import Mapping
+from math import nan
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -10,6 +11,11 @@ from prometheus_client.core import (
 )
 
 from broker.telemetry.histogram import Histogram
+
+
+def unless_unknown(number: float | None) -> float:
+    """Return a number, or the NaN that stands for one that is not known."""
+    return nan if number is None else number
 
 
 def labelled(

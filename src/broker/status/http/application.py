@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import trio
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -68,8 +67,9 @@ class _Endpoints:
     async def readyz(self, request: Request) -> Response:
         return _verdict("readyz", readiness(self._vitals), request)
 
-    async def metrics(self, _: Request) -> Response:
-        return Response(self._exposition(), media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
+    async def metrics(self, request: Request) -> Response:
+        body, content_type = self._exposition(request.headers.get("accept", ""))
+        return Response(body, media_type=content_type, headers=_HEADERS)
 
     async def status(self, _: Request) -> Response:
         return _json(snapshot.status(self._vitals, self._history.rates()))
