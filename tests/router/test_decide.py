@@ -5,7 +5,7 @@ from zlib import crc32
 import pytest
 from msgspec import structs
 
-from broker.amqp import DeadLetterAddress, Delivery, Publishing, Refusals, Settlement
+from broker.amqp import DeadLetterAddress, Delivery, Held, Publishing, Refusals, Settlement
 from broker.core import codec
 from broker.core.hops import Hop, HopCounter
 from broker.core.messages import (
@@ -103,6 +103,7 @@ def test_a_chat_message_goes_to_somebody_else_with_what_may_pass(random: float) 
         MessageOutcome.ROUTED,
         to("out", chat(receiver_id="bob"), **PROPERTIES),
         receiver_id="bob",
+        sender_id="alice",
     )
     plain = desk.decide("in", chat()).publishing
     assert plain == to("out", chat(receiver_id="bob"))
@@ -120,7 +121,7 @@ def test_nobody_to_route_to(online: list[str], reason: str) -> None:
         correlation_id="c",  # neither priority nor expiration
     )
     assert Desk(*online).decide("in", body, **PROPERTIES) == Decision(
-        "TEXT", MessageOutcome(reason), expected
+        "TEXT", MessageOutcome(reason), expected, sender_id=online[0] if online else None
     )
 
 
@@ -179,6 +180,27 @@ def test_unknown_agents_are_noticed_and_nobody_else(body: bytes, unknown: str | 
     assert desk.decide("in", body).unknown_sender == unknown
 
 
+@pytest.mark.parametrize(
+    ("queue", "body", "sender_id"),
+    [
+        ("in", chat("alice"), "alice"),
+        ("in", chat("offline"), "offline"),
+        ("in", chat("stranger"), None),
+        ("in", chat(None), None),
+        ("in", b'{"message_type":"ERROR","sender_id":"alice"}', "alice"),
+        ("in", b'{"message_type":"ERROR","sender_id":"stranger"}', None),
+        ("in", b'{"message_type":"ERROR"}', None),
+        (QUEUES.held, chat("alice"), None),  # it was received before
+    ],
+)
+def test_a_message_counts_as_a_word_of_its_sender_once(
+    queue: str, body: bytes, sender_id: str | None
+) -> None:
+    desk = Desk("alice", "bob", "offline")
+    disconnect(desk.registry, "offline")
+    assert desk.decide(queue, body, held=Held(2, 1, "")).sender_id == sender_id
+
+
 # Whom a message is for, what it requires, and what a policy says
 
 
@@ -211,7 +233,10 @@ def test_nobody_receives_a_message_who_cannot_do_what_it_requires() -> None:
     body = chat("alice", required_capabilities=["sums", "poems"])
     decision = desk.decide("in", body)
     assert decision == Decision(
-        "TEXT", MessageOutcome.NO_CAPABLE_AGENT, to("out", failure(body, "no_capable_agent"))
+        "TEXT",
+        MessageOutcome.NO_CAPABLE_AGENT,
+        to("out", failure(body, "no_capable_agent")),
+        sender_id="alice",
     )
 
 
@@ -221,7 +246,7 @@ def test_a_message_that_a_policy_fails_on_is_dead_lettered() -> None:
     decision = desk.decide("in", chat(in_reply_to="m0"))
     # That it is an answer, and one of a row, is true whatever becomes of it.
     assert decision == Decision(
-        UNACCEPTED, why, hop=Hop(1, "m1"), answer=Answer("alice", "m0"), unknown_sender=None
+        UNACCEPTED, why, sender_id="alice", hop=Hop(1, "m1"), answer=Answer("alice", "m0")
     )
     assert Desk("alice", routing=Routing(lambda *_: why)).decide("in", chat()).verdict is (
         MessageOutcome.ONLY_SENDER_ONLINE
@@ -370,7 +395,10 @@ def test_a_row_of_answers_ends_where_the_limit_says() -> None:
         desk.hops.remember(decision.hop)
     decision = desk.decide("in", chat(message_id="m3", in_reply_to_message_id="m2"))
     assert decision == Decision(
-        UNACCEPTED, Rejected(RejectReason.TOO_MANY_HOPS, ANY), hop=Hop(3, "m3")
+        UNACCEPTED,
+        Rejected(RejectReason.TOO_MANY_HOPS, ANY),
+        sender_id="alice",
+        hop=Hop(3, "m3"),
     )
     assert desk.decide("in", chat(message_id="m4")).receiver_id == "bob"
 

@@ -5,6 +5,7 @@ import pytest
 import structlog
 
 from broker.amqp import DeadLetterAddress, Delivery, Refusals, Settlement
+from broker.core.last_messages import LastMessages
 from broker.core.messages import ServerAvailable
 from broker.core.registry import AgentRegistry
 from broker.core.routing.unanswered import Unanswered
@@ -108,6 +109,28 @@ def test_what_another_broker_learned_counts_as_if_learned_here(desk: Desk) -> No
         assert each.registry["b"].agent_name == "Bob"
         assert each.advertised == [ServerAvailable("s", None)]
     assert desk.registered > 0
+
+
+def test_its_own_announcements_that_come_back_count_as_nothing_received(desk: Desk) -> None:
+    announced = desk.announced("meta", REGISTER_A)
+    before = desk.tally.received.total()
+    desk.dispatch("events", announced)
+    assert desk.tally.received.total() == before
+    assert desk.tally.outcomes[MessageOutcome.REPLICATED] == 0
+    desk.dispatch("events", AGENT_REGISTERED)
+    assert desk.tally.received["events", "REGISTRY_EVENT"] == 1
+    assert desk.tally.outcomes[MessageOutcome.REPLICATED] == 1
+
+
+def test_the_last_messages_of_known_agents_are_noted() -> None:
+    last_messages = LastMessages(lambda: 1, lambda _: True)
+    desk = Desk(last_messages=last_messages)
+    register(desk.registry, "bob")
+    last_messages.begin_batch(7.0)
+    desk.dispatch("in", chat("stranger"))
+    desk.dispatch("in", chat("bob"))
+    assert last_messages.at("bob") == 7.0
+    assert last_messages.at("stranger") is None
 
 
 def test_each_announcement_is_later_than_the_last(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker.core.agent import Agent
+from broker.core.last_messages import LastMessages
 from broker.core.messages import AgentStatus, Answer, AnswersSeen, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
@@ -19,7 +20,7 @@ from broker.status.http.queries import agent_query
 from broker.status.model import AgentEntry
 from broker.status.vitals import Vitals
 from broker.telemetry.tally import MessageOutcome, MessageTally
-from tests.core.registries import apply
+from tests.core.registries import apply, register
 
 SEEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,11 +35,15 @@ STATUSES = st.builds(
 
 
 def vitals(
-    registry: AgentRegistry, tally: MessageTally | None = None, choosing: Choosing | None = None
+    registry: AgentRegistry,
+    tally: MessageTally | None = None,
+    choosing: Choosing | None = None,
+    last_messages: LastMessages | None = None,
 ) -> Vitals:
     tally = tally or MessageTally()
     choosing = choosing or Choosing(AT_RANDOM, tally, lambda: 0.0)
-    router = SimpleNamespace(registry=registry, choosing=choosing)
+    last_messages = last_messages or LastMessages(lambda: 0, registry.__contains__)
+    router = SimpleNamespace(registry=registry, choosing=choosing, last_messages=last_messages)
     known = SimpleNamespace(router=router, messages=tally)
     return cast("Vitals", cast("Any", known))
 
@@ -178,6 +183,20 @@ async def test_an_entry_tells_the_share_of_all_routed_messages() -> None:
     assert (first.agent_id, first.routed, first.last_seen) == ("a", 2, SEEN)
     assert first.share == 2 / 3
     assert (second.is_online, second.share) == (False, 1 / 3)
+
+
+async def test_an_entry_tells_when_an_agent_sent_its_last_message_and_who_told_of_it() -> None:
+    known = registry(AgentStatus("a", "A", is_online=True), AgentStatus("c", "C", is_online=True))
+    register(known, "b", "B")
+    last_messages = LastMessages(lambda: known.known_count, known.__contains__)
+    last_messages.begin_batch(SEEN.timestamp())
+    last_messages.note("b")
+    listed = await agents(vitals(known, last_messages=last_messages), AgentQuery())
+    assert [(one.agent_id, one.last_message_at, one.source) for one in listed.agents] == [
+        ("a", None, "server"),
+        ("b", SEEN, "queue"),
+        ("c", None, "server"),
+    ]
 
 
 async def test_before_anything_is_routed_every_share_is_nothing() -> None:

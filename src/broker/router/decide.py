@@ -115,6 +115,7 @@ class Decider:
                 return Decision(
                     UNACCEPTED,
                     _too_large(len(publishing.body), most),
+                    sender_id=decision.sender_id,
                     unknown_sender=decision.unknown_sender,
                     hop=decision.hop,
                     answer=decision.answer,
@@ -129,13 +130,17 @@ class Decider:
                 if hop is not None and hop.number > self._max_hops:
                     too_many = _too_many_hops(hop.number, self._max_hops)
                     answer = self._answer(message.sender_id, message.in_reply_to)
-                    return Decision(UNACCEPTED, too_many, hop=hop, answer=answer)
+                    sender_id = self._known(message.sender_id)
+                    return Decision(
+                        UNACCEPTED, too_many, sender_id=sender_id, hop=hop, answer=answer
+                    )
                 return self._route(delivery, message, hop)
             case AgentError():
                 outcome = MessageOutcome.FORWARDED
                 publishing = self._publishing(outcome, delivery, delivery.body)
                 answer = self._answer(message.sender_id, message.in_reply_to)
-                return Decision("ERROR", outcome, publishing, answer=answer)
+                sender_id = self._known(message.sender_id)
+                return Decision("ERROR", outcome, publishing, sender_id=sender_id, answer=answer)
             case Rejected():
                 return rejected(message)
 
@@ -157,6 +162,11 @@ class Decider:
         hop: Hop | None,
         held_before: Held | None = None,
     ) -> Decision:
+        sender_id = unknown_sender = None
+        if message.sender_id not in self._registry:
+            unknown_sender = _unknown_sender(message)
+        elif held_before is None:
+            sender_id = message.sender_id
         answer = asks = None
         if self._routing.follows_answers:
             if held_before is None:  # else it counted when it came
@@ -173,7 +183,7 @@ class Decider:
             rule=self._routing.receiver,
         )
         if isinstance(chosen, Rejected):
-            return Decision(UNACCEPTED, chosen, hop=hop, answer=answer)
+            return Decision(UNACCEPTED, chosen, sender_id=sender_id, hop=hop, answer=answer)
         receiver_id = queue = None
         if isinstance(chosen, FailureReason):
             held = self._holding.hold(held_before, delivery.expiration)
@@ -183,7 +193,8 @@ class Decider:
                     message.message_type,
                     outcome,
                     self._into_hold(delivery, held),
-                    unknown_sender=self._unknown_sender(message),
+                    sender_id=sender_id,
+                    unknown_sender=unknown_sender,
                     hop=hop,
                     held=held,
                     answer=answer,
@@ -201,7 +212,8 @@ class Decider:
             outcome,
             self._publishing(outcome, delivery, body, queue, held_before),
             receiver_id=receiver_id,
-            unknown_sender=self._unknown_sender(message),
+            sender_id=sender_id,
+            unknown_sender=unknown_sender,
             hop=hop,
             asks=asks,
             answer=answer,
@@ -224,16 +236,8 @@ class Decider:
             return None
         return Answer(sender_id, message_id)
 
-    def _unknown_sender(self, message: ChatMessage) -> str | None:
-        # Clients of the server carry `_client_id`; any other named sender should be an agent.
-        sender_id = message.sender_id
-        if (
-            sender_id in self._registry
-            or sender_id == UNKNOWN_SENDER
-            or "_client_id" in message.fields
-        ):
-            return None
-        return sender_id
+    def _known(self, sender_id: str | None) -> str | None:
+        return sender_id if sender_id is not None and sender_id in self._registry else None
 
     def _decide_metadata(self, delivery: Delivery) -> Decision:
         message = codec.decode_metadata(delivery.body, self._max_bytes)
@@ -260,7 +264,8 @@ class Decider:
         event = codec.decode_registry_event(delivery.body, self._max_bytes)
         if isinstance(event, Rejected):
             return rejected(event)
-        return Decision(_REGISTRY_EVENT, MessageOutcome.REPLICATED, event=event)
+        is_echo = event.version.origin == self._registry.clock.origin
+        return Decision(_REGISTRY_EVENT, MessageOutcome.REPLICATED, event=event, is_echo=is_echo)
 
     def _learned(
         self,
@@ -301,6 +306,13 @@ class Decider:
             priority=delivery.priority if passes_on else None,
             expiration=expiration if passes_on else None,
         )
+
+
+def _unknown_sender(message: ChatMessage) -> str | None:
+    """Return the sender of a message, which the registry lacks, if it should be an agent."""
+    # Clients of the server carry `_client_id`; any other named sender should be an agent.
+    is_none = message.sender_id == UNKNOWN_SENDER or "_client_id" in message.fields
+    return None if is_none else message.sender_id
 
 
 def _is_remembered(message_id: str) -> bool:

@@ -16,12 +16,14 @@ class Decision(msgspec.Struct, frozen=True):
     publishing: Publishing | None = None
     announcement: Publishing | None = None  # for the other brokers
     receiver_id: str | None = None
+    sender_id: str | None = None  # of a known agent, unless the message was received before
     unknown_sender: str | None = None  # it should be an agent, and the registry lacks it
     hop: Hop | None = None  # to be remembered
     held: Held | None = None  # how the message is held from now on
     asks: str | None = None  # the id of a message that its receiver may answer
     answer: Answer | None = None  # it answers a message that was routed before
     event: RegistryEvent | None = None  # what changes in the registry
+    is_echo: bool = False  # this broker has announced it itself: nothing was received
 
 
 def rejected(why: Rejected) -> Decision:

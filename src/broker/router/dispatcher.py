@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from broker.amqp import Delivery, Refusals, Settlement
 from broker.core.hops import HopCounter
+from broker.core.last_messages import LastMessages
 from broker.core.messages import RegistryEvent, Rejected, RejectReason, ServerAvailable
 from broker.core.registry import AgentRegistry
 from broker.router.answers import Answers
@@ -41,6 +42,7 @@ class Dispatcher:
         server_available: Called when a server advertises itself.
         answers: Follows which messages are answered, when the policy wants to know.
         holding: Says how long messages wait that nobody can receive; without it, none waits.
+        last_messages: Told of each message of a known agent.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Dispatcher:
         routing: Routing = AT_RANDOM,
         answers: Answers | None = None,
         holding: Holding | None = None,
+        last_messages: LastMessages | None = None,
         trace: Trace | None = None,
     ) -> None:
         self._registry = registry
@@ -65,6 +68,9 @@ class Dispatcher:
         self._answers = answers
         self._holding = holding or Holding(0)
         self._unknown_sender = unknown_sender
+        self._last_messages = last_messages or LastMessages(
+            lambda: registry.known_count, registry.__contains__
+        )
         self._replication = Replication(
             registry,
             agent_registered=agent_registered,
@@ -105,6 +111,8 @@ class Dispatcher:
             self._holding.note(decision.held)
         if decision.hop is not None:
             self.hops.remember(decision.hop)
+        if decision.sender_id is not None:
+            self._last_messages.note(decision.sender_id)
         if decision.unknown_sender is not None:
             self._unknown_sender(decision.unknown_sender)
         if decision.event is not None:
@@ -115,9 +123,10 @@ class Dispatcher:
     def _record(self, delivery: Delivery, decision: Decision, began_at: int) -> Settlement:
         verdict = decision.verdict
         outcome = None if isinstance(verdict, Rejected) else verdict
-        self._tally.decided(
-            delivery.source, decision.message_type, outcome, redelivered=delivery.redelivered
-        )
+        if not decision.is_echo:
+            self._tally.decided(
+                delivery.source, decision.message_type, outcome, redelivered=delivery.redelivered
+            )
         decided = settlement(delivery, decision, self.decider.dead_letters)
         seen = None if self._answers is None else self._answers.to_tell()
         if seen is not None:

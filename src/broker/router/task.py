@@ -9,7 +9,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable
 from itertools import batched
-from time import perf_counter
+from time import perf_counter, time
 from typing import Protocol
 
 import structlog
@@ -20,6 +20,7 @@ from broker.amqp import Deliveries, Refusals
 from broker.concurrency.cooperation import let_others_run
 from broker.concurrency.wakeup import Gate
 from broker.core.freshness import RegistryFreshness
+from broker.core.last_messages import LastMessages
 from broker.core.messages import (
     BrokerRegistered,
     ServerAvailable,
@@ -70,6 +71,7 @@ class Router:
         registry: The registry, for others in this thread to read.
         choosing: What chooses receivers, likewise.
         holding: What is known of the messages that nobody can receive yet, likewise.
+        last_messages: When agents sent their last message, likewise.
         limits: What the router does not go beyond.
         updated_at: When the latest status update was applied, in Trio's time; None before.
 
@@ -105,6 +107,9 @@ class Router:
             origin=secrets.token_hex(8),
             watchers=(*self.choosing.watchers, *([self.holding] if self.holding.seconds else [])),
         )
+        self.last_messages = LastMessages(
+            lambda: self.registry.known_count, self.registry.__contains__
+        )
         self.updated_at: float | None = None
         self._logged: dict[str, int] | None = None  # of the latest full update in this session
         self._freshness = RegistryFreshness(registry_ttl, trio.current_time())
@@ -126,6 +131,7 @@ class Router:
             routing=self.choosing.routing,
             answers=self.choosing.answers,
             holding=self.holding,
+            last_messages=self.last_messages,
             trace=trace,
         )
         self._basis = Basis(
@@ -262,6 +268,7 @@ class Router:
 
     def _publish(self, arrived: Deliveries) -> None:
         started = perf_counter()
+        self.last_messages.begin_batch(time())
         settlements = [self._dispatcher.dispatch(delivery) for delivery in arrived.deliveries]
         arrived.publish(settlements)
         count = len(settlements)

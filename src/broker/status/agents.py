@@ -1,6 +1,7 @@
 """The agents, as people and programs list them: filtered, in order, a page at a time."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from heapq import merge, nsmallest
 from itertools import batched, chain, islice
 
@@ -9,7 +10,7 @@ import msgspec
 from broker.concurrency.cooperation import let_others_run
 from broker.core.agent import Agent
 from broker.core.registry import AgentRegistry
-from broker.router.choosing import Choosing
+from broker.router.task import Router
 from broker.status.model import AgentEntry, AgentList
 from broker.status.vitals import Vitals
 from broker.telemetry.tally import MessageOutcome
@@ -53,8 +54,8 @@ async def agents(vitals: Vitals, query: AgentQuery) -> AgentList:
     for some in batched(islice(in_order, end), _SLICE, strict=False):
         listed += some
         await let_others_run()
-    choosing, routed = vitals.router.choosing, vitals.messages.outcomes[MessageOutcome.ROUTED]
-    entries = [_entry(agent, registry, choosing, routed) for agent in listed[query.offset :]]
+    routed = vitals.messages.outcomes[MessageOutcome.ROUTED]
+    entries = [_entry(agent, vitals.router, routed) for agent in listed[query.offset :]]
     return AgentList(registry.known_count, matching, entries)
 
 
@@ -93,10 +94,10 @@ def _rank(agent: Agent) -> tuple[bool, str, str]:
     return not agent.is_online, agent.agent_name.casefold(), agent.agent_id
 
 
-def _entry(
-    agent: Agent, registry: AgentRegistry, choosing: Choosing, all_routed: int
-) -> AgentEntry:
+def _entry(agent: Agent, router: Router, all_routed: int) -> AgentEntry:
+    choosing = router.choosing
     follows_answers = choosing.answers is not None
+    last_message_at = router.last_messages.at(agent.agent_id)
     return AgentEntry(
         agent_id=agent.agent_id,
         agent_name=agent.agent_name,
@@ -107,5 +108,8 @@ def _entry(
         capabilities=agent.capabilities,
         outstanding=choosing.outstanding(agent.agent_id) if follows_answers else None,
         answer_seconds=choosing.answer_time(agent.agent_id),
-        source="server" if registry.is_told_by_server(agent) else "queue",
+        last_message_at=(
+            None if last_message_at is None else datetime.fromtimestamp(last_message_at, UTC)
+        ),
+        source="server" if router.registry.is_told_by_server(agent) else "queue",
     )
