@@ -11,6 +11,7 @@ RUN pip install --require-hashes --requirement requirements/build.txt
 RUN python -m venv --without-pip /opt/broker \
  && pip --python /opt/broker/bin/python install --require-hashes --requirement requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY docs/operations.md docs/
 COPY src src
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && pip --python /opt/broker/bin/python install --no-deps /wheels/*.whl

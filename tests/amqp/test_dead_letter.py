@@ -136,10 +136,12 @@ def test_what_the_original_lacks_is_ours_in_the_letter_and_gone_after_it() -> No
     letter = dead_lettered(NO_PROPERTIES)
     properties, headers = read(letter)
     assert properties.pop("timestamp")
+    message_id = properties.pop("message_id")
+    assert isinstance(message_id, str)
+    assert len(message_id) == 32, "one of its own, so that it can be named before it is published"
     assert properties == {
         "content_type": "application/json",
         "delivery_mode": 2,
-        "message_id": "ours",
         "app_id": "broker-1",
     }
     assert headers["x-added-properties"] == "content_type,timestamp,app_id,message_id"

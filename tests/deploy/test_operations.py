@@ -73,7 +73,7 @@ def test_each_outcome_is_named() -> None:
 
 def test_each_path_is_answered(get: Get) -> None:
     paths = re.findall(r"`(/[a-z]*)`", CHAPTERS["Probes"])
-    assert len(paths) == 6
+    assert len(paths) == 8
     for path in paths:
         assert get(path)[0] in {200, 503}, path
 

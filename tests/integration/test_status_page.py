@@ -60,12 +60,14 @@ def test_agents_and_rates_show(rabbitmq: RabbitmqNode, browser: Browser, tmp_pat
         _shows(page, "Routing")
         agents = page.locator("#agents tr")
         expect(agents).to_have_count(3)
-        expect(agents.nth(0)).to_contain_text("Agent 0 agent_0 Online")
+        expect(agents.nth(0)).to_contain_text("Agent 0 agent_0")
+        expect(agents.nth(0)).to_contain_text("Online by server")
         expect(page.locator("#online")).to_have_text("3")
 
         gone = AgentStatus("agent_0", "Agent 0", is_online=False)
         stage.portal.call(stage.server.update, gone)
-        expect(agents.nth(2)).to_contain_text("Agent 0 agent_0 Offline")
+        expect(agents.nth(2)).to_contain_text("Agent 0 agent_0")
+        expect(agents.nth(2)).to_contain_text("Offline")
         expect(page.locator("#online")).to_have_text("2")
 
         expect(page.locator("#received-rate")).to_have_text("0")
@@ -73,13 +75,28 @@ def test_agents_and_rates_show(rabbitmq: RabbitmqNode, browser: Browser, tmp_pat
         stage.portal.call(partial(stage.rig.publish, stage.rig.input, *bodies, b"no JSON"))
         expect(page.locator("#received-rate")).to_have_text(re.compile(r"[1-9]"))
         expect(page.locator("#received-total")).to_have_text("301")
-        expect(agents.nth(1)).to_contain_text("100.0% (300)")
-        expect(page.locator("#latest tr")).to_contain_text("invalid_json")
+        expect(agents.nth(1)).to_contain_text("300 100%")
+        expect(page.locator("#latest li")).to_contain_text("invalid_json")
+        expect(page.locator("#output")).to_contain_text("300 waiting")
+        expect(page.locator("#output")).to_contain_text("Nobody reads")
+        expect(page.locator("#verdict-word")).to_contain_text("nobody reads")
+        _shows_dead_letter(stage, page)
+        expect(page.locator("#rates-panel .line.in")).to_have_attribute("d", re.compile("H300"))
         expect(page.locator("#in-flight")).to_have_text("0")
         expect(page.locator("#received-rate")).to_have_text("0")
 
         page.locator("#search").fill("nt_1")
-        expect(page.locator("#agents-note")).to_have_text("Showing 1 of 1 matching")
+        expect(page.locator("#agents-note")).to_have_text("1\u20131 of 1 matching, 3 known")
+
+
+def _shows_dead_letter(stage: _Stage, page: Page) -> None:
+    """See that the command on the page names the letter that is in the queue."""
+    expect(page.locator("#dead-letter")).to_contain_text("1 waiting")
+    [letter] = stage.portal.call(stage.rig.take, stage.rig.dead_letter, 1)
+    command = page.locator("#latest code")
+    expect(command).to_have_text(
+        f"broker dead-letters show --id={letter.header.properties.message_id}"
+    )
 
 
 @pytest.mark.exhaustive

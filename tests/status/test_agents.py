@@ -15,9 +15,10 @@ from broker.core.messages import AgentStatus, Answer, AnswersSeen, StatusUpdate
 from broker.core.registry import AgentRegistry
 from broker.router.choosing import AT_RANDOM, Choosing, RoutingOptions
 from broker.router.decision import Decision
-from broker.status.agents import AgentQuery, agents
-from broker.status.http.queries import agent_query
+from broker.status.agents import AgentQuery, Sort, agents
+from broker.status.http.queries import agent_query, span
 from broker.status.model import AgentEntry
+from broker.status.rates import Span
 from broker.status.vitals import Vitals
 from broker.telemetry.tally import MessageOutcome, MessageTally
 from tests.core.registries import apply, register
@@ -123,6 +124,9 @@ async def test_a_capability_is_looked_up_and_no_one_else_looked_at() -> None:
         AgentQuery,
         search=st.text("ab", max_size=2),
         online=st.booleans(),
+        offline=st.booleans(),
+        sort=st.sampled_from(Sort),
+        is_reversed=st.booleans(),
         capability=st.sampled_from(("", "ocr", "pdf")),
         limit=st.integers(1, 4),
     ),
@@ -147,12 +151,39 @@ def test_the_pages_together_list_exactly_those_that_match(
         for status in known
         if (query.search in status.agent_id.lower() or query.search in status.agent_name.lower())
         and (status.is_online or not query.online)
+        and not (status.is_online and query.offline)
         and (not query.capability or query.capability in (status.capabilities or ()))
     }
     assert sorted(agent.agent_id for agent in found) == sorted(wanted)
     rest = found[1:] if found and found[0].agent_id == query.search else found
-    ranks = [(not agent.is_online, agent.agent_name.lower(), agent.agent_id) for agent in rest]
-    assert ranks == sorted(ranks)
+    names = [(agent.agent_name.lower(), agent.agent_id) for agent in rest]
+    if query.sort is Sort.NAME:
+        assert names == sorted(names, reverse=query.is_reversed)
+    elif query.sort is Sort.STATE:
+        states = [agent.is_online is query.is_reversed for agent in rest]
+        assert [*zip(states, names, strict=True)] == sorted(zip(states, names, strict=True))
+    else:
+        assert names == sorted(names), "they have the same value"
+
+
+async def test_each_value_can_be_sorted_by_and_those_without_it_come_last() -> None:
+    known = registry(
+        AgentStatus("a", last_seen=SEEN),
+        AgentStatus("b", last_seen=SEEN.replace(year=2027, tzinfo=None)),
+        AgentStatus("c", last_seen=datetime.min),  # noqa: DTZ901 - servers write what they like
+        AgentStatus("d"),
+    )
+    for receiver in "abb":
+        known.count_routed(receiver)
+    for sort, in_order, reversed_order in (
+        (Sort.LAST_SEEN, "bacd", "cabd"),
+        (Sort.ROUTED, "bacd", "cdab"),
+        (Sort.NAME, "abcd", "dcba"),
+        (Sort.ANSWER, "abcd", "abcd"),
+    ):
+        assert "".join((await ids(known, sort=sort))[0]) == in_order, sort
+        found, _ = await ids(known, sort=sort, is_reversed=True)
+        assert "".join(found) == reversed_order, sort
 
 
 async def test_others_run_while_very_many_are_listed() -> None:
@@ -197,6 +228,9 @@ async def test_an_entry_tells_when_an_agent_sent_its_last_message_and_who_told_o
         ("b", SEEN, "queue"),
         ("c", None, "server"),
     ]
+    query = AgentQuery(sort=Sort.LAST_MESSAGE)
+    listed = await agents(vitals(known, last_messages=last_messages), query)
+    assert [one.agent_id for one in listed.agents] == ["b", "a", "c"]
 
 
 async def test_before_anything_is_routed_every_share_is_nothing() -> None:
@@ -232,12 +266,23 @@ class TestQuery:
             "search": "x" * 300,
             "online": "true",
             "capability": "pdf",
+            "sort": "routed",
+            "reverse": "true",
             "offset": "100000",
             "limit": "1000",
         }
         assert agent_query(given) == AgentQuery(
-            search="x" * 255, online=True, capability="pdf", offset=100_000, limit=1_000
+            search="x" * 255,
+            online=True,
+            capability="pdf",
+            sort=Sort.ROUTED,
+            is_reversed=True,
+            offset=100_000,
+            limit=1_000,
         )
+        assert agent_query({"offline": ""}) == AgentQuery(offline=True)
+        assert span({"span": "hour"}) is Span.HOUR
+        assert span({}) is Span.MINUTES
 
     @pytest.mark.parametrize(("text", "online"), [("", True), ("1", True), ("False", False)])
     def test_flags(self, text: str, *, online: bool) -> None:
@@ -247,6 +292,12 @@ class TestQuery:
         ("given", "problem"),
         [
             ({"online": "yes?"}, "online must be true or false"),
+            ({"online": "", "offline": ""}, "online and offline exclude each other"),
+            (
+                {"sort": "size"},
+                "sort must be one of state, name, last_seen, last_message, routed, outstanding, "
+                "answer_seconds",
+            ),
             ({"capability": "x" * 256}, "capability must have at most 255 characters"),
             *(
                 ({"limit": text}, "limit must be a whole number from 1 to 1000")

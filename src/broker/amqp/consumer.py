@@ -11,6 +11,7 @@ from aiormq import Channel
 
 from broker.amqp.announcer import Announcer
 from broker.amqp.connection import RPC_TIMEOUT
+from broker.amqp.dead_letter_note import note_of
 from broker.amqp.dead_lettering import DeadLettering
 from broker.amqp.delivery import Delivery, Settlement, SettlementObserver
 from broker.amqp.paced_log import PacedLog
@@ -296,7 +297,7 @@ class QueueConsumer:
 
     def _mark_settled(self, settlement: Settlement) -> None:
         if settlement.rejected is not None:
-            self._settling.tally.dead_letter(self.queue, settlement.rejected)
+            self._settling.tally.dead_letter(note_of(settlement, self.queue, settlement.rejected))
             self._settling.log.add("dead_lettered", queue=self.queue, reason=settlement.rejected)
         if settlement.trace is not None and self._observer is not None:
             self._observer.confirmed(settlement.trace)

@@ -5,6 +5,7 @@ As with RabbitMQ's own dead-lettering, all properties and headers stay with the 
 `expiration`, by which the letter would vanish.
 """
 
+import secrets
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -100,9 +101,9 @@ def _kept(raw: bytes, broker_id: str, at: datetime) -> bytes:
         "content_type": _JSON,
         "timestamp": _pack_timestamp(int(at.timestamp())),
         "app_id": short_string(broker_id),
+        "message_id": short_string(secrets.token_hex(16)),
     }
-    # The publisher adds a message id, when there is none.
-    missing = [name for name in (*own, "message_id") if name not in properties]
+    missing = [name for name in own if name not in properties]
     if missing:
         added_headers[ADDED_HEADER] = text_value(",".join(missing))
     edit_headers(properties, add=added_headers)

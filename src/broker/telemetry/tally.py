@@ -4,7 +4,7 @@ Plain numbers, written where things happen and read by whoever asks. Each tally 
 """
 
 from collections import Counter, deque
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -46,11 +46,22 @@ class MessageOutcome(StrEnum):
 
 
 class DeadLetterNote(msgspec.Struct, frozen=True):
-    """That a message went to the dead-letter queue; nothing of the message itself."""
+    """That a message went to the dead-letter queue; of its body only who it says it is from.
+
+    Sender and id come from outside: escape them.
+
+    Attributes:
+        sender: The `sender_id`, or the `agent_id` that it is about, if it can be read.
+        error: What is wrong with it, in at most 255 bytes.
+        message_id: The AMQP message id of the dead letter, if it is known and not too long.
+    """
 
     reason: str
     queue: str
     at: datetime
+    sender: str | None = None
+    error: str = ""
+    message_id: str | None = None
 
 
 class MessageTally:
@@ -93,10 +104,10 @@ class PublishTally:
         # From a publishing to its confirm; of those under way, one at a time is measured.
         self.confirm_seconds = Histogram(_CONFIRM_BOUNDS)
 
-    def dead_letter(self, queue: str, reason: str) -> None:
+    def dead_letter(self, note: DeadLetterNote) -> None:
         """Count a dead letter that RabbitMQ has confirmed."""
-        self.dead_lettered[reason] += 1
-        self.latest_dead_letters.append(DeadLetterNote(reason, queue, datetime.now(UTC)))
+        self.dead_lettered[note.reason] += 1
+        self.latest_dead_letters.append(note)
 
 
 def outcomes(messages: MessageTally, publishings: PublishTally) -> dict[str, int]:

@@ -22,6 +22,43 @@ _PATIENCE = 30_000
 """Milliseconds for what the page is expected to show."""
 _UNREACHABLE = re.compile(r"Failed to load resource: (net::ERR_|the server responded with .* 503)")
 
+POOR_CONTRASTS = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => {
+    const [r, g, b] = numbers(colour).slice(0, 3).map((value) => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (numbers(colour)[3] !== 0) return colour;
+    }
+    throw new Error("nothing is painted below the text");
+  };
+  const poor = [];
+  let seen = 0;
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+    seen += 1;
+    const shades = [getComputedStyle(element).color, ground(element)].map(luminance);
+    const contrast = (Math.max(...shades) + 0.05) / (Math.min(...shades) + 0.05);
+    if (contrast < 4.5) poor.push(`${texts.currentNode.data.trim()}: ${contrast.toFixed(2)}`);
+  }
+  return { poor, seen };
+}"""
+
+BEYOND_THE_EDGE = """() => {
+  const right = (node) => node.getBoundingClientRect().right;
+  return [...document.querySelectorAll("body *:not(.unseen, .unseen *)")]
+    .filter((node) => right(node) > right(node.parentElement.closest("section, body")))
+    .map((node) => node.outerHTML);
+}"""
+
 
 @contextmanager
 def open_chromium() -> Iterator[Browser]:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import override
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from broker.status.model import AgentEntry, AgentList, Status
-from broker.status.page import status_page
+from broker.status.page import CONTENT_SECURITY_POLICY, runbook, status_page
+from broker.status.rates import Series
 
 _HOST = "127.0.0.1"
 _INTERVAL = 0.05
@@ -22,8 +23,10 @@ class StandIn:
 
     def __init__(self, status: Status) -> None:
         self.status = status
-        self.agents: list[AgentEntry] = []  # online ones first
-        self.searches: list[str] = []
+        self.agents: list[AgentEntry] = []  # in the order in which they are listed
+        self.history = Series(1)
+        self.queries: list[dict[str, str]] = []  # for agents
+        self.spans: list[str] = []  # of the history that were asked for
         self.is_frozen = False  # then connections stay open, but carry nothing
         self.has_stream = True  # else it is answered with 503
         self.streamed = threading.Event()  # set as soon as somebody has got a stream
@@ -52,13 +55,19 @@ class StandIn:
             server.server_close()  # joins the threads of all requests
             thread.join()
 
-    def listed(self, searched: str, limit: int) -> AgentList:
+    def listed(self, query: dict[str, str]) -> AgentList:
+        """Return a page of the agents; sorting is left to the broker."""
+        self.queries.append(query)
+        offset, limit = int(query["offset"]), int(query["limit"])
+        searched = query["search"].lower()
         matching = [
             agent
             for agent in self.agents
-            if searched.lower() in f"{agent.agent_name} {agent.agent_id}".lower()
+            if searched in f"{agent.agent_name} {agent.agent_id}".lower()
+            and not ("online" in query and not agent.is_online)
+            and not ("offline" in query and agent.is_online)
         ]
-        return AgentList(len(self.agents), len(matching), matching[:limit])
+        return AgentList(len(self.agents), len(matching), matching[offset : offset + limit])
 
 
 @contextmanager
@@ -93,20 +102,25 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             match requested.path:
                 case "/":
-                    page = status_page()
-                    self._answer("text/html", page.document, page.content_security_policy)
+                    self._answer("text/html", status_page().document, CONTENT_SECURITY_POLICY)
+                case "/runbook":
+                    self._answer("text/html", runbook(), CONTENT_SECURITY_POLICY)
                 case "/events" if stand_in.has_stream:
                     self._stream()
                 case "/events":
                     self.send_error(503)
                 case "/status":
                     self._answer("application/json", msgspec.json.encode(stand_in.status))
+                case "/history":
+                    stand_in.spans += [span for _, span in parse_qsl(requested.query)]
+                    self._answer("application/json", msgspec.json.encode(stand_in.history))
                 case "/agents":
-                    query = parse_qs(requested.query)
-                    searched = query.get("search", [""])[0]
-                    stand_in.searches.append(searched)
-                    agents = stand_in.listed(searched, int(query["limit"][0]))
-                    self._answer("application/json", msgspec.json.encode(agents))
+                    listed = stand_in.listed(
+                        dict(parse_qsl(requested.query, keep_blank_values=True))
+                    )
+                    self._answer("application/json", msgspec.json.encode(listed))
+                case path if file := status_page().files.get(path.removeprefix("/page/")):
+                    self._answer(file.media_type, file.content)
                 case _:
                     self.send_error(404)
         except OSError:

@@ -1,61 +1,42 @@
-"""The document is self-contained, and its policy fits it."""
+"""The page and the runbook refer to nothing outside, and their policy fits them."""
 
 import re
-from base64 import b64encode
-from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
 
-from broker.status.page import status_page
+from broker.status.page import CONTENT_SECURITY_POLICY, runbook, status_page
 from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome
+from tests.deploy.repository import read
+
+type Element = tuple[str, dict[str, str | None]]
+
+DOCUMENTS = {"page": status_page().document.decode(), "runbook": runbook().decode()}
+FILES = {name: file.content.decode() for name, file in status_page().files.items()}
 
 
 class _Document(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.inlined: dict[str, list[str]] = {"style": [], "script": []}
+        self.elements: list[Element] = []
+        self.feed(text)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
 
-    def handle_data(self, data: str) -> None:
-        if self.cdata_elem in self.inlined:
-            self.inlined[self.cdata_elem].append(data)
+
+@pytest.fixture(params=sorted(DOCUMENTS))
+def elements(request: pytest.FixtureRequest) -> list[Element]:
+    return _Document(DOCUMENTS[request.param]).elements
 
 
-@pytest.fixture
-def document() -> _Document:
-    document = _Document()
-    document.feed(status_page().document.decode())
-    document.close()
-    return document
-
-
-def _directives(policy: str) -> dict[str, str]:
-    return dict(directive.split(" ", 1) for directive in policy.split("; "))
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
-
-
-def test_only_the_style_and_the_script_of_the_document_are_allowed(document: _Document) -> None:
-    allowed = _directives(status_page().content_security_policy)
-
-    assert allowed["style-src"] == _hash("".join(document.inlined["style"]))
-    assert allowed["script-src"] == _hash("".join(document.inlined["script"]))
-    elements = [tag for tag, _ in document.elements if tag in {"style", "script"}]
-    assert elements == ["style", "script"]
-
-
-def test_nothing_else_is_allowed() -> None:
-    allowed = _directives(status_page().content_security_policy)
-    del allowed["style-src"], allowed["script-src"]
-
+def test_only_what_the_page_needs_is_allowed() -> None:
+    allowed = dict(directive.split(" ", 1) for directive in CONTENT_SECURITY_POLICY.split("; "))
     assert allowed == {
         "default-src": "'none'",
+        "style-src": "'self'",
+        "script-src": "'self'",
         "connect-src": "'self'",
         "img-src": "data:",
         "base-uri": "'none'",
@@ -65,25 +46,77 @@ def test_nothing_else_is_allowed() -> None:
     }
 
 
-def test_it_refers_to_nothing_outside(document: _Document) -> None:
-    for tag, attributes in document.elements:
-        assert "src" not in attributes, (tag, attributes)
-        href = attributes.get("href") or ""
-        # Links lead elsewhere on the same server, wherever a proxy puts it.
-        is_link = tag == "a" and ":" not in href and not href.startswith("/")
-        assert not href or is_link or href.startswith("data:"), (tag, attributes)
-    style = "".join(document.inlined["style"])
-    assert "url(" not in style
-    assert "@import" not in style
+def test_all_files_are_its_own(elements: list[Element]) -> None:
+    for tag, attributes in elements:
+        reference = attributes.get("src") or attributes.get("href") or ""
+        match tag:
+            case "link" if reference.startswith("data:"):
+                pass
+            case "link" | "script":
+                assert reference.removeprefix("page/") in FILES, reference
+            case _:
+                # Links lead elsewhere on the same server, wherever a proxy puts it.
+                assert "src" not in attributes, (tag, attributes)
+                assert ":" not in reference, reference
+                assert not reference.startswith("/"), reference
 
 
-def test_it_has_no_attribute_that_the_policy_forbids(document: _Document) -> None:
-    for tag, attributes in document.elements:
+def test_modules_import_each_other_and_nothing_else() -> None:
+    imported = {
+        name
+        for content in FILES.values()
+        for name in re.findall(r'^} from "(.*)"|^import .* from "(.*)"', content, re.MULTILINE)
+        for name in name
+        if name
+    }
+    assert imported == {f"./{name}" for name in FILES if name.endswith(".js")} - {"./main.js"}
+    for name, content in FILES.items():
+        assert "url(" not in content, name
+        assert "@import" not in content, name
+
+
+def test_it_has_no_attribute_that_the_policy_forbids(elements: list[Element]) -> None:
+    for tag, attributes in elements:
         forbidden = [name for name in attributes if name == "style" or name.startswith("on")]
         assert not forbidden, (tag, attributes)
 
 
-def test_each_outcome_has_a_label(document: _Document) -> None:
-    script = "".join(document.inlined["script"])
-    [labels] = re.findall(r"const OUTCOMES = \{(.*?)\}", script, re.DOTALL)
-    assert re.findall(r"^ *(\w+):", labels, re.MULTILINE) == [*MessageOutcome, DEAD_LETTERED]
+def test_no_file_is_long() -> None:
+    for name, content in {**FILES, **DOCUMENTS}.items():
+        assert name == "runbook" or content.count("\n") <= 350, name
+
+
+def test_each_outcome_has_a_label() -> None:
+    labels = re.findall(r"^  (\w+): \"", FILES["outcomes.js"], re.MULTILINE)
+    assert sorted(labels) == sorted([*MessageOutcome, DEAD_LETTERED])
+
+
+def test_each_chapter_of_the_runbook_can_be_linked_to() -> None:
+    anchors = {attributes.get("id") for _, attributes in _Document(DOCUMENTS["runbook"]).elements}
+    headings = re.findall(
+        r"^##+ (.+)$",
+        re.sub(r"```.*?```", "", read("docs/operations.md"), flags=re.DOTALL),
+        re.MULTILINE,
+    )
+    assert len(headings) > 30
+    assert anchors >= {heading.lower().replace(" ", "-") for heading in headings}
+    checks = re.findall(r"^  (\w+): \(", FILES["verdict.js"], re.MULTILINE)
+    assert {"rabbitmq", "alarm", "consumers", "queues", "server", "registry"} < set(checks)
+    assert anchors >= {*checks, "dead-letters"}
+
+
+def test_links_within_the_runbook_lead_somewhere() -> None:
+    elements = _Document(DOCUMENTS["runbook"]).elements
+    anchors = {attributes.get("id") for _, attributes in elements}
+    links = [attributes["href"] for tag, attributes in elements if tag == "a"]
+    assert links.pop(0) == "./"
+    assert len(links) > 20
+    for link in links:
+        assert link is not None
+        assert link.removeprefix("#") in anchors
+
+
+def test_the_package_has_the_runbook() -> None:
+    project = read("pyproject.toml")
+    assert '"docs/operations.md" = "broker/status/page/operations.md"' in project
+    assert "docs/operations.md" in read("Dockerfile")

@@ -17,6 +17,7 @@ from broker.core.codec.encoding import (
     encode_routing_failure,
 )
 from broker.core.codec.fields import MAX_DEPTH, string_field
+from broker.core.codec.sender import sender_of
 
 __all__ = [
     "MAX_DEPTH",
@@ -32,5 +33,6 @@ __all__ = [
     "encode_request_agent_status",
     "encode_routed",
     "encode_routing_failure",
+    "sender_of",
     "string_field",
 ]

@@ -12,11 +12,11 @@ from starlette.routing import Route
 from broker.status import snapshot
 from broker.status.agents import agents
 from broker.status.http.explaining import RefusedError, explained
-from broker.status.http.queries import agent_query
+from broker.status.http.queries import agent_query, span
 from broker.status.liveness import liveness
 from broker.status.metrics import exposition
 from broker.status.model import Check
-from broker.status.page import status_page
+from broker.status.page import CONTENT_SECURITY_POLICY, runbook, status_page
 from broker.status.rates import RateHistory
 from broker.status.readiness import readiness
 from broker.status.vitals import Vitals
@@ -37,11 +37,14 @@ def application(vitals: Vitals, history: RateHistory) -> Starlette:
     return Starlette(
         routes=[
             Route("/", endpoints.page),
+            Route("/page/{name}", endpoints.page_file),
+            Route("/runbook", endpoints.runbook),
             Route("/livez", endpoints.livez),
             Route("/readyz", endpoints.readyz),
             Route("/metrics", endpoints.metrics),
             Route("/status", endpoints.status),
             Route("/events", endpoints.events),
+            Route("/history", endpoints.history),
             Route("/agents", endpoints.agents),
             Route("/explain", endpoints.explain, methods=["POST"]),
         ]
@@ -57,9 +60,17 @@ class _Endpoints:
         self._streams = trio.CapacityLimiter(_MOST_STREAMS)
 
     async def page(self, _: Request) -> Response:
-        page = status_page()
-        headers = _HEADERS | {"Content-Security-Policy": page.content_security_policy}
-        return Response(page.document, media_type="text/html", headers=headers)
+        return _document(status_page().document)
+
+    async def page_file(self, request: Request) -> Response:
+        file = status_page().files.get(request.path_params["name"])
+        if file is None:
+            return _refusal(404, "the page has no such file")
+        return Response(file.content, media_type=file.media_type, headers=_HEADERS)
+
+    async def runbook(self, _: Request) -> Response:
+        # It takes a while to make, so it is made when it is first wanted, and in another thread.
+        return _document(await trio.to_thread.run_sync(runbook))
 
     async def livez(self, request: Request) -> Response:
         return _verdict("livez", await liveness(self._vitals), request)
@@ -73,6 +84,13 @@ class _Endpoints:
 
     async def status(self, _: Request) -> Response:
         return _json(snapshot.status(self._vitals, self._history.rates()))
+
+    async def history(self, request: Request) -> Response:
+        try:
+            wanted = span(request.query_params)
+        except ValueError as error:
+            return _refusal(400, str(error))
+        return _json(self._history.series(wanted))
 
     async def agents(self, request: Request) -> Response:
         try:
@@ -102,6 +120,11 @@ class _Endpoints:
                 status = msgspec.json.encode(snapshot.status(self._vitals, self._history.rates()))
                 yield b"event: status\ndata: " + status + b"\n\n"
                 await trio.sleep(INTERVAL)
+
+
+def _document(document: bytes) -> Response:
+    headers = _HEADERS | {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+    return Response(document, media_type="text/html", headers=headers)
 
 
 def _verdict(name: str, checks: Sequence[Check], request: Request) -> Response:

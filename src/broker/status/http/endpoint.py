@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from broker.concurrency.error_groups import first_error
 from broker.net.backoff import Backoff
 from broker.status.http.application import INTERVAL, application
-from broker.status.rates import RateHistory
+from broker.status.rates import Counters, RateHistory
 from broker.status.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -46,10 +46,20 @@ async def serve_http(vitals: Vitals, host: str, port: int) -> None:
 async def _sample(vitals: Vitals, history: RateHistory) -> None:
     due = trio.current_time()
     while True:
-        history.add(vitals.messages.received.total(), vitals.publishings.confirmed)
+        history.add(_counters(vitals))
         vitals.pauses.look(is_paused=vitals.is_paused)
         due += INTERVAL
         await trio.sleep_until(due)
+
+
+def _counters(vitals: Vitals) -> Counters:
+    confirms = vitals.publishings.confirm_seconds
+    return Counters(
+        vitals.messages.received.total(),
+        vitals.publishings.confirmed,
+        confirms.total,
+        sum(confirms.counts),
+    )
 
 
 async def _keep_serving(app: Starlette, host: str, port: int) -> None:

@@ -1,53 +1,58 @@
-"""The status page: one self-contained document, and the policy that lets nothing else run in it.
+"""The status page and the runbook, and the policy that lets nothing else run in them.
 
-`page.html` refers to `page.css` and `page.js`; both are put into it, so that the page needs one
-request, and a proxy needs to let one path through.
+The page is `page.html` with the modules and styles next to it. There is nothing to build: a
+browser gets the files as they stand.
 """
 
-from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache
-from hashlib import sha256
 from importlib import resources
 
 import msgspec
 
+from broker.status.page.runbook import runbook
+
+__all__ = ["CONTENT_SECURITY_POLICY", "Page", "PageFile", "runbook", "status_page"]
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        # Names of agents come from anywhere. Should one ever get into the markup, it is inert.
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "img-src data:",  # the icon
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    )
+)
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
+
+
+class PageFile(msgspec.Struct, frozen=True):
+    """A module or a style."""
+
+    content: bytes
+    media_type: str
+
 
 class Page(msgspec.Struct, frozen=True):
-    """The status page, ready to be served with a header."""
+    """The status page, and by name the files that it refers to below `page/`."""
 
     document: bytes
-    content_security_policy: str
+    files: Mapping[str, PageFile]
 
 
 @cache
 def status_page() -> Page:
     """Return the status page; its files are read at the first call."""
-    files = resources.files(__name__)
-    markup, style, script = (
-        files.joinpath(name).read_text(encoding="utf-8")
-        for name in ("page.html", "page.css", "page.js")
-    )
-    document = markup.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
-    document = document.replace(' src="page.js">', f">{script}")
-    return Page(document.encode(), _policy(style, script))
-
-
-def _policy(style: str, script: str) -> str:
-    # Names of agents come from anywhere. Should one ever get into the markup, it is inert.
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"style-src '{_hash(style)}'",
-            f"script-src '{_hash(script)}'",
-            "connect-src 'self'",
-            "img-src data:",  # the icon
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-        )
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
+    found = {file.name: file for file in resources.files(__name__).iterdir()}
+    files = {
+        name: PageFile(file.read_bytes(), media_type)
+        for name, file in found.items()
+        for ending, media_type in _MEDIA_TYPES.items()
+        if name.endswith(ending)
+    }
+    return Page(found["page.html"].read_bytes(), files)
