@@ -293,11 +293,8 @@ class TestQuery:
         [
             ({"online": "yes?"}, "online must be true or false"),
             ({"online": "", "offline": ""}, "online and offline exclude each other"),
-            (
-                {"sort": "size"},
-                "sort must be one of state, name, last_seen, last_message, routed, outstanding, "
-                "answer_seconds",
-            ),
+            ({"sort": "size"}, f"sort must be one of {', '.join(Sort)}"),
+            ({"sort": ""}, "sort must be one of state, name, .*"),
             ({"capability": "x" * 256}, "capability must have at most 255 characters"),
             *(
                 ({"limit": text}, "limit must be a whole number from 1 to 1000")

@@ -209,8 +209,8 @@ def test_dead_letters_say_who_sent_them_and_why_and_how_to_see_them(
         [
             "broker dead-letters show --id=0f6f1c0a9b3e4a57a4b1c6a2f0d3e8b9",
             # An id that a shell might run is not put into a command.
-            "broker dead-letters show --reason too_large",
-            "broker dead-letters show --reason invalid_field",
+            "broker dead-letters show --reason too_large --newest 1",
+            "broker dead-letters show --reason invalid_field --newest 1",
         ]
     )
     expect(page.locator("#reasons li")).to_have_text(

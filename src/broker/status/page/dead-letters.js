@@ -13,7 +13,7 @@ const SAFE_REASON = /^\w+$/;
 function commandFor({ reason, message_id: id }) {
   const command = "broker dead-letters";
   if (id !== null && SAFE_ID.test(id)) return `${command} show --id=${id}`;
-  return SAFE_REASON.test(reason) ? `${command} show --reason ${reason}` : `${command} list`;
+  return SAFE_REASON.test(reason) ? `${command} show --reason ${reason} --newest 1` : `${command} list`;
 }
 
 const showReasons = listIn(
