@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -21,19 +22,50 @@ from broker.cli.application import execute
 from broker.cli.status_endpoint import configured_url, given_url
 from broker.sandbox.broker_process import COMMAND, open_broker
 from broker.settings import load_settings
-from broker.status.model import Check, DeadLetters, RegistryStatus, RoutingStatus, Status
+from broker.status.model import (
+    Check,
+    Connections,
+    DeadLetters,
+    QueueStatus,
+    RegistryStatus,
+    RoutingStatus,
+    Status,
+    Verdict,
+)
+from broker.telemetry.connectivity import ConnectionStatus
 from tests.cli.commands import PATIENCE
 from tests.cli.listener import HOST, http, open_listener
 from tests.lab.central_server import open_central_server
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.programs import free_port
-from tests.status.page.statuses import WORKING as READY
+from tests.status.page.statuses import NOW, WORKING
 
+READY = msgspec.structs.replace(
+    WORKING,
+    queues=[
+        QueueStatus("input", "broker_input_queue", 0, 2, -0.04, "ok"),
+        QueueStatus("output", "out\x1b[2J", 20_164, 0, 12.345, "unread"),
+        QueueStatus("dead_letter", "broker_dead_letter_queue"),
+    ],
+    connections=Connections(
+        rabbitmq=ConnectionStatus(
+            "connected", "amqp://me@one/", NOW, 9, "reset", NOW - timedelta(minutes=3), 2, 7
+        ),
+        server=WORKING.connections.server,
+    ),
+    verdict=Verdict("warn", "Routing, but nobody reads it", "Agents get nothing."),
+    oldest_in_flight_seconds=61.0,
+)
 UNREADY = msgspec.structs.replace(
     READY,
     ready=False,
     state="paused",
-    checks=[Check("rabbitmq"), Check("server", "refused:\n\x1b[2J no\u202e brokers")],
+    checks=[
+        Check("rabbitmq"),
+        Check("server", "refused:\n\x1b[2J no\u202e brokers"),
+        Check("alarm", "not known", is_known=False),
+    ],
+    verdict=Verdict("bad", "Paused", "It waits."),
 )
 
 
@@ -58,19 +90,27 @@ class TestText:
         captured = capsys.readouterr()
         assert captured.err == ""
         lines = captured.out.splitlines()
-        assert lines[0] == "BrokerService (broker-7) 1.2.3, ready, routing, up for 1 d 2 h"
+        assert [line.strip() for line in lines[:3]] == [
+            "Routing, but nobody reads it",
+            "Agents get nothing.",
+            "BrokerService (broker-7) 1.2.3, ready, routing, up for 1 d 2 h",
+        ]
         for words in (
-            ["RabbitMQ amqp://broker@rabbitmq-0.example:5672/agents", "connected", "2", "lost: "],
+            ["input", "broker_input_queue", " 0 ", " 2 ", "-0.0/s"],
+            ["output", r"out\x1b[2J", "20,164", " 0 ", "+12.3/s", "nobody reads it"],
+            ["dead letter", "broker_dead_letter_queue", "not known"],
+            ["RabbitMQ amqp://me@one/", "connected", " 2 ", " 7 ", "3 min ago: reset"],
             ["server wss://server.example/ws", "connected"],
             ["rabbitmq", "ok"],
             ["received per second", "412.5"],
             ["published per second", "411.9"],
-            ["in flight", "17"],
+            ["in flight", "17, the oldest for 1 min"],
             ["agents online", "38 of 52"],
             ["registry", "fresh, updated 3 s ago"],
             ["received", "1,284,112"],
             ["redelivered to the broker", "31"],
-            ["no agent online", "1,204"],
+            ["answered: no agent online", "1,204"],
+            ["dead-lettered", "45"],
             ["invalid json", "31"],
             ["invalid_json", "broker_input_queue"],
         ):
@@ -244,9 +284,9 @@ class TestWatch:
         first, second, third, *_ = shown.decode().splitlines()
         assert "no broker answers at" in first
         figures = "412.5 received/s, 411.9 published/s, 17 in flight, 38 of 52 agents online"
-        assert second == f"ready, routing: {figures}"
+        assert second == f"Routing, but nobody reads it \N{EN DASH} ready: {figures}"
         problem = r"server: refused:\n\x1b[2J no\u202e brokers"
-        assert third == f"not ready ({problem}), paused: {figures}"
+        assert third == f"Paused \N{EN DASH} not ready ({problem}): {figures}"
 
     async def test_json_lines(self) -> None:
         async with serving(http(READY)) as url:
