@@ -417,7 +417,7 @@ async def test_a_peer_that_is_no_rabbitmq(
         ({"password": SECRET}, "RabbitMQ refused the login (ACCESS_REFUSED"),
         ({"user": "nobody", "password": SECRET}, "RabbitMQ refused the login (ACCESS_REFUSED"),
         ({"vhost": "no such"}, "vhost no such not found"),
-        ({"port": 1}, "Connect call failed"),
+        ({"port": 1}, "connection refused"),
         ({"host": "no-such-host.invalid"}, "connecting to amqp://guest@no-such-host.invalid"),
     ],
 )

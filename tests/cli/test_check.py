@@ -145,7 +145,7 @@ class TestRabbitmq:
             ("connection", f"{HOST}:{port} answers", True),
             ("login", "user 'guest' may log in", True),
             ("virtual host", "'/' is accessible to that user", True),
-            (f"queue {wanted.consumed[0]}", "exists, durable", True),
+            (f"queue {wanted.consumed[0]}", "exists, 2 messages, no consumers, durable", True),
             (f"queue {wanted.consumed[1]}", "missing; the broker will create it", True),
             (f"queue {wanted.published[0]}", "missing; the broker will create it", True),
             (f"exchange {wanted.exchange}", "missing; the broker will create it", True),
@@ -155,6 +155,22 @@ class TestRabbitmq:
         assert {item.subject for item in items} == {f"RabbitMQ {HOST}:{port}"}
         messages = await raw.take(wanted.consumed[0], 2)
         assert [(one.body, one.redelivered) for one in messages] == [(b"1", False), (b"2", False)]
+
+    @pytest.mark.parametrize(
+        ("bodies", "found"),
+        [((), "exists, no messages, no"), ((b"1",), "exists, 1 message, no")],
+    )
+    async def test_an_output_with_messages_that_nobody_reads(
+        self, checking: Checking, raw: AmqpClient, *, bodies: tuple[bytes, ...], found: str
+    ) -> None:
+        output = checking.wanted.published[0]
+        checking.wanted = replace(checking.wanted, outputs=(output,))
+        await raw.declare(output)
+        await raw.publish(output, *bodies)
+        item = await checking.item(f"queue {output}")
+        assert item.ok, "it is no reason not to start"
+        assert item.found.startswith(found)
+        assert (item.advice is not None) == bool(bodies)
 
     async def test_a_stream(self, checking: Checking, raw: AmqpClient) -> None:
         stream, other = checking.wanted.consumed
@@ -342,7 +358,10 @@ class TestRabbitmq:
         await rabbitmq.ctl("set_permissions", user, listening, ".*", ".*")
         items = await checking.items(user=user, password=user)
         assert all(item.ok for item in items)
-        assert items[3].found == "exists (more is visible only with permission to configure it)"
+        assert items[3].found == (
+            "exists, no messages, no consumers "
+            "(more is visible only with permission to configure it)"
+        )
 
     async def test_an_alarm(self, checking: Checking, rabbitmq: RabbitmqNode) -> None:
         async with alarmed(rabbitmq):

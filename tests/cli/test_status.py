@@ -211,7 +211,7 @@ class TestNoBroker:
             (http({"a": 1}), "is not a broker (HTTP status 200)"),
             (http(READY, "404 Not Found"), "is not a broker (HTTP status 404)"),
             (b"SSH-2.0-OpenSSH\r\n", "the answer is not HTTP (BadStatusLine)"),
-            (b"", "(Remote end closed connection without response)"),
+            (b"", "(remote end closed connection without response)"),
         ],
     )
     async def test_something_else(

@@ -77,6 +77,7 @@ async def run_checks(
         name=name,
         consumed=tuple(queue.name for queue in queues if queue.is_consumed),
         published=tuple(queue.name for queue in queues if not queue.is_consumed),
+        outputs=settings.broker_output_queue,
         exchange=settings.broker_registry_exchange,
         has_url=settings.amqp_url is not None,
         tls=settings.amqp_tls,
@@ -110,10 +111,16 @@ async def _together(*checks: Callable[[], Awaitable[list[Item]]]) -> list[Item]:
     return [item for items in found for item in items]
 
 
+def _mark(item: Item) -> tuple[str, str]:
+    if not item.ok:
+        return "[failed]", "bold red"
+    return ("[ok]", "green") if item.advice is None else ("[warning]", "bold yellow")
+
+
 def _print(items: Sequence[Item]) -> None:
     printing = console()
     for item in items:
-        text = Text("[ok]" if item.ok else "[failed]", style="green" if item.ok else "bold red")
+        text = Text(*_mark(item))
         text.append(
             one_line(f" {item.subject}, {item.name}: {item.found}"), style="not bold default"
         )

@@ -23,9 +23,15 @@ NOTHING = "^$"
 
 
 EXISTING = QueueReport(
-    exists=True, problem=None, may_configure=True, may_consume=True, differs_in=None
+    exists=True,
+    problem=None,
+    may_configure=True,
+    may_consume=True,
+    differs_in=None,
+    messages=0,
+    consumers=0,
 )
-MISSING = replace(EXISTING, exists=False, may_consume=None)
+MISSING = replace(EXISTING, exists=False, may_consume=None, messages=None, consumers=None)
 
 
 async def probe(rig: Rig, within: float = PATIENCE) -> NodeReport:
@@ -183,7 +189,7 @@ async def test_an_exchange_that_exists_carries_nothing(
     [
         ({"password": "wrong"}, "login", "ACCESS_REFUSED"),
         ({"vhost": "none"}, "vhost", "vhost none not found"),
-        ({"port": 1}, "amqp", "Connect call failed"),
+        ({"port": 1}, "amqp", "connection refused"),
     ],
 )
 async def test_who_is_not_let_in(

@@ -75,6 +75,8 @@ class QueueReport:
         differs_in: The first property in which it differs from a durable queue without arguments,
             as far as that is seen: `durable`, `auto_delete`, or an argument. Only who may configure
             it sees that.
+        messages: Those ready to be delivered; None when it is not shown.
+        consumers: Likewise.
     """
 
     exists: bool
@@ -85,6 +87,8 @@ class QueueReport:
     is_shown: bool = True
     is_stream: bool = False
     quorum: QuorumArguments | None = None
+    messages: int | None = None
+    consumers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +181,12 @@ async def _open(connection: Connection) -> None:
 
 
 async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> QueueReport:
+    counts: tuple[int | None, int | None] = (None, None)
+
     async def look(channel: AbstractChannel) -> None:
-        await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+        nonlocal counts
+        found = await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT)
+        counts = found.message_count, found.consumer_count
 
     async def declare(channel: AbstractChannel) -> None:
         await channel.queue_declare(queue, durable=True, arguments=_NO_QUEUE, timeout=RPC_TIMEOUT)
@@ -205,6 +213,8 @@ async def _report(connection: Connection, queue: str, *, is_consumed: bool) -> Q
         is_shown=is_shown,
         is_stream=tells_stream(consumable),
         quorum=quorum,
+        messages=counts[0],
+        consumers=counts[1],
     )
 
 

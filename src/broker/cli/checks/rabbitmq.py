@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from broker.amqp import AmqpError, Rabbit, RefusedError
 from broker.amqp.admin import ExchangeReport, NodeReport, ProbeError, QueueReport, probe_node
 from broker.cli.checks.delivery_limit import check_limit
-from broker.cli.checks.item import Item, failed, held
+from broker.cli.checks.item import Item, doubtful, failed, held
 from broker.cli.checks.reach import Target, reach, refusal_after_tls, speaks_tls, tls_wanted
 from broker.cli.output import address
 from broker.net.endpoints import DEFAULT_LOGIN, AmqpEndpoint
@@ -45,6 +45,7 @@ class Wanted:
         has_url: Whether it is configured by AMQP_URL rather than by RABBITMQ_*.
         nodes: Where the login is read again, if it may change.
         management_url: RabbitMQ's management API, which alone tells of policies.
+        outputs: Those among the queues which the central server must read.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Wanted:
     tls: TlsFiles = _SYSTEMS_TRUST
     nodes: AmqpNodes | None = None
     management_url: str | None = None
+    outputs: tuple[str, ...] = ()
 
     def setting(self, *names: str) -> str:
         """Return which settings hold a part of the address: `RABBITMQ_` with each name."""
@@ -185,7 +187,7 @@ def _found(
 ) -> Iterator[Item]:
     subject, who = target.subject, _who(report.user)
     for queue, seen in report.queues.items():
-        yield _queue(subject, endpoint.user, queue, seen)
+        yield _queue(subject, endpoint.user, queue, seen, is_output=queue in wanted.outputs)
     yield _exchange(subject, wanted.exchange, report.exchange)
     lacking = list(_lacking(report, wanted.exchange))
     if lacking:
@@ -203,20 +205,31 @@ def _found(
         yield held(subject, "alarms", "none, publishing is allowed")
 
 
-def _queue(subject: str, user: str, queue: str, seen: QueueReport) -> Item:
+def _queue(subject: str, user: str, queue: str, seen: QueueReport, *, is_output: bool) -> Item:
     name = f"queue {queue}"
     flaw = _flaw(user, queue, seen)
     if flaw is not None:
         return failed(subject, name, *flaw)
     if not seen.exists:
         return held(subject, name, "missing; the broker will create it")
+    found = ", ".join(("exists", *_numbers(seen)))
     if not seen.may_configure:
-        return held(subject, name, "exists (more is visible only with permission to configure it)")
-    # The broker uses it as it is. Others may not, and declare it.
-    found = "exists, durable"
+        found += " (more is visible only with permission to configure it)"
+    else:
+        found += ", durable"
     if seen.differs_in:
+        # The broker uses it as it is. Others may not, and declare it.
         found += f", with an {seen.differs_in} for which RabbitMQ refuses who declares it without"
+    if is_output and seen.messages and seen.consumers == 0:
+        advice = "nobody reads it: check that the central server runs and consumes it"
+        return doubtful(subject, name, found, advice)
     return held(subject, name, found)
+
+
+def _numbers(seen: QueueReport) -> Iterator[str]:
+    for number, what in (seen.messages, "message"), (seen.consumers, "consumer"):
+        if number is not None:
+            yield f"1 {what}" if number == 1 else f"{f'{number:,}' if number else 'no'} {what}s"
 
 
 def _flaw(user: str, queue: str, seen: QueueReport) -> tuple[str, str] | None:
