@@ -3,9 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from broker.core.routing.failure import FailureReason
+from tests.deploy.repository import VARIABLES
+from tests.documents.generated import documents, renewed
 from tests.faults.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 TESTS = {
     name
@@ -33,3 +39,35 @@ def test_the_scenarios_that_show_it_exist() -> None:
     named = {name for one in lists for name in re.findall(r"`(\w+)`", one)}
     assert len(named) > 15
     assert named <= SCENARIOS.keys()
+
+
+def test_something_is_generated() -> None:
+    assert "protocol.md" in {path.name for path in documents()}
+
+
+@pytest.mark.parametrize("path", list(documents()), ids=lambda path: path.name)
+def test_what_is_generated_is_as_it_would_be_now(path: Path) -> None:
+    document = path.read_text(encoding="utf-8")
+    assert renewed(document) == document, "renew it: ./scripts/documents"
+
+
+def test_each_link_of_the_guide_leads_somewhere() -> None:
+    headings = re.findall(r"^##+ (.+)$", PROTOCOL, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    links = set(re.findall(r"\]\(([^)]+)\)", PROTOCOL))
+    assert len(links) > 10
+    for link in links:
+        file, _, anchor = link.partition("#")
+        assert (ROOT / "docs" / file).exists(), link
+        assert file or anchor in anchors, link
+
+
+def test_each_variable_of_the_guide_exists() -> None:
+    named = set(re.findall(r"\b(?:BROKER|AMQP|WEBSOCKET)_[A-Z_]+\b", PROTOCOL))
+    assert len(named) > 10
+    assert named <= VARIABLES
+
+
+def test_the_guide_explains_each_reason() -> None:
+    explained = re.findall(r"^\| `(\w+)` \|", PROTOCOL, re.MULTILINE)
+    assert {reason.value for reason in FailureReason} <= set(explained)

@@ -112,7 +112,7 @@ class AmqpConnection:
         assert isinstance(tune, Connection.Tune)
         self._frame_max = tune.frame_max or FRAME_MAX  # 0: any size
         self._send(Connection.TuneOk(tune.channel_max, tune.frame_max, 0), 0)
-        self._send(Connection.Open(), 0)
+        self._send(Connection.Open(node.path.removeprefix("/") or "/"), 0)
         self._answer()
         self._call(Channel.Open())
 

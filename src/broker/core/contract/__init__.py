@@ -1,7 +1,8 @@
 """Each message as it is on the wire, declared once.
 
 `broker.core.codec` takes from here which fields it decodes and how, and what it writes. The
-AsyncAPI document is made from the same declarations. Fields that are not declared pass through.
+AsyncAPI document and the tables in docs/protocol.md are made from the same declarations. Fields
+that are not declared pass through.
 """
 
 from broker.core.contract.agents import ClientDisconnected, RegisterAgent, RegisterAgentResponse
