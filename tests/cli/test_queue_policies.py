@@ -1,6 +1,7 @@
 """`broker queues policy`: what it prints, and what RabbitMQ makes of it."""
 
 import json
+import re
 import shlex
 import socket
 
@@ -14,6 +15,7 @@ from tests.cli.mailroom import Mailroom
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 LIMIT = 2
+NO_EFFECT = "delivery-limit and dead-letter-strategy have no effect"
 
 
 @pytest.fixture
@@ -23,14 +25,19 @@ def mailroom(rabbitmq: RabbitmqNode) -> Mailroom:
 
 async def test_the_commands_are_safe_for_a_shell(mailroom: Mailroom) -> None:
     settings = {
-        "AMQP_URL": "amqp://host/a%20vhost",
+        "AMQP_URL": "amqp://nowhere.invalid/a%20vhost",
         "BROKER_INPUT_QUEUE": "in.0,it's (1)",
         "BROKER_METADATA_QUEUE": "metadata",
         "BROKER_ADVERTISEMENT_QUEUE": "advertisement",
         "BROKER_DEAD_LETTER_QUEUE": "dead 'ü",
     }
     ran = await mailroom.run("queues", "policy", "--delivery-limit", "7", **settings)
-    assert (ran.code, ran.err) == (0, "")
+    assert ran.code == 0
+    assert re.fullmatch(
+        r"broker: the types of the queues are unknown \(connecting to amqp://guest@nowhere.*: "
+        r"name \w+.*\); a delivery limit has an effect on quorum queues only\n",
+        ran.err,
+    )
     commands = [shlex.split(line) for line in ran.out.splitlines()]
     start = ["rabbitmqctl", "set_policy", "-p", "a vhost", "--apply-to", "queues"]
     assert all(one[:8] == [*start, "--priority", "10"] for one in commands)
@@ -51,6 +58,25 @@ async def test_the_commands_are_safe_for_a_shell(mailroom: Mailroom) -> None:
     document = (await mailroom.run("queues", "policy", "--format", "json", **settings)).document
     assert [one["definition"]["delivery-limit"] for one in document["policies"]] == [20] * 4
     assert document["applied"] == []
+
+
+@pytest.mark.rabbitmq_version
+async def test_a_limit_without_effect_is_named(mailroom: Mailroom) -> None:
+    await mailroom.raw.declare(mailroom.input, **{"x-queue-type": "quorum"})
+    await mailroom.raw.declare(mailroom.metadata)
+    advertisement = f"{mailroom.metadata}-advertisement"
+    settings = {"BROKER_ADVERTISEMENT_QUEUE": advertisement}
+    ran = await mailroom.run("queues", "policy", **settings)
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        f"broker: {mailroom.metadata} is a classic queue, on which {NO_EFFECT}: 'broker queues "
+        + "migrate --type quorum' converts it",
+        f"broker: {advertisement} does not exist; on a classic queue, which the broker creates, "
+        + NO_EFFECT,
+    ]
+    assert len(ran.out.splitlines()) == 3
+    ran = await mailroom.run("queues", "policy", "--format", "json", **settings)
+    assert (len(ran.document["notes"]), ran.err) == (2, "")
 
 
 async def return_often(node: RabbitmqNode, queue: str) -> None:

@@ -1,11 +1,15 @@
 """`broker status` against an endpoint that serves what a test wants, and against a real broker."""
 
+import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import socket
+import struct
 import subprocess
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -248,7 +252,7 @@ def start(url: str, *arguments: str, output: int) -> subprocess.Popen[bytes]:
         [*COMMAND, "status", "--watch", "--url", url, *arguments],
         stdout=output,
         stderr=subprocess.PIPE,
-        env=os.environ | {"TERM": "xterm", "LINES": "60"},
+        env={"TERM": "xterm", **os.environ},
     )
 
 
@@ -294,12 +298,33 @@ class TestWatch:
         assert (code, errors) == (0, b"")
         assert json.loads(shown.splitlines()[0])["broker_id"] == "broker-7"
 
-    async def test_on_a_terminal(self) -> None:
+    @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (40, 120)])
+    async def test_on_a_terminal(
+        self, rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("COLUMNS")
+        monkeypatch.setenv("TERM", "xterm")
+        terminal = pty.openpty()
+        fcntl.ioctl(terminal[1], termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         async with serving(http(READY), http(UNREADY)) as url:
-            code, shown, errors = await watch(url, until=b"not ready", pipe=pty.openpty())
+            code, shown, errors = await watch(url, until=b"not ready", pipe=terminal)
         assert (code, errors) == (1, b"")
-        assert b"38 of 52" in shown
         assert b"\x1b[2J no" not in shown
+        # Before it is renewed, the cursor goes up to its first line.
+        height = shown.count(b"\x1b[1A") + 1
+        assert rows - 1 <= height <= rows
+        lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode()).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert re.search(
+            r"\d+ more lines in a larger terminal. Press Ctrl-C to stop.", lines[rows - 1]
+        )
+
+    async def test_on_a_terminal_without_cursor(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TERM", "dumb")
+        async with serving(http(READY), http(UNREADY)) as url:
+            code, shown, _ = await watch(url, until=b"not ready", pipe=pty.openpty())
+        assert code == 1
+        assert shown.startswith(b"ready, routing: ")
 
 
 async def test_a_real_broker(

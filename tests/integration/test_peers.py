@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from broker.version import __version__
 from tests.integration.rig import Rig, bring_online, ids, terminate, text
 from tests.lab.central_server import CentralServer, open_central_server
 
@@ -24,6 +25,7 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
             advertisement = {"message_type": "SERVER_AVAILABLE", "websocket_url": server.url}
             await rig.publish(rig.advertisement, json.dumps(advertisement).encode())
             assert ids(await rig.take(rig.output, 1)) == ["m-1"]
+            await rig.logged("ready")
 
             server.accepting = False
             server.drop_sessions()
@@ -35,6 +37,14 @@ async def test_server_absent_then_there_then_gone(rig: Rig) -> None:
             await rig.publish(rig.advertisement, json.dumps(advertisement).encode())
             assert ids(await rig.take(rig.output, 1)) == ["m-2"]
             assert await terminate(broker, within=12) == 0
+    lines = list(rig.log())
+    assert all("broker_id" in line for line in lines)
+    [ready] = [line for line in lines if line["event"] == "ready"]  # not again after the loss
+    assert ready["product"].startswith("RabbitMQ ")
+    assert (ready["url"], ready["version"]) == (server.url, __version__)
+    assert (ready["input_queues"], ready["output_queues"]) == ([rig.input], [rig.output])
+    assert ready["agents_online"] == len(agents)
+    assert ready["seconds"] > 0
 
 
 @pytest.mark.exhaustive

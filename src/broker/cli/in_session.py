@@ -57,7 +57,7 @@ def fail(problem: str) -> int:
 async def _run(settings: Settings, command: Command, name: str, _: Interruption) -> int:
     code = EXIT_FAILED
     try:
-        async with _open_any(settings, name) as session:
+        async with open_any_session(settings, name) as session:
             code = await command(settings, session)
     except* SessionLostError as errors:
         problem = str(first_error(errors))
@@ -82,10 +82,13 @@ def uninterrupted(problem: str = _BLOCKED) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _open_any(settings: Settings, name: str) -> AsyncIterator[AdminSession]:
+async def open_any_session(settings: Settings, name: str) -> AsyncIterator[AdminSession]:
     """Open a session with the first node that lets it be opened, tried in the order given.
 
     A single session spreads no load, and so a command does the same each time.
+
+    Raises:
+        SessionLostError: None of them does, or the session was lost.
     """
     tls, nodes = settings.amqp_tls, settings.amqp_nodes
     problems = []

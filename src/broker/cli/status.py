@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.live import Live
 from rich.text import Text
 
+from broker.cli.fitted import Fitted
 from broker.cli.option_types import Format
 from broker.cli.output import console, print_json
 from broker.cli.status_endpoint import NoEndpointError, UnavailableError, endpoint_url, get
@@ -21,6 +22,7 @@ from broker.status.model import Status
 from broker.telemetry.one_line import complain, one_line
 
 _WATCH_INTERVAL = 1.0
+_HOW_TO_END = "Press Ctrl-C to stop."
 _READY, _NOT_READY = 0, 1
 
 
@@ -65,7 +67,7 @@ def _watch(url: str, *, as_json: bool) -> int:
     with suppress(KeyboardInterrupt, BrokenPipeError), ExitStack() as stack:
         if as_json:
             show = _print_json_line
-        elif printing.is_terminal:
+        elif printing.is_terminal and not printing.is_dumb_terminal:
             live = stack.enter_context(Live(console=printing, auto_refresh=False))
             show = partial(_show_live, live)
         else:
@@ -88,7 +90,7 @@ async def _follow(url: str, show: Callable[[Status | str], None], codes: list[in
 
 def _show_live(live: Live, found: Status | str) -> None:
     shown = Text(one_line(found), style="bold red") if isinstance(found, str) else view(found)
-    live.update(shown, refresh=True)
+    live.update(Fitted(shown, _HOW_TO_END), refresh=True)
 
 
 def _print_line(found: Status | str) -> None:

@@ -18,6 +18,28 @@ DELIVERY_LIMIT = 20
 """Returns that a policy allows unless told otherwise: RabbitMQ 4's own default."""
 
 
+_EFFECTS_ON_QUORUM_ONLY = "delivery-limit and dead-letter-strategy have no effect"
+_CONVERT = "'broker queues migrate --type quorum' converts it"
+
+
+def notes(types: Mapping[str, str | None]) -> Sequence[str]:
+    """Return in a line each what of the policies has no effect on queues because of their types.
+
+    Args:
+        types: The type of each queue that exists, None if RabbitMQ does not tell; of others
+            `missing`.
+    """
+    said: Mapping[str | None, str] = {
+        "classic": f"is a classic queue, on which {_EFFECTS_ON_QUORUM_ONLY}: {_CONVERT}",
+        "missing": f"does not exist; on a classic queue, which the broker creates, "
+        f"{_EFFECTS_ON_QUORUM_ONLY}",
+        "stream": "is a stream, on which none of the policy has an effect",
+        None: f"has a type that RabbitMQ does not tell; unless it is quorum, "
+        f"{_EFFECTS_ON_QUORUM_ONLY}",
+    }
+    return [f"{queue} {said[kind]}" for queue, kind in types.items() if kind in said]
+
+
 class Policy(msgspec.Struct, frozen=True):
     """A RabbitMQ policy for one queue.
 

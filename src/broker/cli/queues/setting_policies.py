@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
-from broker.amqp import AmqpEndpoint
-from broker.cli.in_session import EXIT_FAILED, EXIT_OK, fail
+from broker.amqp import AmqpEndpoint, AmqpError
+from broker.cli.durable_queues import durable_queues
+from broker.cli.in_session import EXIT_FAILED, EXIT_OK, fail, open_any_session
 from broker.cli.option_types import AtLeastOne, Format, ManagementUrl, Switch
 from broker.cli.output import print_json, print_text
 from broker.cli.queues.management import ManagementError, put_policy
-from broker.cli.queues.policy import DELIVERY_LIMIT, Policy, policies
+from broker.cli.queues.policy import DELIVERY_LIMIT, Policy, notes, policies
 from broker.cli.taking_settings import taking_settings
-from broker.settings import SettingsError, load_settings
+from broker.concurrency.error_groups import first_error
+from broker.settings import Settings, SettingsError, load_settings
+from broker.telemetry.logs import configure_logging
 from broker.telemetry.one_line import complain, one_line
 
 
@@ -37,6 +40,8 @@ def queue_policy(
         settings = load_settings(given)
     except SettingsError as error:
         return complain(*error.problems)
+    # What goes wrong is said in one line, below.
+    configure_logging("critical", "console")
     wanted = policies(settings, delivery_limit)
     applied: list[str] = []
     if management_url is not None:
@@ -44,13 +49,34 @@ def queue_policy(
             trio.run(apply_policies, management_url, settings.amqp_endpoints[0], wanted, applied)
         except ManagementError as error:
             fail(str(error))
+    has_no_effect = trio.run(_notes, settings)
     if format == "json":
-        print_json({"policies": wanted, "applied": applied})
+        print_json({"policies": wanted, "applied": applied, "notes": has_no_effect})
     elif apply:
         print_text("".join(f"{one_line(name)}: applied\n" for name in applied))
     else:
         print_text("".join(f"{policy.command}\n" for policy in wanted))
+    if format == "text":
+        complain(*has_no_effect)
     return EXIT_OK if not apply or len(applied) == len(wanted) else EXIT_FAILED
+
+
+async def _notes(settings: Settings) -> Sequence[str]:
+    types: dict[str, str | None] = {}
+    problem = None
+    try:
+        async with open_any_session(settings, "queues") as session:
+            queues = await session.queues()
+            for queue in durable_queues(settings):
+                if queue.is_consumed:
+                    state = await queues.look(queue.name)
+                    types[queue.name] = "missing" if state is None else state.type
+    except* AmqpError as errors:
+        problem = str(first_error(errors))
+    if problem is not None:
+        unknown = f"the types of the queues are unknown ({problem})"
+        return [f"{unknown}; a delivery limit has an effect on quorum queues only"]
+    return notes(types)
 
 
 async def apply_policies(
