@@ -15,6 +15,8 @@ from tests.cli.mailroom import Mailroom
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 LIMIT = 2
+CONVERT = "'broker queues migrate --type quorum' converts it"
+CREATED = "a classic queue, which the broker creates"
 NO_EFFECT = "delivery-limit and dead-letter-strategy have no effect"
 
 
@@ -69,10 +71,8 @@ async def test_a_limit_without_effect_is_named(mailroom: Mailroom) -> None:
     ran = await mailroom.run("queues", "policy", **settings)
     assert ran.code == 0
     assert ran.err.splitlines() == [
-        f"broker: {mailroom.metadata} is a classic queue, on which {NO_EFFECT}: 'broker queues "
-        + "migrate --type quorum' converts it",
-        f"broker: {advertisement} does not exist; on a classic queue, which the broker creates, "
-        + NO_EFFECT,
+        f"broker: {mailroom.metadata} is a classic queue, on which {NO_EFFECT}: {CONVERT}",
+        f"broker: {advertisement} does not exist; on {CREATED}, {NO_EFFECT}",
     ]
     assert len(ran.out.splitlines()) == 3
     ran = await mailroom.run("queues", "policy", "--format", "json", **settings)

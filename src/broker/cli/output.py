@@ -32,7 +32,12 @@ def address(host: str, port: int | None) -> str:
 
 
 def utc(moment: datetime, *, precision: str = "seconds") -> str:
-    """Return a moment as all commands write it, in UTC: `2026-01-02T03:04:05Z`."""
+    """Return a moment as all commands write it, in UTC: `2026-01-02T03:04:05Z`.
+
+    A moment without a zone is in UTC already.
+    """
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision)}Z"
 
 

@@ -43,7 +43,7 @@ def usage_problem(error: CycloptsError, arguments: Sequence[str], app: App) -> s
         case MissingArgumentError(argument=argument) if argument is not None:
             choices = argument.get_choices(force=True)
             which = f", which must be {' or '.join(choices)}" if choices else ""
-            problem = f"{command} requires {argument.name}{which}"
+            problem = f"{' '.join(chain)} requires {argument.name}{which}"
         case UnusedCliTokensError():
             problem = (
                 "unexpected argument after the options (values with spaces need quotes), see "

@@ -52,6 +52,8 @@ def plain(value: object, depth: int = 0) -> object:
             return value
         case bytes() | bytearray():
             return f"base64:{base64.b64encode(value).decode()}"
+        case datetime():
+            return utc(value)
         case Mapping() if depth < _MAX_DEPTH:
             return {str(name): plain(one, depth + 1) for name, one in value.items()}
         case list() if depth < _MAX_DEPTH:

@@ -74,7 +74,10 @@ def _page(letter: Letter, now: datetime) -> Iterator[str]:
 
 
 def _value(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(plain(value))
+    shown = plain(value)
+    text = (
+        shown if isinstance(shown, str) and isinstance(value, str | datetime) else json.dumps(shown)
+    )
     cut = "" if len(text) <= _MAX_HEADER_LENGTH else f" ... ({len(text)} characters)"
     return f"{one_line(text[:_MAX_HEADER_LENGTH])}{cut}"
 

@@ -49,7 +49,8 @@ def queue_policy(
             trio.run(apply_policies, management_url, settings.amqp_endpoints[0], wanted, applied)
         except ManagementError as error:
             fail(str(error))
-    has_no_effect = trio.run(_notes, settings)
+    is_done = not apply or len(applied) == len(wanted)
+    has_no_effect = trio.run(_notes, settings) if is_done else ()
     if format == "json":
         print_json({"policies": wanted, "applied": applied, "notes": has_no_effect})
     elif apply:
@@ -58,7 +59,7 @@ def queue_policy(
         print_text("".join(f"{policy.command}\n" for policy in wanted))
     if format == "text":
         complain(*has_no_effect)
-    return EXIT_OK if not apply or len(applied) == len(wanted) else EXIT_FAILED
+    return EXIT_OK if is_done else EXIT_FAILED
 
 
 async def _notes(settings: Settings) -> Sequence[str]:
