@@ -116,7 +116,7 @@ class TestText:
             ["answered: no agent online", "1,204"],
             ["dead-lettered", "45"],
             ["invalid json", "31"],
-            ["invalid_json", "broker_input_queue", "T12:", "Z"],
+            ["invalid_json", "broker_input_queue", "2026-03-02T04:02:52Z"],
         ):
             assert any(all(word in line for word in words) for line in lines), words
         assert "too deep" not in captured.out  # as there were none
@@ -312,12 +312,12 @@ class TestWatch:
         assert b"\x1b[2J no" not in shown
         # Before it is renewed, the cursor goes up to its first line.
         height = shown.count(b"\x1b[1A") + 1
-        assert rows - 1 <= height <= rows
+        assert 1 < height <= rows
         lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode()).splitlines()
         assert max(map(len, lines)) <= columns
-        assert re.search(
-            r"\d+ more lines in a larger terminal. Press Ctrl-C to stop.", lines[rows - 1]
-        )
+        last = lines[height - 1]
+        assert last.endswith("Press Ctrl-C to stop.")
+        assert ("more lines in a larger terminal" in last) == (rows == 24)
 
     async def test_on_a_terminal_without_cursor(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TERM", "dumb")

@@ -52,14 +52,22 @@ def plain(value: object, depth: int = 0) -> object:
             return value
         case bytes() | bytearray():
             return f"base64:{base64.b64encode(value).decode()}"
-        case datetime():
-            return utc(value)
         case Mapping() if depth < _MAX_DEPTH:
             return {str(name): plain(one, depth + 1) for name, one in value.items()}
         case list() if depth < _MAX_DEPTH:
             return [plain(one, depth + 1) for one in value]
         case _:
-            return "..." if isinstance(value, Mapping | list) else str(value)
+            return _text(value)
+
+
+def _text(value: object) -> str:
+    match value:
+        case Mapping() | list():
+            return "..."
+        case datetime():
+            return utc(value)
+        case _:
+            return str(value)
 
 
 def _summary(letter: Letter, now: datetime) -> Mapping[str, object]:
