@@ -58,7 +58,7 @@ class _Tables:
         yield f"```json\n{json.dumps(example['payload'], ensure_ascii=False)}\n```\n"
         for part in self._parts(schema):
             yield f"#### {part}\n"
-            yield f"{self._schemas[part]['description'].replace('\n', ' ')}\n"
+            yield f"{' '.join(self._schemas[part]['description'].split())}\n"
             yield from self._fields(self._schemas[part])
 
     def _fields(self, schema: Schema) -> Iterator[str]:

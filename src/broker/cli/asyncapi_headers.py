@@ -23,7 +23,7 @@ class DeadLetterHeaders(
 ):
     """Why a message was dead-lettered: AMQP headers in addition to its own, which it keeps."""
 
-    reason: RejectReason
+    reason: Annotated[RejectReason, Meta(description="Why, for programs. These codes stay.")]
     error: Annotated[str, Meta(description="One line for a person, at most 255 bytes.")]
     queue: Annotated[str, Meta(description="The queue it came from.")]
     broker_id: str

@@ -20,11 +20,13 @@ type ClientId = Annotated[
 
 class _Chat(Struct, kw_only=True):
     message_type: Literal["TEXT", "REPLY", "SYSTEM"]
-    message_id: Text = UNSET
+    message_id: Annotated[
+        Text, Meta(description="Names it, for answers; the same in each repeat of it.")
+    ] = UNSET
     sender_id: Annotated[
         Text, Meta(description="The agent that never receives it; when missing, that is nobody.")
     ] = UNSET
-    text_payload: Text = UNSET
+    text_payload: Annotated[Text, Meta(description="What it says.")] = UNSET
     send_timestamp: _Time = UNSET
     timestamp: _Time = UNSET
     in_reply_to_message_id: Annotated[
@@ -99,12 +101,17 @@ class RoutingFailure(Struct, kw_only=True, rename={"client_id": "_client_id"}):
     sender_id: Literal["BrokerService"]
     receiver_id: Literal["Server"]
     text_payload: Annotated[str, Meta(description="One sentence for a person.")]
-    reason: FailureReason
+    reason: Annotated[FailureReason, Meta(description="Why, for programs. These codes stay.")]
     routing_status: Literal["error"]
-    original_message_id: _MessageId
-    original_sender_id: str
+    original_message_id: Annotated[
+        _MessageId, Meta(description="The `message_id` of the chat message; null without one.")
+    ]
+    original_sender_id: Annotated[str, Meta(description="Its sender; `unknown` without one.")]
     in_reply_to_message_id: Annotated[
         _MessageId, Meta(description="The same as `original_message_id`.")
     ]
-    held_seconds: Annotated[float, Meta(ge=0, description="BROKER_HOLD.")] | UnsetType = UNSET
+    held_seconds: (
+        Annotated[float, Meta(ge=0, description="How long it was held, with BROKER_HOLD.")]
+        | UnsetType
+    ) = UNSET
     client_id: ClientId = UNSET

@@ -15,8 +15,10 @@ class ServerAvailable(Struct):
     """A central server says where its WebSocket endpoint is."""
 
     message_type: Literal["SERVER_AVAILABLE"]
-    server_id: Text = UNSET
-    websocket_url: Text = UNSET
+    server_id: Annotated[Text, Meta(description="Logged and shown.")] = UNSET
+    websocket_url: Annotated[
+        Text, Meta(description="Connected to only with BROKER_FOLLOW_ADVERTISED_URL.")
+    ] = UNSET
     timestamp: Annotated[Anything, Meta(description="Not interpreted.")] = UNSET
 
 
