@@ -61,6 +61,14 @@ def test_each_reason_is_explained() -> None:
     assert first_column("Dead letters") == {reason.value for reason in RejectReason}
 
 
+def test_each_event_is_logged() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", CHAPTERS["Logs"], re.MULTILINE)
+    events = re.findall(r"`(\w+)`", "".join(rows))
+    assert len(events) > 15
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert [event for event in events if f'"{event}"' not in source] == []
+
+
 def test_each_metric_is_explained(get: Get) -> None:
     exposed = set(re.findall(r"^# TYPE (broker_\w+)", get("/metrics")[1], flags=re.MULTILINE))
     assert first_column("Metrics") - {"process_*"} == exposed
@@ -99,6 +107,7 @@ def test_each_command_exists(command: str, capsys: pytest.CaptureFixture[str]) -
 def test_the_commands_are_many() -> None:
     assert {command.split()[0] for command in COMMANDS} == {
         *("status", "agents", "explain", "check", "config", "dead-letters", "queues", "asyncapi"),
+        "help",
     }
 
 

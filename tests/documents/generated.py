@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.documents.messages import message_tables
+from tests.documents.settings import settings_reference
 
 ROOT = Path(__file__).parents[2]
 
-PARTS: Mapping[str, Callable[[], str]] = {"messages": message_tables}
+PARTS: Mapping[str, Callable[[], str]] = {
+    "messages": message_tables,
+    "settings": settings_reference,
+}
 
 _MARKED = re.compile(
     r"(?P<begin><!-- generated: (?P<name>\S+) -->\n).*?(?P<end><!-- end of (?P=name) -->)",

@@ -1,12 +1,11 @@
-"""`broker help settings`: every setting, for a terminal or as docs/settings.md."""
+"""`broker help settings`: every setting, for a terminal.
 
-import re
+The texts are in Markdown, as they are those of docs/settings.md as well.
+"""
+
 from collections.abc import Iterator
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
 
 from broker.cli.output import print_text
 from broker.settings.model import Settings
@@ -14,7 +13,7 @@ from broker.settings.options import written
 from broker.settings.secret_files import SUFFIX
 from broker.settings.setting import Setting, settings_of
 
-_INTRODUCTION = r"""
+INTRODUCTION = r"""
 A setting comes from the command line (`--rabbitmq-host`), the environment (`RABBITMQ_HOST`), a
 file `.env` in the working directory, or is its default, in this order. `broker config` shows the
 values in use and where each comes from, `broker config --env` prints a template for `.env`. Wrong
@@ -30,7 +29,7 @@ a value literal, except for `\'` and `\\`. Elsewhere `${NAME}` and `${NAME:-defa
 an unset `${NAME}` is an error. If a name occurs several times, the last line wins. If the file
 cannot be read or a line cannot be parsed, the broker exits with code 2 and names the line.
 """
-_NOTES = """
+NOTES = """
 RabbitMQ serves a queue on one core, so `BROKER_INPUT_QUEUE` and `BROKER_OUTPUT_QUEUE` may name
 several. A hash of the agent's id picks the output queue, so all messages for an agent go to the
 same one; everything else goes to the first. All brokers must list the same output queues in the
@@ -39,51 +38,22 @@ same order; input queues may differ.
 Logs go to standard error, one line per event, without message bodies and secrets.
 """
 _WIDEST = 100
-_CODE = re.compile(
-    r"\w+://\S*?(?=[,;.]?(?:\s|$))"  # URLs
-    r"|\b\w+_[\w*]+"  # variables and fields
-    r"|\b[a-z]+\.[a-z]+:[a-z]+"  # names in packages
-    r"|'[^']+'"
-)
 
 
-def settings_help(
-    *,
-    format: Annotated[  # noqa: A002 - named like the option
-        Literal["text", "markdown"],
-        Parameter(name="--format", help="text for a terminal, or markdown, as docs/settings.md."),
-    ] = "text",
-) -> int:
+def settings_help() -> int:
     """Show every setting with its default and its meaning."""
-    print_text(settings_document() if format == "markdown" else _text())
+    width = min(_WIDEST, get_terminal_size().columns)
+    settings = (_block(one, width) for one in settings_of(Settings))
+    paragraphs = (*_paragraphs(INTRODUCTION, width), *settings, *_paragraphs(NOTES, width))
+    print_text("\n".join(paragraphs))
     return 0
 
 
-_HEAD = """\
-# Settings
-
-<!-- Generated: broker help settings --format markdown > docs/settings.md -->
-"""
-
-
-def settings_document() -> str:
-    """Return the reference of all settings in Markdown."""
-    rows = "\n".join(map(_row, settings_of(Settings)))
-    return (
-        f"{_HEAD}{_INTRODUCTION}\n| variable | default | meaning |\n|---|---|---|\n{rows}\n{_NOTES}"
-    )
-
-
-def _row(one: Setting) -> str:
-    default = written(one.default)
-    meaning = _CODE.sub(lambda found: f"`{found[0].strip("'")}`", _meaning(one))
-    return f"| `{one.variable}` | {'-' if default is None else f'`{default}`'} | {meaning} |"
-
-
-def _text() -> str:
-    width = min(_WIDEST, get_terminal_size().columns)
-    settings = (_block(one, width) for one in settings_of(Settings))
-    return "\n".join((*_paragraphs(_INTRODUCTION, width), *settings, *_paragraphs(_NOTES, width)))
+def meaning(one: Setting) -> str:
+    """Return what a setting means, and where else it may come from."""
+    if not one.is_secret:
+        return one.description
+    return f"{one.description} Or {one.variable}{SUFFIX.upper()}, a file to read it from."
 
 
 def _paragraphs(text: str, width: int) -> Iterator[str]:
@@ -95,7 +65,7 @@ def _block(one: Setting, width: int) -> str:
     default = written(one.default)
     head = one.variable if default is None else f"{one.variable}={default}"
     indented = fill(
-        _meaning(one),
+        meaning(one),
         width,
         initial_indent="    ",
         subsequent_indent="    ",
@@ -103,9 +73,3 @@ def _block(one: Setting, width: int) -> str:
         break_on_hyphens=False,
     )
     return f"{head}\n{indented}\n"
-
-
-def _meaning(one: Setting) -> str:
-    if not one.is_secret:
-        return one.description
-    return f"{one.description} Or {one.variable}{SUFFIX.upper()}, a file to read it from."
