@@ -24,7 +24,7 @@ _AT_ONCE = 500
 
 
 class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is sent; see the README for the fields."""
+    """What is sent; docs/protocol.md has the fields."""
 
     message_type: str
     message_id: str
