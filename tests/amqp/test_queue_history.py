@@ -73,5 +73,15 @@ class TestGrowing:
     def test_a_long_queue_that_stays_as_it_is_does_not_grow(self) -> None:
         assert not after([100_000 + (37 * number) % 2_000 for number in range(60)]).is_growing
 
+    def test_a_queue_that_is_being_emptied_does_not_although_it_was_shorter_before(self) -> None:
+        stuck = [2_500] * 30
+        assert after([*stuck, 5_000]).is_growing
+        assert not after([*stuck, 5_000, 4_400]).is_growing
+
+    def test_a_queue_that_is_read_by_the_dozen_grows_all_the_same(self) -> None:
+        counts = [1_000 + 60 * number + 30 * (number % 3) for number in range(40)]
+        for length in range(25, 40):
+            assert after(counts[:length]).is_growing
+
     def test_a_few_more_are_none(self) -> None:
         assert not after(range(1, 40)).is_growing

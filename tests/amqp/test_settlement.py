@@ -77,6 +77,42 @@ def test_what_a_later_delivery_overtook_is_put_on_hold() -> None:
     assert window.oldest == 5
 
 
+def test_the_oldest_has_been_there_since_its_batch_arrived() -> None:
+    window = SettlementWindow()
+    for first, at in ((1, 10.0), (3, 20.0), (5, 30.0)):
+        window.begin_batch(first, at)
+        window.add(first)
+        window.add(first + 1)
+
+    def settled(*tags: int) -> float | None:
+        for tag in tags:
+            window.settle(tag)
+        window.take_acknowledgeable()
+        return window.oldest_since
+
+    assert settled() == 10.0
+    assert settled(1) == 10.0
+    assert settled(2, 3) == 20.0
+    window.hold(4)
+    assert settled(5) == 20.0, "it is on hold, and not acknowledged"
+    assert settled(4) == 30.0
+    assert settled(6) is None
+
+
+def test_what_is_on_hold_for_long_costs_no_memory_for_those_that_overtake_it() -> None:
+    window = SettlementWindow()
+    for tag in range(1, 1_000):
+        window.begin_batch(tag, float(tag))
+        window.add(tag)
+        if tag == 5:
+            window.hold(tag)
+        else:
+            window.settle(tag)
+        window.take_acknowledgeable()
+        assert len(window._batches) <= 1  # noqa: SLF001 - it is what would grow
+    assert window.oldest_since == 5.0
+
+
 @given(st.data())
 def test_each_delivery_is_acknowledged_exactly_once(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 12))

@@ -61,7 +61,14 @@ LISTED = AgentList(
     matching=60,
     agents=[
         replace(agent(1), last_seen=seen(300_000), capabilities=("ocr", "pdf"), outstanding=3),
-        replace(agent(2), last_seen=seen(200_000), outstanding=0, answer_seconds=1.25),
+        replace(
+            agent(2),
+            last_seen=seen(200_000),
+            outstanding=0,
+            answer_seconds=1.25,
+            last_message_at=seen(300),
+            source="queue",
+        ),
         replace(agent(3, is_online=False), last_seen=None, answer_seconds=75.0),
     ],
 )
@@ -79,12 +86,12 @@ async def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     text = await shown(LISTED, "--online", capsys=capsys)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines == [
-        "agent state outstanding",
-        "id last seen routed answers in capabilities",
+        "agent state routed outstanding",
+        "id last seen last sent answers in capabilities",
         "Agent 1 online 63,522 3 ocr, pdf",
         "agent_1 3 d 11 h ago",
-        "Agent 2 online 63,522 0",
-        "agent_2 2 d 8 h ago 1.2 s",
+        "Agent 2 online (queue) 63,522 0",
+        "agent_2 2 d 8 h ago 5 min ago 1.2 s",
         "Agent 3 offline 63,522 -",
         "agent_3 1 min",
         "",
@@ -131,6 +138,8 @@ async def test_hostile_names_stay_text_and_it_fits_80_columns(
         outstanding=1_000_000,
         answer_seconds=90_000.0,
         last_seen=seen(90_000),
+        last_message_at=seen(90_000),
+        source="queue",
     )
     text = await shown(AgentList(2, 2, [hostile, agent(2)]), capsys=capsys)
     lines = text.splitlines()

@@ -100,8 +100,8 @@ class TestText:
             "BrokerService (broker-7) 1.2.3, ready, routing, up for 1 d 2 h",
         ]
         for words in (
-            ["input", "broker_input_queue", " 0 ", " 2 ", "-0.0/s"],
-            ["output", r"out\x1b[2J", "20,164", " 0 ", "+12.3/s", "nobody reads it"],
+            ["input", "broker_input_queue", " 0 ", " 2 ", "+0.0/s"],
+            ["output", r"out\x1b[2J", "20,164", " 0 ", "+12.3/s", "unread"],
             ["dead letter", "broker_dead_letter_queue", "not known"],
             ["RabbitMQ amqp://me@one/", "connected", " 2 ", " 7 ", "3 min ago: reset"],
             ["server wss://server.example/ws", "connected"],

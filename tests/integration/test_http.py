@@ -138,6 +138,10 @@ async def test_an_absent_server_leaves_the_broker_ready_until_the_registry_is_st
             server.drop_sessions()
             await until_answered(port, "/readyz", 503, "[-]server ")
             await until_answered(port, "/readyz", 503, "[-]registry the server has been gone")
+            word = '"word":"Paused: no connection to the central server"'
+            await until_answered(port, "/status", 200, word)
+            paused = json.loads(await until_answered(port, "/status", 200, '"paused_since":"'))
+            assert paused["pauses_at"] is None
             server.accepting = True
             await until_answered(port, "/readyz", 200)
             found = samples((await get(port, "/metrics"))[1])

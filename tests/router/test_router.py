@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -188,10 +189,13 @@ async def test_the_gate_closes_when_the_server_is_gone_for_long(rig: Rig) -> Non
     await rig.hear(BrokerRegistered("b"), update("alice"))
     await trio.sleep(1000)
     assert rig.gate.is_open, "while the server is there, the registry does not age"
+    assert rig.router.stale_at == math.inf
     await rig.hear(ServerLost())
+    assert rig.router.stale_at == trio.current_time() + TTL
     with structlog.testing.capture_logs() as lines:
         assert await rig.gate_turns() == TTL
     assert [line["event"] for line in lines] == ["registry_stale"]
+    assert rig.router.stale_at == math.inf, "it is already"
 
 
 @autojump

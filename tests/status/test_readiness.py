@@ -24,9 +24,9 @@ def vitals(*consumed: str, **amqp_has: object) -> Vitals:
         "tried_again": {},
         "on_hold": {},
         "overdue": 0,
+        "connectivity": connectivity,
     }
     amqp = SimpleNamespace(
-        connectivity=connectivity,
         is_blocked=False,
         consumed=frozenset(consumed),
         **(nothing | amqp_has),
@@ -119,3 +119,13 @@ async def test_messages_without_an_answer_are_a_problem() -> None:
     found = problem("queues", overdue=2)
     assert found is not None
     assert found.startswith("RabbitMQ neither confirms nor refuses 2 messages")
+
+
+@autojump
+async def test_what_only_rabbitmq_knows_is_not_known_without_it() -> None:
+    connecting = SimpleNamespace(is_connected=False, error=None)
+    checks = readiness(vitals(connectivity=connecting))
+    unknown = [check for check in checks if not check.is_known]
+    assert [check.name for check in unknown] == ["alarm", "queues"]
+    assert {check.problem for check in unknown} == {"not known while RabbitMQ is not connected"}
+    assert all(check.is_known for check in readiness(vitals(*ALL)))

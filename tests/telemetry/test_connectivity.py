@@ -34,3 +34,21 @@ def test_blocked_is_only_what_is_connected() -> None:
     assert link.status(is_blocked=True).state == "connecting"
     link.connected()
     assert link.status(is_blocked=True).state == "blocked"
+
+
+def test_what_was_lost_is_counted_apart_from_tries_in_vain() -> None:
+    link = Connectivity("amqp://one")
+    assert link.status().error_at is None
+    link.lost("refused")
+    link.lost("refused")
+    link.connected()
+    before = link.status()
+    assert (before.lost, before.failed_tries, before.reconnects) == (0, 2, 2)
+    assert before.error_at is not None
+    assert before.error_at <= before.since, "it is past"
+    link.lost("reset")
+    link.lost("refused")
+    after = link.status()
+    assert (after.lost, after.failed_tries, after.reconnects) == (1, 3, 4)
+    assert after.error_at is not None
+    assert after.error_at > before.error_at

@@ -16,6 +16,8 @@ _LEAST_GROWTH = 1.0
 """Messages per second, below which a queue counts as level."""
 _LEAST_SHARE = 0.05
 """Of its messages: a long queue that grew by less in the time looked back counts as level."""
+_NEAR_PEAK = 0.9
+"""Of the most messages of the last ten seconds: with fewer, a queue is being emptied by now."""
 
 
 class QueueCounts(NamedTuple):
@@ -28,7 +30,8 @@ class QueueCounts(NamedTuple):
         is_unread: Whether messages wait, there is no consumer, and for ten seconds the queue has
             not got any shorter.
         is_growing: Whether it has become notably longer in the last minute, without ever having
-            been empty: not a burst, but more than its readers can take.
+            been empty, and is not being emptied by now: not a burst, but more than its readers can
+            take.
     """
 
     messages: int
@@ -77,8 +80,10 @@ class QueueHistory:
     def _is_growing(self) -> bool:
         first, last = self._looks[0], self._looks[-1]
         gained, span = last.messages - first.messages, last.at - first.at
+        peak = max(one.messages for one in self._looks if one.at >= last.at - _LEAST_SPAN)
         return (
             span >= _SPAN
+            and last.messages >= _NEAR_PEAK * peak
             and all(one.messages for one in self._looks)
             and gained >= max(_LEAST_GROWTH * span, _LEAST_SHARE * last.messages)
         )

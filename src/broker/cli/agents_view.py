@@ -36,14 +36,14 @@ def _table(agents: Sequence[AgentEntry]) -> Table:
     # Ids are copied from here, so they are folded and never cut.
     table.add_column("agent\nid", overflow="fold")
     table.add_column("state\nlast seen", no_wrap=True)
-    table.add_column("routed", justify="right", no_wrap=True)
+    table.add_column("routed\nlast sent", justify="right", no_wrap=True)
     if has_answers:
         table.add_column("outstanding\nanswers in", justify="right", no_wrap=True)
     if has_capabilities:
         table.add_column("capabilities", overflow="fold")
     now = datetime.now(UTC)
     for agent in agents:
-        cells = [_who(agent), _state(agent, now), Text(f"{agent.routed:,}")]
+        cells = [_who(agent), _state(agent, now), _traffic(agent, now)]
         if has_answers:
             cells.append(_answers(agent))
         if has_capabilities:
@@ -64,11 +64,24 @@ def _who(agent: AgentEntry) -> Text:
 
 def _state(agent: AgentEntry, now: datetime) -> Text:
     text = Text("online", style="green") if agent.is_online else Text("offline")
+    if agent.source == "queue":
+        text.append(" (queue)", style="dim")
     if agent.last_seen is not None:
-        # A server that names no time zone means its own, which is mostly ours.
-        seconds = max(0.0, (now - agent.last_seen.astimezone(UTC)).total_seconds())
-        text.append(f"\n{duration(seconds)} ago", style="dim")
+        text.append(f"\n{_ago(agent.last_seen, now)}", style="dim")
     return text
+
+
+def _traffic(agent: AgentEntry, now: datetime) -> Text:
+    """Return how many messages went to an agent, and when the last one came from it."""
+    text = Text(f"{agent.routed:,}")
+    if agent.last_message_at is not None:
+        text.append(f"\n{_ago(agent.last_message_at, now)}", style="dim")
+    return text
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    # A server that names no time zone means its own, which is mostly ours.
+    return f"{duration(max(0.0, (now - moment.astimezone(UTC)).total_seconds()))} ago"
 
 
 def _answers(agent: AgentEntry) -> Text:

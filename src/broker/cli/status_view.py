@@ -23,7 +23,6 @@ from broker.telemetry.tally import DEAD_LETTERED, MessageOutcome
 
 _LATEST = 5
 _TONES = {"good": "green", "warn": "bold yellow", "bad": "bold red"}
-_QUEUE_NOTES = {"unread": "nobody reads it", "growing": "more comes than goes"}
 _OUTCOMES = {
     MessageOutcome.ROUTED: "routed to an agent",
     MessageOutcome.NO_AGENT_ONLINE: "answered: no agent online",
@@ -48,7 +47,7 @@ def view(status: Status) -> RenderableType:
         *_queues(status.queues),
         _table(
             "Connections",
-            ("to", "state", "since", "lost", "failed tries", "last error"),
+            ("to", "state", "for", "lost", "failed\ntries", "last error"),
             (
                 _connection("RabbitMQ", status.connections.rabbitmq, _now(status)),
                 _connection("server", status.connections.server, _now(status)),
@@ -97,8 +96,8 @@ def _queue(queue: QueueStatus) -> tuple[str | Text, ...]:
         queue.name,
         f"{queue.messages:,}",
         f"{queue.consumers:,}",
-        "" if queue.growth is None else f"{queue.growth:+,.1f}/s",
-        Text(_QUEUE_NOTES.get(queue.state, ""), style=_TONES["warn"]),
+        "" if queue.growth is None else f"{round(queue.growth, 1) + 0.0:+,.1f}/s",
+        Text("" if queue.state == "ok" else queue.state, style=_TONES["warn"]),
     )
 
 
@@ -107,7 +106,7 @@ def _connection(name: str, connection: ConnectionStatus, now: datetime) -> tuple
     return (
         f"{name} {connection.peer}",
         Text(one_line(connection.state), style=_TONES["good" if is_connected else "bad"]),
-        utc(connection.since),
+        _ago(connection.since, now),
         str(connection.lost),
         str(connection.failed_tries),
         _error(connection, now),
@@ -120,8 +119,12 @@ def _error(connection: ConnectionStatus, now: datetime) -> Text:
         return Text("")
     style = _TONES["bad"] if connection.state == "connecting" else "dim"
     at = connection.error_at
-    ago = "" if at is None else f"{duration(max(0.0, (now - at).total_seconds()))} ago: "
+    ago = "" if at is None else f"{_ago(at, now)} ago: "
     return Text(one_line(f"{ago}{connection.error}"), style=style)
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return duration(max(0.0, (now - moment).total_seconds()))
 
 
 def _check(check: Check) -> tuple[str | Text, ...]:
@@ -199,7 +202,6 @@ def _table(
     title: str, columns: Iterable[str], rows: Iterable[Iterable[str | Text]]
 ) -> RenderableType:
     table = Table(
-        *columns,
         title=f"\n{title}",
         title_justify="left",
         title_style="bold",
@@ -207,6 +209,9 @@ def _table(
         box=None,
         padding=(0, 2, 0, 0),
     )
+    for column in columns:
+        # Names and errors are copied from here, so they are folded and never cut.
+        table.add_column(column, overflow="fold")
     for row in rows:
         # Whatever the broker was told by others stays text, on one line.
         table.add_row(*(Text(one_line(cell)) if isinstance(cell, str) else cell for cell in row))
