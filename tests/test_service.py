@@ -243,7 +243,7 @@ async def test_status_requests_and_advertisements_reach_the_link(
     stage.node.session.deliver("server_advertisement_queue", b'{"message_type":"SERVER_AVAILABLE"}')
     await wait_all_tasks_blocked()
     assert stage.heard == ["REQUEST_AGENT_STATUS"]
-    assert "server_available" in [line["event"] for line in lines]
+    assert "server_advertised" in [line["event"] for line in lines]
 
 
 @autojump

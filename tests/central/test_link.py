@@ -274,7 +274,7 @@ async def test_an_advertisement_ends_a_pause_at_once(rig: Rig) -> None:
     rig.link.server_available(ELSEWHERE)
     await wait_all_tasks_blocked()
     assert rig.connections[tried:] == [CONFIGURED]
-    [line] = rig.events("server_available")
+    [line] = rig.events("server_advertised")
     assert (line["server_id"], line["websocket_url"]) == ("s", "ws://elsewhere:99/ws")
 
 

@@ -200,7 +200,7 @@ def assert_all_of_it_was_logged(lines: list[dict[str, Any]]) -> None:
         "amqp_connected",
         "server_connecting",
         "server_unavailable",
-        "server_available",
+        "server_advertised",
         "registered",
         "dead_lettered",
         "frame_ignored",

@@ -69,7 +69,7 @@ class CentralLink:
         """End a pause between sessions at once: a server advertised itself."""
         url = advertisement.websocket_url
         shown_url = None if url is None else _without_secrets(url)
-        _log.info("server_available", server_id=advertisement.server_id, websocket_url=shown_url)
+        _log.info("server_advertised", server_id=advertisement.server_id, websocket_url=shown_url)
         if self._follow_advertised_url:
             self._follow(url)
         self._server_available.set()
