@@ -73,21 +73,6 @@ def served(service: Replace) -> list[Settings]:
     return calls
 
 
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments that the sandbox was run with; it returns 1."""
-    calls: list[dict[str, Any]] = []
-    command = ModuleType("broker.sandbox.command")
-
-    def run(**arguments: Any) -> int:
-        calls.append(arguments)
-        return 1
-
-    vars(command)["run"] = run
-    monkeypatch.setitem(sys.modules, "broker.sandbox.command", command)
-    return calls
-
-
 def start(
     *arguments: str, variables: Mapping[str, str] | None = None, **streams: Any
 ) -> subprocess.CompletedProcess[str]:
@@ -128,26 +113,6 @@ class TestRun:
         service(run)
         with pytest.raises(BrokenPipeError):
             execute([])
-
-
-@pytest.mark.parametrize(
-    ("line", "passed_on"),
-    [
-        ("", (5, None, None, 0, "random", 0, 0)),
-        (
-            (
-                "--agents 2 --messages 1 --seed -3 --malformed 12.5 --policy=consistent_hash"
-                " --slow-agents=1 --hold=0.5"
-            ),
-            (2, 1, -3, 12.5, "consistent_hash", 1, 0.5),
-        ),
-    ],
-)
-def test_sandbox(line: str, passed_on: tuple[object, ...], played: list[dict[str, Any]]) -> None:
-    assert execute(["sandbox", *line.split()]) == 1
-    [arguments] = played
-    names = ("agents", "messages", "seed", "malformed", "policy", "slow_agents", "hold")
-    assert arguments == dict(zip(names, passed_on, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -244,21 +209,9 @@ def test_sandbox(line: str, passed_on: tuple[object, ...], played: list[dict[str
         (["help", "statsu"], "unknown command 'statsu', did you mean status?"),
         (["help", "queues", "lst"], "unknown command 'queues lst', did you mean queues list?"),
         (["help", "settings", "x"], "unexpected argument"),
-        (["sandbox", "--agents", "1"], "--agents must be from 2 to 1000"),
-        (["sandbox", "--agents", "two"], "--agents must be a number"),
-        (["sandbox", "--agents"], "--agents requires an argument"),
-        (["sandbox", "--messages", "0"], "--messages must be at least 1"),
-        (["sandbox", "--seed", "x"], "--seed must be a number"),
-        (["sandbox", "--malformed", "100.5"], "--malformed must be from 0 to 100"),
-        (["sandbox", "--malformed", "-1"], "--malformed must be from 0 to 100"),
-        (["sandbox", "--malformed", "nan"], "--malformed must be from 0 to 100"),
-        (["sandbox", "--policy", "fair"], "--policy must be random or least_outstanding or"),
-        (["sandbox", "--hold", "-1"], "--hold must be at least 0"),
-        (["sandbox", "--slow-agents", "-1"], "--slow-agents must be from 0 to 1000"),
-        (["sandbox", "--rabbitmq-host", "x"], "--rabbitmq-host"),
     ],
 )
-@pytest.mark.usefixtures("served", "played")
+@pytest.mark.usefixtures("served")
 def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(arguments) == 2
     captured = capsys.readouterr()

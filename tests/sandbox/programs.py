@@ -1,7 +1,6 @@
 """Parts of the sandbox as processes of their own, and what they log."""
 
 import json
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import trio
 
-from broker.sandbox.broker_process import BrokerProcess, open_broker
+from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
 from broker.sandbox.free_ports import free_ports
 from tests.sandbox.processes import PATIENCE
 
@@ -48,12 +47,11 @@ class Programs:
         self._directory = directory
         self._stack = stack
 
-    async def start(self, module: str, *arguments: str, **settings: str) -> Program:
-        """Start a module with the common settings and some of its own."""
-        directory = self._directory / f"{module}{''.join(arguments)}"
+    async def start(self, *arguments: str, **settings: str) -> Program:
+        """Start a command of the broker with the common settings and some of its own."""
+        directory = self._directory / f"broker{''.join(arguments)}"
         directory.mkdir()
-        command = (sys.executable, "-P", "-m", module, *arguments)
-        opening = open_broker(directory, {**self.settings, **settings}, command)
+        opening = open_broker(directory, {**self.settings, **settings}, (*COMMAND, *arguments))
         return Program(await self._stack.enter_async_context(opening))
 
 

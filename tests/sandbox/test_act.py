@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.sandbox.act import main
+from broker.cli.application import execute
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
 from broker.sandbox.server_queues import QUEUES, agent_queue
 from tests.lab.amqp_client import AmqpClient
@@ -13,8 +13,8 @@ from tests.lab.proxy import open_proxy
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.programs import Programs, free_port, open_programs
 
-SERVE = "broker.sandbox.serve"
-ACT = "broker.sandbox.act"
+SERVE = ("sandbox", "serve")
+ACT = ("sandbox", "act")
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ async def programs(rabbitmq: RabbitmqNode, tmp_path: Path) -> AsyncIterator[Prog
 
 async def test_a_message_goes_round(programs: Programs) -> None:
     port = programs.settings["WEBSOCKET_URL"].split(":")[2].partition("/")[0]
-    server = await programs.start(SERVE, "--port", port)
-    broker = await programs.start("broker")
-    alice = await programs.start(ACT, "--agent", "Alice")
-    bob = await programs.start(ACT, "--agent", "Bob")
+    server = await programs.start(*SERVE, "--port", port)
+    broker = await programs.start()
+    alice = await programs.start(*ACT, "--agent", "Alice")
+    bob = await programs.start(*ACT, "--agent", "Bob")
 
     question = await bob.logged("received", message_type="TEXT", sender_id="alice")
     await alice.logged("sent", message_type="TEXT", message_id=question["message_id"])
@@ -58,7 +58,7 @@ async def test_it_waits_for_rabbitmq_comes_back_after_a_loss_and_stops_in_one(
     async with open_proxy(rabbitmq.port) as proxy:
         proxy.refuse()
         alice = await programs.start(
-            ACT, "--agent", "Alice", AMQP_URL=f"amqp://127.0.0.1:{proxy.port}"
+            *ACT, "--agent", "Alice", AMQP_URL=f"amqp://127.0.0.1:{proxy.port}"
         )
         await alice.logged("amqp_lost")
         assert alice.found("sent") == []
@@ -78,15 +78,13 @@ async def test_it_waits_for_rabbitmq_comes_back_after_a_loss_and_stops_in_one(
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 51, "a\n"])
 def test_a_wrong_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--agent", name])
-    assert stopped.value.code == 2
-    assert "--agent: must be 1 to 50 letters" in capsys.readouterr().err
+    assert execute(["sandbox", "act", "--agent", name]) == 2
+    assert "--agent must be 1 to 50 letters" in capsys.readouterr().err
 
 
 def test_wrong_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RABBITMQ_PORT", "none")
-    assert main(["--agent", "Alice"]) == 2
+    assert execute(["sandbox", "act", "--agent", "Alice"]) == 2
     assert capsys.readouterr().err.startswith("broker: RABBITMQ_PORT must be a port")

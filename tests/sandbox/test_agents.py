@@ -27,6 +27,8 @@ from broker.sandbox.agents import Agent, agent_names
 from broker.sandbox.central_server import CentralServer, open_central_server
 from broker.sandbox.conversation import Conversation
 from broker.sandbox.desk import Desk
+from broker.sandbox.feed import NotRouted, Routed
+from broker.sandbox.outbox import Outbox
 from broker.sandbox.output_reader import OutputReader
 from broker.sandbox.presence import Presence
 from broker.sandbox.server_queues import (
@@ -38,13 +40,13 @@ from broker.sandbox.server_queues import (
     QUEUES,
     UNKNOWN_QUEUE,
     FromBroker,
-    advertise,
+    advertisement,
     agent_queue,
     answering,
     relay,
 )
 from broker.sandbox.summary import problems
-from broker.sandbox.traffic import Traffic
+from broker.sandbox.traffic import Traffic, chat_message
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.processes import PATIENCE
 
@@ -63,11 +65,14 @@ class World:
         self.ledger = Ledger()
         self.progress = Wakeup()
         self.traffic = Traffic(self.ledger, Random(1), messages=messages, malformed=malformed)
+        self.outbox = Outbox()
         self.agents = [
-            Agent(name, self.ledger, self.traffic, self.progress.set) for name in agent_names(4)
+            Agent(name, self.ledger, self.traffic, self.outbox, self.progress.set)
+            for name in agent_names(4)
         ]
         self.agents[1] = replace(self.agents[1], desk=desk)
-        self.output_reader = OutputReader(self.ledger, self.progress.set)
+        ids = {agent.agent_id for agent in self.agents}
+        self.output_reader = OutputReader(self.ledger, ids, self.progress.set)
         self.online: list[str] = []
         self.presence: Presence
         self.conversation: Conversation
@@ -139,28 +144,32 @@ async def open_world(
     """Run a world. Bob is slow if there is a desk."""
     world = World(session, messages=messages, malformed=malformed, desk=desk)
     async with open_central_server(CentralServer) as server, trio.open_nursery() as nursery:
-        world.presence = Presence(world.agents, server=server, session=session, random=Random(2))
+        world.presence = Presence(
+            world.agents, server=server, outbox=world.outbox, random=Random(2)
+        )
         world.conversation = Conversation(
-            session,
+            world.outbox,
             presence=world.presence,
             traffic=world.traffic,
             ledger=world.ledger,
             progress=world.progress,
             random=Random(3),
         )
+        nursery.start_soon(world.outbox.run, session)
         await nursery.start(relay, session, world.output_reader.notice)
         await nursery.start(world.output_reader.read_dead_letters, session)
         await nursery.start(session.consume, INPUT_QUEUE, answering(decide or world.route))
         await nursery.start(session.consume, METADATA_QUEUE, answering(world.learn))
         for agent in world.agents:
             nursery.start_soon(agent.run, session)
-        await world.presence.come_all()
+        world.presence.come_all()
         while len(world.output_reader.registered) < len(world.agents):
             await world.progress.wait()
         yield world
         assert {agent_id: status.is_online for agent_id, status in server.agents.items()} == {
             agent.agent_id: agent.online.is_open for agent in world.agents
         }
+        await world.outbox.flush()
         nursery.cancel_scope.cancel()
 
 
@@ -171,14 +180,14 @@ async def test_an_exchange_is_exact_and_accounted_for(session: Session) -> None:
         ledger = world.ledger
         assert ledger.missing() == ledger.unexpected == []
         assert (ledger.sent, ledger.malformed, ledger.dead_lettered) == (300, 30, 30)
-        assert ledger.routed + ledger.failed == 270
-        assert ledger.received_by.total() == ledger.routed
+        assert ledger.delivered + ledger.failed == 270
+        assert ledger.received_by.total() == ledger.delivered
         assert len(world.presence.online) == 4
 
 
 async def test_a_short_exchange_wakes_those_for_whom_mail_waits(session: Session) -> None:
     async with open_world(session, messages=4) as world:
-        await world.presence.go(world.agents[0])
+        world.presence.go(world.agents[0])
         waiting = world.agents[1].text()
         assert waiting is not None
         message_id = json.loads(waiting.body)["message_id"]
@@ -229,18 +238,18 @@ async def test_a_conversation_goes_on_until_it_is_stopped(session: Session) -> N
 
 async def test_all_but_one_may_leave(session: Session) -> None:
     async with open_world(session) as world:
-        await world.presence.leave_one()
+        world.presence.leave_one()
         [stays] = world.presence.online
         assert len(world.presence.offline) == 3
 
-        await world.presence.change(staying=1)
+        world.presence.change(staying=1)
         assert stays in world.presence.online
         assert len(world.presence.online) == 2
 
-        await world.presence.change(staying=4)
-        await world.presence.change(staying=4)
+        world.presence.change(staying=4)
+        world.presence.change(staying=4)
         assert world.presence.offline == []
-        await world.presence.change(staying=4)
+        world.presence.change(staying=4)
         assert world.presence.offline == []
 
 
@@ -284,7 +293,7 @@ async def test_a_slow_agent_works_on_one_text_after_the_other(session: Session) 
         assert answered == []
 
         # Whoever leaves answers before.
-        await world.presence.go(bob)
+        world.presence.go(bob)
         while len(answered) < 3:
             await trio.sleep(0.01)
         assert world.ledger.ahead_of["bob"] == 0
@@ -314,7 +323,7 @@ async def test_the_server_keeps_what_it_does_not_know(session: Session, body: by
 
 
 async def test_the_server_advertises_itself(session: Session) -> None:
-    await advertise(session, "ws://127.0.0.1:1/ws")
+    await session.publish([advertisement("ws://127.0.0.1:1/ws")])
     [delivery] = await take(session, ADVERTISEMENT_QUEUE, 1)
     message = codec.decode_advertisement(delivery.body, MAX_BYTES)
     assert not isinstance(message, Rejected)
@@ -324,13 +333,71 @@ async def test_the_server_advertises_itself(session: Session) -> None:
 async def test_unexpected_output_and_dead_letters_are_entered(session: Session) -> None:
     async with open_world(session) as world:
         world.output_reader.notice(FromBroker())
-        await session.publish([Publishing(DEAD_LETTER_QUEUE, b"{}", "test")])
-        while world.ledger.unexpected_count < 2:
+        own = b'{"message_type": "TEXT", "message_id": "message-7"'
+        letters = [Publishing(DEAD_LETTER_QUEUE, body, "test") for body in (b"{}", b"[", own)]
+        await session.publish(letters)
+        while world.ledger.dead_lettered < 2 or world.ledger.unexpected_count < 2:
             await world.progress.wait()
     assert world.ledger.unexpected == [
         "the broker put out a message of type None",
-        "a message without an id was dead-lettered",
+        "message-7 was dead-lettered, but nobody sent it",
     ]
+    assert (world.ledger.sent, world.ledger.guests) == (2, 2)
+
+
+async def test_messages_and_agents_from_outside_are_accounted_for(session: Session) -> None:
+    """As soon as one comes out, it has been sent; who is a stranger has received it then."""
+    async with open_world(session) as world:
+        body = chat_message("TEXT", "from-outside", "visitor", "hello \N{WAVING HAND SIGN}", None)
+        await session.publish([Publishing(INPUT_QUEUE, body, "test")])
+        while not (world.ledger.guests and world.ledger.open == 0 and world.ledger.sent > 1):
+            await world.progress.wait()
+        world.output_reader.notice(
+            FromBroker("TEXT", "another", "visitor", "stranger", "for you", None)
+        )
+        error = FromBroker("ERROR", "e", original_message_id="third", original_sender_id=7)
+        world.output_reader.notice(error)
+        assert [*problems(world.ledger)] == []
+    entries = list(world.ledger.feed.entries)
+    assert entries[0][0] == "visitor"
+    assert entries[0][2:] == ("TEXT", "hello \N{WAVING HAND SIGN}")
+    assert Routed("visitor", "stranger", "TEXT", "for you") in entries
+    assert NotRouted("unknown", "", "", is_dead_letter=False) in entries
+
+
+HOSTILE_IDS = [
+    "evil\N{RIGHT-TO-LEFT OVERRIDE}",
+    "Zo\N{LATIN SMALL LETTER E WITH DIAERESIS}",
+    "\N{COLLISION SYMBOL}" * 100,
+    "x" * 250,
+    "a\nb",
+    "\ud83d",
+    "../../*",
+]
+
+
+async def test_an_agent_that_can_have_no_queue_stops_nobody_else(session: Session) -> None:
+    text = {"message_type": "TEXT", "message_id": "m", "sender_id": "s", "text_payload": "t"}
+    bodies = [
+        json.dumps({**text, "receiver_id": agent_id}).encode()
+        for agent_id in (*HOSTILE_IDS, "alice")
+    ]
+    noticed: list[FromBroker] = []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(relay, session, noticed.append)
+        await session.publish([Publishing(OUTPUT_QUEUE, body, "test") for body in bodies])
+        [delivered] = await take(session, agent_queue("alice"), 1)
+        kept = await take(session, UNKNOWN_QUEUE, len(HOSTILE_IDS))
+        nursery.cancel_scope.cancel()
+    assert delivered.body == bodies[-1]
+    assert [one.body for one in kept] == bodies[:-1]
+    assert all(message.is_routed for message in noticed)
+
+
+def test_queues_of_agents() -> None:
+    assert agent_queue("alice-2.b:c@d") == "agent_queue_alice-2.b:c@d"
+    assert agent_queue("x" * 243) == f"agent_queue_{'x' * 243}"
+    assert agent_queue("x" * 244) == UNKNOWN_QUEUE
 
 
 @pytest.mark.parametrize("number", [1, 26, 27, 100])

@@ -160,6 +160,21 @@ async def test_dropped_sessions(code: int | None, seen: int) -> None:
             assert server.session_count == 1
 
 
+async def test_a_paused_server_has_no_broker_until_it_goes_on() -> None:
+    async with open_central_server() as server:
+        async with connect(server) as broker:
+            await register(broker)
+            server.pause()
+            assert server.session_count == 0
+            assert await closed_with(broker) == 1001
+        await assert_refused(server, "503")
+        server.resume()
+        async with trio.open_nursery() as nursery, connect(server) as broker:
+            nursery.start_soon(server.has_broker)
+            await register(broker)
+        assert server.serving.is_open
+
+
 async def test_the_end_of_the_server_closes_its_sessions_and_its_listener(
     nursery: trio.Nursery,
 ) -> None:
@@ -170,7 +185,7 @@ async def test_the_end_of_the_server_closes_its_sessions_and_its_listener(
         await register(broker)
         serving.scope.cancel()
         assert await closed_with(broker) == 1001
-    await assert_refused(server, "failed")
+    await assert_refused(server, "connection refused")
 
 
 async def test_a_broker_that_is_refused_has_no_session() -> None:

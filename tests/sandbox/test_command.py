@@ -1,30 +1,33 @@
 import asyncio
+import json
 import os
-import pty
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 from uuid import uuid4
 
 import aiormq
 import pytest
-import trio
+from rich.cells import cell_len
 
-from broker.sandbox import command, rabbitmq_installation, system
+from broker.sandbox import command, rabbitmq_installation, restarting_broker, system
 from broker.sandbox.agents import agent_names
 from broker.sandbox.broker_process import BrokerProcess, open_broker
 from broker.sandbox.conversation import Conversation
-from broker.sandbox.server_queues import QUEUES, agent_queue
+from broker.sandbox.server_queues import METADATA_QUEUE, QUEUES, agent_queue
 from tests.lab.rabbitmq_node import RabbitmqNode
 from tests.sandbox.processes import PATIENCE, needs_proc, processes_with
+from tests.sandbox.terminal import BECOME_OWNER, Terminal, open_terminal
 
 ACCOUNTED = "Every message is accounted for."
-ON_THE_SHARED_NODE = """
+EVIL_ID = "evil\N{RIGHT-TO-LEFT OVERRIDE}"
+ON_THE_SHARED_NODE = f"""
+{BECOME_OWNER}
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -107,70 +110,154 @@ def start(
 
 
 @needs_proc
-def test_all_messages_are_accounted_for_and_nothing_is_left(surroundings: Surroundings) -> None:
-    """Without a terminal there are a hundred."""
-    process = start(surroundings, *("-m", "broker", "sandbox", "--malformed", "5", "--seed", "7"))
+def test_the_broker_and_rabbitmq_are_killed_and_all_messages_are_accounted_for(
+    surroundings: Surroundings,
+) -> None:
+    """Without a terminal, it prints lines; and nothing is left."""
+    line = "sandbox --kill --messages 1000 --malformed 5 --seed 7"
+    process = start(surroundings, *("-m", "broker", *line.split()))
 
-    output, errors = process.communicate(timeout=PATIENCE)
+    # The node starts twice, and the broker as well.
+    output, errors = process.communicate(timeout=3 * PATIENCE)
 
     lines = [" ".join(line.split()) for line in output.splitlines()]
     assert process.returncode == 0, output + errors
     assert lines[-1] == ACCOUNTED
-    assert "sent 100 by 5 agents" in lines
-    assert "dead letters 5 5 malformed on purpose" in lines
-    assert "duplicates 0" in lines
+    ticked = [line.split()[1] for line in lines if line.startswith(("✓", "*"))]
+    assert ticked == ["RabbitMQ", "server", "broker", "agents"]
+    assert "published 1000 by 5 agents" in lines
+    assert "dead-lettered 50 50 malformed on purpose" in lines
+    assert "in flight 0" in lines
     assert "seed 7" in lines
+    for part in ("broker", "RabbitMQ"):
+        assert sum(f" {part} killed, " in line for line in lines) == 1
+        assert sum(f" {part} back after " in line for line in lines) == 1
     counts = {words[0]: int(words[1]) for line in lines if (words := line.split())[1].isdigit()}
-    assert counts["routed"] + counts["errors"] == 95
+    assert counts["delivered"] + counts["failed"] == 950
+    assert lines[-2].startswith(f"published 1000 = delivered {counts['delivered']} + ")
     agents = [line.split() for line in lines if " received " in line]
     assert [words[0] for words in agents] == ["Alice", "Bob", "Carol", "Dave", "Erin"]
-    assert sum(int(words[2]) for words in agents) == 100
-    assert sum(int(words[4]) for words in agents) == counts["routed"]
+    assert sum(int(words[2]) for words in agents) == 1000
+    assert sum(int(words[4]) for words in agents) >= counts["delivered"]
     assert errors == ""
+    surroundings.assert_nothing_is_left()
+
+
+@contextmanager
+def on_a_terminal(
+    surroundings: Surroundings,
+    rabbitmq: RabbitmqNode,
+    directory: Path,
+    size: tuple[int, int],
+    **variables: str,
+) -> Iterator[Terminal]:
+    """Run the sandbox, with a node that runs already, on a terminal of its own."""
+    node = (rabbitmq.url, rabbitmq.host, str(rabbitmq.port), str(directory))
+    environment = {**surroundings.environment, "PYTHONIOENCODING": "utf-8", **variables}
+    columns, lines = size
+    arguments = ("-c", ON_THE_SHARED_NODE, *node)
+    with open_terminal(
+        *arguments, columns=columns, lines=lines, environment=environment
+    ) as terminal:
+        yield terminal
+
+
+def assert_fits(picture: list[str], columns: int, lines: int) -> None:
+    assert len(picture) == lines
+    assert max(map(cell_len, picture)) <= columns
+    assert re.fullmatch(r" status page  http://127.0.0.1:[0-9]+/ *", picture[0])
+    assert re.fullmatch(
+        r' try  AMQP_URL=amqp://127.0.0.1:[0-9]+ .*broker send "hello" *', picture[2]
+    )
+    assert "published " in picture[-4]
+    assert " q quit" in picture[-1]
+
+
+async def register_evil_agent(url: str) -> None:
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        body = json.dumps(
+            {"message_type": "REGISTER_AGENT", "agent_id": EVIL_ID, "agent_name": EVIL_ID}
+        )
+        await channel.basic_publish(body.encode(), routing_key=METADATA_QUEUE)
+
+
+@needs_proc
+@pytest.mark.usefixtures("on_the_shared_node")
+def test_keys_at_80_by_24(
+    surroundings: Surroundings, rabbitmq: RabbitmqNode, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("node")
+    with on_a_terminal(surroundings, rabbitmq, directory, (80, 24)) as terminal:
+        terminal.until("→")
+        assert not terminal.is_restored()
+        # Known to the broker until the next full update.
+        asyncio.run(register_evil_agent(rabbitmq.url))
+        terminal.until(r"→ evil\u202e")
+        assert_fits(terminal.picture(), 80, 24)
+        terminal.type(b"k")
+        terminal.until("broker killed, ")
+        terminal.until("broker back after ", "nothing lost, all ")
+        terminal.type(b"p")
+        terminal.until("● server paused")
+        terminal.type(b"p")
+        terminal.until("server goes on")
+        terminal.type(b"o")
+        terminal.until(" goes", "the last agent stays")
+        terminal.type(b"a")
+        terminal.until(" comes", "all agents are online")
+        # It ends when the server, without which nothing is accounted for, and the broker are back.
+        terminal.type(b"kpq")
+        summary = terminal.end()
+        assert terminal.process.returncode == 0, summary
+        assert terminal.is_restored()
+    assert "broker killed" in summary
+    assert summary.rstrip().endswith(ACCOUNTED)
     surroundings.assert_nothing_is_left()
 
 
 @needs_proc
 @pytest.mark.usefixtures("on_the_shared_node")
-def test_the_live_view_ends_by_ctrl_c_with_a_summary(
+def test_ctrl_z_and_ctrl_c_at_120_by_40(
     surroundings: Surroundings, rabbitmq: RabbitmqNode, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = tmp_path_factory.mktemp("node")
-    terminal, other_end = pty.openpty()
-    process = start(
-        surroundings,
-        *("-c", ON_THE_SHARED_NODE, rabbitmq.url, rabbitmq.host, str(rabbitmq.port)),
-        str(directory),
-        stdout=other_end,
-    )
-    os.close(other_end)
-    screen = b""
-    for part in parts_of(terminal):
-        screen += part
-        if screen.count("→".encode()) > 20:
-            break
-    process.send_signal(signal.SIGINT)
-    screen += b"".join(parts_of(terminal))
-    os.close(terminal)
-    _, errors = process.communicate(timeout=PATIENCE)
-
-    assert process.returncode == 0, errors
-    _, _, summary = screen.decode().rpartition("\x1b[?1049l")
-    assert ACCOUNTED in summary
-    assert "agents" in summary
-    assert errors == ""
+    with on_a_terminal(surroundings, rabbitmq, directory, (120, 40)) as terminal:
+        terminal.until("→")
+        assert_fits(terminal.picture(), 120, 40)
+        # A shell would stop it; here there is none, and the kernel stops no orphan by Ctrl-Z.
+        terminal.process.send_signal(signal.SIGTSTP)
+        os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)
+        assert terminal.is_restored()
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.type(b"\x1b[A")
+        terminal.until("→")
+        assert not terminal.is_restored()
+        terminal.type(b"\x03")
+        summary = terminal.end()
+        assert terminal.process.returncode == 0, summary
+        assert terminal.is_restored()
+    assert summary.rstrip().endswith(ACCOUNTED)
     surroundings.assert_nothing_is_left()
 
 
-def parts_of(terminal: int) -> Iterator[bytes]:
-    while True:
-        try:
-            part = os.read(terminal, 65_536)
-        except OSError:  # how Linux reports that the other end was closed
-            return
-        if not part:
-            return
-        yield part
+@needs_proc
+@pytest.mark.usefixtures("on_the_shared_node")
+def test_a_dumb_terminal_gets_lines(
+    surroundings: Surroundings, rabbitmq: RabbitmqNode, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("node")
+    dumb = on_a_terminal(surroundings, rabbitmq, directory, (80, 24), TERM="dumb")
+    with dumb as terminal:
+        for _ in range(2):
+            terminal.until("published ")
+            assert terminal.is_restored()
+            terminal.type(b"")
+        terminal.process.send_signal(signal.SIGTERM)
+        written = terminal.end()
+        assert terminal.process.returncode == 0, written
+    assert written.rstrip().endswith(ACCOUNTED)
+    surroundings.assert_nothing_is_left()
 
 
 @needs_proc
@@ -239,13 +326,13 @@ def test_a_policy_and_slow_agents(
         policies.append(settings["BROKER_ROUTING_POLICY"])
         return open_broker(directory, settings)
 
-    monkeypatch.setattr(system, "open_broker", open_known_broker)
+    monkeypatch.setattr(restarting_broker, "open_broker", open_known_broker)
     monkeypatch.setattr(system, "SLOW_ANSWER", 0.05)
 
     assert (
         command.run(
             agents=4,
-            messages=40,
+            messages=None,
             seed=1,
             malformed=0,
             policy="least_outstanding",
@@ -257,9 +344,18 @@ def test_a_policy_and_slow_agents(
 
     output = capsys.readouterr().out
     assert ACCOUNTED in output
+    assert "published 100 = delivered " in output
     assert policies == ["least_outstanding"]
     agents = [line.split() for line in output.splitlines() if " received " in line]
     assert [words[0] for words in agents if words[-1] == "slow"] == ["Carol", "Dave"]
+
+
+def test_a_port_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert command.run(agents=2, messages=1, seed=1, malformed=0, http_port=port) == 2
+    error = capsys.readouterr().err
+    assert error == f"broker: --http-port must be a free port, {port} is in use\n"
 
 
 @pytest.fixture
@@ -291,7 +387,7 @@ def test_a_broker_that_dies_is_reported_with_its_log(
         os.kill(pids[0], signal.SIGKILL)
         await exchange(conversation, messages)
 
-    monkeypatch.setattr(system, "open_broker", open_known_broker)
+    monkeypatch.setattr(restarting_broker, "open_broker", open_known_broker)
     monkeypatch.setattr(Conversation, "exchange", exchange_without_broker)
 
     assert command.run(agents=2, messages=50, seed=1, malformed=0) == 1
@@ -314,30 +410,10 @@ def test_a_broker_that_does_not_get_ready(
     ) -> AbstractAsyncContextManager[BrokerProcess]:
         return open_broker(directory, {**settings, "BROKER_PREFETCH": "none"})
 
-    monkeypatch.setattr(system, "open_broker", open_wrong_broker)
+    monkeypatch.setattr(restarting_broker, "open_broker", open_wrong_broker)
 
     assert command.run(agents=2, messages=50, seed=1, malformed=0) == 1
 
     output = capsys.readouterr().out
     assert "The broker ended by itself with exit status 2." in output
     assert "The broker did not get ready to route." in output
-
-
-@pytest.mark.parametrize(
-    ("is_running", "status", "problems"),
-    [
-        (True, 0, []),
-        (True, 3, ["The broker stopped with exit status 3."]),
-        (True, None, ["The broker did not stop within 15 s."]),
-        (False, 0, ["The broker ended by itself with exit status 0."]),
-    ],
-)
-async def test_the_way_the_broker_stops_counts(
-    *, is_running: bool, status: int | None, problems: list[str]
-) -> None:
-    async def ended() -> int | None:
-        await trio.lowlevel.checkpoint()
-        return status
-
-    broker = SimpleNamespace(is_running=is_running, wait=ended, stop=ended)
-    assert await system.stop_broker(cast("BrokerProcess", broker)) == problems

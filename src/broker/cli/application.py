@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
 from broker.cli.help import show_help
-from broker.cli.option_types import within
 from broker.cli.run import run
+from broker.cli.sandbox import sandbox_commands
 from broker.cli.taking_settings import OPTIONS
 from broker.cli.usage import usage_problem
 from broker.telemetry.one_line import complain
@@ -47,39 +47,6 @@ def application() -> App:
         result_action="return_value",
     )
 
-    def sandbox(
-        *,
-        agents: Annotated[int, Parameter(validator=within(2, 1000))] = 5,
-        messages: Annotated[int | None, Parameter(validator=within(1))] = None,
-        seed: int | None = None,
-        malformed: Annotated[float, Parameter(validator=within(0, 100))] = 0,
-        policy: Literal["random", "least_outstanding", "consistent_hash"] = "random",
-        slow_agents: Annotated[int, Parameter(validator=within(0, 1000))] = 0,
-        hold: Annotated[float, Parameter(validator=within(0))] = 0,
-    ) -> int:
-        """Try the broker with a private RabbitMQ, a stand-in server and sample agents.
-
-        Args:
-            agents: Number of sample agents.
-            messages: Number of messages to send before stopping; without it, until stopped.
-            seed: Seed for everything random, to repeat a run.
-            malformed: Percentage of messages that are malformed.
-            policy: How the broker chooses receivers.
-            slow_agents: Number of sample agents that take two seconds to answer.
-            hold: Seconds to hold messages that nobody can receive.
-        """
-        from broker.sandbox.command import run as play  # noqa: PLC0415 - slow, too
-
-        return play(
-            agents=agents,
-            messages=messages,
-            seed=seed,
-            malformed=malformed,
-            policy=policy,
-            slow_agents=slow_agents,
-            hold=hold,
-        )
-
     app.default(run)
     app.command(run, name="run")
     _add(app, "broker.cli", _COMMANDS)
@@ -98,7 +65,7 @@ def application() -> App:
         group = App(name=name, help=text, help_epilogue="")
         _add(group, f"broker.cli.{name.replace('-', '_')}", commands)
         app.command(group)
-    app.command(sandbox, help_epilogue="")
+    app.command(sandbox_commands())
 
     def help_topic(*command: str) -> int:
         """Show the help of a command, as its option --help does.

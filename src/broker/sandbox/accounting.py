@@ -1,25 +1,27 @@
 """What became of each message: the ledger of a sandbox run, without any I/O.
 
 A message is accounted for once it was delivered to an agent, or its sender was told that nobody
-can receive it, or it lies in the dead-letter queue. Whatever contradicts the ledger is written down
-as unexpected.
+can receive it, or it was dead-lettered. Everything that contradicts the ledger is written down as
+unexpected.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from time import monotonic
-from typing import NamedTuple
 
-_RECENT_ROUTES = 100
+from broker.sandbox.feed import Feed, NotRouted, Routed
+
 _UNEXPECTED_KEPT = 20
 
 
-class Route(NamedTuple):
-    """Who sent a message and who was chosen to receive it."""
+class Outcome(Enum):
+    """What first accounted for a message."""
 
-    sender_id: str
-    receiver_id: str
+    DELIVERED = auto()
+    FAILED = auto()
+    DEAD_LETTERED = auto()
 
 
 @dataclass(slots=True)
@@ -27,50 +29,57 @@ class _Sent:
     """What is known of one message."""
 
     sender_id: str
+    message_type: str
+    text: str
     malformed: bool
     routed_to: list[str] = field(default_factory=list)
     delivered_to: list[str] = field(default_factory=list)
     not_routed: bool = False
     """Failed, or dead-lettered."""
+    outcome: Outcome | None = None
 
-    @property
-    def accounted_for(self) -> bool:
-        return bool(self.delivered_to) or self.not_routed
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Awaited:
+    """Messages that somebody waits for; those that are accounted for are taken out."""
+
+    message_ids: set[str]
+    done: Callable[[], None]
 
 
 class Ledger:
     """The ledger of one run. Each message has an id of its own; a malformed one its marker.
 
-    The first decision about a message counts as routed, failed or dead-lettered; all that comes
-    after it, and every delivery that no route explains, is a duplicate, as at-least-once allows.
+    The sum always closes: `sent` is `delivered` + `failed` + `dead_lettered` + `open`, as each
+    message counts for what first accounted for it. A decision about a message that was decided
+    before, and each delivery that no route explains, is a duplicate, as at-least-once allows.
 
     Attributes:
-        failed: How many came back because nobody could receive them.
+        feed: What has just happened.
+        guests: How many of the messages were sent from outside.
         duplicates: How many decisions and deliveries were repeated.
         unexpected_count: How much contradicts the ledger.
         unexpected: The first of it, one line each.
         received_by: How many were delivered to each agent, duplicates included.
         ahead_of: How many were routed to each agent, which has not come to them yet.
-        recent_routes: The latest last.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
+        self.feed = Feed(clock)
         self._messages: dict[str, _Sent] = {}
         self._first_sent: float | None = None
         self._last_accounted = 0.0
+        self._outcomes: Counter[Outcome] = Counter()
+        self._awaited: list[_Awaited] = []
         self.malformed = 0
-        self.routed = 0
-        self.failed = 0
-        self.dead_lettered = 0
-        self.accounted_for = 0
+        self.guests = 0
         self.duplicates = 0
         self.unexpected_count = 0
         self.unexpected: list[str] = []
         self.sent_by: Counter[str] = Counter()
         self.received_by: Counter[str] = Counter()
         self.ahead_of: Counter[str] = Counter()
-        self.recent_routes: deque[Route] = deque(maxlen=_RECENT_ROUTES)
 
     @property
     def sent(self) -> int:
@@ -78,17 +87,51 @@ class Ledger:
         return len(self._messages)
 
     @property
+    def delivered(self) -> int:
+        """How many came to an agent."""
+        return self._outcomes[Outcome.DELIVERED]
+
+    @property
+    def failed(self) -> int:
+        """How many came back because nobody could receive them."""
+        return self._outcomes[Outcome.FAILED]
+
+    @property
+    def dead_lettered(self) -> int:
+        """How many were dead-lettered."""
+        return self._outcomes[Outcome.DEAD_LETTERED]
+
+    @property
+    def accounted_for(self) -> int:
+        """How many messages are not under way any more."""
+        return self._outcomes.total()
+
+    @property
     def open(self) -> int:
         """How many messages are still under way."""
         return self.sent - self.accounted_for
 
-    def record_sent(self, message_id: str, sender_id: str, *, malformed: bool = False) -> None:
+    def record_sent(
+        self,
+        message_id: str,
+        sender_id: str,
+        message_type: str = "TEXT",
+        text: str = "",
+        *,
+        malformed: bool = False,
+    ) -> None:
         """Record a message that is about to be published."""
         if self._first_sent is None:
             self._first_sent = self._last_accounted = self._clock()
-        self._messages[message_id] = _Sent(sender_id, malformed)
+        self._messages[message_id] = _Sent(sender_id, message_type, text, malformed)
         self.malformed += malformed
         self.sent_by[sender_id] += 1
+
+    def record_guest(self, message_id: str, sender_id: str, message_type: str, text: str) -> None:
+        """Record a message that was sent from outside, when it is first seen."""
+        if message_id not in self._messages:
+            self.record_sent(message_id, sender_id, message_type, text)
+            self.guests += 1
 
     def record_routed(self, message_id: str, receiver_id: str) -> None:
         """Record that the broker chose a receiver."""
@@ -99,29 +142,27 @@ class Ledger:
             self.record_unexpected(f"{message_id} is malformed, but was routed")
         if receiver_id == message.sender_id:
             self.record_unexpected(f"{message_id} was routed back to its sender")
-        self.routed += self._is_first_decision(message)
+        self._count_repeated_decision(message)
         message.routed_to.append(receiver_id)
         self.ahead_of[receiver_id] += 1
-        self.recent_routes.append(Route(message.sender_id, receiver_id))
+        self.feed.add(Routed(message.sender_id, receiver_id, message.message_type, message.text))
 
-    def record_failed(self, message_id: str) -> None:
+    def record_failed(self, message_id: str, reason: str = "") -> None:
         """Record the broker's answer that nobody can receive a message."""
         message = self._sent(message_id, "failed")
         if message is not None:
-            self.failed += self._is_first_decision(message)
-            self._account_for(message)
-            message.not_routed = True
+            self._record_not_routed(message_id, message, Outcome.FAILED, reason)
 
-    def record_dead_lettered(self, message_id: str) -> None:
+    def record_dead_lettered(
+        self, message_id: str, reason: str = "", *, is_guest: bool = False
+    ) -> None:
         """Record a message that came into the dead-letter queue."""
         message = self._sent(message_id, "was dead-lettered")
         if message is None:
             return
-        if not message.malformed:
+        if not (message.malformed or is_guest):
             self.record_unexpected(f"{message_id} was dead-lettered, but is well-formed")
-        self.dead_lettered += self._is_first_decision(message)
-        self._account_for(message)
-        message.not_routed = True
+        self._record_not_routed(message_id, message, Outcome.DEAD_LETTERED, reason)
 
     def record_delivered(self, message_id: str, agent_id: str) -> bool:
         """Record what an agent has dealt with, and return whether it is new to all agents."""
@@ -137,8 +178,8 @@ class Ledger:
         else:
             self.ahead_of[agent_id] -= 1
         is_new = not message.delivered_to
-        self._account_for(message)
         message.delivered_to.append(agent_id)
+        self._account_for(message_id, message, Outcome.DELIVERED)
         return is_new
 
     def record_unexpected(self, what: str) -> None:
@@ -147,9 +188,14 @@ class Ledger:
         if len(self.unexpected) < _UNEXPECTED_KEPT:
             self.unexpected.append(what)
 
+    def when_accounted_for(self, message_ids: Collection[str], done: Callable[[], None]) -> None:
+        """Call a function once all of some messages that are under way are accounted for."""
+        if message_ids:
+            self._awaited.append(_Awaited(set(message_ids), done))
+
     def missing(self) -> list[str]:
         """Return the ids of all messages that are still under way, oldest first."""
-        return [name for name, message in self._messages.items() if not message.accounted_for]
+        return [name for name, message in self._messages.items() if message.outcome is None]
 
     def share(self, agent_id: str) -> float:
         """Return which part of all deliveries an agent received, from 0 to 1."""
@@ -171,12 +217,26 @@ class Ledger:
             self.record_unexpected(f"{message_id} {what_happened}, but nobody sent it")
         return message
 
-    def _is_first_decision(self, message: _Sent) -> bool:
-        is_repeated = bool(message.routed_to) or message.not_routed
-        self.duplicates += is_repeated
-        return not is_repeated
+    def _record_not_routed(
+        self, message_id: str, message: _Sent, outcome: Outcome, reason: str
+    ) -> None:
+        self._count_repeated_decision(message)
+        message.not_routed = True
+        self._account_for(message_id, message, outcome)
+        is_dead_letter = outcome is Outcome.DEAD_LETTERED
+        self.feed.add(NotRouted(message.sender_id, reason, message.text, is_dead_letter))
 
-    def _account_for(self, message: _Sent) -> None:
-        if not message.accounted_for:
-            self.accounted_for += 1
-            self._last_accounted = self._clock()
+    def _count_repeated_decision(self, message: _Sent) -> None:
+        self.duplicates += bool(message.routed_to) or message.not_routed
+
+    def _account_for(self, message_id: str, message: _Sent, outcome: Outcome) -> None:
+        if message.outcome is not None:
+            return
+        message.outcome = outcome
+        self._outcomes[outcome] += 1
+        self._last_accounted = self._clock()
+        for awaited in tuple(self._awaited):
+            awaited.message_ids.discard(message_id)
+            if not awaited.message_ids:
+                self._awaited.remove(awaited)
+                awaited.done()

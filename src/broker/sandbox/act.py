@@ -1,14 +1,11 @@
-"""A sample agent as a program of its own: `python -m broker.sandbox.act --agent Alice`.
+"""A sample agent as a program of its own: `broker sandbox act --agent Alice`.
 
 It takes the settings that a broker takes, asks whoever is there a question every other second,
 answers what it is asked, and says goodbye when it is stopped.
 """
 
-import sys
-from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
-from re import ASCII, fullmatch
 from uuid import uuid4
 
 import msgspec
@@ -21,7 +18,8 @@ from broker.core.codec import decode_input, string_field
 from broker.core.messages import MAX_BODY_BYTES, ChatMessage
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE
 from broker.sandbox.server_queues import INPUT_QUEUE, agent_queue, answering
-from broker.sandbox.standalone import keep_session, run
+from broker.sandbox.sessions import keep_session
+from broker.sandbox.standalone import run, session_candidates
 from broker.sandbox.traffic import chat_message
 from broker.settings import Settings
 
@@ -33,24 +31,18 @@ _STOP_TIMEOUT = 5.0
 _log = structlog.get_logger(__name__)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Be an agent until a signal stops it, and return the exit code; 2 for wrong usage."""
-    parser = ArgumentParser("python -m broker.sandbox.act", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--agent", required=True, help="its name; the id is the same in lower case")
-    name: str = parser.parse_args(arguments).agent
-    if not fullmatch(r"[\w-]{1,50}", name, ASCII):
-        parser.error("argument --agent: must be 1 to 50 letters, digits, '-' or '_'")
-    return run(partial(_act, name))
+def act(given: Mapping[str, str], name: str) -> int:
+    """Be an agent until a signal stops it, and return the exit code."""
+    return run(given, partial(_act, name))
 
 
 async def _act(name: str, settings: Settings, rabbit: Rabbit, interruption: Interruption) -> None:
     agent = _Agent(name)
+    queues = (INPUT_QUEUE, AGENTS_QUEUE, agent.queue)
     await keep_session(
-        settings,
         rabbit,
+        session_candidates(settings, name=f"sandbox agent {name}", queues=queues),
         partial(agent.converse, interruption),
-        name=f"sandbox agent {name}",
-        queues=(INPUT_QUEUE, AGENTS_QUEUE, agent.queue),
     )
 
 
@@ -113,7 +105,3 @@ class _Agent:
         _log.info("sent", message_type=message_type, message_id=message_id)
         body = chat_message(message_type, message_id, self._id, text, in_reply_to)
         return Publishing(INPUT_QUEUE, body, self._id)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

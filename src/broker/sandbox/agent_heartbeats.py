@@ -24,7 +24,7 @@ from broker.sandbox.server_queues import (
     SERVER_ID,
     UNKNOWN_QUEUE,
     answering,
-    disconnect_agent,
+    disconnection,
 )
 
 AGENTS_QUEUE = "central_server_agent_queue"
@@ -67,7 +67,7 @@ class AgentHeartbeats:
             for agent_id in [who for who, heard in self._heard.items() if heard < earliest]:
                 _log.warning("agent_silent", agent_id=agent_id)
                 self._leave(agent_id)
-                await disconnect_agent(session, agent_id)
+                await session.publish([disconnection(agent_id)])
 
     def _answer(self, delivery: Delivery) -> Publishing | None:
         match decode_metadata(delivery.body, MAX_BODY_BYTES):

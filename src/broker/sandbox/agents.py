@@ -10,6 +10,7 @@ from broker.amqp import Deliveries, Delivery, Publishing, Session, Settlement
 from broker.concurrency.wakeup import Gate
 from broker.sandbox.accounting import Ledger
 from broker.sandbox.desk import Desk
+from broker.sandbox.outbox import Outbox
 from broker.sandbox.server_queues import INPUT_QUEUE, FromBroker, agent_queue, read
 from broker.sandbox.traffic import Traffic
 
@@ -32,6 +33,7 @@ class Agent:
     """One agent. What is routed to it while it is offline waits in its queue.
 
     Attributes:
+        outbox: Keeps its answers until RabbitMQ confirmed them.
         desk: Where it works on what it is asked; without one it answers at once.
         online: Open while it reads its queue.
     """
@@ -39,6 +41,7 @@ class Agent:
     agent_name: str
     ledger: Ledger
     traffic: Traffic
+    outbox: Outbox
     progressed: Callable[[], None]
     desk: Desk | None = None
     online: Gate = field(default_factory=Gate)
@@ -83,8 +86,9 @@ class Agent:
         self._settle(arrived, at_once)
 
     def _settle(self, arrived: Deliveries, some: Sequence[tuple[Delivery, FromBroker]]) -> None:
-        # A REPLY is confirmed before the TEXT that it answers is acknowledged.
-        arrived.publish([Settlement(delivery, self._reply(message)) for delivery, message in some])
+        replies = [self._reply(message) for _, message in some]
+        self.outbox.put([reply for reply in replies if reply is not None])
+        arrived.publish([Settlement(delivery) for delivery, _ in some])
         self.progressed()
 
     def _reply(self, message: FromBroker) -> Publishing | None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import msgspec
 import trio
 
 from broker.sandbox.kept_process import CLOSE_TIMEOUT, KeptProcess, start_kept
@@ -25,31 +24,12 @@ COMMAND = (sys.executable, "-P", "-m", "broker")
 _SHUTDOWN_TIMEOUT = 10
 
 
-class _Line(msgspec.Struct):
-    """A line of the broker's log."""
-
-    event: str
-    url: str | None = None
-
-
-_decode_line = msgspec.json.Decoder(_Line).decode
-
-
 class BrokerProcessError(Exception):
     """The broker could not be started."""
 
 
 class BrokerProcess(KeptProcess):
     """A running broker. Made by `open_broker`."""
-
-    def status_page(self) -> str | None:
-        """Return the URL of its status page; None while there is none."""
-        for line in self.log.read_bytes().splitlines():
-            with suppress(msgspec.DecodeError):
-                logged = _decode_line(line)
-                if logged.event == "http_listening":
-                    return logged.url
-        return None
 
     async def stop(self, within: float = STOP_TIMEOUT) -> int | None:
         """Send SIGTERM, and return the exit status; None if it still runs after so many seconds."""

@@ -22,6 +22,7 @@ from trio_websocket import (
 )
 from wsproto.utilities import ProtocolError
 
+from broker.concurrency.wakeup import Gate
 from broker.core.messages import AgentStatus
 
 HOST = "127.0.0.1"
@@ -32,6 +33,7 @@ _CLOSE_TIMEOUT = 1.0
 _UNSENT_FRAMES = 1000
 """A broker that lets this many frames pile up does not read, and is dropped."""
 _RECEIVED_KEPT = 10_000
+_GOING_AWAY = 1001
 _REGISTERED = "REGISTER_BROKER_RESPONSE"
 
 type Message = Mapping[str, Any]
@@ -44,12 +46,16 @@ class CentralServer:
         agents: The truth about all agents, by id; change it by `update`.
         received: What the brokers sent lately, oldest first; a frame that is no JSON object
             stands there as `{"frame": ...}`.
+        serving: Open unless the server is paused: then it has no session, and refuses brokers with
+            HTTP status 503.
     """
 
     def __init__(self, port: int, token: str | None = None) -> None:
         self.url = f"ws://{HOST}:{port}{PATH}"
         self.agents: dict[str, AgentStatus] = {}
         self.received: deque[Message] = deque(maxlen=_RECEIVED_KEPT)
+        self.serving = Gate()
+        self.serving.open()
         self._token = token
         self._heartbeat_interval = _HEARTBEAT_INTERVAL
         self._broker_numbers = count(1)
@@ -79,6 +85,21 @@ class CentralServer:
         for session in self._sessions:
             if session.is_registered:
                 session.put(frame)
+
+    def pause(self) -> None:
+        """End all sessions, and take no brokers until `resume`."""
+        self.serving.close()
+        for session in self._sessions:
+            session.drop(_GOING_AWAY)
+
+    def resume(self) -> None:
+        """Take brokers again."""
+        self.serving.open()
+
+    async def has_broker(self) -> None:
+        """Wait until a broker is registered. Does not time out by itself."""
+        while not self.session_count:
+            await self._news.park()
 
     async def heard(self, message_type: str, times: int = 1) -> None:
         """Wait until brokers have sent messages of a type so many times, by `received`.
@@ -132,6 +153,8 @@ class CentralServer:
     def _refusal(self, request: WebSocketRequest) -> int | None:
         if request.path != PATH:
             return 404
+        if not self.serving.is_open:
+            return 503
         authorization = dict(request.headers).get(b"authorization")
         if self._token is not None and authorization != f"Bearer {self._token}".encode():
             return 401
@@ -178,7 +201,7 @@ class _Session:
         self._websocket = websocket
         self._unsent, self._to_send = trio.open_memory_channel[str](_UNSENT_FRAMES)
         self._scope = trio.CancelScope()
-        self._code: int | None = 1001  # going away, when the server ends
+        self._code: int | None = _GOING_AWAY  # when the server ends
 
     def put(self, frame: str) -> None:
         try:
@@ -187,6 +210,7 @@ class _Session:
             self.drop(None)
 
     def drop(self, code: int | None) -> None:
+        self.is_registered = False
         self._code = code
         self._scope.cancel()
 

@@ -1,13 +1,14 @@
 """Let agents talk: who speaks when, who comes and goes, and when it is over."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 import trio
 
-from broker.amqp import Publishing, Session
 from broker.concurrency.wakeup import Wakeup
 from broker.sandbox.accounting import Ledger
+from broker.sandbox.outbox import Outbox
 from broker.sandbox.presence import Presence
 from broker.sandbox.traffic import Traffic
 
@@ -21,19 +22,17 @@ EXODUS_PROBABILITY = 0.15
 
 @dataclass(slots=True)
 class Conversation:
-    """Lets agents talk.
-
-    Everything here publishes: cancelling it ends the session, so it is ended by `stop`. It raises
-    `AmqpError` when the session is lost.
+    """Lets agents talk, until `stop`.
 
     Attributes:
         patience: Seconds without any progress after which what is still under way is given up.
         lull: Seconds without any progress after which all offline agents return to read what waits.
         pause: Seconds between two conversations, on average, when people watch.
         change_probability: How likely somebody comes or goes with a conversation.
+        disasters: What happens in an exchange, one after the other, between equal parts of it.
     """
 
-    session: Session
+    outbox: Outbox
     presence: Presence
     traffic: Traffic
     ledger: Ledger
@@ -43,8 +42,10 @@ class Conversation:
     lull: float = 0.5
     pause: float = 0.2
     change_probability: float = 0.08
+    disasters: Sequence[Callable[[], None]] = ()
     _stopped: trio.Event = field(default_factory=trio.Event)
     _is_hopeless: bool = False
+    _struck: int = 0
 
     def stop(self) -> None:
         """Say nothing new, and end when all messages are accounted for."""
@@ -69,9 +70,11 @@ class Conversation:
                 await self._begin_conversations(window - self.ledger.open)
             if self.ledger.sent * CHANGES > messages * (changes + 1):
                 changes += 1
-                await self.presence.change(staying=2)
+                self.presence.change(staying=2)
+            self._strike(messages)
             if not await self._progressed():
                 return
+        self._strike(messages)
         await self._finish()
 
     async def converse(self) -> None:
@@ -79,29 +82,33 @@ class Conversation:
         while not self.traffic.is_over:
             await self._begin_conversations(1)
             if self.random.random() < self.change_probability:
-                await self._come_or_go()
+                self._come_or_go()
             with trio.move_on_after(self.random.expovariate(1 / self.pause)):
                 await self._stopped.wait()
         await self._finish()
 
-    async def _begin_conversations(self, number: int) -> None:
-        publishings: list[Publishing] = []
-        while len(publishings) < number:
-            publishing = self.random.choice(self.presence.online).text()
-            if publishing is None:
-                break
-            publishings.append(publishing)
-        await self.session.publish(publishings)
+    def _strike(self, messages: int) -> None:
+        parts = len(self.disasters) + 1
+        while self._struck + 1 < parts and self.ledger.sent * parts >= messages * (
+            self._struck + 1
+        ):
+            self.disasters[self._struck]()
+            self._struck += 1
 
-    async def _come_or_go(self) -> None:
+    async def _begin_conversations(self, number: int) -> None:
+        speakers = self.random.choices(self.presence.online, k=number)
+        texts = [speaker.text() for speaker in speakers]
+        await self.outbox.publish([text for text in texts if text is not None])
+
+    def _come_or_go(self) -> None:
         if self.random.random() < EXODUS_PROBABILITY:
-            await self.presence.leave_one()
+            self.presence.leave_one()
         else:
-            await self.presence.change(staying=1)
+            self.presence.change(staying=1)
 
     async def _finish(self) -> None:
         if not self._is_hopeless:
-            await self.presence.come_all()
+            self.presence.come_all()
         while self.ledger.open and not self._is_hopeless:
             if not await self._progressed():
                 return
@@ -110,7 +117,7 @@ class Conversation:
         with trio.move_on_after(self.lull):
             await self.progress.wait()
             return True
-        await self.presence.come_all()
+        self.presence.come_all()
         with trio.move_on_after(self.patience):
             await self.progress.wait()
             return True

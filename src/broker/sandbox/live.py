@@ -1,72 +1,51 @@
-"""The live view: who is online, who was routed to whom, and how the broker is doing."""
+"""Show a running sandbox: as a picture with keys, as a progress bar, or in lines."""
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from time import monotonic
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
 
 import trio
 from rich.console import Console, RenderableType
-from rich.layout import Layout
 from rich.live import Live
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
-from broker.sandbox.accounting import Ledger, Route
-from broker.sandbox.agents import Agent
+from broker.sandbox.accounting import Ledger
+from broker.sandbox.keys import keyboard, read_keys, single_keys, watch_suspensions
+from broker.sandbox.summary import balance
 
 REFRESH_INTERVAL = 0.1
 """Seconds between two pictures."""
-_RATE_SPAN = 5.0
-_HEADER_HEIGHT = 1
-_FOOTER_HEIGHT = 4
-_PANEL_BORDERS = 2
-_TABLE_HEADER = 1
+LINE_INTERVAL = 2.0
+"""Seconds between two lines where no picture can be drawn."""
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerState:
-    """How the broker is doing: its process, registration, seconds of uptime, page and settings."""
-
-    pid: int
-    is_running: bool
-    is_connected: bool
-    uptime: float
-    page: str | None = None
-    policy: str = "random"
-    hold: float = 0.0
-
-
-class RateMeter:
-    """How fast a counter grows: the average of the last seconds."""
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def rate(self, count: int) -> float:
-        """Take the counter's value of now, and return its growth per second."""
-        now = self._clock()
-        self._samples.append((now, count))
-        while now - self._samples[0][0] > _RATE_SPAN:
-            self._samples.popleft()
-        since, before = self._samples[0]
-        return (count - before) / (now - since) if now > since else 0.0
+def can_draw(console: Console) -> bool:
+    """Return whether pictures can be drawn: on a terminal that moves its cursor and has Unicode."""
+    is_unicode = console.encoding.lower().startswith("utf")
+    return console.is_terminal and not console.is_dumb_terminal and is_unicode
 
 
 async def watch(
-    console: Console, agents: Sequence[Agent], ledger: Ledger, broker: Callable[[], BrokerState]
+    console: Console,
+    picture: Callable[[bool], RenderableType],
+    press: Callable[[str], None],
 ) -> None:
-    """Show the live view on the whole terminal until cancelled, and restore the terminal."""
-    meter = RateMeter()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            rate = meter.rate(ledger.accounted_for)
-            picture = draw(agents, ledger, broker(), rate=rate, height=console.height)
-            live.update(picture, refresh=True)
-            await trio.sleep(REFRESH_INTERVAL)
+    """Show pictures on the whole terminal until cancelled, and restore the terminal.
+
+    Args:
+        picture: Draws one; is told whether there are keys.
+        press: Is called with each key. Must not raise.
+    """
+    descriptor = keyboard()
+    with _Screen(console, descriptor) as screen:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(watch_suspensions, screen.close, screen.open)
+            if descriptor is not None:
+                nursery.start_soon(read_keys, descriptor, press)
+            while True:
+                screen.show(picture(descriptor is not None))
+                await trio.sleep(REFRESH_INTERVAL)
 
 
 async def watch_progress(console: Console, ledger: Ledger, messages: int) -> None:
@@ -82,104 +61,59 @@ async def watch_progress(console: Console, ledger: Ledger, messages: int) -> Non
             progress.update(bar, completed=ledger.accounted_for, refresh=True)
 
 
-def draw(
-    agents: Sequence[Agent], ledger: Ledger, broker: BrokerState, *, rate: float, height: int
-) -> RenderableType:
-    """Draw one picture, at so many messages per second, for a terminal of so many lines."""
-    room = max(1, height - _HEADER_HEIGHT - _FOOTER_HEIGHT - _PANEL_BORDERS)
-    body = Layout()
-    body.split_row(
-        Layout(_agents(agents, ledger, broker, room - _TABLE_HEADER), ratio=3),
-        Layout(_routes(ledger.recent_routes, agents, room), ratio=2),
-    )
-    picture = Layout()
-    picture.split_column(
-        Layout(_header(broker), size=_HEADER_HEIGHT),
-        body,
-        Layout(_footer(ledger, rate), size=_FOOTER_HEIGHT),
-    )
-    return picture
+async def watch_lines(console: Console, ledger: Ledger) -> None:
+    """Print a line with the sum every few seconds, and one per event, until cancelled."""
+    events = 0
+    try:
+        while True:
+            await trio.sleep(LINE_INTERVAL)
+            events = _print_events(console, ledger, events)
+            console.print(f"{ledger.feed.now():6.1f} s  {balance(ledger)}")
+    finally:
+        _print_events(console, ledger, events)
 
 
-def _header(broker: BrokerState) -> RenderableType:
-    if not broker.is_running:
-        state = ("● ended", "red")
-    else:
-        state = ("● connected", "green") if broker.is_connected else ("● not connected", "yellow")
-    minutes, seconds = divmod(int(broker.uptime), 60)
-    page = f"  status page: {broker.page}" if broker.page else ""
-    up = f"  pid {broker.pid}  up {minutes}:{seconds:02}  "
-    line = Table.grid(expand=True)
-    line.add_column()
-    line.add_column(justify="right")
-    line.add_row(
-        Text.assemble((" broker", "bold"), up, state, page), Text("Ctrl-C ends it ", style="dim")
-    )
-    return line
+def _print_events(console: Console, ledger: Ledger, printed: int) -> int:
+    for event in ledger.feed.events_since(printed):
+        console.print(f"{event.at:6.1f} s  {event.text}", markup=False)
+    return ledger.feed.event_count
 
 
-def _agents(
-    agents: Sequence[Agent], ledger: Ledger, broker: BrokerState, room: int
-) -> RenderableType:
-    # Of interest to those who see the load shift, or pile up.
-    shows_ahead = broker.policy == "least_outstanding" or any(agent.desk for agent in agents)
-    table = Table(box=None, expand=True, header_style="dim", padding=(0, 1))
-    table.add_column("agent", no_wrap=True, ratio=1)
-    table.add_column("")
-    table.add_column("sent", justify="right")
-    table.add_column("received", justify="right")
-    if shows_ahead:
-        table.add_column("ahead", justify="right")
-    fitting = agents if len(agents) <= room else agents[: max(0, room - 1)]
-    for agent in fitting:
-        is_online = agent.online.is_open
-        table.add_row(
-            agent.agent_name,
-            _state(agent),
-            str(ledger.sent_by[agent.agent_id]),
-            str(ledger.received_by[agent.agent_id]),
-            *([str(ledger.ahead_of[agent.agent_id])] if shows_ahead else []),
-            style="" if is_online else "dim",
-        )
-    if len(fitting) < len(agents):
-        table.add_row(f"and {len(agents) - len(fitting)} more", style="dim")
-    online = sum(agent.online.is_open for agent in agents)
-    chosen = "" if broker.policy == "random" else f", {broker.policy}"
-    held = f", held for {broker.hold:g} s" if broker.hold else ""
-    title = f"{online} of {len(agents)} agents online{chosen}{held}"
-    return Panel(table, title=title, border_style="blue")
+class _Screen:
+    """The whole terminal, taken from who had it before and given back."""
 
+    def __init__(self, console: Console, keyboard: int | None) -> None:
+        self._console = console
+        self._keyboard = keyboard
+        self._taken = ExitStack()
+        self._live: Live | None = None
 
-def _state(agent: Agent) -> Text:
-    if not agent.online.is_open:
-        return Text("○ offline", "dim")
-    return Text("● slow", "yellow") if agent.desk else Text("● online", "green")
+    def __enter__(self) -> Self:
+        self.open()
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
-def _routes(routes: Sequence[Route], agents: Sequence[Agent], room: int) -> RenderableType:
-    names = {agent.agent_id: agent.agent_name for agent in agents}
-    lines = Text(no_wrap=True, overflow="ellipsis")
-    for route in [*routes][: -room - 1 : -1]:
-        sender, receiver = (names.get(agent_id, agent_id) for agent_id in route)
-        lines.append(f"{sender} → {receiver}\n")
-    return Panel(lines, title="latest routes", border_style="blue")
+    def open(self) -> None:
+        """Take it."""
+        with ExitStack() as taking:
+            if self._keyboard is not None:
+                taking.enter_context(single_keys(self._keyboard))
+            self._live = Live(console=self._console, screen=True, auto_refresh=False)
+            taking.enter_context(self._live)
+            self._taken = taking.pop_all()
 
+    def close(self) -> None:
+        """Give it back."""
+        self._taken.close()
 
-def _footer(ledger: Ledger, rate: float) -> RenderableType:
-    table = Table.grid(expand=True, padding=(0, 1))
-    numbers = {
-        "sent": (str(ledger.sent), ""),
-        "under way": (str(ledger.open), ""),
-        "routed": (str(ledger.routed), "green"),
-        "errors": (str(ledger.failed), "yellow"),
-        "dead letters": (str(ledger.dead_lettered), "yellow"),
-        "duplicates": (str(ledger.duplicates), ""),
-        "per second": (f"{rate:.1f}", "bold"),
-    }
-    for _ in numbers:
-        table.add_column(justify="center", no_wrap=True)
-    table.add_row(*(Text(name, "dim") for name in numbers))
-    table.add_row(*(Text(number, style) for number, style in numbers.values()))
-    if not ledger.unexpected_count:
-        return Panel(table, border_style="blue")
-    return Panel(table, title=f"unexpected: {ledger.unexpected[0]}", border_style="red")
+    def show(self, picture: RenderableType) -> None:
+        """Show a picture in place of the last one."""
+        if self._live is not None:
+            self._live.update(picture, refresh=True)

@@ -5,24 +5,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 
-from broker.amqp import Session
 from broker.core.messages import AgentStatus
 from broker.sandbox.agents import Agent
 from broker.sandbox.central_server import CentralServer
-from broker.sandbox.server_queues import disconnect_agent, register_agent
+from broker.sandbox.outbox import Outbox
+from broker.sandbox.server_queues import disconnection, registration
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """All agents, and which of them are online: none at first.
-
-    All its coroutines publish: cancelling one ends the session, and they raise `AmqpError` when
-    the session is lost.
-    """
+    """All agents, and which of them are online: none at first."""
 
     agents: Sequence[Agent]
     server: CentralServer
-    session: Session
+    outbox: Outbox
     random: Random
 
     @property
@@ -35,41 +31,41 @@ class Presence:
         """The agents that are not."""
         return [agent for agent in self.agents if not agent.online.is_open]
 
-    async def come(self, agent: Agent) -> None:
+    def come(self, agent: Agent) -> None:
         """Bring an agent online."""
         agent.online.open()
         self.server.update(_status(agent))
-        await register_agent(self.session, agent.agent_id, agent.agent_name)
+        self.outbox.put([registration(agent.agent_id, agent.agent_name)])
 
-    async def go(self, agent: Agent) -> None:
+    def go(self, agent: Agent) -> None:
         """Take an agent offline."""
         agent.online.close()
         self.server.update(_status(agent))
-        await disconnect_agent(self.session, agent.agent_id)
+        self.outbox.put([disconnection(agent.agent_id)])
 
-    async def come_all(self) -> None:
+    def come_all(self) -> None:
         """Bring all agents online."""
         for agent in self.offline:
-            await self.come(agent)
+            self.come(agent)
 
-    async def change(self, *, staying: int) -> None:
+    def change(self, *, staying: int) -> None:
         """Let one agent, chosen at random, come or go; at least so many stay online."""
         candidates = self.agents if len(self.online) > staying else self.offline
         if not candidates:
             return
         agent = self.random.choice(candidates)
         if agent.online.is_open:
-            await self.go(agent)
+            self.go(agent)
         else:
-            await self.come(agent)
+            self.come(agent)
 
-    async def leave_one(self) -> None:
+    def leave_one(self) -> None:
         """Let all agents go but one, chosen at random."""
         online = self.online
         stays = self.random.choice(online) if online else None
         for agent in online:
             if agent is not stays:
-                await self.go(agent)
+                self.go(agent)
 
 
 def _status(agent: Agent) -> AgentStatus:

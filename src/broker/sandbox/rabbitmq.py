@@ -101,6 +101,11 @@ class RabbitmqNode:
             f"RabbitMQ was not ready after {self._startup_timeout:g} s:\n{self.log_tail(30)}"
         )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the node's process runs; it may not be ready yet."""
+        return self._server is not None and self._server.is_running
+
     async def kill(self) -> None:
         """Kill the node's virtual machine (SIGKILL) and wait until it is gone.
 

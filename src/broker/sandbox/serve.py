@@ -1,12 +1,10 @@
-"""The stand-in central server as a program of its own: `python -m broker.sandbox.serve`.
+"""The stand-in central server as a program of its own: `broker sandbox serve`.
 
 It takes the settings that a broker takes, advertises `WEBSOCKET_URL`, and demands
 `BROKER_WEBSOCKET_TOKEN` when there is one.
 """
 
-import sys
-from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import structlog
@@ -16,36 +14,30 @@ from broker.amqp import Rabbit, Session
 from broker.concurrency.error_groups import first_error
 from broker.concurrency.signals import Interruption
 from broker.sandbox.agent_heartbeats import AGENTS_QUEUE, AgentHeartbeats
-from broker.sandbox.central_server import HOST, CentralServer
-from broker.sandbox.server_queues import QUEUES, FromBroker, advertise, relay
-from broker.sandbox.standalone import keep_session, run
+from broker.sandbox.central_server import CentralServer
+from broker.sandbox.server_queues import (
+    QUEUES,
+    UNKNOWN_QUEUE,
+    FromBroker,
+    advertisement,
+    relay,
+)
+from broker.sandbox.sessions import keep_session
+from broker.sandbox.standalone import run, session_candidates
 from broker.settings import Settings
 from broker.telemetry.one_line import complain
-
-DEFAULT_PORT = 8765
-_HIGHEST_PORT = 65_535
 
 _log = structlog.get_logger(__name__)
 
 
-def main(arguments: Sequence[str]) -> int:
+def serve(given: Mapping[str, str], *, host: str, port: int) -> int:
     """Serve until a signal stops it, and return the exit code; 2 also for an address in use."""
-    parser = ArgumentParser(
-        "python -m broker.sandbox.serve", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)"
-    )
-    given = parser.parse_args(arguments)
-    if not 0 < given.port <= _HIGHEST_PORT:
-        parser.error(f"argument --port: must be a port from 1 to {_HIGHEST_PORT}")
     code = 0
     try:
-        code = run(partial(_serve, given.host, given.port))
+        code = run(given, partial(_serve, host, port))
     except* OSError as errors:
         error = first_error(errors)
-        code = complain(f"cannot listen on {given.host}:{given.port}: {error.strerror or error}")
+        code = complain(f"cannot listen on {host}:{port}: {error.strerror or error}")
     return code
 
 
@@ -57,16 +49,14 @@ async def _serve(host: str, port: int, settings: Settings, rabbit: Rabbit, _: In
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run, listeners)
         await keep_session(
-            settings,
             rabbit,
+            session_candidates(settings, name="sandbox server", queues=(*QUEUES, AGENTS_QUEUE)),
             partial(_work, heartbeats, settings.websocket_url),
-            name="sandbox server",
-            queues=(*QUEUES, AGENTS_QUEUE),
         )
 
 
 async def _work(heartbeats: AgentHeartbeats, websocket_url: str, session: Session) -> None:
-    await advertise(session, websocket_url)
+    await session.publish([advertisement(websocket_url)])
     async with trio.open_nursery() as nursery:
         await nursery.start(relay, session, _notice)
         nursery.start_soon(heartbeats.run, session)
@@ -80,7 +70,5 @@ def _notice(message: FromBroker) -> None:
         receiver_id=message.receiver_id,
         reason=message.reason,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    if message.is_routed and message.queue == UNKNOWN_QUEUE:
+        _log.warning("agent_without_queue", receiver_id=message.receiver_id, kept_in=UNKNOWN_QUEUE)

@@ -1,36 +1,34 @@
 """What makes a part of the sandbox a program of its own, as in a container."""
 
-import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 
-import structlog
 import trio
 
-from broker.amqp import Rabbit, Session, SessionLostError, SessionParameters, open_rabbit
+from broker.amqp import Rabbit, SessionParameters, open_rabbit
 from broker.concurrency.signals import Interruption, run_interruptible
-from broker.net.backoff import Backoff
 from broker.settings import Settings, SettingsError, load_settings
 from broker.telemetry.logs import configure_logging
 from broker.telemetry.one_line import complain
 
-_LONGEST_PAUSE = 5.0
-"""Seconds between two tries to reach RabbitMQ."""
 _DRAIN_TIMEOUT = 5.0
 
-_log = structlog.get_logger(__name__)
 
-
-def run(main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]]) -> int:
+def run(
+    given: Mapping[str, str], main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]]
+) -> int:
     """Run a program until SIGINT, SIGTERM or SIGHUP, with the settings that a broker would have.
 
     The signals cancel it unless it says how else to stop.
+
+    Args:
+        given: The settings that the command line gives; see `load_settings`.
 
     Returns:
         The exit code: 0 when it was stopped, 2 for a wrong configuration.
     """
     try:
-        settings = load_settings()
+        settings = load_settings(given)
     except SettingsError as error:
         return complain(*error.problems)
     configure_logging(settings.broker_log_level, settings.broker_log_format)
@@ -43,24 +41,17 @@ def run(main: Callable[[Settings, Rabbit, Interruption], Awaitable[None]]) -> in
     return 0
 
 
-async def keep_session(
-    settings: Settings,
-    rabbit: Rabbit,
-    use: Callable[[Session], Awaitable[None]],
-    *,
-    name: str,
-    queues: Sequence[str],
-) -> None:
-    """Open a session with RabbitMQ and use it; when it is lost, open another and start again.
+def session_candidates(
+    settings: Settings, *, name: str, queues: Sequence[str]
+) -> Iterator[SessionParameters]:
+    """Yield how to open a session with each of the configured nodes, again and again.
 
     Args:
-        use: What is done with a session. When it returns, this returns.
         name: Names the connections in RabbitMQ's own listings.
         queues: Queues that are created if they are missing.
     """
-    backoff = Backoff(maximum=_LONGEST_PAUSE)
     for endpoint in cycle(settings.amqp_endpoints):
-        parameters = SessionParameters(
+        yield SessionParameters(
             endpoint,
             name=name,
             queues=tuple(queues),
@@ -68,14 +59,3 @@ async def keep_session(
             tls=settings.amqp_tls,
             nodes=settings.amqp_nodes,
         )
-        opened_at = math.inf
-        try:
-            async with rabbit.open_session(parameters) as session:
-                opened_at = trio.current_time()
-                _log.info("amqp_connected", endpoint=str(endpoint))
-                await use(session)
-                return
-        except SessionLostError as error:
-            pause = backoff.after(trio.current_time() - opened_at)
-            _log.warning("amqp_lost", error=str(error), retry_in_seconds=round(pause, 1))
-        await trio.sleep(pause)

@@ -8,13 +8,23 @@ from broker.sandbox.agents import Agent
 _IDS_SHOWN = 10
 
 
+def balance(ledger: Ledger) -> str:
+    """Return the sum of all messages in one line."""
+    return (
+        f"published {ledger.sent} = delivered {ledger.delivered} + failed {ledger.failed}"
+        f" + dead-lettered {ledger.dead_lettered} + in flight {ledger.open}"
+    )
+
+
 def summary(ledger: Ledger, agents: Sequence[Agent]) -> Iterator[str]:
     """Yield the lines that tell what became of all messages."""
-    yield f"sent          {ledger.sent:8}  by {len(agents)} agents"
-    yield f"routed        {ledger.routed:8}"
-    yield f"errors        {ledger.failed:8}  nobody was there to receive them"
-    yield f"dead letters  {ledger.dead_lettered:8}  {ledger.malformed} malformed on purpose"
-    yield f"duplicates    {ledger.duplicates:8}"
+    guests = f", {ledger.guests} from outside" if ledger.guests else ""
+    yield f"published     {ledger.sent:8}  by {len(agents)} agents{guests}"
+    yield f"delivered     {ledger.delivered:8}"
+    yield f"failed        {ledger.failed:8}  nobody was there to receive them"
+    yield f"dead-lettered {ledger.dead_lettered:8}  {ledger.malformed} malformed on purpose"
+    yield f"in flight     {ledger.open:8}"
+    yield f"duplicates    {ledger.duplicates:8}  at-least-once allows them after a loss"
     yield f"rate          {ledger.rate():8.0f}  messages/s for {ledger.duration():.2f} s"
     width = max(len(agent.agent_name) for agent in agents)
     for agent in agents:

@@ -1,5 +1,6 @@
 """What the sample agents say: chat messages out of one shared budget, without any I/O."""
 
+import re
 from datetime import UTC, datetime
 from random import Random
 
@@ -7,6 +8,7 @@ import msgspec
 
 from broker.sandbox.accounting import Ledger
 
+_OWN_ID = re.compile(r"(?:message|malformed)-\d+")
 _QUESTIONS = (
     "Is anybody there?",
     "What time is it where you are?",
@@ -37,6 +39,11 @@ def chat_message(
     if in_reply_to is not None:
         message["in_reply_to_message_id"] = in_reply_to
     return msgspec.json.encode(message)
+
+
+def is_own_id(message_id: str) -> bool:
+    """Return whether an id looks like that of a message written by `Traffic`."""
+    return _OWN_ID.fullmatch(message_id) is not None
 
 
 class Traffic:
@@ -89,11 +96,11 @@ class Traffic:
         number = self._written
         if _whole(number, self._malformed) > _whole(number - 1, self._malformed):
             marker = f"malformed-{number}"
-            self._ledger.record_sent(marker, sender_id, malformed=True)
+            self._ledger.record_sent(marker, sender_id, message_type, malformed=True)
             return b'{"message_type": "TEXT", "marker": "%b", ' % marker.encode()
         message_id = f"message-{number}"
-        self._ledger.record_sent(message_id, sender_id)
         text = self._random.choice(texts)
+        self._ledger.record_sent(message_id, sender_id, message_type, text)
         return chat_message(message_type, message_id, sender_id, text, in_reply_to)
 
 
