@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import aiormq
 from aiormq.exceptions import (
     ChannelClosed,
+    ChannelInvalidStateError,
     ConnectionInternalError,
     ConnectionNotAllowed,
     ConnectionNotImplemented,
@@ -101,6 +102,8 @@ def describe(error: BaseException) -> str:
         case Exception(args=()) if type(error) is Exception:
             # What aiormq raises for those who wait when it knows of no reason.
             text = "the connection was lost"
+        case ChannelInvalidStateError():
+            text = "the channel is closed"  # aiormq names the object
         case ProbableAuthenticationError():
             text = f"RabbitMQ refused the login ({error.args[-1]})"
         case aiormq.AMQPError() if error.args:
