@@ -109,6 +109,7 @@ def start(
     )
 
 
+@pytest.mark.exhaustive
 @needs_proc
 def test_the_broker_and_rabbitmq_are_killed_and_all_messages_are_accounted_for(
     surroundings: Surroundings,
