@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from math import sin
 from pathlib import Path
 from typing import Literal
 
@@ -43,9 +44,12 @@ SHOWN = {
 
 
 def history() -> Series:
-    received = [400.0 + 30 * (second // 7 % 5) for second in range(300)]
-    published = [one - 2 for one in received]
-    latencies = [None if 90 < second < 99 else 0.002 + second % 9 / 4_000 for second in range(300)]
+    received = [400 + 60 * sin(second / 40) + 25 * sin(second * 1.3) for second in range(300)]
+    published = [one - 3 - 2 * sin(second) for second, one in enumerate(received)]
+    latencies = [
+        None if 90 < second < 99 else 0.002 + 0.0004 * sin(second / 9) + 0.0003 * sin(second * 2.1)
+        for second in range(300)
+    ]
     return Series(1, NOW, received, published, latencies)
 
 

@@ -89,6 +89,8 @@ def test_the_pipeline_shows_where_messages_are(page: Page, stand_in: StandIn) ->
         (STALE, 1, "bad", ("Paused", "0 in flight", "0/s in, 0/s out")),
         (WITHOUT_RABBITMQ, 2, "none", ("Not known", "\u2013 waiting")),
         (STOPPING, 1, "warn", ("Stopping",)),
+        (BLOCKED, 1, "bad", ("Blocked",)),
+        (BLOCKED, 0, "warn", ("Waiting", "12 waiting")),
         (
             replace(WORKING, queues=several),
             0,
@@ -144,8 +146,8 @@ def test_the_chart_shows_the_history_of_the_broker(page: Page, stand_in: StandIn
     expect(page.locator("#read-in")).to_have_text("410/s")
     expect(page.locator("#read-out")).to_have_text("409/s")
     expect(page.locator("#read-confirm")).to_have_text("250 ms")
-    expect(page.locator("#rates-panel .top")).to_have_text("500/s")
-    expect(page.locator("#confirm-panel .top")).to_have_text("500 ms")
+    expect(page.locator("#rates-panel .top")).to_have_text("600/s")
+    expect(page.locator("#confirm-panel .top")).to_have_text("400 ms")
     assert (line.get_attribute("d") or "").count("H") == 3
     gap = page.locator("#confirm-panel .line").get_attribute("d")
     assert (gap or "").count("M") == 2, "there is a gap where nothing was measured"

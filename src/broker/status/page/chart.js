@@ -20,10 +20,10 @@ let pointed = null; // steps from the end, while somebody points at one
 let reading = new AbortController();
 let next;
 
-/** Return the next larger number of 1, 2 or 5 and zeros, as the top of an axis. */
+/** Return the next larger number of one digit and zeros that can be halved, as the top of an axis. */
 function roundUp(number) {
   const power = 10 ** Math.floor(Math.log10(number));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= number * 0.999);
+  return [1, 2, 4, 6, 8, 10].map((factor) => factor * power).find((one) => one >= number * 0.999);
 }
 
 /** Draw numbers as a line, which is broken where there is none; the latest is at the right. */

@@ -8,6 +8,7 @@ const STEADY = 0.05; // messages per second: what grows or shrinks by less is on
 const BROKER_STATES = {
   routing: ["good", "Routing"],
   paused: ["bad", "Paused"],
+  blocked: ["bad", "Blocked"],
   stopping: ["warn", "Stopping"],
 };
 
@@ -35,13 +36,15 @@ function sum(queues, key) {
   return numbers.length ? numbers.reduce((total, number) => total + number, 0) : null;
 }
 
+/** Name what the broker does: RabbitMQ may keep it from routing, though it consumes. */
+const brokerState = ({ state, connections }) =>
+  state === "routing" && connections.rabbitmq.state === "blocked" ? "blocked" : state;
+
 /** Say in a tone and a word how a stage is: as the worst of its queues. */
-function stateOf(role, queues, messages, isPaused) {
+function stateOf(role, queues, messages, isRouting) {
   const has = (state) => queues.some((queue) => queue.state === state);
-  if (has("unread")) {
-    if (role === "output") return ["warn", "Nobody reads"];
-    return isPaused ? ["warn", "Waiting"] : ["bad", "Not consumed"];
-  }
+  if (role === "input" && messages && !isRouting) return ["warn", "Waiting"];
+  if (has("unread")) return role === "output" ? ["warn", "Nobody reads"] : ["bad", "Not consumed"];
   if (has("growing")) return ["warn", "Growing"];
   if (messages === null) return ["none", "Not known"];
   if (role === "dead_letter" && messages) return ["warn", "Inspect"];
@@ -61,7 +64,7 @@ function showStage(role, status) {
     consumers: sum(queues, "consumers"),
     growth: sum(queues, "growth"),
   };
-  const [tone, word] = stateOf(role, queues, totals.messages, status.state !== "routing");
+  const [tone, word] = stateOf(role, queues, totals.messages, brokerState(status) === "routing");
   stage.node.dataset.tone = tone;
   setState(stage.state, tone, word);
   setText(stage.messages, known(totals.messages));
@@ -81,7 +84,7 @@ function showHeld({ seconds, messages, earliest_deadline: deadline }) {
 export function showPipeline(status) {
   for (const role of Object.keys(stages)) showStage(role, status);
   const broker = byId("broker");
-  const [tone, word] = BROKER_STATES[status.state];
+  const [tone, word] = BROKER_STATES[brokerState(status)];
   broker.dataset.tone = tone;
   setState(broker.querySelector(".state"), tone, word);
   setText(byId("in-flight"), countText(status.in_flight));
