@@ -21,6 +21,9 @@ _TIMEOUT = 5.0
 """Seconds for an answer. Meanwhile the other queues wait for their turn."""
 _LONGEST_PAUSE = 300.0
 """Seconds between two looks at a queue that is missing, and between two tries to connect."""
+_LONGEST_LOSS = 30.0
+"""Seconds until a connection that was lost is replaced. A look may cost it, and the other queues
+are out of sight meanwhile."""
 
 _log = structlog.get_logger(__name__)
 
@@ -54,12 +57,13 @@ class QueueWatch:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        pauses = Backoff(initial=self._interval, maximum=_LONGEST_PAUSE)
+        refusals = Backoff(initial=self._interval, maximum=_LONGEST_PAUSE)
+        losses = Backoff(initial=self._interval, maximum=_LONGEST_LOSS)
         loop = asyncio.get_running_loop()
         logged: str | None = None
         while True:
             self._connection = connection = self._connect("look")
-            opened_at = loop.time()
+            opened_at: float | None = None
             try:
                 await connection.open()
                 logged, opened_at = None, loop.time()
@@ -68,10 +72,14 @@ class QueueWatch:
                 log = _log.debug if str(error) == logged else _log.warning
                 log("queue_watch_failed", error=str(error))
                 logged = str(error)
-            lifetime = loop.time() - opened_at
+            if opened_at is None:
+                pause = refusals.next()
+            else:
+                refusals = Backoff(initial=self._interval, maximum=_LONGEST_PAUSE)
+                pause = losses.after(loop.time() - opened_at)
             self._forget()
             await connection.close()
-            await asyncio.sleep(pauses.after(lifetime))
+            await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Close the connection. Never raises; takes two seconds at most."""
