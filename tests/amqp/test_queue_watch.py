@@ -183,14 +183,15 @@ async def test_a_connection_that_is_refused_is_tried_again_and_told_once() -> No
             node.lets_nobody_in = None
             await many_pass(301)
             assert watch.counts.keys() == {"in"}
-            node.is_lost = True
-            await many_pass(3)
+            node.is_lost, node.lets_nobody_in = True, "RabbitMQ takes no more connections"
+            await many_pass(10)
             assert not watch.counts, "they are not those of now"
     warnings = [line for line in lines if line["log_level"] == "warning"]
     assert {line["event"] for line in warnings} == {"queue_watch_failed"}
     assert [line["error"] for line in warnings] == [
         "RabbitMQ takes no more connections",
         "looking at queue 'in': it is lost",
+        "RabbitMQ takes no more connections",
     ]
 
 
