@@ -53,6 +53,13 @@ class Terminal:
             assert time.monotonic() < deadline, (texts, self._shown()[-3000:])
             assert self._read() or self.process.poll() is None, (texts, self._shown())
 
+    def until_taken(self) -> None:
+        """Wait until the program reads single keys, as it does not while it is stopped."""
+        deadline = time.monotonic() + PATIENCE
+        while self.is_restored():
+            assert time.monotonic() < deadline
+            self._read()
+
     def picture(self) -> list[str]:
         """Return the lines of the next whole picture."""
         self._seen = len(self._written)

@@ -231,9 +231,9 @@ def test_ctrl_z_and_ctrl_c_at_120_by_40(
         os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)
         assert terminal.is_restored()
         terminal.process.send_signal(signal.SIGCONT)
+        terminal.until_taken()
         terminal.type(b"\x1b[A")
         terminal.until("→")
-        assert not terminal.is_restored()
         terminal.type(b"\x03")
         summary = terminal.end()
         assert terminal.process.returncode == 0, summary

@@ -6,6 +6,7 @@ from math import sin
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Page, expect
 
@@ -257,6 +258,7 @@ def test_two_thousand_agents_with_hostile_names_keep_the_page_small(
     assert page.locator("*").count() < before + 25 * 20
 
 
+@pytest.mark.exhaustive
 def test_pictures_are_taken_of_five_states(page: Page, stand_in: StandIn, tmp_path: Path) -> None:
     """Take the pictures that show what a change does to the page.
 
