@@ -244,7 +244,7 @@ async def limited(rabbitmq: RabbitmqNode, user: str) -> AsyncIterator[AmqpEndpoi
     await rabbitmq.ctl("delete_vhost", vhost)
 
 
-@pytest.mark.parametrize("of", ["vhost", "user"])
+@pytest.mark.parametrize("of", [pytest.param("vhost", marks=pytest.mark.exhaustive), "user"])
 async def test_too_many_connections(
     of: str,
     rabbit: Rabbit,

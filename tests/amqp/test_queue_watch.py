@@ -196,6 +196,23 @@ async def test_a_connection_that_is_refused_is_tried_again_and_told_once() -> No
 
 
 @in_stopped_time
+async def test_it_ends_when_cancelled_whatever_is_raised_in_its_place() -> None:
+    class Hanging(Node):
+        async def open(self) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                raise AmqpError("the writer is closed")
+
+    watch = QueueWatch(Hanging().connect, {"in": 3}, lambda: False)
+    running = asyncio.create_task(watch.run())
+    await passes(1)
+    running.cancel()
+    await passes(1)
+    assert running.cancelled()
+
+
+@in_stopped_time
 async def test_rabbitmq_is_left_alone_during_an_alarm() -> None:
     node = Node()
     async with node.watched(**{"in": 3}) as watch:

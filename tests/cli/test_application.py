@@ -3,6 +3,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +18,7 @@ from broker.core.routing.policy import Policy
 from broker.settings import Settings
 
 HIDDEN = "Tr0ub4dor"
+EXHAUSTIVE = pytest.mark.exhaustive
 
 type Serve = Callable[[Settings, str | Policy], int]
 type Replace = Callable[[Serve], None]
@@ -308,7 +312,12 @@ class TestProcess:
 
     @pytest.mark.parametrize(
         ("arguments", "code"),
-        [(["--version"], 1), (["--rabbitmq-port=0"], 2), (["--help"], 1), (["asyncapi"], 0)],
+        [
+            (["--version"], 1),
+            (["--rabbitmq-port=0"], 2),
+            pytest.param(["--help"], 1, marks=EXHAUSTIVE),
+            pytest.param(["asyncapi"], 0, marks=EXHAUSTIVE),
+        ],
     )
     def test_nobody_reads(self, arguments: list[str], code: int) -> None:
         reader, writer = os.pipe()
@@ -337,15 +346,18 @@ class TestProcess:
         assert process.returncode == code
 
 
-def completion(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert execute(["completion", shell]) == 0
-    return capsys.readouterr().out
+@cache
+def completion(shell: str) -> str:
+    """Return a script, which takes long to write."""
+    with redirect_stdout(StringIO()) as script:
+        assert execute(["completion", shell]) == 0
+    return script.getvalue()
 
 
 class TestCompletion:
-    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-    def test_names_every_command(self, shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-        script = completion(shell, capsys)
+    @pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=EXHAUSTIVE), "fish"])
+    def test_names_every_command(self, shell: str) -> None:
+        script = completion(shell)
         for command in (*COMMANDS, "replay"):
             assert command in script
         assert "--broker-prefetch" in script or "-l broker-prefetch" in script
@@ -362,10 +374,8 @@ class TestCompletion:
             ("broker completion f", "fish"),
         ],
     )
-    def test_in_a_bash(
-        self, line: str, completed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        (tmp_path / "broker.bash").write_text(completion("bash", capsys))
+    def test_in_a_bash(self, line: str, completed: str, tmp_path: Path) -> None:
+        (tmp_path / "broker.bash").write_text(completion("bash"))
         # As bash itself calls the function when somebody presses the tab key.
         code = """
             source "$1"

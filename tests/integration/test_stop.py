@@ -37,7 +37,14 @@ def _is_in(pid: int, mask: str, number: signal.Signals) -> bool:
     return bool(int(signals.split()[1], 16) & 1 << (number - 1))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.exhaustive),
+    ],
+)
 async def test_idle(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
     async with rig.broker(server.url, command=COMMAND, **SOON) as broker:
         await rig.logged("amqp_connected")

@@ -85,6 +85,7 @@ def _kept(seed: int) -> Trace:
     return trace
 
 
+@pytest.mark.exhaustive
 def test_a_seed_repeats_exactly_here_and_in_another_process() -> None:
     seeds = range(4)
     lines = [simulate(seed).lines for seed in seeds]

@@ -108,6 +108,18 @@ class Consumers:
                 # It hangs, and whether RabbitMQ has read the last acknowledgements is not known.
                 raise
         await consumer.drained()
+        if consumer.has_delivered and consumer.queue in self._open:
+            await self._see_acknowledgements_read(consumer.queue)
+
+    async def _see_acknowledgements_read(self, queue: str) -> None:
+        """Return once RabbitMQ has read all that was written: it may have closed the channel."""
+        channel = self._open[queue][1].channel
+        try:
+            with confined(), translated(f"acknowledging the last deliveries of {queue!r}"):
+                await channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_TIMEOUT)
+        except QueueUnavailableError as error:
+            self._lose(queue, error)
+            raise
 
     def hold_overdue(self) -> None:
         """See `QueueConsumer.hold_overdue`."""

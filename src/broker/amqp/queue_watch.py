@@ -69,6 +69,10 @@ class QueueWatch:
                 logged, opened_at = None, loop.time()
                 await self._keep_looking(connection)
             except AmqpError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # aiormq, when it is cancelled, may raise something else in its place.
+                    raise asyncio.CancelledError from error
                 log = _log.debug if str(error) == logged else _log.warning
                 log("queue_watch_failed", error=str(error))
                 logged = str(error)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Page, expect
 
@@ -136,6 +137,7 @@ def test_each_column_can_be_sorted_by(page: Page, stand_in: StandIn) -> None:
             assert (query["sort"], "reverse" in query) == (sort, place == 1)
 
 
+@pytest.mark.exhaustive
 def test_thousands_are_listed_by_pages(page: Page, stand_in: StandIn) -> None:
     stand_in.agents = [agent(number) for number in range(2_000)]
     page.reload()
