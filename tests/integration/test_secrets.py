@@ -243,7 +243,7 @@ RegistryFreshness.status_updated = status_updated
 """Broken parts; the interpreter imports a module of this name at its start."""
 
 
-@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("style", ["json", pytest.param("console", marks=pytest.mark.exhaustive)])
 async def test_tracebacks(rig: Rig, login: str, style: str) -> None:
     broken = rig.directory / "broken"
     broken.mkdir()

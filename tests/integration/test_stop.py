@@ -17,7 +17,9 @@ DEADLINE = 6
 SOON = {"BROKER_SHUTDOWN_TIMEOUT": str(DEADLINE)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.exhaustive)]
+)
 async def test_while_it_starts(number: signal.Signals, rig: Rig, server: CentralServer) -> None:
     async with rig.broker(server.url, command=COMMAND, **SOON) as broker:
         with trio.fail_after(DEADLINE):
