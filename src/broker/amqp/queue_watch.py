@@ -14,7 +14,7 @@ from aiormq import Channel
 
 from broker.amqp.connection import Connection
 from broker.amqp.queue_history import QueueCounts, QueueHistory
-from broker.amqp.wire.errors import AmqpError, is_refusal, translated
+from broker.amqp.wire.errors import AmqpError, is_being_cancelled, is_refusal, translated
 from broker.net.backoff import Backoff
 
 _TIMEOUT = 5.0
@@ -69,8 +69,7 @@ class QueueWatch:
                 logged, opened_at = None, loop.time()
                 await self._keep_looking(connection)
             except AmqpError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
+                if is_being_cancelled():
                     # aiormq, when it is cancelled, may raise something else in its place.
                     raise asyncio.CancelledError from error
                 log = _log.debug if str(error) == logged else _log.warning

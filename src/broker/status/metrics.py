@@ -89,9 +89,10 @@ class BrokerCollector(Collector):
         for labels, count in tuple(messages.received.items()):
             received.add_metric(labels, count)
         yield received
+        counts = outcomes(messages, publishings)
         for name, text in _OUTCOMES.items():
             family = CounterMetricFamily(name, text, labels=("outcome",))
-            yield labelled(family, outcomes(messages, publishings))
+            yield labelled(family, counts)
         yield CounterMetricFamily(
             "broker_messages_published",
             "Messages that RabbitMQ has confirmed.",

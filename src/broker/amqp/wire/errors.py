@@ -77,7 +77,7 @@ def translated(action: str) -> Iterator[None]:
     except AmqpError:
         raise
     except asyncio.CancelledError as error:
-        if _is_being_cancelled():
+        if is_being_cancelled():
             raise
         raise AmqpError(f"{action}: the connection was lost") from error
     except TimeoutError as error:
@@ -85,11 +85,12 @@ def translated(action: str) -> Iterator[None]:
     except Exception as error:
         raise AmqpError(f"{action}: {describe(error)}") from error
     else:
-        if _is_being_cancelled():
+        if is_being_cancelled():
             raise asyncio.CancelledError
 
 
-def _is_being_cancelled() -> bool:
+def is_being_cancelled() -> bool:
+    """Whether somebody has asked the current task to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

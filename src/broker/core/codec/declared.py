@@ -13,8 +13,6 @@ from broker.core.messages import Answer, Fields, RejectReason
 
 type _Decode = Callable[[msgspec.Raw], object]
 
-_LARGEST_EXACT = 2**53
-"""Larger numbers are not the same for all who read JSON."""
 _NULL = msgspec.Raw(b"null")
 
 _parse_names = msgspec.json.Decoder(list[str]).decode
@@ -96,7 +94,7 @@ def _decode_capabilities(raw: msgspec.Raw) -> tuple[str, ...] | None:
 def _decode_moment(raw: msgspec.Raw) -> int:
     # JSON has one kind of numbers: 1.0 is as whole as 1, and not all who write it have a choice.
     at = 0.0 if _is_null(raw) else _parse_number(raw)
-    if not at.is_integer() or not 0 < at < _LARGEST_EXACT:
+    if not at.is_integer() or not 0 < at < kinds.LARGEST_EXACT:
         raise _UnusableError("must be a whole number of microseconds since 1970")
     return int(at)
 

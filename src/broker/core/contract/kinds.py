@@ -12,7 +12,20 @@ from broker.core.agent_ids import MAX_AGENT_ID_LENGTH
 from broker.core.capabilities import MAX_CAPABILITIES, MAX_CAPABILITY_LENGTH
 from broker.core.flags import Spelled
 
+LARGEST_EXACT = 2**53
+"""Larger numbers are not the same for all who read JSON."""
 _CONTROL_CHARACTERS = "[\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]"
+
+
+def _name(max_length: int) -> Meta:
+    return Meta(
+        extra_json_schema={
+            "minLength": 1,
+            "maxLength": max_length,
+            "not": {"pattern": _CONTROL_CHARACTERS},
+        }
+    )
+
 
 type Anything = Raw | UnsetType
 """Passed on, if at all, as the bytes that it is."""
@@ -20,27 +33,9 @@ type Text = str | UnsetType | None
 """Null counts as missing."""
 type TextIfAny = Raw | UnsetType
 """Anything else than a string counts as missing."""
-type AgentId = Annotated[
-    str,
-    Meta(
-        extra_json_schema={
-            "minLength": 1,
-            "maxLength": MAX_AGENT_ID_LENGTH,
-            "not": {"pattern": _CONTROL_CHARACTERS},
-        }
-    ),
-]
+type AgentId = Annotated[str, _name(MAX_AGENT_ID_LENGTH)]
 """The id of an agent or a broker."""
-type Capability = Annotated[
-    str,
-    Meta(
-        extra_json_schema={
-            "minLength": 1,
-            "maxLength": MAX_CAPABILITY_LENGTH,
-            "not": {"pattern": _CONTROL_CHARACTERS},
-        }
-    ),
-]
+type Capability = Annotated[str, _name(MAX_CAPABILITY_LENGTH)]
 type SomeCapabilities = Annotated[
     list[Capability], Meta(extra_json_schema={"maxItems": MAX_CAPABILITIES})
 ]
@@ -55,7 +50,7 @@ type Moment = Annotated[
     int,
     Meta(
         gt=0,
-        lt=2**53,
+        lt=LARGEST_EXACT,
         description="Microseconds since 1970, later than everything the broker had heard of.",
     ),
 ]
