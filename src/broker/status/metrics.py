@@ -57,7 +57,7 @@ _OPENMETRICS = "application/openmetrics-text"
 # The library has no type for it.
 _write_openmetrics = cast("Callable[[CollectorRegistry], bytes]", openmetrics.generate_latest)
 _OUTCOMES = {
-    "broker_message_outcomes": "Messages by what came of them.",
+    "broker_message_outcomes": "Messages by outcome.",
     "broker_messages_routed": "Superseded: broker_message_outcomes_total.",
 }
 """The metrics of the same numbers. The second has its name from a time without dead letters."""
