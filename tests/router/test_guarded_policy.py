@@ -12,14 +12,15 @@ from broker.core.messages import ChatMessage, Rejected, RejectReason
 from broker.core.routing.agents import Agents
 from broker.router.guarded_policy import GuardedPolicy
 from broker.telemetry.tally import MessageTally
-from tests.core.registries import chat
+from tests.core.registries import chat, registry_with
 
 if TYPE_CHECKING:
     from broker.core.routing.policy import Policy
 
-ALICE, BOB, CAROL = among = [Agent(name, place) for place, name in enumerate(["a", "b", "c"])]
-CANDIDATES = Agents(among, 2, {"a": ALICE, "b": BOB}.get, lambda: 0.0)
 MESSAGE = chat("c", text_payload="s3cr3t")
+REGISTRY = registry_with("a", "b", "c")
+ALICE, BOB, CAROL = REGISTRY.online
+CANDIDATES = Agents(MESSAGE, REGISTRY, lambda: 0.0)
 
 type Choose = Callable[[ChatMessage, Agents], Any]
 

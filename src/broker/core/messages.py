@@ -20,8 +20,7 @@ UNKNOWN_AGENT_NAME = "Unknown Agent"
 MAX_MESSAGE_ID_LENGTH = 255
 """Characters. Messages with longer ids are routed, but not remembered: that bounds the memory."""
 
-_QUOTE = ord('"')
-_decode_string = msgspec.json.Decoder(str).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
 
 type Fields = Mapping[str, msgspec.Raw]
 """A JSON object whose values stay the bytes they arrived as."""
@@ -66,10 +65,13 @@ class ChatMessage(msgspec.Struct, frozen=True):
     def text(self, name: str) -> str | None:
         """Return the value of any field that is a string, else None."""
         raw = self.fields.get(name)
-        # A string starts with a quote; the JSON is checked already.
-        if raw is None or memoryview(raw)[0] != _QUOTE:
+        if raw is None:
             return None
-        return _decode_string(raw)
+        try:
+            text: str | None = _decode_text(raw)
+        except msgspec.ValidationError:  # the JSON is right, but it is a number or more
+            return None
+        return text
 
     @property
     def in_reply_to(self) -> str | None:

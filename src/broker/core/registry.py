@@ -103,6 +103,11 @@ class AgentRegistry:
         """The other known agents, likewise."""
         return self._offline
 
+    def is_online(self, agent: Agent) -> bool:
+        """Whether somebody who was in this registry is online and still has this form. O(1)."""
+        place, online = agent.place, self._online
+        return 0 <= place < len(online) and online[place] is agent
+
     def anybody_but(self, agent_id: str, random: Callable[[], float]) -> Agent | None:
         """Choose any other online agent, each with the same chance; None if there is none. O(1).
 

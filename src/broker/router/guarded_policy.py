@@ -56,6 +56,8 @@ class GuardedPolicy:
             chosen = self._policy(message, agents)
             if chosen is None:
                 return None
+            if chosen in agents:
+                return chosen
             # It may have been kept from an earlier message; what the registry has now counts.
             receiver = agents.get(chosen.agent_id)
             if receiver is not None:

@@ -4,9 +4,9 @@ import json
 from random import Random
 from typing import Any
 
-from broker.core.agent import Agent
 from broker.core.codec import decode_input
-from broker.core.messages import ChatMessage
+from broker.core.messages import UNKNOWN_SENDER, ChatMessage
+from broker.core.registry import AgentRegistry
 from broker.core.routing.agents import Agents
 
 _MAX_BYTES = 1_000_000
@@ -35,6 +35,7 @@ def candidates(*names: str, seed: int = 0) -> Agents:
         names: Their ids and their names.
         seed: Of the chance by which some of them are chosen.
     """
-    agents = [Agent(name, place, name) for place, name in enumerate(names)]
-    by_id = {agent.agent_id: agent for agent in agents}
-    return Agents(agents, None, by_id.get, Random(seed).random)
+    registry = AgentRegistry(max_agents=len(names))
+    for name in names:
+        registry.register(name, name, registry.clock.next())
+    return Agents(ChatMessage("TEXT", {}, UNKNOWN_SENDER), registry, Random(seed).random)

@@ -1,5 +1,6 @@
 """The agents that a policy chooses among: as if the sender were not in the list."""
 
+from collections.abc import Callable
 from itertools import permutations, product
 from math import perm
 from random import Random
@@ -9,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.agent import Agent
+from broker.core.registry import AgentRegistry
 from broker.core.routing.agents import Agents
+from tests.core.registries import chat, disconnect, register, registry_with
 from tests.core.routing.chances import assert_even, in_turn
 
+RANDOM = Random(1).random
 LEFT_OUT = st.none() | st.integers(0, 7)
 
 
-def agents(count: int, left_out: int | None, random: object = None) -> Agents:
-    among = [Agent(f"agent{place}", place) for place in range(count)]
-    found = {one.agent_id: one for one in among if one.place != left_out}
-    return Agents(among, left_out, found.get, random or Random(1).random)  # type: ignore[arg-type]
+def agents(count: int, left_out: int | None, random: Callable[[], float] = RANDOM) -> Agents:
+    registry = registry_with(*(f"agent{place}" for place in range(count)), max_agents=1_000)
+    return Agents(chat("client" if left_out is None else f"agent{left_out}"), registry, random)
 
 
 def names(count: int, left_out: int | None) -> list[str]:
@@ -37,6 +40,21 @@ def test_it_is_the_list_without_the_one_left_out(count: int, left_out: int | Non
     for place in range(count + 1):
         agent = candidates.get(f"agent{place}")
         assert (agent is not None) == (f"agent{place}" in names(count, left_out))
+        assert (agent in candidates) == (agent is not None)
+
+
+def test_who_has_gone_or_has_another_form_is_none_of_them() -> None:
+    registry = registry_with("alice", "bob")
+    candidates = Agents(chat("client"), registry, Random(1).random)
+    alice, bob = candidates
+    assert alice in candidates
+    assert bob in candidates
+    register(registry, "alice", capabilities=("sums",))
+    disconnect(registry, "bob")
+    assert alice not in candidates, "the registry knows her in another form"
+    assert candidates.get("alice") in candidates
+    assert bob not in candidates
+    assert "alice" not in candidates
 
 
 @given(count=st.integers(1, 8), left_out=LEFT_OUT)
@@ -89,7 +107,11 @@ def test_each_one_is_as_likely(left_out: int | None) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 999_999])
 def test_the_ends_of_chance_are_agents_too(chance: float, size: int) -> None:
     agent = Agent("a", 0)
-    candidates = Agents([agent] * size, None, lambda _: None, lambda: chance)
+
+    class Crowd(AgentRegistry):
+        online = [agent] * size
+
+    candidates = Agents(chat("client"), Crowd(size), lambda: chance)
     assert candidates.random() is agent
     assert len(candidates.sample(3)) == min(3, size)
 

@@ -49,6 +49,14 @@ class SortedNumbersMachine(RuleBasedStateMachine):
         expected = sorted(one for one in self.model if one >= number)
         assert list(self.numbers.since(number)) == expected
 
+    @precondition(lambda self: self.model)
+    @rule(place=NUMBERS, other=NUMBERS)
+    def measure_from(self, place: int, other: int) -> None:
+        expected = sorted((number - place) % 2**64 for number in self.model)
+        assert list(self.numbers.distances(place)) == expected
+        least = min((number - one) % 2**64 for number in self.model for one in (place, other))
+        assert self.numbers.least_distance(place, other) == least
+
     @invariant()
     def they_are_in_order(self) -> None:
         assert list(self.numbers.since(0)) == sorted(self.model)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from broker.core.agent import Agent
-
-type Find = Callable[[str], Agent | None]
+from broker.core.agent import Agent, CapableAgent
+from broker.core.messages import ChatMessage
+from broker.core.registry import AgentRegistry
 
 
 class Agents:
@@ -13,26 +13,22 @@ class Agents:
     Read-only, and to be used before the policy returns: agents come and go afterwards.
 
     Args:
-        among: Agents online, one of which may have to be left out.
-        left_out: The place of that one in the list, or None.
-        find: Returns who may receive by an id, or None.
         random: Returns a float in [0.0, 1.0).
     """
 
-    __slots__ = ("_among", "_count", "_find", "_left_out", "_random")
+    __slots__ = ("_among", "_count", "_left_out", "_message", "_random", "_registry")
 
     def __init__(
-        self,
-        among: Sequence[Agent],
-        left_out: int | None,
-        find: Find,
-        random: Callable[[], float],
+        self, message: ChatMessage, registry: AgentRegistry, random: Callable[[], float]
     ) -> None:
+        self._message = message
+        self._registry = registry
+        self._random = random
+        # The sender is not taken out of the list, but its place there is passed over.
+        among, left_out = _among(message, registry)
         self._among = among
         self._left_out = len(among) if left_out is None else left_out
         self._count = len(among) - (left_out is not None)
-        self._find = find
-        self._random = random
 
     def __len__(self) -> int:
         return self._count
@@ -42,9 +38,20 @@ class Agents:
             if place != self._left_out:
                 yield agent
 
+    def __contains__(self, agent: object) -> bool:
+        """Whether it is one of them, as it is now and not as it once was. O(1)."""
+        message = self._message
+        if not isinstance(agent, Agent) or not self._registry.is_online(agent):
+            return False
+        if agent.agent_id == message.sender_id:
+            return False
+        required = message.required_capabilities
+        return not required or agent.can(required)
+
     def get(self, agent_id: str) -> Agent | None:
         """Return the agent with an id; None if there is none that may receive. O(1)."""
-        return self._find(agent_id)
+        agent = self._registry.get(agent_id)
+        return agent if agent is not None and agent in self else None
 
     def random(self) -> Agent:
         """Choose one, each with the same chance. O(1).
@@ -72,3 +79,17 @@ class Agents:
     def _at(self, place: int) -> Agent:
         # Places from that of the one left out on move up by one.
         return self._among[place + (place >= self._left_out)]
+
+
+def _among(message: ChatMessage, registry: AgentRegistry) -> tuple[Sequence[Agent], int | None]:
+    """Return agents with all that the message requires, and the place of its sender in the list."""
+    required = message.required_capabilities
+    sender = registry.get(message.sender_id)
+    if sender is not None and (sender.place < 0 or (required and not sender.can(required))):
+        sender = None
+    if not required:
+        return registry.online, None if sender is None else sender.place
+    if len(required) > 1:
+        return [agent for agent in registry.having_all(required) if agent is not sender], None
+    place = sender.place_having(required[0]) if isinstance(sender, CapableAgent) else None
+    return registry.having(required[0]), place

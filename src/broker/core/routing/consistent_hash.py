@@ -26,9 +26,9 @@ class ConsistentHash:
         """
         key = self.key(message)
         owner = self._ring.owner(key)
-        if owner is not None and (agent := agents.get(owner)) is not None:
-            return agent
-        return self._ring.nearest(key, agents.get, patience=len(agents)) or max(
+        if owner is not None and owner in agents:
+            return owner
+        return self._ring.nearest(key, agents, patience=len(agents)) or max(
             agents, key=lambda agent: _affinity(key, agent.agent_id)
         )
 
@@ -41,8 +41,8 @@ class ConsistentHash:
         return self._ring.place(self.key(message))
 
     def arrived(self, agent: Agent) -> None:
-        """Enter an agent that has come online."""
-        self._ring.add(agent.agent_id)
+        """Enter an agent that has come online, or has another form."""
+        self._ring.add(agent)
 
     def departed(self, agent_id: str) -> None:
         """Take out an agent that is not online any more."""

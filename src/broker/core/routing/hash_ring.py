@@ -14,7 +14,7 @@ All is computed from the ids of those who are online, so brokers that know the s
 """
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Container
 from hashlib import blake2b, shake_128
 from heapq import merge
 from itertools import islice
@@ -29,7 +29,6 @@ from broker.core.routing.sorted_numbers import SortedNumbers
 _MOST_POINTS, _FEWEST_POINTS = 160, 4
 _WITH_MOST_POINTS = 200
 """Agents up to which each of them has all its points."""
-_PROBES = 2
 _PATIENCE = 200
 """Points that are passed at least, because their agents may not receive the message."""
 
@@ -41,14 +40,11 @@ _NUMBER = (1 << 64) - 1
 _POSITION = _NUMBER & ~_SLOT
 _CIRCUMFERENCE = 1 << (64 - _SLOT_BITS)
 
-_FACTORS = unpack(
-    f">{_MOST_POINTS + _PROBES}Q", shake_128(b"ring").digest(8 * (_MOST_POINTS + _PROBES))
-)
 # A hash of an id or a key, times any odd number, is as good as another hash, and much cheaper.
-_POINT_FACTORS = [factor | 1 for factor in _FACTORS[_PROBES:]]
-_PROBE_FACTORS = [factor | 1 for factor in _FACTORS[:_PROBES]]
-
-type Find = Callable[[str], Agent | None]
+_FACTOR, _OTHER_FACTOR, *_POINT_FACTORS = (
+    factor | 1
+    for factor in unpack(f">{2 + _MOST_POINTS}Q", shake_128(b"ring").digest(8 * (2 + _MOST_POINTS)))
+)
 
 
 class RingPlace(msgspec.Struct, frozen=True):
@@ -67,7 +63,7 @@ class HashRing:
         # By the position of their hashes, which tells when they have how many points.
         self._by_hash = SortedNumbers()
         self._slots: dict[str, int] = {}
-        self._ids: list[str] = []  # by slot
+        self._agents: list[Agent | None] = []  # by slot
         self._hashes = array("Q")  # by slot
         self._free: list[int] = []
         self._share = _share(0)
@@ -75,18 +71,21 @@ class HashRing:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def add(self, agent_id: str) -> None:
-        """Add an agent, unless it is there. O(its points)."""
-        if agent_id in self._slots:
+    def add(self, agent: Agent) -> None:
+        """Add an agent, or if it is there, take note of its new form. O(its points)."""
+        agent_id = agent.agent_id
+        known = self._slots.get(agent_id)
+        if known is not None:
+            self._agents[known] = agent
             return
         hashed = int.from_bytes(blake2b(agent_id.encode(), digest_size=8).digest())
         if self._free:
             slot = self._free.pop()
-            self._ids[slot] = agent_id
+            self._agents[slot] = agent
             self._hashes[slot] = hashed
         else:
-            slot = len(self._ids)
-            self._ids.append(agent_id)
+            slot = len(self._agents)
+            self._agents.append(agent)
             self._hashes.append(hashed)
         self._adjust(len(self._slots) + 1)
         self._slots[agent_id] = slot
@@ -101,29 +100,31 @@ class HashRing:
         hashed = self._hashes[slot]
         self._by_hash.remove(hashed & _POSITION | slot)
         self._ring.remove(*_numbers(self._share, hashed, slot))
-        self._ids[slot] = ""
+        self._agents[slot] = None
         self._free.append(slot)
         self._adjust(len(self._slots))
 
-    def owner(self, key: str) -> str | None:
-        """Return the id of the agent to which a key belongs; None if the ring is empty. O(1)."""
+    def owner(self, key: str) -> Agent | None:
+        """Return the agent to which a key belongs; None if the ring is empty. O(1)."""
         if not self._slots:
             return None
-        # A distance around the ring has the slot below.
-        return self._ids[self._ring.least_distance(_probes(key)) & _SLOT]
+        place, other = _places(key)
+        # A distance on the ring has the slot below.
+        return self._agents[self._ring.least_distance(place, other) & _SLOT]
 
     def place(self, key: str) -> RingPlace | None:
         """Return where a key lies, for people; None if the ring is empty. O(1)."""
-        if not self._slots:
+        owner = self.owner(key)
+        if owner is None:
             return None
-        distances = {probe: self._ring.least_distance([probe]) for probe in _probes(key)}
+        distances = {place: next(self._ring.distances(place)) for place in _places(key)}
         at = min(distances, key=distances.__getitem__)
         number = at + distances[at] & _NUMBER
         around = 1 << 64
-        return RingPlace(at / around, number / around, self._ids[number & _SLOT])
+        return RingPlace(at / around, number / around, owner.agent_id)
 
-    def nearest(self, key: str, find: Find, patience: int = 0) -> Agent | None:
-        """Return the agent to which a key belongs, among those that are found by their ids.
+    def nearest(self, key: str, agents: Container[Agent], patience: int = 0) -> Agent | None:
+        """Return to whom of some agents a key belongs.
 
         None if none of them is near: they are few among many. O(agents nearer than that one).
 
@@ -131,24 +132,15 @@ class HashRing:
             patience: How many nearer points are passed at most, if that is more than 200.
         """
         tried = set()
-        distances = merge(*map(self._since, _probes(key)))
+        distances = merge(*map(self._ring.distances, _places(key)))
         for distance in islice(distances, max(patience, _PATIENCE)):
             slot = distance & _SLOT
             if slot not in tried:
                 tried.add(slot)
-                agent = find(self._ids[slot])
-                if agent is not None:
+                agent = self._agents[slot]
+                if agent is not None and agent in agents:
                     return agent
         return None
-
-    def _since(self, probe: int) -> Iterator[int]:
-        """Yield the distances of points from a place on, with their slots below, once around."""
-        for number in self._ring.since(probe):
-            yield number - probe
-        for number in self._ring.since(0):
-            if number >= probe:
-                return
-            yield number - probe & _NUMBER
 
     def _adjust(self, agents: int) -> None:
         """Give those who are there as many points as they have among so many agents."""
@@ -169,10 +161,10 @@ class HashRing:
                     change(self._hashes[slot] * _POINT_FACTORS[whole - 1] & _POSITION | slot)
 
 
-def _probes(key: str) -> list[int]:
-    """Return the places of a key."""
+def _places(key: str) -> tuple[int, int]:
+    """Return the two places of a key."""
     hashed = crc32(key.encode())
-    return [hashed * factor & _POSITION for factor in _PROBE_FACTORS]
+    return hashed * _FACTOR & _POSITION, hashed * _OTHER_FACTOR & _POSITION
 
 
 def _share(agents: int) -> float:

@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 _LARGEST = 2**64 - 1
 _LARGEST_CHUNK = 64
@@ -37,25 +37,29 @@ class SortedNumbers:
             del chunk[bisect_left(chunk, number)]
         self._count -= len(numbers)
 
-    def least_distance(self, places: Iterable[int]) -> int:
-        """Return how far the nearest number is from one of some places, upwards and around. O(1).
+    def least_distance(self, place: int, other: int) -> int:
+        """Return how far it is to the nearest number from one of two places. O(1).
 
-        There must be a number.
+        There must be a number. As with `distances`, it is counted upwards and around.
         """
+        # Written out for both, as it is most of what a message costs.
         chunks, shift = self._chunks, self._shift
-        least = _LARGEST
-        for place in places:
-            chunk = chunks[place >> shift]
-            found = bisect_left(chunk, place)
-            if found < len(chunk):
-                distance = chunk[found] - place
-            else:  # it is in a later chunk, or in the first that has any
-                index = place >> shift
-                chunk = next(filter(None, chunks[index + 1 :] + chunks[: index + 1]))
-                distance = chunk[0] - place & _LARGEST
-            if distance < least:  # noqa: PLR1730 - `min` takes as long as all the rest
-                least = distance
-        return least
+        chunk, other_chunk = chunks[place >> shift], chunks[other >> shift]
+        try:
+            here = chunk[bisect_left(chunk, place)] - place
+            there = other_chunk[bisect_left(other_chunk, other)] - other
+        except IndexError:  # it is in a later chunk
+            return min(next(self.distances(place)), next(self.distances(other)))
+        return here if here < there else there  # noqa: FURB136 - `min` takes as long as all the rest
+
+    def distances(self, place: int) -> Iterator[int]:
+        """Yield how far it is from a place to each number, upwards and around. O(1) to begin."""
+        for number in self.since(place):
+            yield number - place
+        for number in self.since(0):
+            if number >= place:
+                return
+            yield number - place & _LARGEST
 
     def since(self, number: int) -> Iterator[int]:
         """Yield the numbers from one on, upwards. O(1) to begin."""
