@@ -212,7 +212,11 @@ class TestRun:
         (["completion"], "completion requires SHELL, which must be bash or zsh or fish"),
         (["help", "statsu"], "unknown command 'statsu', did you mean status?"),
         (["help", "queues", "lst"], "unknown command 'queues lst', did you mean queues list?"),
+        (["help", "setings"], "unknown command 'setings', did you mean settings?"),
         (["help", "settings", "x"], "unexpected argument"),
+        (["sandbox", "serv"], "unknown command 'sandbox serv', did you mean sandbox serve?"),
+        (["sandbox", "--seed", "1", HIDDEN], "unexpected argument"),
+        (["sandbox", "serve", HIDDEN], "unexpected argument"),
     ],
 )
 @pytest.mark.usefixtures("served")

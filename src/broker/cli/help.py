@@ -13,7 +13,8 @@ def show_help(app: App, command: Sequence[str]) -> int:
     found = app
     for count, name in enumerate(command, 1):
         if name.startswith("-") or name not in found:
-            return complain(unknown_command(command[:count], app))
+            topics = [topic for topic in app["help"] if not topic.startswith("-")]
+            return complain(unknown_command(command[:count], app, topics))
         found = found[name]
     app([*command, "--help"])
     return 0

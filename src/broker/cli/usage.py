@@ -44,6 +44,8 @@ def usage_problem(error: CycloptsError, arguments: Sequence[str], app: App) -> s
             choices = argument.get_choices(force=True)
             which = f", which must be {' or '.join(choices)}" if choices else ""
             problem = f"{' '.join(chain)} requires {argument.name}{which}"
+        case UnusedCliTokensError() if _is_unknown_command(chain, arguments, app):
+            problem = unknown_command(arguments[: len(chain) + 1], app)
         case UnusedCliTokensError():
             problem = (
                 "unexpected argument after the options (values with spaces need quotes), see "
@@ -54,20 +56,27 @@ def usage_problem(error: CycloptsError, arguments: Sequence[str], app: App) -> s
     return problem
 
 
-def unknown_command(words: Sequence[str], app: App) -> str:
+def unknown_command(words: Sequence[str], app: App, topics: Sequence[str] = ()) -> str:
     """Return that there is no such command, and which one may have been meant.
 
     Args:
         words: The command, the last of which is unknown in the group of those before.
+        topics: What else one word may have meant.
     """
     *group, written = words
-    names = _commands(_group(app, group))
+    names = _commands(_group(app, group)) if group else [*_commands(app), *topics]
     meant = [" ".join((*group, name)) for name in nearest(written, names)]
     if not meant and not group:
         # "replay" for "dead-letters replay"
         meant = [" ".join(path) for path in _paths(app) if path[-1] == written]
     advice = did_you_mean(meant) or f"see {' '.join(('broker', *group))} --help"
     return f"unknown command {' '.join(words)!r}, {advice}"
+
+
+def _is_unknown_command(group: Sequence[str], arguments: Sequence[str], app: App) -> bool:
+    """Whether the next word stands where the name of a command would."""
+    following = arguments[len(group) : len(group) + 1]
+    return bool(_commands(_group(app, group))) and not following[0].startswith("-")
 
 
 def _unknown_of_group(group: Sequence[str], written: Sequence[str], app: App) -> str:
@@ -113,6 +122,7 @@ def _group(app: App, names: Sequence[str]) -> App:
 
 
 def _commands(app: App) -> list[str]:
+    """Return the names of a group's commands; none if it is no group."""
     return [name for name in app if not name.startswith("-")]
 
 
