@@ -31,7 +31,7 @@ RUN /opt/broker/bin/python -c "import broker.service, broker.cli.application, ht
 ENV PATH=/opt/broker/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    BROKER_HTTP_HOST=0.0.0.0 \
+    BROKER_HTTP_HOST=:: \
     BROKER_HTTP_PORT=9780
 # A `.env` may be mounted here.
 WORKDIR /etc/broker

@@ -551,7 +551,7 @@ class TestHttpPort:
         assert (await check_http_port(HOST, port)).found == "free"
         assert (await check_http_port(HOST, 0)).found == "any free one"
 
-    @pytest.mark.parametrize("host", [HOST, "0.0.0.0"])  # noqa: S104 - what people configure
+    @pytest.mark.parametrize("host", [HOST, "0.0.0.0", "::"])  # noqa: S104 - what people configure
     async def test_a_ready_broker(self, host: str) -> None:
         body = b"[+]rabbitmq ok\nreadyz check passed\n"
         async with open_listener(lambda: http(body)) as port:

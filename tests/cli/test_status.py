@@ -183,7 +183,8 @@ class TestWhere:
         [
             ("127.0.0.1", "http://127.0.0.1:9780/status"),
             ("0.0.0.0", "http://127.0.0.1:9780/status"),  # noqa: S104 - what people configure
-            ("::", "http://[::1]:9780/status"),
+            ("::", "http://127.0.0.1:9780/status"),
+            ("::1", "http://[::1]:9780/status"),
             ("broker.example", "http://broker.example:9780/status"),
         ],
     )

@@ -107,7 +107,7 @@ def test_the_settings_of_the_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         variable: value for variable, value in image_environment().items() if variable in VARIABLES
     }
     settings = settings_from(given, monkeypatch, tmp_path)
-    assert settings.broker_http_host == "0.0.0.0"  # noqa: S104 - a container has no other way
+    assert settings.broker_http_host == "::"
     assert settings.broker_http_port == DEFAULTS.broker_http_port == int(one("EXPOSE"))
     others = image_environment().keys() - VARIABLES
     assert others == {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}

@@ -114,7 +114,7 @@ async def have_an_outage(rig: Rig, server: CentralServer, prometheus: Prometheus
 
     server.accepting = False
     server.drop_sessions()
-    await prometheus.until("count(broker_ready == 0) == 2")
+    await prometheus.until('broker_queue_consumers{role="input"} == 0')
     # RabbitMQ blocks who publishes: both must have something to do, so neither may take it all.
     await rig.publish(rig.input, *(text(next(_numbers), "agent_0") for _ in range(MESSAGES)))
     async with alarmed(rig.node):

@@ -195,7 +195,7 @@ class Settings:
     broker_http_host: str = setting(
         "127.0.0.1",
         values.host,
-        "Address to serve probes, metrics and the status page on; 0.0.0.0 = any.",
+        "Address to serve probes, metrics and the status page on; :: = any, 0.0.0.0 = any IPv4.",
     )
     broker_http_port: int | None = setting(
         9780,

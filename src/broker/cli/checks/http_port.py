@@ -14,6 +14,8 @@ from broker.net.causes import cause_in_words
 _CHECK_LINE = re.compile(r"^\[[+-]\]\S", re.MULTILINE)
 _FAILED_LINE = re.compile(r"^\[-\](.+)$", re.MULTILINE)
 _OK, _UNAVAILABLE = 200, 503
+_ANY = "::"
+"""Any address, of IPv4 as well."""
 
 
 async def check_http_port(host: str, port: int | None) -> Item:
@@ -42,13 +44,14 @@ async def check_http_port(host: str, port: int | None) -> Item:
 
 def reachable(host: str) -> str:
     """Return the address at which to reach what listens on one: loopback, if that is any."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing listens
+    return "127.0.0.1" if host in {"0.0.0.0", _ANY} else host  # noqa: S104 - nothing listens
 
 
 async def _listen(host: str, port: int) -> OSError | None:
     """Return why one cannot listen there; None when one can."""
     try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
+        # Trio listens there with IPv6 only, and without a host with both.
+        listeners = await trio.open_tcp_listeners(port, host=None if host == _ANY else host)
     except OSError as error:
         return error
     for listener in listeners:

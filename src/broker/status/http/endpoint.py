@@ -1,6 +1,8 @@
 """The HTTP endpoint: Hypercorn on Trio, started anew whenever it fails."""
 
+import errno
 import logging
+import os
 import socket
 from contextlib import suppress
 from functools import partial
@@ -92,14 +94,17 @@ async def _serve(app: Starlette, host: str, port: int) -> Exception:
 
 async def _address(host: str) -> str:
     # Hypercorn would look the name up in the thread that routes, and hold everything up meanwhile.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    [(*_, address), *_] = await trio.socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
+    found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    # Of a name with both, IPv4: that is what the broker's own commands and most others try.
+    _, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
     return str(address[0])
 
 
 def _described(error: Exception) -> str:
     if isinstance(error, ExceptionGroup):
         error = first_error(error)
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)  # Python adds the address, which is logged anyway
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
@@ -107,20 +112,29 @@ class _Config(Config):
     """Hypercorn's configuration."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.bind = [f"{host}:{port}"]
+        self._address = host, port
         # Rendered like everything else that is logged.
         self.errorlog = logging.getLogger("hypercorn.error")
         self.include_server_header = False
         self.graceful_timeout = 0.0
 
     def create_sockets(self) -> Sockets:
-        sockets = super().create_sockets()
-        # Hypercorn sends in a shielded scope and without a deadline: a client that does not read
-        # could hold up the stop for ever. The connections inherit this from the socket that
-        # listens; where the system has no such option there is no remedy.
-        with suppress(AttributeError):
-            for listening in sockets.insecure_sockets:
-                listening.setsockopt(
-                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNREAD_TIMEOUT * 1000)
-                )
-        return sockets
+        return Sockets([], [_listening(*self._address)], [])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens, at `::` for IPv4 as well, and without IPv6 for IPv4 alone."""
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 - it is what was asked for
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Said explicitly, because the system may be set up to keep the families apart.
+    listening = socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")
+    # The connections inherit both from the socket that listens.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Hypercorn sends in a shielded scope and without a deadline: a client that does not read could
+    # hold up the stop forever. Where the system has no such option there is no remedy.
+    with suppress(AttributeError):
+        listening.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNREAD_TIMEOUT * 1000)
+        )
+    return listening
