@@ -30,7 +30,7 @@ _POLICIES_ROOM = Path(__file__).parent / "policies" / "session.py"
 _SCALING = ROOT / "docs" / "scaling.md"
 Section = Literal["throughput", "window", "sizes", "latency", "growth", "blocked"]
 
-app = App(name="bench", help="Measure the broker beside other Python libraries.")
+app = App(name="bench", help="Measure the broker beside other libraries, in Python, C and Node.js.")
 
 
 @app.default

@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -12,6 +12,7 @@ import trio
 from broker.core.messages import AgentStatus
 from broker.sandbox.broker_process import open_broker
 from broker.sandbox.kept_process import CLOSE_TIMEOUT, KeptProcess, start_kept
+from tests.bench.builds import Build, Built, build_amqplib, build_rabbitmq_c
 from tests.bench.names import AGENTS
 from tests.lab.central_server import CentralServer
 from tests.lab.rabbitmq_node import RabbitmqNode
@@ -27,7 +28,8 @@ class Contender:
 
     Attributes:
         keeps_order: Whether it promises the order of the input in the output.
-        module: The program in `bench.contenders`; None for the broker itself.
+        module: The program in `bench.contenders`, if it is one in Python.
+        build: What makes the program, if it is in another language.
     """
 
     name: str
@@ -35,26 +37,36 @@ class Contender:
     keeps_order: bool
     module: str | None = None
     interpreter: str = str(PEER_PYTHON)
+    build: Build | None = None
 
 
 BROKER = Contender("broker", "this broker", keeps_order=True)
 ONE_LOOP = Contender(
     "one-loop", "its AMQP half in one asyncio loop", True, "one_loop", sys.executable
 )
+RABBITMQ_C = Contender("c", "C, with rabbitmq-c", True, build=build_rabbitmq_c)
 AIO_PIKA = Contender("aio-pika", "aio-pika, idiomatic", False, "aio_pika_robust")
 FASTSTREAM = Contender("faststream", "FastStream, idiomatic", False, "faststream_subscriber")
 PIKA = Contender("pika", "pika, one confirm at a time", True, "pika_confirms")
+AMQPLIB = Contender("amqplib", "amqplib (Node.js), idiomatic", True, build=build_amqplib)
 RECONNECTING = Contender(
     "reconnecting", "a connection per publish (pika)", True, "connection_per_publish"
 )
-CONTENDERS = (BROKER, ONE_LOOP, AIO_PIKA, FASTSTREAM, PIKA, RECONNECTING)
+CONTENDERS = (BROKER, ONE_LOOP, RABBITMQ_C, AIO_PIKA, FASTSTREAM, AMQPLIB, PIKA, RECONNECTING)
 
 
 @dataclass(frozen=True)
 class Environment:
+    """Where contenders run.
+
+    Attributes:
+        built: The programs that had to be built, by the contender's name.
+    """
+
     node: RabbitmqNode
     server: CentralServer
     log_directory: Path
+    built: Mapping[str, Built] = field(default_factory=dict)
 
     def bring_agents_online(self) -> None:
         self.server.update(*(AgentStatus(agent, agent, is_online=True) for agent in AGENTS))
@@ -66,9 +78,9 @@ class Environment:
         """Run a contender for the length of the context; it may be ended by force.
 
         Args:
-            prefetch: Of the broker and its AMQP half; the others have their own.
+            prefetch: Of the broker, its AMQP half and the program in C; the others have their own.
         """
-        if contender.module is None:
+        if contender == BROKER:
             settings = {
                 "AMQP_URL": self.node.url,
                 "WEBSOCKET_URL": self.server.url,
@@ -79,9 +91,14 @@ class Environment:
                 yield broker.pid
                 await broker.stop()
             return
-        program = (contender.interpreter, "-m", f"tests.bench.contenders.{contender.module}")
+        if contender.build is None:
+            module = f"tests.bench.contenders.{contender.module}"
+            program = (contender.interpreter, "-m", module)
+            command: tuple[str, ...] = (*program, self.node.url, str(prefetch))
+        else:
+            command = self.built[contender.name].started_with(self.node.url, prefetch)
         kept = await start_kept(
-            (*program, self.node.url, str(prefetch)),
+            command,
             KeptProcess,
             directory=ROOT,
             environment=os.environ,

@@ -41,7 +41,7 @@ async def describe(node: RabbitmqNode) -> dict[str, str]:
         **{name: version(name) for name in _OURS},
         **_peer_versions(_PEERS),
         "agents online": str(len(AGENTS)),
-        "prefetch": f"{OUR_PREFETCH}, of the other libraries {PEER_PREFETCH}",
+        "prefetch": f"{OUR_PREFETCH}, also in C; of the other libraries {PEER_PREFETCH}",
     }
 
 

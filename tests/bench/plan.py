@@ -38,8 +38,10 @@ def _messages(ours: int, libraries: int, one_by_one: int, reconnecting: int) -> 
     return {
         environment.BROKER.name: ours,
         environment.ONE_LOOP.name: ours,
+        environment.RABBITMQ_C.name: ours,
         environment.AIO_PIKA.name: libraries,
         environment.FASTSTREAM.name: libraries,
+        environment.AMQPLIB.name: libraries,
         environment.PIKA.name: one_by_one,
         environment.RECONNECTING.name: reconnecting,
     }

@@ -23,6 +23,9 @@ def _lines(results: Results) -> Iterator[str]:
             "300-byte messages; median of the runs and, in brackets, the slowest and the fastest. "
             "Slow contenders get fewer messages. Memory is the process's peak."
         )
+        for contender, reason in results.missing.items():
+            yield ""
+            yield f"{contender} was not measured: {reason}."
     if results.latency:
         yield from section("Latency", _latency(results))
     if results.window:

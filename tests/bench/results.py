@@ -108,11 +108,13 @@ class Results(msgspec.Struct):
     """Everything that one call of the benchmark measured.
 
     Attributes:
+        missing: Why contenders were not measured, by their names.
         latency: By load; several of each, see `typical`.
     """
 
     plan: str
     machine: dict[str, str]
+    missing: dict[str, str] = {}
     throughput: list[Run] = []
     window: list[Run] = []
     sizes: list[Run] = []

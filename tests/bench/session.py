@@ -10,6 +10,7 @@ import trio
 from rich.progress import Progress
 
 from tests.bench import blocked, hold_up, latency, throughput
+from tests.bench.builds import build_each
 from tests.bench.environment import AIO_PIKA, BROKER, CONTENDERS, ROOT, Environment
 from tests.bench.machine import describe
 from tests.bench.plan import Plan
@@ -22,12 +23,20 @@ _LOADS = (0.1, 0.5, 0.8)
 
 
 async def measure_all(plan: Plan, sections: Collection[str], progress: Progress) -> Results:
-    with tempfile.TemporaryDirectory(prefix="bench-") as logs:
+    compares = not {"throughput", "latency"}.isdisjoint(sections)
+    builds = {one.name: one.build for one in CONTENDERS if one.build is not None}
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        built, missing = await build_each(builds if compares else {}, directory)
+        for contender, reason in missing.items():
+            progress.console.print(f"{contender} is not measured: {reason}", style="yellow")
         async with open_rabbitmq_node() as node, open_central_server() as server:
-            env = Environment(node, server, Path(logs))
+            env = Environment(node, server, directory, built)
             env.bring_agents_online()
-            session = _Session(plan, env, progress, await describe(node))
-            if not {"throughput", "latency"}.isdisjoint(sections):
+            libraries = {one.library: one.version for one in built.values()}
+            results = Results(plan.name, {**await describe(node), **libraries}, missing)
+            session = _Session(plan, env, progress, results)
+            if compares:
                 await session.throughput()
             if "window" in sections:
                 await session.window()
@@ -44,16 +53,15 @@ async def measure_all(plan: Plan, sections: Collection[str], progress: Progress)
 
 
 class _Session:
-    def __init__(
-        self, plan: Plan, env: Environment, progress: Progress, machine: dict[str, str]
-    ) -> None:
+    def __init__(self, plan: Plan, env: Environment, progress: Progress, results: Results) -> None:
         self._plan = plan
         self._env = env
         self._progress = progress
-        self.results = Results(plan.name, machine)
+        self.results = results
 
     async def throughput(self) -> None:
-        steps = self._plan.rounds * [(one.title, one) for one in CONTENDERS]
+        there = [one for one in CONTENDERS if one.name not in self.results.missing]
+        steps = self._plan.rounds * [(one.title, one) for one in there]
         for contender in self._each("throughput", steps):
             messages = self._plan.messages[contender.name]
             run = await throughput.measure(self._env, contender, messages=messages)

@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from tests.bench.environment import AIO_PIKA, BROKER, FASTSTREAM, ONE_LOOP, RECONNECTING
+from tests.bench.environment import (
+    AIO_PIKA,
+    BROKER,
+    FASTSTREAM,
+    ONE_LOOP,
+    RABBITMQ_C,
+    RECONNECTING,
+)
 from tests.bench.results import (
     Blocked,
     Growth,
@@ -30,7 +37,7 @@ class Target:
 
 def targets(results: Results) -> list[Target]:
     return [
-        *_throughput(results.throughput),
+        *_throughput(results),
         *_window(results),
         *_latency(results.latency),
         *_growth(results.growth),
@@ -55,10 +62,13 @@ def at_most(name: str, figure: float, limit: float, unit: str) -> Target:
     return Target(name, f"<= {limit:.3g} {unit}", f"{figure:.3g} {unit}", figure <= limit)
 
 
-def _throughput(runs: list[Run]) -> Iterator[Target]:
+def _throughput(results: Results) -> Iterator[Target]:
+    runs = results.throughput
     ours = median_rate(runs, contender=BROKER.name)
+    is_old = results.machine.get("rabbitmq", "").startswith("3.")
     for contender, limit in (
-        (AIO_PIKA, 4.5),
+        (AIO_PIKA, 7),
+        (RABBITMQ_C, 0.85 if is_old else 0.8),
         (FASTSTREAM, 5),
         (RECONNECTING, 40),
         (ONE_LOOP, 0.85),
@@ -74,6 +84,8 @@ def _throughput(runs: list[Run]) -> Iterator[Target]:
         _median(runs, contender.name, lambda run: run.peak_bytes / _MIB)
         for contender in (BROKER, AIO_PIKA)
     ]
+    if cpu[0]:
+        yield at_most("CPU per message", cpu[0], 22, "us")
     if cpu[0] and cpu[1]:
         yield at_most("CPU per message beside aio-pika", cpu[0] / cpu[1], 1 / 3, "x")
     if memory[0] and memory[1]:
