@@ -80,3 +80,11 @@ def user(rabbitmq: RabbitmqNode) -> Iterator[str]:
     trio.run(rabbitmq.ctl, "add_user", name, name)
     yield name
     trio.run(rabbitmq.ctl, "delete_user", name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have measured, which they assert with wide margins only."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                terminalreporter.write_line(f"measured: {name}: {value}")
