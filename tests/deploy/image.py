@@ -20,8 +20,9 @@ BASE = "python:3.13-slim"
 VERSION, REVISION = "1.2.3", "abcdef"
 _NAME = "agent-broker"
 _ABSENT = (
-    *("./usr/lib/erlang", "./usr/lib/gcc", "./usr/lib/rabbitmq", "./usr/share/doc"),
-    *("./usr/share/locale", "./usr/share/nodejs", "./var/cache", "./var/lib/apt"),
+    *("./usr/include", "./usr/lib/erlang", "./usr/lib/gcc", "./usr/lib/rabbitmq", "./usr/libexec"),
+    *("./usr/share/doc", "./usr/share/locale", "./usr/share/man", "./usr/share/nodejs"),
+    *("./var/cache", "./var/lib/apt"),
 )
 """Parts of the tree that would only cost time."""
 _TIMEOUT = 900
