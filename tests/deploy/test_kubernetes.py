@@ -1,23 +1,29 @@
 """The manifests, which agree with each other and with the broker."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from dotenv import dotenv_values
 
 from tests.deploy.conftest import Get
-from tests.deploy.repository import DEFAULTS, ROOT, VARIABLES, read, settings_from
+from tests.deploy.kustomize import DIRECTORY, with_options
+from tests.deploy.repository import DEFAULTS, VARIABLES, read, settings_from
 
-DIRECTORY = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((DIRECTORY / "kustomization.yaml").read_text())
-OBJECTS: Mapping[str, Any] = {
-    found["kind"]: found
-    for file in KUSTOMIZATION["resources"]
-    for found in yaml.safe_load_all((DIRECTORY / file).read_text())
-}
+WHOLE = yaml.safe_load(with_options((DIRECTORY / "kustomization.yaml").read_text()))
+
+
+def objects(files: Iterable[str]) -> Mapping[str, Any]:
+    found = (one for file in files for one in yaml.safe_load_all((DIRECTORY / file).read_text()))
+    return {one["kind"]: one for one in found}
+
+
+OBJECTS = objects(KUSTOMIZATION["resources"])
+OPTIONAL = objects(set(WHOLE["resources"]) - set(KUSTOMIZATION["resources"]))
 POD = OBJECTS["Deployment"]["spec"]["template"]
 [CONTAINER] = POD["spec"]["containers"]
 CONFIG = {name: value or "" for name, value in dotenv_values(DIRECTORY / "broker.env").items()}
@@ -26,9 +32,12 @@ ENVIRONMENT = {one["name"]: one["value"] for one in CONTAINER["env"]}
 
 def test_all_files_belong_to_it() -> None:
     files = {path.name for path in DIRECTORY.iterdir()} - {"kustomization.yaml"}
-    [config] = KUSTOMIZATION["configMapGenerator"]
-    assert files == {*KUSTOMIZATION["resources"], *config["envs"]}
+    [config] = WHOLE["configMapGenerator"]
+    [patch] = WHOLE["patches"]
+    assert files == {*WHOLE["resources"], *config["envs"], patch["path"]}
     assert set(OBJECTS) == {"Deployment", "Service", "PodDisruptionBudget"}
+    assert set(OPTIONAL) == {"NetworkPolicy", "PodMonitor"}
+    assert "patches" not in KUSTOMIZATION
 
 
 def test_the_settings_are_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -67,6 +76,8 @@ def test_everything_selects_the_pod() -> None:
         OBJECTS["Deployment"]["spec"]["selector"]["matchLabels"],
         OBJECTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
         OBJECTS["Service"]["spec"]["selector"],
+        OPTIONAL["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+        OPTIONAL["PodMonitor"]["spec"]["selector"]["matchLabels"],
     ]
     for selector in selectors:
         assert selector
@@ -111,3 +122,23 @@ def test_a_single_broker_does_not_keep_its_node_from_being_drained() -> None:
     budget = OBJECTS["PodDisruptionBudget"]["spec"]
     assert budget["maxUnavailable"] >= 1
     assert "minAvailable" not in budget
+
+
+def test_the_network_lets_the_broker_and_those_who_ask_it_do_their_work() -> None:
+    policy = OPTIONAL["NetworkPolicy"]["spec"]
+    [http] = CONTAINER["ports"]
+    assert [port for rule in policy["ingress"] for port in rule["ports"]] == [
+        {"port": http["name"]}
+    ]
+    reached = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    server = urlsplit(CONFIG["WEBSOCKET_URL"]).port
+    assert reached == {53, DEFAULTS.rabbitmq_port, 5671, server}
+
+
+def test_the_operator_gives_the_job_the_name_that_the_alerts_expect() -> None:
+    monitor = OPTIONAL["PodMonitor"]["spec"]
+    job = POD["metadata"]["labels"][monitor["jobLabel"]]
+    assert f'up{{job="{job}"}}' in read("deploy/prometheus/alerts.yaml")
+    [endpoint] = monitor["podMetricsEndpoints"]
+    assert endpoint["port"] == CONTAINER["ports"][0]["name"]
+    assert endpoint["path"] == POD["metadata"]["annotations"]["prometheus.io/path"]
