@@ -8,17 +8,26 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from broker.sandbox.dispositions import use_default_dispositions_in_children
+from tests.lab.measured import measure_no_children
 from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
 from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 
 # How long an example takes is no property of the code on a machine with other work to do.
-hypothesis.settings.register_profile("broker", deadline=None)
-hypothesis.settings.load_profile("broker")
+hypothesis.settings.register_profile("thorough", deadline=None)
+# Examples differ from run to run, so few of them each time are many in the end.
+hypothesis.settings.register_profile("brief", deadline=None, max_examples=25)
+hypothesis.settings.load_profile("brief")
 
 
 SPECIAL = ("cluster", "managed", "external")
 """Nodes that only exhaustive tests need, and only one worker starts, as each costs seconds."""
 NODES = {*SPECIAL, "rabbitmq"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure workers, and what they fork; who starts the workers has to pass it on to them."""
+    if hasattr(config, "workerinput"):
+        measure_no_children()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -58,7 +67,7 @@ def rabbitmq() -> Iterator[RabbitmqNode]:
     """
     with (
         start_blocking_portal("trio") as portal,
-        portal.wrap_async_context_manager(open_rabbitmq_node()) as node,
+        portal.wrap_async_context_manager(open_rabbitmq_node(is_thrifty=True)) as node,
     ):
         yield node
 

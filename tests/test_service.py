@@ -288,7 +288,7 @@ async def test_the_broker_starts_without_anybody(
     stop = trio.Event()
 
     async def stop_later() -> None:
-        await trio.sleep(3600)
+        await trio.sleep(60)
         stop.set()
 
     nursery.start_soon(stop_later)

@@ -390,7 +390,7 @@ class SettlingMachine(RuleBasedStateMachine):
 
 
 TestSettling = SettlingMachine.TestCase
-TestSettling.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSettling.settings = settings(stateful_step_count=30)
 
 
 @pytest.fixture

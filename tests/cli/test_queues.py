@@ -59,7 +59,7 @@ class Postroom(Mailroom):
         }
 
     async def exchanges(self) -> list[str]:
-        listed = await self.node.ctl("list_exchanges", "name", "--no-table-headers")
+        listed = await self.node.ctl("list_exchanges", "name")
         return [name for name in listed.splitlines() if self.input in name]
 
     async def migrate(self, kind: str = "quorum", *options: str) -> Ran:

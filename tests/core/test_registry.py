@@ -496,7 +496,7 @@ def test_routed_messages_are_counted_whether_the_agent_stays_online_or_not() -> 
 
 
 TestRegistryMachine = RegistryMachine.TestCase
-TestRegistryMachine.settings = settings(stateful_step_count=30, deadline=None)
+TestRegistryMachine.settings = settings(stateful_step_count=30)
 
 
 def test_where_the_latest_change_of_an_agent_comes_from() -> None:

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -21,6 +19,7 @@ from anyio.from_thread import start_blocking_portal
 from broker.sandbox import central_server
 from broker.sandbox.broker_process import COMMAND
 from broker.settings.options import options
+from tests.cli.commands import Ran, run_command
 from tests.integration.rig import Rig, bring_online, terminate, text
 from tests.lab import raw_content
 from tests.lab.central_server import open_central_server
@@ -277,30 +276,20 @@ async def test_tracebacks(rig: Rig, login: str, style: str) -> None:
     assert canaries(written) == []
 
 
-async def run_to_end(
-    directory: Path, *arguments: str, **settings: str
-) -> subprocess.CompletedProcess[bytes]:
+async def run_to_end(directory: Path, *arguments: str, **settings: str) -> Ran:
     known = {option.variable for option in options()}
     inherited = {name: value for name, value in os.environ.items() if name.upper() not in known}
-    with trio.fail_after(PATIENCE):
-        return await trio.run_process(
-            [sys.executable, "-P", "-m", "broker", *arguments],
-            capture_stdout=True,
-            stderr=subprocess.STDOUT,
-            check=False,
-            cwd=directory,
-            env={**inherited, **settings},
-        )
+    return await run_command(*arguments, environment={**inherited, **settings}, directory=directory)
 
 
 async def test_help_and_version_with_secrets_around(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"RABBITMQ_PASSWORD={PASSWORD}\n")
     secrets = {"AMQP_URL": f"amqp://me:{PASSWORD}@h/", "BROKER_WEBSOCKET_TOKEN": TOKEN}
     for arguments in (["--help"], ["run", "--help"], ["--version"]):
-        ended = await run_to_end(tmp_path, *arguments, **secrets)
-        assert ended.returncode == 0
-        assert ended.stdout
-        assert canaries(ended.stdout.decode()) == []
+        ran = await run_to_end(tmp_path, *arguments, **secrets)
+        assert ran.code == 0
+        assert ran.out
+        assert canaries(ran.out + ran.err) == []
 
 
 async def test_everything_configured_wrongly(tmp_path: Path) -> None:
@@ -318,12 +307,11 @@ async def test_everything_configured_wrongly(tmp_path: Path) -> None:
         "BROKER_LOG_LEVEL": "debug",
         "RABBITMQ_PORT": f"tcp://me:{PASSWORD}@10.0.0.1:5672",
     }
-    ended = await run_to_end(tmp_path, **wrong)
-    assert ended.returncode == 2
-    written = ended.stdout.decode()
-    assert canaries(written) == []
+    ran = await run_to_end(tmp_path, **wrong)
+    assert ran.code == 2
+    assert canaries(ran.out + ran.err) == []
     for variable in {*wrong, "RABBITMQ_HOST"} - {"BROKER_LOG_LEVEL"}:
-        assert f"broker: {variable} must" in written
+        assert f"broker: {variable} must" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -338,7 +326,7 @@ async def test_everything_configured_wrongly(tmp_path: Path) -> None:
     ],
 )
 async def test_wrong_usage(tmp_path: Path, arguments: list[str]) -> None:
-    ended = await run_to_end(tmp_path, *arguments)
-    assert ended.returncode == 2
-    assert ended.stdout.startswith(b"broker: ")
-    assert canaries(ended.stdout.decode()) == []
+    ran = await run_to_end(tmp_path, *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("broker: ")
+    assert canaries(ran.err) == []

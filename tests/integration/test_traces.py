@@ -80,7 +80,9 @@ async def test_the_chain_from_the_sender_to_the_receiver(rig: Rig, server: Centr
     [
         pytest.param({}, id="nothing"),
         pytest.param({"OTEL_SERVICE_NAME": "x"}, id="no exporter", marks=pytest.mark.exhaustive),
-        pytest.param({**TRACING, "OTEL_SDK_DISABLED": "true"}, id="disabled"),
+        pytest.param(
+            {**TRACING, "OTEL_SDK_DISABLED": "true"}, id="disabled", marks=pytest.mark.exhaustive
+        ),
     ],
 )
 async def test_without_traces_nothing_of_opentelemetry_is_imported(

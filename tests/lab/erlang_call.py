@@ -5,18 +5,22 @@ erl_call has an answer in milliseconds; rabbitmqctl starts a virtual machine fir
 
 import shutil
 from base64 import b64decode
+from collections.abc import Sequence
 
-_LIST_QUEUES = r"""
+_TABLE = r"""
     Cell = fun
         ({resource, _, _, Name}) -> Name;
+        (Value) when is_binary(Value) -> Value;
         (Value) when is_atom(Value) -> atom_to_binary(Value);
         (Value) -> io_lib:format("~w", [Value])
     end,
     "base64:" ++ base64:encode_to_string(iolist_to_binary([
-        [lists:join("\t", [Cell(Value) || {_, Value} <- Queue]), "\n"]
-        || Queue <- rabbit_amqqueue:info_all(<<"/">>, [%s])
+        [lists:join("\t", [Cell(Value) || {_, Value} <- Row]), "\n"] || Row <- %s
     ]))."""
-"""Prints a line with its columns, which tabs separate, for each queue of the virtual host `/`."""
+"""Prints a line for each row, its columns with tabs between them, and no headings."""
+_DELETE_QUEUE = """
+    {ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, %s)),
+    {ok, _} = rabbit_amqqueue:delete(Queue, false, false, <<"tests">>)."""
 _BASE64 = '"base64:'
 
 
@@ -30,20 +34,31 @@ def as_erlang(*command: str) -> str | None:
     match command:
         case ("eval", given):
             expression = given
-        case ("add_user" | "change_password" | "delete_user" as name, *arguments):
+        case (
+            "add_user" | "change_password" | "delete_user" | "set_user_limits" as name,
+            *arguments,
+        ):
             expression = _called("rabbit_auth_backend_internal", name, *arguments)
         case ("set_permissions" | "clear_permissions" as name, *options):
             vhost, (user, *patterns) = (
                 (options[1], options[2:]) if options[0] == "-p" else ("/", options)
             )
             expression = _called("rabbit_auth_backend_internal", name, user, vhost, *patterns)
-        case ("add_vhost", vhost):
-            expression = _called("rabbit_vhost", "add", vhost)
+        case ("add_vhost" | "delete_vhost" as name, vhost):
+            expression = _called("rabbit_vhost", name.removesuffix("_vhost"), vhost)
+        case ("delete_queue", queue):
+            expression = _DELETE_QUEUE % _binary(queue)
         case ("list_queues", *columns):
-            expression = _LIST_QUEUES % ", ".join(columns)
+            expression = _listed("rabbit_amqqueue", columns)
+        case ("list_exchanges", *columns):
+            expression = _listed("rabbit_exchange", columns)
+        case ("list_user_permissions" as name, user):
+            expression = _TABLE % f"rabbit_auth_backend_internal:{name}({_binary(user)})"
         case ("close_all_connections", explanation):
             every = "rabbit_networking:connections()"
             expression = f'rabbit_networking:close_connections({every}, "{explanation}").'
+        case ("close_all_user_connections" as name, user, explanation):
+            expression = f'rabbit_networking:{name}({_binary(user)}, "{explanation}").'
         case ("set_vm_memory_high_watermark" as name, share):
             expression = f"vm_memory_monitor:{name}({float(share):f})."
     return expression
@@ -58,5 +73,12 @@ def unquoted(printed: str) -> str:
 
 def _called(module: str, function: str, *arguments: str) -> str:
     values = (*arguments, "tests")  # the last one says who does it
-    binaries = (f"<<{','.join(map(str, value.encode()))}>>" for value in values)
-    return f"{module}:{function}({', '.join(binaries)})."
+    return f"{module}:{function}({', '.join(map(_binary, values))})."
+
+
+def _listed(module: str, columns: Sequence[str]) -> str:
+    return _TABLE % f'{module}:info_all(<<"/">>, [{", ".join(columns)}])'
+
+
+def _binary(text: str) -> str:
+    return f"<<{','.join(map(str, text.encode()))}>>"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import trio
 
+from tests.lab.measured import measured
+
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
@@ -42,7 +44,8 @@ class ForkedProcess:
         self._process = _FORKS.Process(
             target=_run, args=(arguments, dict(environment), directory, out, err or out)
         )
-        self._process.start()
+        with measured():  # the first one starts the process from which all are forked
+            self._process.start()
 
     @property
     def pid(self) -> int:

@@ -21,6 +21,9 @@ from tests.lab.erlang_call import as_erlang, find_erl_call, unquoted
 
 _STOP_TIMEOUT = 30.0
 """Seconds a graceful stop may take before it becomes a kill."""
+_ENVIRONMENT = "rabbitmq-env.conf"
+_ONE_SCHEDULER = 'RABBITMQ_SERVER_START_ARGS="$RABBITMQ_SERVER_START_ARGS +S 1:1 +SDcpu 1:1"\n'
+"""Schedulers that look for work in each other's queues cost a quarter more for the same work."""
 _CTL_TIMEOUT = 60.0
 """Seconds one rabbitmqctl command may take: each starts an Erlang virtual machine."""
 
@@ -37,12 +40,15 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
         config: str = "",
         advanced_config: str = "[]",
         plugins: tuple[str, ...] = (),
+        is_thrifty: bool = False,
     ) -> None:
         super().__init__(installation, membership, startup_timeout=startup_timeout)
         with (self.directory / CONFIG).open("a", encoding="ascii") as file:
             file.write(config)
         (self.directory / ADVANCED_CONFIG).write_text(f"{advanced_config}.\n", encoding="ascii")
         (self.directory / PLUGINS).write_text(f"[{','.join(plugins)}].\n", encoding="ascii")
+        if is_thrifty:
+            (self.directory / _ENVIRONMENT).write_text(_ONE_SCHEDULER, encoding="ascii")
 
     async def stop(self) -> None:
         """Stop the node gracefully (SIGTERM); one that takes too long is killed."""
@@ -112,13 +118,23 @@ async def open_rabbitmq_node(
     startup_timeout: float = 60,
     config: str = "",
     plugins: tuple[str, ...] = (),
+    is_thrifty: bool = False,
 ) -> AsyncIterator[RabbitmqNode]:
-    """Run a node as the sandbox does."""
+    """Run a node as the sandbox does.
+
+    Args:
+        is_thrifty: Whether it is to take less of the processor, and be no faster on several cores.
+    """
     found = installation or find_installation()
 
     def make() -> RabbitmqNode:
         return RabbitmqNode(
-            found, lone_member(), startup_timeout=startup_timeout, config=config, plugins=plugins
+            found,
+            lone_member(),
+            startup_timeout=startup_timeout,
+            config=config,
+            plugins=plugins,
+            is_thrifty=is_thrifty,
         )
 
     async with rabbitmq.started(make) as node:

@@ -119,7 +119,9 @@ class ReplicasMachine(RuleBasedStateMachine):
 
 
 TestReplicasMachine = ReplicasMachine.TestCase
-TestReplicasMachine.settings = settings(stateful_step_count=40, max_examples=200, deadline=None)
+TestReplicasMachine.settings = settings(
+    max_examples=2 * settings().max_examples, stateful_step_count=40
+)
 
 
 def test_what_the_server_said_later_stays_though_older_word_of_an_agent_comes_after_it() -> None:

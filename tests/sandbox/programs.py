@@ -10,6 +10,7 @@ import trio
 
 from broker.sandbox.broker_process import COMMAND, BrokerProcess, open_broker
 from broker.sandbox.free_ports import free_ports
+from tests.lab.measured import measured
 from tests.sandbox.processes import PATIENCE
 
 
@@ -52,7 +53,8 @@ class Programs:
         directory = self._directory / f"broker{''.join(arguments)}"
         directory.mkdir()
         opening = open_broker(directory, {**self.settings, **settings}, (*COMMAND, *arguments))
-        return Program(await self._stack.enter_async_context(opening))
+        with measured():  # with its keeper: nobody else runs them
+            return Program(await self._stack.enter_async_context(opening))
 
 
 @asynccontextmanager

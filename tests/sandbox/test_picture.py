@@ -1,5 +1,6 @@
 import io
 from dataclasses import replace
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -55,6 +56,7 @@ def picture(
     return capture.get().splitlines()
 
 
+@cache
 def busy_ledger() -> Ledger:
     """Sums of six digits, and entries of all kinds."""
     ledger = Ledger()

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.core.agent import Agent
@@ -145,7 +145,6 @@ def test_the_shares_of_a_hundred_agents_are_alike() -> None:
     online=st.sets(AGENT_IDS, min_size=1, max_size=8),
     data=st.data(),
 )
-@settings(max_examples=50)
 def test_agents_that_may_not_receive_a_message_are_passed_over(
     online: set[str], data: st.DataObject
 ) -> None:

@@ -63,7 +63,7 @@ class SortedNumbersMachine(RuleBasedStateMachine):
 
 
 TestSortedNumbers = SortedNumbersMachine.TestCase
-TestSortedNumbers.settings = settings(stateful_step_count=50, max_examples=100, deadline=None)
+TestSortedNumbers.settings = settings(stateful_step_count=50)
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class UnansweredMachine(RuleBasedStateMachine):
 
 
 TestUnanswered = UnansweredMachine.TestCase
-TestUnanswered.settings = settings(stateful_step_count=40, max_examples=100, deadline=None)
+TestUnanswered.settings = settings(stateful_step_count=40)
 
 
 def test_of_an_agent_with_nothing_to_do_nothing_is_kept() -> None:

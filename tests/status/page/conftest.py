@@ -14,7 +14,7 @@ def stand_in() -> Iterator[StandIn]:
         yield stand_in
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def tab() -> Iterator[Page]:
     # Not for longer: while Playwright runs, this thread has an asyncio event loop.
     with open_chromium() as browser, browser.new_context(locale="en-GB") as context:
@@ -31,7 +31,7 @@ def complaints(tab: Page) -> Iterator[list[str]]:
 
 @pytest.fixture
 def page(tab: Page, stand_in: StandIn, complaints: list[str]) -> Iterator[Page]:
-    """The page of the stand-in, in a tab that all tests of a module share."""
+    """The page of the stand-in, in a tab that all tests share."""
     del complaints
     tab.set_viewport_size({"width": 1200, "height": 900})
     tab.emulate_media(color_scheme="light", reduced_motion="no-preference")

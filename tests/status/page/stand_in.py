@@ -14,15 +14,16 @@ from broker.status.page import CONTENT_SECURITY_POLICY, runbook, status_page
 from broker.status.rates import Series
 
 _HOST = "127.0.0.1"
-_INTERVAL = 0.05
-"""Seconds between two statuses. The broker takes a second; tests need not wait that long."""
+_INTERVAL = 0.2
+"""Seconds between two statuses that are the same; another one comes at once."""
 
 
 class StandIn:
     """What the stand-in says from now on. Made by `open_stand_in`."""
 
     def __init__(self, status: Status) -> None:
-        self.status = status
+        self._status = status
+        self._changed = threading.Condition()
         self.agents: list[AgentEntry] = []  # in the order in which they are listed
         self.history = Series(1)
         self.queries: list[dict[str, str]] = []  # for agents
@@ -32,6 +33,21 @@ class StandIn:
         self.streamed = threading.Event()  # set as soon as somebody has got a stream
         self._port = 0
         self._running: tuple[_Server, threading.Thread] | None = None
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
+
+    def await_other(self, than: Status) -> None:
+        """Wait until there is another status, or for so long that the same is due again."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._status is not than, _INTERVAL)
 
     @property
     def url(self) -> str:
@@ -140,10 +156,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         while not self.server.ending.is_set():
+            status = self.server.stand_in.status
             if not self.server.stand_in.is_frozen:
-                status = msgspec.json.encode(self.server.stand_in.status)
-                self.wfile.write(b"event: status\ndata: " + status + b"\n\n")
-            self.server.ending.wait(_INTERVAL)
+                self.wfile.write(b"event: status\ndata: " + msgspec.json.encode(status) + b"\n\n")
+            self.server.stand_in.await_other(status)
 
     @override
     def log_message(self, format: str, *args: object) -> None:

@@ -10,6 +10,8 @@ from tests.status.page.acting import list_agents, pass_time, rows_of
 from tests.status.page.stand_in import StandIn
 from tests.status.page.statuses import NOW, agent
 
+pytestmark = pytest.mark.xdist_group("status page")  # one browser for all of them
+
 ON_A_PAGE = 25
 
 

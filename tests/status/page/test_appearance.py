@@ -29,6 +29,8 @@ from tests.status.page.statuses import (
     judged,
 )
 
+pytestmark = pytest.mark.xdist_group("status page")  # one browser for all of them
+
 MARKUP = "<img src=x onerror=\"document.title='pwned'\"><script>alert(1)</script>"
 REVERSED = "\u202egnp.tnega"
 SHOWN = {

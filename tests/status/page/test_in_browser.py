@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Page, expect
 
@@ -22,6 +23,8 @@ from tests.status.page.statuses import (
     agent,
     queues,
 )
+
+pytestmark = pytest.mark.xdist_group("status page")  # one browser for all of them
 
 
 def with_rates(received: float) -> Status:
