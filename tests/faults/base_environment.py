@@ -173,7 +173,7 @@ class BaseEnvironment:
             seen = await self.client.look(self.queues.input)
             if not seen.consumers or seen.ready:
                 return seen, None
-            return seen, await self.unacknowledged(self.queues.input)
+            return seen, await self.unsettled(self.queues.input)
 
         await eventually(
             state,
@@ -184,7 +184,14 @@ class BaseEnvironment:
         )
 
     async def unacknowledged(self, queue: str) -> int:
-        listed = await self.ctl("list_queues", "name", "messages_unacknowledged")
+        return await self._listed(queue, "messages_unacknowledged")
+
+    async def unsettled(self, queue: str) -> int:
+        """Count what is ready and what is unacknowledged, in one look: both turn into the other."""
+        return await self._listed(queue, "messages")
+
+    async def _listed(self, queue: str, figure: str) -> int:
+        listed = await self.ctl("list_queues", "name", figure)
         by_queue = dict(line.split("\t") for line in listed.splitlines())
         return int(by_queue[queue])
 

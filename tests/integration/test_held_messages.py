@@ -96,7 +96,7 @@ async def test_what_is_held_survives_and_is_taken_out_when_nothing_is_held_any_m
     async with rig.broker(server.url, BROKER_HOLD=LONG) as broker:
         await rig.logged("routing_started", times=2)
         assert await terminate(broker, within=12) == 0
-        assert await rig.ready(rig.hold) == 5
+        await held(rig, 5)
     async with rig.broker(server.url):
         await rig.logged("routing_started", times=3)
         failures = decoded(await rig.take(rig.output, 5))

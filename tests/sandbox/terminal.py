@@ -47,11 +47,19 @@ class Terminal:
         os.write(self._person, keys)
 
     def until(self, *texts: str) -> None:
-        """Wait until one of some texts is on the screen."""
+        """Wait until one of some texts is on the screen.
+
+        Messages and events may have left it before the next picture; what a line says of the state
+        of a part stays.
+        """
+        self.until_matched("|".join(map(re.escape, texts)))
+
+    def until_matched(self, pattern: str) -> None:
+        """Wait until a text that matches is on the screen."""
         deadline = time.monotonic() + PATIENCE
-        while not any(text in self._shown() for text in texts):
-            assert time.monotonic() < deadline, (texts, self._shown()[-3000:])
-            assert self._read() or self.process.poll() is None, (texts, self._shown())
+        while not re.search(pattern, self._shown()):
+            assert time.monotonic() < deadline, (pattern, self._shown()[-3000:])
+            assert self._read() or self.process.poll() is None, (pattern, self._shown())
 
     def until_taken(self) -> None:
         """Wait until the program reads single keys, as it does not while it is stopped."""

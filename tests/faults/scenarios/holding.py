@@ -35,7 +35,9 @@ async def hold_under_kills(env: Environment) -> Allowed:
         await load.confirmed(int(kills * _RATE))
         nursery.cancel_scope.cancel()
     _appear(env, is_online=True)
-    await eventually(lambda: _held(env), "nothing is held", until=lambda held: held == 0)
+    await eventually(
+        lambda: env.unsettled(env.queues.hold), "nothing is held", until=lambda held: held == 0
+    )
     # Of what it has not acknowledged, new messages and held ones come again.
     return Allowed(duplicates=kills * 2 * env.prefetch)
 
@@ -50,8 +52,3 @@ async def _come_and_go(env: Environment) -> None:
 
 def _appear(env: Environment, *, is_online: bool) -> None:
     env.server.update(*(AgentStatus(name, name, is_online) for name in chat.AGENTS))
-
-
-async def _held(env: Environment) -> int:
-    ready = await env.client.ready(env.queues.hold)
-    return ready + await env.unacknowledged(env.queues.hold)

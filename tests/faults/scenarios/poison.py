@@ -1,7 +1,9 @@
 """Messages made to hurt, among those of everybody else."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import batched
+from operator import not_
 
 from tests.faults import chat
 from tests.faults.checker import Allowed, Label
@@ -69,9 +71,11 @@ async def poisoned_server_queues(env: Environment) -> Allowed:
                 env.sent.poison_confirmed.update(content.body for content in contents)
             await _dead_lettered(env)
         await env.routing()
-    for queue in (metadata, advertisement):
-        left = await env.unacknowledged(queue)
-        assert not left, f"{left} messages of {queue} are not settled"
+        for queue in (metadata, advertisement):
+            # A dead letter is in its queue before the message is acknowledged.
+            await eventually(
+                partial(env.unsettled, queue), f"all of {queue} is settled", until=not_
+            )
     env.broker.must_not_have_logged("amqp_lost", "decision_failed")
     return Allowed(duplicates=0, disorder=False)
 

@@ -154,11 +154,10 @@ async def _flap_by_queue(env: Environment, seconds: float) -> None:
 
 
 async def _metadata_empty(env: Environment) -> None:
+    """Wait until all of it is acknowledged, and so decided."""
     await eventually(
-        lambda: env.client.ready(env.queues.metadata),
+        lambda: env.unsettled(env.queues.metadata),
         "empty metadata queue",
         until=not_,
         within=_SETTLING,
     )
-    # What was delivered last is decided within this time; the end of the queue shows no more.
-    await trio.sleep(1)
