@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Page, expect
 
-from tests.status.page.acting import list_agents, pass_time, rows_of
+from tests.status.page.acting import list_agents, pass_time, rows_of, stopped_time
 from tests.status.page.stand_in import StandIn
 from tests.status.page.statuses import NOW, agent
 
@@ -89,7 +89,8 @@ def test_the_search_is_sent_and_kept(page: Page, stand_in: StandIn) -> None:
     expect(rows_of(page)).to_have_count(ON_A_PAGE)
 
     search = page.get_by_role("searchbox", name="Search")
-    search.press_sequentially("agent_12")
+    with stopped_time(page):
+        search.press_sequentially("agent_12")
     expect(note).to_have_text("1\u201325 of 45 matching, 1,234 known")
     expect(rows_of(page).first).to_contain_text("agent_12")
 
