@@ -24,7 +24,7 @@ _STOP_TIMEOUT = 30.0
 _ENVIRONMENT = "rabbitmq-env.conf"
 _ONE_SCHEDULER = 'RABBITMQ_SERVER_START_ARGS="$RABBITMQ_SERVER_START_ARGS +S 1:1 +SDcpu 1:1"\n'
 """Schedulers that look for work in each other's queues cost a quarter more for the same work."""
-_CTL_TIMEOUT = 60.0
+_CTL_TIMEOUT = 180.0
 """Seconds one rabbitmqctl command may take: each starts an Erlang virtual machine."""
 
 
