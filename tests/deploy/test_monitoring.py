@@ -17,10 +17,7 @@ ALERTS = {rule["alert"]: rule for rule in GROUP["rules"]}
 DASHBOARD = json.loads(read("deploy/grafana/broker.json"))
 # What Prometheus adds, and what the metrics without samples have.
 TARGET_LABELS = {"instance", "job"}
-LABELS_WITHOUT_SAMPLES = {
-    "broker_messages_received_total": {"queue", "type"},
-    "broker_server_frames_ignored_total": {"reason"},
-}
+LABELS_WITHOUT_SAMPLES = {"broker_messages_received_total": {"queue", "type"}}
 SUPERSEDED = {"broker_messages_routed_total", "broker_reconnects_total"}
 
 type Metrics = Mapping[str, Mapping[str, set[str]]]

@@ -120,5 +120,7 @@ class ServerTally:
     """What the central server sent that is of no use; the link writes it."""
 
     def __init__(self) -> None:
-        self.ignored: Counter[str] = Counter()  # frames by reject reason, or `unknown_type`
+        # Frames by reject reason, or `unknown_type`. All are there from the start: Prometheus sees
+        # no growth in a counter that begins with one.
+        self.ignored = Counter({**dict.fromkeys(map(str, RejectReason), 0), "unknown_type": 0})
         self.too_big = 0  # sessions that a message over `BROKER_WEBSOCKET_MAX_BYTES` ended
