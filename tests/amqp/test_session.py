@@ -573,6 +573,13 @@ async def test_a_session_without_confirms_is_lost(rig: Rig) -> None:
                 await session.publish([rig.to_output(b"never confirmed")])
 
 
+async def test_a_session_with_a_silent_rabbitmq_is_lost(rig: Rig) -> None:
+    """Signs of life come every five seconds; here they come too late."""
+    with losing("^RabbitMQ was silent for 1 s$"):
+        async with rig.open(timeouts=AmqpTimeouts(silence=1.0)):
+            await trio.sleep_forever()
+
+
 # --- the end
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SHUTDOWN_TIMEOUT = 25.0
 RECOVERY = 200.0
 """Simulated seconds from the repair of the faults until everything must be settled: a session that
-hangs is given up after 36 s, the longest pause is 10 s, and some of that comes twice."""
+hangs is given up after 20 s, the longest pause is 10 s, and some of that comes twice."""
 
 _RECOVERS = 0.7
 """The chance that the faults are repaired before the broker is stopped."""

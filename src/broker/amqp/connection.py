@@ -16,7 +16,7 @@ from yarl import URL
 from broker.amqp.daemon_thread import in_daemon_thread, look_up
 from broker.amqp.refusal import refusal
 from broker.amqp.timeouts import AmqpTimeouts
-from broker.amqp.wire.errors import translated
+from broker.amqp.wire.errors import AmqpError, translated
 from broker.amqp.wire.frames import FrameReader
 from broker.amqp.wire.writer import FrameWriter
 from broker.net.endpoints import AmqpEndpoint
@@ -38,6 +38,7 @@ _ATTEMPT_DELAY = 0.25
 has not answered yet: one that swallows everything must not use up the time to connect."""
 
 _SYSTEMS_TRUST = TlsFiles()
+_DEFAULT_TIMEOUTS = AmqpTimeouts()
 
 type _Mechanism = Literal["plain", "external"]
 """How to log in: with user and password, or by the client certificate."""
@@ -46,8 +47,7 @@ type _Mechanism = Literal["plain", "external"]
 class Connection:
     """One aiormq connection and the transport below it.
 
-    Args:
-        timeout: Seconds that opening it may take, login included.
+    It is lost when RabbitMQ has been silent for too long, whatever the network says.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Connection:
         name: str,
         tls: TlsFiles = _SYSTEMS_TRUST,
         nodes: AmqpNodes | None = None,
-        timeout: float = AmqpTimeouts().connect,
+        timeouts: AmqpTimeouts = _DEFAULT_TIMEOUTS,
     ) -> None:
         self._endpoint = endpoint
         self._tls = tls
         self._nodes = nodes
         self._name = name
-        self._timeout = timeout
+        self._timeouts = timeouts
         self._mechanism: _Mechanism = "plain"
         self._opened: tuple[aiormq.Connection, _Transport] | None = None
 
@@ -119,7 +119,7 @@ class Connection:
                 `RefusedError`.
         """
         with translated(f"connecting to {self._endpoint}"):
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeouts.connect):
                 context = await self._read_files()
                 await self._log_in(context)
 
@@ -176,7 +176,7 @@ class Connection:
             port=endpoint.port,
             path="/",
         ).with_query(heartbeat=HEARTBEAT, name=self._name, auth=mechanism)
-        transport = _Transport(endpoint, context)
+        transport = _Transport(endpoint, context, silence=self._timeouts.silence)
         connection = aiormq.Connection(url, transport_factory=transport)
         # Set here rather than in the URL, where a slash or a percent sign would be ambiguous.
         connection.vhost = endpoint.vhost
@@ -235,14 +235,22 @@ async def connect_socket(host: str, port: int) -> socket.socket:
 
 
 class _Transport(TransportFactory):
-    """Opens the TCP or TLS stream and keeps a handle to cut it."""
+    """Opens the TCP or TLS stream and keeps a handle to cut it.
 
-    def __init__(self, endpoint: AmqpEndpoint, tls: ssl.SSLContext | None) -> None:
+    Args:
+        silence: Seconds without anything from the peer after which reading fails.
+    """
+
+    def __init__(
+        self, endpoint: AmqpEndpoint, tls: ssl.SSLContext | None, *, silence: float
+    ) -> None:
         self._endpoint = endpoint
         self._tls = tls
+        self._silence = silence
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         # As asyncio.open_connection does it, with a reader of our own.
-        self.reader = FrameReader(limit=_READ_LIMIT, loop=asyncio.get_running_loop())
+        self.reader = FrameReader(limit=_READ_LIMIT, loop=self._loop)
         self.writer: FrameWriter | None = None
 
     async def create(
@@ -250,7 +258,7 @@ class _Transport(TransportFactory):
         url: URL,  # noqa: ARG002 - made of the endpoint
         **_kwargs: Any,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         protocol = asyncio.StreamReaderProtocol(self.reader, loop=loop)
         connected = await connect_socket(self._endpoint.host, self._endpoint.port)
         self._transport, _ = await loop.create_connection(
@@ -262,7 +270,21 @@ class _Transport(TransportFactory):
         )
         stream = asyncio.StreamWriter(self._transport, protocol, self.reader, loop)
         self.writer = FrameWriter(stream)
+        self._listen(self._transport)
         return self.reader, stream
+
+    def _listen(self, transport: asyncio.Transport) -> None:
+        """Look whether the peer is silent for too long, now and whenever it might be."""
+        # aiormq allows three heartbeats more than it was promised, 33 s. The system could give up
+        # what is never acknowledged sooner (TCP_USER_TIMEOUT), but does so as well when RabbitMQ
+        # reads nothing for long because of an alarm.
+        left = self.reader.heard_at + self._silence - self._loop.time()
+        if transport.is_closing():
+            return
+        if left > 0:
+            self._loop.call_later(left, self._listen, transport)
+        else:
+            self.reader.set_exception(AmqpError(f"RabbitMQ was silent for {self._silence:g} s"))
 
     def abort(self) -> None:
         if self._transport is not None:

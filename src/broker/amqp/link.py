@@ -12,6 +12,7 @@ import trio
 
 from broker.amqp.border import SessionLostError
 from broker.amqp.delivery import Deliveries
+from broker.amqp.node_rounds import NodeRounds
 from broker.amqp.queue_history import QueueCounts
 from broker.amqp.session import Session
 from broker.amqp.session_parameters import SessionParameters
@@ -57,13 +58,10 @@ class AmqpLink:
 
     Args:
         sessions: How to open a session, one entry for each RabbitMQ node. In each round all of
-            them are tried, one right after the other, until one opens. When their URLs are in a
-            file, that is read again before each round.
+            them are tried, one right after the other, until one opens.
         gated_queues: Queues that are consumed only while the gate is open, all or none.
         held: The queue of held messages, if there may be one.
-        shuffle: Orders the nodes anew for each round, in place: many brokers, none of which
-            prefers a node, spread over all of them.
-        read_timeout: Seconds that reading that file may take: it may lie in a network.
+        shuffle: See `NodeRounds`, which takes the timeout as well.
     """
 
     def __init__(
@@ -87,8 +85,7 @@ class AmqpLink:
         self._held = held
         self._has_leftovers: bool | None = None
         self._backoff = backoff
-        self._shuffle = shuffle
-        self._read_timeout = read_timeout
+        self._rounds = NodeRounds(sessions, shuffle, read_timeout)
         self._draining = trio.Event()
         self._drained = trio.Event()
         self._holds_deliveries = False
@@ -180,12 +177,11 @@ class AmqpLink:
     async def _round(self, deliver: Deliver) -> float:
         """Try the nodes until one opens and is lost again; return the pause before the next."""
         try:
-            untried = await self._sessions_of_now()
+            untried = await self._rounds.next()
         except UnusableFileError as error:
             pause = self._backoff.after(0.0)
             self._ended("amqp_unavailable", str(error), pause)
             return pause
-        self._shuffle(untried)
         while True:
             parameters = untried.pop(0)
             lost, lifetime = await self._live(parameters, deliver)
@@ -195,16 +191,6 @@ class AmqpLink:
             self._ended(event, str(lost), pause)
             if is_over or self._draining.is_set():
                 return pause
-
-    async def _sessions_of_now(self) -> list[SessionParameters]:
-        """Return how to open a session with each node that a file names now."""
-        like, nodes = self._sessions[0], self._sessions[0].nodes
-        if nodes is None or nodes.url_file is None:
-            return list(self._sessions)
-        with trio.move_on_after(self._read_timeout):
-            endpoints = await trio.to_thread.run_sync(nodes.read, abandon_on_cancel=True)
-            return [msgspec.structs.replace(like, endpoint=endpoint) for endpoint in endpoints]
-        raise UnusableFileError(f"AMQP_URL_FILE could not be read within {self._read_timeout:g} s")
 
     def _ended(self, event: str, error: str, pause: float) -> None:
         self.connectivity.lost(error)
@@ -240,7 +226,10 @@ class AmqpLink:
         except SessionLostError as error:
             # Unless the loss spoils a graceful stop: what was held is back in its queue.
             self._holds_deliveries = self._holds_deliveries and self._draining.is_set()
-            return error, None if opened_at is None else trio.current_time() - opened_at
+            if opened_at is None:
+                return error, None
+            self._rounds.lost = parameters.endpoint
+            return error, trio.current_time() - opened_at
         finally:
             self._session = None
             self._refused.clear()

@@ -26,7 +26,7 @@ class SessionConnections:
             name=f"{parameters.name} {purpose}",
             tls=parameters.tls,
             nodes=parameters.nodes,
-            timeout=parameters.timeouts.connect,
+            timeouts=parameters.timeouts,
         )
 
     async def open(self, purpose: str) -> Connection:

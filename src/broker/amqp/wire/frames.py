@@ -49,6 +49,7 @@ class FrameReader(asyncio.StreamReader):
 
     Attributes:
         close_text: What RabbitMQ said when it closed the connection; empty until then.
+        heard_at: When something arrived last, by the clock of the event loop.
     """
 
     def __init__(self, *, limit: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -58,7 +59,7 @@ class FrameReader(asyncio.StreamReader):
         self._takers: dict[int, FrameTaker] = {}
         self._sinks: list[DeliverySink] = []
         self._unparsed = b""
-        self._shown_at = loop.time()
+        self.heard_at = self._shown_at = loop.time()
 
     @property
     def greeting(self) -> bytes:
@@ -81,6 +82,7 @@ class FrameReader(asyncio.StreamReader):
         if self.exception() is not None:
             # What follows nonsense must not be taken for a confirm.
             return
+        self.heard_at = self._event_loop.time()
         unparsed = self._unparsed + data if self._unparsed else data
         position, size = 0, len(unparsed)
         shown: list[bytes] = []
@@ -131,17 +133,16 @@ class FrameReader(asyncio.StreamReader):
         self.set_exception(broken)
 
     def _show(self, frames: list[bytes]) -> None:
-        now = self._event_loop.time()
         if frames:
             super().feed_data(b"".join(frames))
-        elif self._takers and now - self._shown_at > _HEARTBEAT_INTERVAL:
+        elif self._takers and self.heard_at - self._shown_at > _HEARTBEAT_INTERVAL:
             # RabbitMQ sends no heartbeats while it sends other frames, and aiormq, which sees
             # none of these, would take the connection for dead. Before there are takers it sees
             # all, and in the handshake expects no heartbeat.
             super().feed_data(_HEARTBEAT)
         else:
             return
-        self._shown_at = now
+        self._shown_at = self.heard_at
 
     def _take(self, frame_type: int, channel: int, payload: bytes) -> bool:
         """Take a frame, or return False to leave it to aiormq."""
