@@ -15,6 +15,7 @@ from tests.faults.report import complaint, line, write
 from tests.faults.run_scenario import Result, open_runner
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
+from tests.lab.hosts import why_no_network
 
 ROOT = Path(__file__).parents[2]
 _SEEDS = 1_000_000
@@ -53,11 +54,14 @@ def chaos(
         for scenario in chosen:
             console.print(f"{scenario.name:23} {scenario.fault}: {scenario.promise}")
         return 0
+    chosen, skipped = _possible(chosen)
+    for name, reason in skipped.items():
+        console.print(f"{name} is skipped: {reason}", style="yellow")
     seed = randrange(_SEEDS) if seed is None else seed
     plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
     results = trio.run(_run_all, plan, minutes, long, logs, console)
-    is_complete = long and not names and minutes is None
+    is_complete = long and not names and minutes is None and not skipped
     if not write(results, output, into_documents=is_complete):
         console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
     failed = [result for result in results if result.problems]
@@ -65,6 +69,17 @@ def chaos(
         console.print(complaint(result), style="red", markup=False)
     console.print(f"Written to {output}.")
     return 1 if failed else 0
+
+
+def _possible(scenarios: list[Scenario]) -> tuple[list[Scenario], dict[str, str]]:
+    """Return those that can run on this machine, and why others cannot, by name."""
+    reason = why_no_network()
+    if reason is None:
+        return scenarios, {}
+    return (
+        [one for one in scenarios if one.needs != "hosts"],
+        {one.name: reason for one in scenarios if one.needs == "hosts"},
+    )
 
 
 def _at_random(scenarios: list[Scenario], seed: int) -> Iterator[tuple[Scenario, int]]:

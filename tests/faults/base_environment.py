@@ -103,9 +103,13 @@ class BaseEnvironment:
         raise NotImplementedError
 
     @asynccontextmanager
-    async def load(self, rate: float) -> AsyncIterator[Load]:
-        """Publish so many chat messages per second into the input queue while the block runs."""
-        load = Load(self._urls, self.queues.input, sent=self.sent, rate=rate)
+    async def load(self, rate: float, *, urls: Sequence[str] | None = None) -> AsyncIterator[Load]:
+        """Publish so many chat messages per second into the input queue while the block runs.
+
+        Args:
+            urls: Of RabbitMQ's nodes, all by default.
+        """
+        load = Load(urls or self._urls, self.queues.input, sent=self.sent, rate=rate)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(load.run)
             try:

@@ -1,8 +1,8 @@
 """Where the cluster's scenarios take place: three RabbitMQ nodes, three brokers, one server."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import not_
 from pathlib import Path
 from random import Random
@@ -10,8 +10,9 @@ from random import Random
 from tests.faults.base_environment import BaseEnvironment
 from tests.faults.broker_control import BrokerControl
 from tests.faults.checker import Allowed, Verdict
-from tests.faults.readiness import Watch, watching
+from tests.faults.readiness import DETECTION, Watch, ask, watching
 from tests.faults.steady import steady
+from tests.lab.amqp_client import AmqpClient
 from tests.lab.central_server import CentralServer, open_central_server
 from tests.lab.eventually import eventually
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
@@ -19,6 +20,10 @@ from tests.lab.rabbitmq_node import RabbitmqNode
 
 GAP = 15.0
 """Seconds for which routing may stop at most."""
+SILENT_GAP = 30.0
+"""The same when a node is cut off without a sound."""
+SILENT_DETECTION = timedelta(seconds=SILENT_GAP)
+"""After that a broker must have noticed that its node is: it waits for signs of life for 20 s."""
 RATE = 200.0
 """Messages per second: each is on three disks before it is confirmed, and again when routed."""
 BROKERS = 3
@@ -72,19 +77,43 @@ class ClusterEnvironment(BaseEnvironment):
         return await self.cluster.leader(self.queues.input)
 
     @asynccontextmanager
-    async def routing_on(self) -> AsyncIterator[Watch]:
-        """Start brokers that do not run, and see that all route under load while the block runs."""
-        for broker in self.brokers:
+    async def routing_on(
+        self,
+        brokers: Sequence[BrokerControl] | None = None,
+        *,
+        silent: RabbitmqNode | None = None,
+    ) -> AsyncIterator[Watch]:
+        """Start brokers that do not run, and see that all route under load while the block runs.
+
+        Args:
+            brokers: All of them by default; the others must not run.
+            silent: A node that is going to be cut off without a sound. The load is published
+                through the others, and what has to notice it has the time that this takes.
+        """
+        brokers = self.brokers if brokers is None else brokers
+        gap, detection = (GAP, DETECTION) if silent is None else (SILENT_GAP, SILENT_DETECTION)
+        urls = [node.url for node in self.cluster.nodes if node is not silent]
+        for broker in brokers:
             if not broker.is_running:
                 await broker.start()
-        async with watching(self.brokers, self._gone) as watch:
+        async with watching(brokers, self._gone, detection=detection) as watch:
             await watch.all_ready()
-            async with self.load(RATE):
+            async with self.load(RATE, urls=urls):
                 await self.routing()
-                async with steady(self, gap=GAP, interval=_POLL_INTERVAL):
+                async with steady(self, gap=gap, interval=_POLL_INTERVAL):
                     yield watch
             await watch.all_ready()
-            await self._all_consume()
+            await self._all_consume(brokers)
+
+    async def node_of(self, broker: BrokerControl) -> RabbitmqNode:
+        """Wait until a broker is ready, and return the node that it has its session with."""
+        answers = await eventually(
+            lambda: ask(broker), "a broker is ready", until=lambda one: one and one.after.ready
+        )
+        assert answers is not None
+        port = answers.after.connections.rabbitmq.port
+        [node] = [node for node in self.cluster.nodes if node.port == port]
+        return node
 
     async def kill(self, node: RabbitmqNode) -> None:
         await self._harm(node, RabbitmqNode.kill)
@@ -95,6 +124,7 @@ class ClusterEnvironment(BaseEnvironment):
 
     async def cut_off(self, node: RabbitmqNode) -> None:
         self._cut.add(node)
+        self._ask_those_within_reach()
         await self._harm(node, self.cluster.cut_off)
 
     async def _harm(
@@ -119,6 +149,7 @@ class ClusterEnvironment(BaseEnvironment):
         """Let a node that was cut off find the others, and wait until it has caught up."""
         await self.cluster.reunite(node)
         self._cut.discard(node)
+        self._ask_those_within_reach()
         await self._synchronized()
 
     async def restore(self) -> None:
@@ -127,6 +158,7 @@ class ClusterEnvironment(BaseEnvironment):
         for node in self._cut:
             await self.cluster.reunite(node)
         self._cut.clear()
+        self._ask_those_within_reach()
         await self.cluster.start()
         await self._synchronized()
 
@@ -147,11 +179,17 @@ class ClusterEnvironment(BaseEnvironment):
         await self.cluster.synchronized()
         self._is_whole = True
 
-    async def _all_consume(self) -> None:
+    def _ask_those_within_reach(self) -> None:
+        # One that is silent would take all the time that a look may take.
+        self.client = AmqpClient(
+            *(node.url for node in self.cluster.nodes if node not in self._cut)
+        )
+
+    async def _all_consume(self, brokers: Sequence[BrokerControl]) -> None:
         """See that RabbitMQ has a consumer for each broker that says that it is ready."""
         consumers = (await self.client.look(self.queues.input)).consumers
-        assert consumers == len(self.brokers), (
-            f"{len(self.brokers)} brokers are ready, and RabbitMQ has {consumers} consumers"
+        assert consumers == len(brokers), (
+            f"{len(brokers)} brokers are ready, and RabbitMQ has {consumers} consumers"
         )
 
     def _broker(self, directory: Path) -> BrokerControl:

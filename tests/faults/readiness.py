@@ -18,7 +18,7 @@ from tests.faults.broker_control import BrokerControl
 from tests.lab.eventually import eventually
 
 DETECTION = timedelta(seconds=5)
-"""After that a broker must have noticed that its node has gone away."""
+"""After that a broker must have noticed that its node has gone away, if the network says so."""
 RECOVERY = timedelta(seconds=15)
 """That long a broker may be unready at a stretch, or give no answer, its start included."""
 READY, UNREADY = 200, 503
@@ -53,11 +53,15 @@ class Answers(msgspec.Struct, frozen=True):
 class Readiness:
     """The record of one broker. No I/O.
 
+    Args:
+        detection: How long it may take to notice that its node has gone away.
+
     Attributes:
         ready_at: When it was asked the last time, if it was ready then; else None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, detection: timedelta = DETECTION) -> None:
+        self._detection = detection
         self.ready_at: datetime | None = None
         self._unready_since: datetime | None = None
 
@@ -84,7 +88,7 @@ class Readiness:
             return f"ready by /readyz ({answers.code}) or by /status, and not by the other"
         session = answers.before.connections.rabbitmq
         gone_at = gone.get(session.port or 0)
-        if is_ready and gone_at is not None and session.since < gone_at < at - DETECTION:
+        if is_ready and gone_at is not None and session.since < gone_at < at - self._detection:
             return f"ready {(at - gone_at).total_seconds():.1f} s after its node had gone away"
         return None
 
@@ -94,11 +98,15 @@ type Ask = Callable[[BrokerControl], Awaitable[Answers | None]]
 
 class Watch:
     def __init__(
-        self, brokers: Iterable[BrokerControl], gone: Mapping[int, datetime], ask: Ask
+        self,
+        brokers: Iterable[BrokerControl],
+        gone: Mapping[int, datetime],
+        ask: Ask,
+        detection: timedelta,
     ) -> None:
         self._gone = gone
         self._ask = ask
-        self._records = [(broker, Readiness()) for broker in brokers]
+        self._records = [(broker, Readiness(detection)) for broker in brokers]
 
     async def all_ready(self, *, within: float = RECOVERY.total_seconds()) -> None:
         """Wait until all brokers have said, asked from now on, that they are ready."""
@@ -146,15 +154,20 @@ async def _said(url: str) -> Said:
 
 @asynccontextmanager
 async def watching(
-    brokers: Iterable[BrokerControl], gone: Mapping[int, datetime], ask: Ask = ask
+    brokers: Iterable[BrokerControl],
+    gone: Mapping[int, datetime],
+    ask: Ask = ask,
+    *,
+    detection: timedelta = DETECTION,
 ) -> AsyncIterator[Watch]:
     """Watch brokers for the length of the block.
 
     Args:
         gone: When nodes went away the last time, by port; looked at all the time.
+        detection: How long a broker may take to notice that.
     """
     async with trio.open_nursery() as nursery:
-        watch = Watch(brokers, gone, ask)
+        watch = Watch(brokers, gone, ask, detection)
         nursery.start_soon(watch.run)
         yield watch
         nursery.cancel_scope.cancel()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import msgspec
 import trio
@@ -17,6 +18,7 @@ from tests.faults.cluster_environment import ClusterEnvironment, open_cluster_en
 from tests.faults.environment import Environment, open_environment
 from tests.faults.scenario import Scenario
 from tests.faults.trend import Sample
+from tests.lab.cluster_on_hosts import open_cluster_on_hosts
 from tests.lab.rabbitmq_cluster import RabbitmqCluster, open_rabbitmq_cluster
 from tests.lab.rabbitmq_node import RabbitmqNode, open_rabbitmq_node
 
@@ -57,7 +59,7 @@ def replay(name: str, seed: int, *, is_long: bool = False) -> str:
 
 
 class Runner:
-    """Starts a RabbitMQ node and a cluster when the first scenario needs them, for all.
+    """Starts a RabbitMQ node and clusters when the first scenario needs them, for all.
 
     Made by `open_runner`.
     """
@@ -71,6 +73,7 @@ class Runner:
         self._stack = stack
         self._node = node
         self._cluster = cluster
+        self._cluster_on_hosts: RabbitmqCluster | None = None
 
     async def run(self, scenario: Scenario, directory: Path, *, seed: int, is_long: bool) -> Result:
         started = trio.current_time()
@@ -112,16 +115,24 @@ class Runner:
         self, scenario: Scenario, directory: Path, random: Random, is_long: bool
     ) -> AsyncIterator[Environment | ClusterEnvironment]:
         opened: AbstractAsyncContextManager[Environment | ClusterEnvironment]
-        if scenario.needs_cluster:
-            if self._cluster is None:
-                self._cluster = await self._stack.enter_async_context(open_rabbitmq_cluster())
-            opened = open_cluster_environment(self._cluster, directory, random, is_long=is_long)
-        else:
+        if scenario.needs == "node":
             if self._node is None:
                 self._node = await self._stack.enter_async_context(open_rabbitmq_node())
             opened = open_environment(self._node, directory, random, is_long=is_long)
+        else:
+            cluster = await self._cluster_for(scenario.needs)
+            opened = open_cluster_environment(cluster, directory, random, is_long=is_long)
         async with opened as env:
             yield env
+
+    async def _cluster_for(self, needs: Literal["cluster", "hosts"]) -> RabbitmqCluster:
+        if needs == "cluster":
+            if self._cluster is None:
+                self._cluster = await self._stack.enter_async_context(open_rabbitmq_cluster())
+            return self._cluster
+        if self._cluster_on_hosts is None:
+            self._cluster_on_hosts = await self._stack.enter_async_context(open_cluster_on_hosts())
+        return self._cluster_on_hosts
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,6 +15,8 @@ RECOVERY = 15.0 * ROOM
 LINKING = 20.0 * ROOM
 """Seconds until the broker must answer the server."""
 
+type Need = Literal["node", "cluster", "hosts"]
+
 
 class Scenario(msgspec.Struct, frozen=True):
     """One scenario, as it stands in the table.
@@ -23,14 +25,15 @@ class Scenario(msgspec.Struct, frozen=True):
         run: Runs it in a `BaseEnvironment` or a `ClusterEnvironment`, and returns what it may
             lead to. Whatever it raises makes it fail.
         promise: What must hold, beside that no message is lost, in one line.
-        needs_cluster: Whether one RabbitMQ node is not enough. Whatever it does to nodes, it leaves
-            them as they were, failed or not.
+        needs: What of RabbitMQ it takes: one node, a cluster, or a cluster with each node on a host
+            of its own. Whatever it does to the nodes of a cluster, it leaves them as they were,
+            failed or not.
     """
 
     run: Callable[[Any], Awaitable[Allowed]]
     fault: str
     promise: str
-    needs_cluster: bool
+    needs: Need
 
     @property
     def name(self) -> str:
@@ -38,7 +41,7 @@ class Scenario(msgspec.Struct, frozen=True):
 
 
 def scenario(
-    *, fault: str, promise: str, needs_cluster: bool = False
+    *, fault: str, promise: str, needs: Need = "node"
 ) -> Callable[[Callable[[Any], Awaitable[Allowed]]], Scenario]:
     """Make a scenario of the function below it."""
-    return lambda run: Scenario(run, fault, promise, needs_cluster)
+    return lambda run: Scenario(run, fault, promise, needs)

@@ -7,7 +7,7 @@ from random import randrange
 import pytest
 import trio
 
-from tests.faults.report import complaint
+from tests.faults.report import complaint, line
 from tests.faults.run_scenario import open_runner, replay
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import (
@@ -19,6 +19,7 @@ from tests.faults.scenarios import (
     rabbitmq_outage,
     topology,
 )
+from tests.lab.hosts import why_no_network
 from tests.lab.rabbitmq_cluster import RabbitmqCluster
 from tests.lab.rabbitmq_node import RabbitmqNode
 
@@ -34,7 +35,7 @@ RABBITMQS_DOING = (alarms, cluster, delivery_limit, impossible, rabbitmq_outage,
 
 def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
     """Name the worker, one for all scenarios of a cluster, and what to repeat on RabbitMQ 4.0."""
-    group = "cluster" if scenario.needs_cluster else scenario.name
+    group = "cluster" if scenario.needs == "cluster" else scenario.name
     marks = [pytest.mark.xdist_group(group)]
     if sys.modules[scenario.run.__module__] in RABBITMQS_DOING:
         marks.append(pytest.mark.rabbitmq_version)
@@ -58,7 +59,7 @@ def needed_cluster(request: pytest.FixtureRequest, scenario: Scenario) -> Rabbit
 
     Not started by the test itself: a portal's thread is waited for, and a running loop must not.
     """
-    return request.getfixturevalue("cluster") if scenario.needs_cluster else None
+    return request.getfixturevalue("cluster") if scenario.needs == "cluster" else None
 
 
 async def test_scenario(
@@ -67,11 +68,14 @@ async def test_scenario(
     needed_cluster: RabbitmqCluster | None,
     tmp_path: Path,
 ) -> None:
+    if scenario.needs == "hosts" and (reason := why_no_network()):
+        pytest.skip(reason)
     directory, seed = tmp_path / scenario.name, randrange(1_000_000)
     print("to repeat it:", replay(scenario.name, seed))  # noqa: T201 - shown by whatever fails
     with trio.fail_after(LIMIT):
         async with open_runner(node=rabbitmq, cluster=needed_cluster) as runner:
             result = await runner.run(scenario, directory, seed=seed, is_long=False)
+    print(line(result))  # noqa: T201 - shown by -rP
     assert not result.problems, complaint(result)
     assert result.confirmed > 0
     assert result.faults > 0

@@ -18,6 +18,7 @@ from broker.sandbox.rabbitmq import started
 from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import Membership, unique_name
 from broker.sandbox.rabbitmq_installation import Installation, find_installation
+from tests.lab.hosts import HERE, Host
 from tests.lab.rabbitmq_node import RabbitmqNode
 
 _STARTUP_TIMEOUT: Final = 120.0
@@ -36,20 +37,41 @@ class RabbitmqCluster:
     A node that is started again has the data it had, and joins by itself. One that was paused for
     longer than `NET_TICKTIME` does not: Mnesia holds that the cluster was partitioned, until the
     node is started anew.
+
+    Args:
+        size: How many nodes.
+        hosts: Where they run, one on each; all of them on this machine by default.
     """
 
-    def __init__(self, installation: Installation, size: int) -> None:
-        names = [unique_name() for _ in range(size)]
+    def __init__(
+        self,
+        installation: Installation,
+        size: int,
+        hosts: Sequence[Host] | None = None,
+        net_ticktime: int = NET_TICKTIME,
+    ) -> None:
         cookie, [epmd_port] = secrets.token_hex(16), free_ports(1)
+        places = [HERE] * size if hosts is None else hosts
+        members = [
+            Membership(
+                unique_name(),
+                cookie,
+                epmd_port,
+                keeps_epmd=number == 0 or place is not HERE,
+                address=place.address,
+            )
+            for number, place in enumerate(places)
+        ]
         self.nodes: Final[Sequence[RabbitmqNode]] = [
             RabbitmqNode(
                 installation,
-                Membership(name, cookie, epmd_port, keeps_epmd=name == names[0]),
+                member,
                 startup_timeout=_STARTUP_TIMEOUT,
-                config=_config(names),
-                advanced_config=f"[{{kernel, [{{net_ticktime, {NET_TICKTIME}}}]}}]",
+                config=_config(members),
+                advanced_config=f"[{{kernel, [{{net_ticktime, {net_ticktime}}}]}}]",
+                inside=place.inside,
             )
-            for name in names
+            for member, place in zip(members, places, strict=True)
         ]
 
     @property
@@ -167,14 +189,15 @@ async def open_rabbitmq_cluster(size: int = 3) -> AsyncIterator[RabbitmqCluster]
         yield cluster
 
 
-def _config(names: Sequence[str]) -> str:
+def _config(members: Sequence[Membership]) -> str:
     return "".join(
         f"{key} = {value}\n"
         for key, value in (
+            ("loopback_users", "none"),  # clients may be on another host
             ("cluster_formation.peer_discovery_backend", "classic_config"),
             *(
-                (f"cluster_formation.classic_config.nodes.{number}", f"{name}@localhost")
-                for number, name in enumerate(names, 1)
+                (f"cluster_formation.classic_config.nodes.{number}", member.node)
+                for number, member in enumerate(members, 1)
             ),
             ("cluster_partition_handling", "pause_minority"),
         )

@@ -1,13 +1,14 @@
 """A private RabbitMQ node that tests stop, freeze, configure and command."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import trio
 
 from broker.sandbox import rabbitmq
+from broker.sandbox.kept_process import KeptProcess
 from broker.sandbox.rabbitmq_errors import RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import (
     ADVANCED_CONFIG,
@@ -29,7 +30,11 @@ _CTL_TIMEOUT = 180.0
 
 
 class RabbitmqNode(rabbitmq.RabbitmqNode):
-    """A node with further lines of rabbitmq.conf, an Erlang term of its own, and plugins."""
+    """A node with further lines of rabbitmq.conf, an Erlang term of its own, and plugins.
+
+    Args:
+        inside: What comes before each command, so that it runs on another host.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
         advanced_config: str = "[]",
         plugins: tuple[str, ...] = (),
         is_thrifty: bool = False,
+        inside: Sequence[str] = (),
     ) -> None:
         super().__init__(installation, membership, startup_timeout=startup_timeout)
         with (self.directory / CONFIG).open("a", encoding="ascii") as file:
@@ -49,6 +55,7 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
         (self.directory / PLUGINS).write_text(f"[{','.join(plugins)}].\n", encoding="ascii")
         if is_thrifty:
             (self.directory / _ENVIRONMENT).write_text(_ONE_SCHEDULER, encoding="ascii")
+        self._inside = inside
 
     async def stop(self) -> None:
         """Stop the node gracefully (SIGTERM); one that takes too long is killed."""
@@ -79,7 +86,7 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
             if expression is None or erl_call is None:
                 return await self._run(arguments[0], self._installation.ctl, "--quiet", *arguments)
             said = await self._run(
-                *(arguments[0], erl_call, "-sname", self.name),
+                *(arguments[0], erl_call, "-name" if self._inside else "-sname", self.name),
                 # Under its usual name a caller is refused while the node knows another of it.
                 *("-h", f"caller-{uuid4().hex}", "-c", self._membership.cookie, "-e"),
                 stdin=f"{expression}\n",
@@ -90,9 +97,12 @@ class RabbitmqNode(rabbitmq.RabbitmqNode):
             return unquoted(value)
         raise RabbitmqNodeError(f"rabbitmqctl {arguments[0]} took more than {within:g} s")
 
+    async def _keep(self, *command: str) -> KeptProcess:
+        return await super()._keep(*self._inside, *command)
+
     async def _run(self, name: str, *command: str, stdin: str = "") -> str:
         completed = await trio.run_process(
-            command,
+            (*self._inside, *command),
             env=self._environment,
             cwd=self.directory,
             stdin=stdin.encode(),

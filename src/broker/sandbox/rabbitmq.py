@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import trio
 
 from broker.sandbox import keeper
-from broker.sandbox.free_ports import HOST, free_ports
+from broker.sandbox.free_ports import free_ports
 from broker.sandbox.kept_process import CLOSE_TIMEOUT, KeptProcess, start_kept
 from broker.sandbox.rabbitmq_errors import NodeEndedError, RabbitmqNodeError
 from broker.sandbox.rabbitmq_files import Membership, lone_member, write_files
@@ -52,20 +52,19 @@ class RabbitmqNode:
         *,
         startup_timeout: float = _STARTUP_TIMEOUT,
     ) -> None:
-        self.host: Final = HOST
+        self.host: Final = membership.address
         self.port, distribution_port = free_ports(2)
-        self.url: Final = f"amqp://guest:guest@{HOST}:{self.port}/"
+        self.url: Final = f"amqp://guest:guest@{self.host}:{self.port}/"
         self.directory: Final = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
         self._share: Final = keeper.share(str(self.directory))
         self._log: Final = self.directory / "node.log"
         self._installation: Final = installation
         self._startup_timeout: Final = startup_timeout
         self._membership: Final = membership
-        self.name: Final = f"{membership.name}@localhost"
+        self.name: Final = membership.node
         self._environment: Final = write_files(
             self.directory,
             membership,
-            name=self.name,
             port=self.port,
             distribution_port=distribution_port,
             search_path=installation.search_path,
@@ -87,7 +86,7 @@ class RabbitmqNode:
             self._epmd = await self._keep(
                 # In the foreground, or RabbitMQ would leave a daemon of its own behind.
                 *(self._installation.epmd, "-port", str(self._membership.epmd_port)),
-                *("-address", HOST),
+                *("-address", self.host),
             )
         if self._server is None or not self._server.is_running:
             self._server = await self._keep(self._installation.server)
@@ -120,7 +119,7 @@ class RabbitmqNode:
     async def answers(self) -> bool:
         """Tell, within 2 s, whether this node (not another on its port) speaks AMQP."""
         with trio.move_on_after(_ANSWER_TIMEOUT), suppress(OSError, trio.BrokenResourceError):
-            async with await trio.open_tcp_stream(HOST, self.port) as stream:
+            async with await trio.open_tcp_stream(self.host, self.port) as stream:
                 await stream.send_all(_AMQP_HEADER)
                 frame = b""
                 async for received in stream:

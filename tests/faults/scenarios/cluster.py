@@ -3,14 +3,16 @@
 import trio
 
 from tests.faults.checker import Allowed
-from tests.faults.cluster_environment import BROKERS, GAP, ClusterEnvironment
-from tests.faults.readiness import DETECTION, RECOVERY
+from tests.faults.cluster_environment import BROKERS, GAP, SILENT_GAP, ClusterEnvironment
+from tests.faults.readiness import DETECTION, RECOVERY, Watch
 from tests.faults.scenario import scenario
+from tests.lab.rabbitmq_node import RabbitmqNode
 
 _LIFE = (1.0, 3.0)
 _CUT = 2 * DETECTION.total_seconds()
 """Seconds that a node stays cut off: a broker that has not noticed by then never would."""
-
+_SILENCE = 1.5 * SILENT_GAP
+"""The same for one that is cut off without a sound."""
 
 _PROMISE = (
     f"routing never stops for {GAP:g} s; /readyz is right, and all brokers are ready again within "
@@ -21,7 +23,7 @@ _PROMISE = (
 @scenario(
     fault="kill -9 of the input queue's leader, one of three nodes",
     promise=_PROMISE,
-    needs_cluster=True,
+    needs="cluster",
 )
 async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
     kills = 8 if env.is_long else 1
@@ -39,7 +41,7 @@ async def cluster_leader_killed(env: ClusterEnvironment) -> Allowed:
 @scenario(
     fault="one of three nodes is partitioned off: the leader, or a follower",
     promise=_PROMISE,
-    needs_cluster=True,
+    needs="cluster",
 )
 async def cluster_partition(env: ClusterEnvironment) -> Allowed:
     cuts = 6 if env.is_long else 1
@@ -61,9 +63,44 @@ async def cluster_partition(env: ClusterEnvironment) -> Allowed:
 
 
 @scenario(
+    fault="the network swallows everything from and to one of three nodes: first that of the only "
+    "broker, then, with all brokers, the leader",
+    promise=f"routing never stops for {SILENT_GAP:g} s; {BROKERS} prefetches of duplicates per cut",
+    needs="hosts",
+)
+async def cluster_silent_cut(env: ClusterEnvironment) -> Allowed:
+    rounds = 3 if env.is_long else 1
+    only, *others = env.brokers
+    for number in range(rounds):
+        if number == 0:
+            await only.start()
+        else:
+            for broker in others:
+                await broker.stop()
+        node = await env.node_of(only)
+        async with env.routing_on([only], silent=node) as watch:
+            await _cut_silently(env, node, watch)
+        leader = await env.leader()
+        async with env.routing_on(silent=leader) as watch:
+            await _cut_silently(env, leader, watch)
+    return Allowed(duplicates=2 * rounds * env.duplicates_of_a_fault)
+
+
+async def _cut_silently(env: ClusterEnvironment, node: RabbitmqNode, watch: Watch) -> None:
+    await trio.sleep(env.random.uniform(*_LIFE))
+    await env.cut_off(node)
+    cut_at = trio.current_time()
+    await env.routing(within=SILENT_GAP, since=cut_at)
+    await trio.sleep_until(cut_at + _SILENCE)
+    await watch.all_ready()
+    await env.reunite(node)
+    await watch.all_ready()
+
+
+@scenario(
     fault="rolling restart of all three brokers, then of all three nodes",
     promise=f"{_PROMISE}, none for the brokers",
-    needs_cluster=True,
+    needs="cluster",
 )
 async def cluster_rolling_restart(env: ClusterEnvironment) -> Allowed:
     rounds = 3 if env.is_long else 1
