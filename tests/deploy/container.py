@@ -16,6 +16,7 @@ import trio
 
 from broker.sandbox.broker_process import BrokerProcess
 from broker.sandbox.kept_process import CLOSE_TIMEOUT, start_kept
+from tests.lab.eventually import eventually
 
 _COMMAND_TIMEOUT = 120
 
@@ -58,9 +59,7 @@ class Container:
     @property
     def first_process(self) -> int:
         """What is process 1 inside, by its number outside; only while it runs."""
-        pid = self.process.pid
-        [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return int(child)
+        return _child(self.process.pid)
 
     async def stop(self, within: float) -> int:
         """Send SIGTERM to process 1, as engines do, and return the exit status."""
@@ -108,6 +107,34 @@ async def open_container(recipe: Recipe, directory: Path) -> AsyncIterator[Conta
     finally:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await process.end()
+
+
+@asynccontextmanager
+async def open_network(directory: Path) -> AsyncIterator[int]:
+    """Make a network of nothing but loopback; yields a process that has it."""
+    process = await start_kept(
+        ("bwrap", "--die-with-parent", "--unshare-net", "--bind", "/", "/", "sleep", "infinity"),
+        BrokerProcess,
+        directory=directory,
+        environment=os.environ,
+        log=directory / "network.log",
+    )
+    assert process is not None
+    try:
+        # Bubblewrap starts the command when its network is up.
+        yield await eventually(lambda: _child(process.pid), "a network", until=_sleeps)
+    finally:
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await process.end()
+
+
+def _child(process: int) -> int:
+    """Return the only child of a process, or 0 while it has none."""
+    return int(Path(f"/proc/{process}/task/{process}/children").read_text() or 0)
+
+
+def _sleeps(process: int) -> bool:
+    return process != 0 and Path(f"/proc/{process}/comm").read_text() == "sleep\n"
 
 
 def _command_line(recipe: Recipe, hosts: Path) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Dockerfile and compose.yaml: what can be known of them without building anything.
 
-That the image works is in `test_image`.
+That the image works is in `test_image`, that the services do in `test_compose`.
 """
 
 import json
@@ -112,20 +112,6 @@ def test_each_part_is_read_only_and_has_no_privileges() -> None:
         assert service["build"] == "."
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_the_settings_of_each_part(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    given = {variable: str(value) for variable, value in OURS[name]["environment"].items()}
-    settings = settings_from(given, monkeypatch, tmp_path)
-    [endpoint] = settings.amqp_endpoints
-    assert endpoint.host in SERVICES
-    rabbitmq = SERVICES["rabbitmq"]["environment"]
-    assert endpoint.user == rabbitmq["RABBITMQ_DEFAULT_USER"]
-    assert endpoint.password == rabbitmq["RABBITMQ_DEFAULT_PASS"]
-    assert settings.websocket_url == "ws://server:8765/ws"
-
-
 def test_the_broker_is_given_the_time_that_a_stop_may_take() -> None:
     broker = SERVICES["broker"]
     timeout = float(broker["environment"]["BROKER_SHUTDOWN_TIMEOUT"])
@@ -138,21 +124,3 @@ def test_the_ports_are_the_brokers_and_stay_on_this_machine() -> None:
     assert SERVICES["broker"]["ports"] == ["127.0.0.1:9780:9780"]
     for service in SERVICES.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
-
-
-def test_the_other_parts_are_commands_that_take_these_options() -> None:
-    for name in ("server", "alice", "bob"):
-        broker, sandbox, command, *options = OURS[name]["entrypoint"]
-        assert (broker, sandbox) == ("broker", "sandbox")
-        options += OURS[name].get("command", [])
-        usage = subprocess.run(
-            [sys.executable, "-m", "broker", "sandbox", command, "--help"],
-            capture_output=True,
-            check=True,
-            text=True,
-            timeout=60,
-        ).stdout
-        given = [option for option in options if option.startswith("--")]
-        assert given
-        assert all(f"{option} " in usage for option in given)
-        assert OURS[name]["healthcheck"] == {"disable": True}  # it would ask the broker's port

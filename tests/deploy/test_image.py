@@ -3,19 +3,23 @@
 The tests that share an image run in one worker.
 """
 
+import json
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import distributions
 from pathlib import Path
 from time import perf_counter
 
 import pytest
 import trio
 
+from broker.version import __version__
 from tests.deploy.container import Container, open_container
 from tests.deploy.image import REVISION, VERSION, Image
-from tests.deploy.repository import DEFAULTS
+from tests.deploy.repository import DEFAULTS, ROOT
 from tests.integration.http_client import until_answered
 from tests.integration.rig import Rig, bring_online, ids, text
 from tests.lab.central_server import CentralServer, open_central_server
@@ -29,6 +33,7 @@ MOST_ADDED_BYTES = 60_000_000
 GRACE_PERIOD = 30
 """Seconds between SIGTERM and SIGKILL in compose.yaml and, at least, in Kubernetes."""
 LOAD = 6_000
+PACKAGES = "opt/broker/lib/python3.*/site-packages"
 
 type Record = Callable[[str, object], None]
 
@@ -79,6 +84,19 @@ def test_its_layers_are_small(image: Image, record_property: Record) -> None:
     record_property("layers of the image above its base", f"{image.added_bytes / 1e6:.1f} MB")
     assert image.added_bytes <= MOST_ADDED_BYTES
     assert not list((image.root / "opt/broker").rglob("site-packages/pip"))
+
+
+def test_the_bill_of_materials_names_what_is_in_it(image: Image) -> None:
+    printed = subprocess.run(
+        [ROOT / "scripts" / "sbom"], capture_output=True, check=True, timeout=600
+    ).stdout
+    components = json.loads(printed)["components"]
+    installed = {
+        (distribution.name.lower().replace("_", "-"), distribution.version)
+        for distribution in distributions(path=[str(*image.root.glob(PACKAGES))])
+    }
+    named = {(component["name"].lower(), component["version"]) for component in components}
+    assert installed == named | {("agent-broker", __version__)}
 
 
 async def test_it_routes_and_needs_nothing(
