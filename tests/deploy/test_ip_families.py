@@ -81,7 +81,7 @@ async def test_a_pod_is_probed_at_its_address(pod: Pod, tmp_path: Path) -> None:
 )
 async def test_a_system_without_ipv6_is_served_with_ipv4(tmp_path: Path) -> None:
     port = free_port()
-    command = (sys.executable, "-m", without_ipv6.__name__, *COMMAND)
+    command = (sys.executable, without_ipv6.__file__, *COMMAND)
     async with open_broker(tmp_path, {**SETTINGS, "BROKER_HTTP_PORT": str(port)}, command):
         await eventually(
             partial(probe, port, "127.0.0.1"), "an answer", until=lambda status: status == 200

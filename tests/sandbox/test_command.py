@@ -43,10 +43,11 @@ sys.exit(execute(["sandbox"]))
 """
 UNINSTALLED = """
 import sys
-from broker.cli.application import execute
+from broker.__main__ import main
 from broker.sandbox import rabbitmq_installation as installation
 installation.PACKAGE_DIRECTORIES = installation.EXTRA_DIRECTORIES = ()
-sys.exit(execute(["sandbox"]))
+sys.argv = ["broker", "sandbox"]
+main()
 """
 
 
