@@ -1,9 +1,8 @@
 """Who is online: the agent registry.
 
-Online agents live in one list and the others in a second, and each agent knows
-its place there. Whoever comes or goes is appended to one list, and the last
-agent of the other moves into the gap; choosing at random is one index. So
-none of them grows with the number of agents.
+Online agents live in one list and the others in a second, and each agent knows its place there.
+Whoever comes or goes is appended to one list, and the last agent of the other moves into the gap;
+choosing at random is one index. So none of them grows with the number of agents.
 
 Each of several brokers has a registry, and they hear of the same changes in different orders, and
 of some twice. So each change has a version and the latest one decides: whatever the order, the
@@ -20,8 +19,7 @@ from broker.core.capabilities import CapabilityIndex
 from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.versions import NEVER, ServerVersion, Version, VersionClock
 
-_SLICE = 1_000
-"""Agents applied between two pauses of `AgentRegistry.applying`: well below a millisecond."""
+_SLICE = 1_000  # agents applied between two pauses of `AgentRegistry.applying`: less than 1 ms
 _WATCHED_SLICE = 250
 """The same when somebody is told of each of them: a policy may take 30 µs for it."""
 
