@@ -10,7 +10,7 @@ _RATE = 500.0
 _BRIEFLY = 5.0
 """Seconds that no session minds."""
 _MISSING_RABBITMQ = 40.0
-"""Seconds until the broker must have noticed: heartbeats every 10 s, confirms overdue after 30."""
+"""Seconds until the broker must have noticed: it waits for a sign of life for 20."""
 _RABBITMQ_MISSING_BROKER = 40.0
 """Seconds after which RabbitMQ has given the broker up: it waits for two heartbeats in vain."""
 _SILENCE = 45.0

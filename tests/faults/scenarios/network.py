@@ -20,7 +20,7 @@ _BRIEFLY = 3.0
 _MISSING_SERVER = 50.0
 """Seconds until the broker must have noticed: a silence counts as a loss after 45."""
 _MISSING_RABBITMQ = 40.0
-"""Likewise: heartbeats every 10 s, confirms overdue after 30."""
+"""Likewise: it waits for a sign of life for 20 s."""
 _DELAY, _JITTER = 0.2, 0.1
 _DELAYED_RATE = 100.0
 """What a prefetch allows: a message travels four times until its place is free again."""
