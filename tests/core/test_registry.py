@@ -236,15 +236,15 @@ def test_a_big_update_pauses_after_each_slice() -> None:
 
 
 def test_an_update_pauses_more_often_when_watchers_take_their_time() -> None:
-    agents = [str(number) for number in range(600)]
+    agents = [str(number) for number in range(120)]
     update = status_update(*agents)
     alone = AgentRegistry(max_agents=1_000)
     watched = AgentRegistry(max_agents=1_000, watchers=[Witness()])
-    assert [alone.online_count for _ in alone.applying(update)] == [600]
-    assert [watched.online_count for _ in watched.applying(update)] == [250, 500, 600]
+    assert [alone.online_count for _ in alone.applying(update)] == [120]
+    assert [watched.online_count for _ in watched.applying(update)] == [50, 100, 120]
     everybody_leaves = status_update(is_full=True)
     counts = [watched.online_count for _ in watched.applying(everybody_leaves)]
-    assert counts == [350, 100, 0]
+    assert counts == [70, 20, 0]
 
 
 @given(

@@ -20,8 +20,8 @@ from broker.core.messages import AgentStatus, StatusUpdate
 from broker.core.versions import NEVER, ServerVersion, Version, VersionClock
 
 _SLICE = 1_000  # agents applied between two pauses of `AgentRegistry.applying`: less than 1 ms
-_WATCHED_SLICE = 250
-"""The same when somebody is told of each of them: a policy may take 30 µs for it."""
+_WATCHED_SLICE = 50
+"""The same when somebody is told of each of them: a policy may take 200 µs for it."""
 
 
 class RegistryFullError(Exception):

@@ -41,9 +41,11 @@ class Agents:
     def __contains__(self, agent: object) -> bool:
         """Whether it is one of them, as it is now and not as it once was. O(1)."""
         message = self._message
-        if not isinstance(agent, Agent) or not self._registry.is_online(agent):
-            return False
-        if agent.agent_id == message.sender_id:
+        if (
+            not isinstance(agent, Agent)
+            or not self._registry.is_online(agent)
+            or agent.agent_id == message.sender_id
+        ):
             return False
         required = message.required_capabilities
         return not required or agent.can(required)

@@ -16,8 +16,6 @@ All is computed from the ids of those who are online, so brokers that know the s
 from array import array
 from collections.abc import Container
 from hashlib import blake2b, shake_128
-from heapq import merge
-from itertools import islice
 from struct import unpack
 from zlib import crc32
 
@@ -38,6 +36,7 @@ without an object for each."""
 _SLOT = (1 << _SLOT_BITS) - 1
 _NUMBER = (1 << 64) - 1
 _POSITION = _NUMBER & ~_SLOT
+_NOWHERE = _NUMBER + 1  # is farther than any number
 _CIRCUMFERENCE = 1 << (64 - _SLOT_BITS)
 
 # A hash of an id or a key, times any odd number, is as good as another hash, and much cheaper.
@@ -131,9 +130,16 @@ class HashRing:
         Args:
             patience: How many nearer points are passed at most, if that is more than 200.
         """
+        one, other = map(self._ring.distances, _places(key))
+        here, there = next(one, _NOWHERE), next(other, _NOWHERE)
         tried = set()
-        distances = merge(*map(self._ring.distances, _places(key)))
-        for distance in islice(distances, max(patience, _PATIENCE)):
+        for _ in range(max(patience, _PATIENCE)):
+            if here < there:
+                distance, here = here, next(one, _NOWHERE)
+            else:
+                distance, there = there, next(other, _NOWHERE)
+            if distance == _NOWHERE:
+                break
             slot = distance & _SLOT
             if slot not in tried:
                 tried.add(slot)

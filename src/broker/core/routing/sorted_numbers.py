@@ -54,8 +54,14 @@ class SortedNumbers:
 
     def distances(self, place: int) -> Iterator[int]:
         """Yield how far it is from a place to each number, upwards and around. O(1) to begin."""
-        for number in self.since(place):
-            yield number - place
+        chunks = self._chunks
+        index = place >> self._shift
+        chunk = chunks[index]
+        for position in range(bisect_left(chunk, place), len(chunk)):
+            yield chunk[position] - place
+        for later in range(index + 1, len(chunks)):
+            for number in chunks[later]:
+                yield number - place
         for number in self.since(0):
             if number >= place:
                 return
