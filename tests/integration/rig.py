@@ -99,8 +99,9 @@ class Rig(AmqpClient):
         )
 
     def log(self) -> Iterator[dict[str, Any]]:
-        for line in (self.directory / "broker.log").read_text().splitlines():
-            if line.startswith("{"):
+        for line in (self.directory / "broker.log").read_text().splitlines(keepends=True):
+            # The latest may not be written to its end yet.
+            if line.startswith("{") and line.endswith("\n"):
                 yield json.loads(line)
 
 
