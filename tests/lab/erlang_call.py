@@ -21,6 +21,13 @@ _TABLE = r"""
 _DELETE_QUEUE = """
     {ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, %s)),
     {ok, _} = rabbit_amqqueue:delete(Queue, false, false, <<"tests">>)."""
+_CLOSE = """
+    Close = fun (Connection) ->
+        try rabbit_networking:close_connection(Connection, "%s") catch exit:_ -> gone end
+    end,
+    Every = rabbit_networking:connection_info_all([pid, user]),
+    lists:foreach(Close, [Connection || [{pid, Connection}, {user, %s}] <- Every])."""
+"""Goes on at one that has ended by itself in the meantime, where rabbitmqctl would fail."""
 _BASE64 = '"base64:'
 
 
@@ -55,10 +62,9 @@ def as_erlang(*command: str) -> str | None:
         case ("list_user_permissions" as name, user):
             expression = _TABLE % f"rabbit_auth_backend_internal:{name}({_binary(user)})"
         case ("close_all_connections", explanation):
-            every = "rabbit_networking:connections()"
-            expression = f'rabbit_networking:close_connections({every}, "{explanation}").'
-        case ("close_all_user_connections" as name, user, explanation):
-            expression = f'rabbit_networking:{name}({_binary(user)}, "{explanation}").'
+            expression = _CLOSE % (explanation, "_")
+        case ("close_all_user_connections", user, explanation):
+            expression = _CLOSE % (explanation, _binary(user))
         case ("set_vm_memory_high_watermark" as name, share):
             expression = f"vm_memory_monitor:{name}({float(share):f})."
     return expression
