@@ -36,7 +36,7 @@ from tests.lab import raw_content
 
 def wire(publishing: Publishing) -> bytes:
     """Return the flags and properties with which a publishing is sent."""
-    frames = marshal_publishing(publishing, "ours", channel=1, frame_max=131_072)
+    frames = b"".join(marshal_publishing(publishing, "ours", channel=1, frame_max=131_072))
     method = 8 + int.from_bytes(frames[3:7])
     header = frames[method : method + 8 + int.from_bytes(frames[method + 3 : method + 7])]
     assert len(header) <= header_frame_size(publishing)

@@ -36,12 +36,13 @@ def test_an_event_loop_that_hangs_holds_nothing_up(*, is_open: bool) -> None:
     async def main() -> None:
         async with open_rabbit() as rabbit:
             await rabbit.answers()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(cancel_once_it_hangs, nursery.cancel_scope)
-                async with rabbit.hosted(nothing if is_open else hang_opening) as border:
-                    border.post(hang)
-                    await trio.sleep_forever()
-            assert nursery.cancel_scope.cancelled_caught
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(cancel_once_it_hangs, scope)
+                    async with rabbit.hosted(nothing if is_open else hang_opening) as border:
+                        border.post(hang)
+                        await trio.sleep_forever()
+            assert scope.cancelled_caught
             with trio.move_on_after(1) as scope:
                 await rabbit.answers()
             assert scope.cancelled_caught

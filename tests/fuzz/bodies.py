@@ -49,7 +49,7 @@ def check_rejection(body: bytes, rejected: Rejected) -> None:
         broker_id="broker_0001",
     )
     assert parked.body == body
-    assert body in marshal_publishing(parked, "id", channel=1, frame_max=1 << 17)
+    assert body in b"".join(marshal_publishing(parked, "id", channel=1, frame_max=1 << 17))
 
 
 def _check_reason(body: bytes, reason: RejectReason) -> None:

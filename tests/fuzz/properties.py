@@ -32,7 +32,7 @@ def _check_dead_letter(data: bytes) -> None:
         error="why",
         broker_id="broker_0001",
     )
-    frames = marshal_publishing(letter, "id", channel=1, frame_max=_FRAME_MAX)
+    frames = b"".join(marshal_publishing(letter, "id", channel=1, frame_max=_FRAME_MAX))
     method = 8 + int.from_bytes(frames[3:7])
     header = 8 + int.from_bytes(frames[method + 3 : method + 7])
     assert header <= header_frame_size(letter)
@@ -41,19 +41,21 @@ def _check_dead_letter(data: bytes) -> None:
 
 
 def _check_published(properties: Properties) -> None:
-    frames = marshal_publishing(
-        Publishing(
-            "broker_output_queue",
-            b"{}",
-            "broker_0001",
-            properties.headers,
-            properties.correlation_id,
-            priority=properties.priority,
-            expiration=properties.expiration,
-        ),
-        "id",
-        channel=1,
-        frame_max=_FRAME_MAX,
+    frames = b"".join(
+        marshal_publishing(
+            Publishing(
+                "broker_output_queue",
+                b"{}",
+                "broker_0001",
+                properties.headers,
+                properties.correlation_id,
+                priority=properties.priority,
+                expiration=properties.expiration,
+            ),
+            "id",
+            channel=1,
+            frame_max=_FRAME_MAX,
+        )
     )
     method_size, _, _ = frame.unmarshal(frames)
     header_size, _, header = frame.unmarshal(frames[method_size:])

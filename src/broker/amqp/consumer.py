@@ -219,8 +219,8 @@ class QueueConsumer:
         """Take a delivery, to hand it out with what arrived together with it."""
         if not self._arrived:
             self._window.begin_batch(tag, self._loop.time())
+            self._drained.clear()
         self._window.add(tag)
-        self._drained.clear()
         delivery = Delivery(
             self.queue,
             tag,
@@ -315,7 +315,8 @@ class QueueConsumer:
 
     def _acknowledge_soon(self, tag: int) -> None:
         self._window.settle(tag)
-        self._acknowledge_later()
+        if not self._acknowledging:
+            self._acknowledge_later()
 
     def _acknowledge_later(self) -> None:
         if not self._acknowledging:

@@ -11,7 +11,7 @@ from broker.amqp.wire.publishing import Publishing
 from broker.amqp.wire.raw_properties import NO_PROPERTIES
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One message that RabbitMQ delivered and that must be settled.
 
     Attributes:
@@ -63,7 +63,7 @@ class SettlementObserver(Protocol):
         """
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What was decided about a delivery.
 
     The delivery is acknowledged once RabbitMQ has confirmed the announcement and the publishing, as

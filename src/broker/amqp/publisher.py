@@ -96,7 +96,7 @@ class Publisher:
         frames: list[bytes] = []
         try:
             for publishing, done in publishings:
-                frames.append(self._numbered(publishing, done))
+                frames += self._numbered(publishing, done)
         finally:
             # What has a number is written, whatever came of the next one.
             self._writer.write(b"".join(frames))
@@ -111,7 +111,9 @@ class Publisher:
         """Publish, and return what RabbitMQ made of it."""
         return await self.outcomes([publishing])[0]
 
-    def _numbered(self, publishing: Publishing, done: Callable[[PublishOutcome], None]) -> bytes:
+    def _numbered(
+        self, publishing: Publishing, done: Callable[[PublishOutcome], None]
+    ) -> Sequence[bytes]:
         number = self.last_number + 1
         frames = marshal_publishing(
             publishing,

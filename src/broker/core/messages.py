@@ -52,7 +52,7 @@ class Rejected(msgspec.Struct, frozen=True):
     error: str  # one line for a person, which never quotes the body
 
 
-class ChatMessage(msgspec.Struct, frozen=True):
+class ChatMessage(msgspec.Struct, frozen=True, gc=False):
     """A TEXT, REPLY or SYSTEM message that wants a receiver."""
 
     message_type: str

@@ -102,9 +102,10 @@ class Decider:
 
     def decide(self, delivery: Delivery) -> Decision:
         """Return what becomes of a delivery."""
-        obstacle = _obstacle(delivery)
-        if obstacle is not None:
-            return rejected(obstacle)
+        if delivery.properties_error is not None:
+            return rejected(Rejected(RejectReason.INVALID_PROPERTIES, delivery.properties_error))
+        if delivery.delivery_count >= _MOST_RETURNS:
+            return rejected(_too_many_returns(delivery.delivery_count))
         decision = self._by_source[delivery.source](delivery)
         # Routing adds a receiver, answers and announcements repeat ids and URLs. RabbitMQ would
         # close the channel.
@@ -320,13 +321,9 @@ def _is_remembered(message_id: str) -> bool:
     return 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH
 
 
-def _obstacle(delivery: Delivery) -> Rejected | None:
-    if delivery.properties_error is not None:
-        return Rejected(RejectReason.INVALID_PROPERTIES, delivery.properties_error)
-    if delivery.delivery_count >= _MOST_RETURNS:
-        error = f"it came back to its quorum queue {delivery.delivery_count} times"
-        return Rejected(RejectReason.INTERNAL_ERROR, error)
-    return None
+def _too_many_returns(count: int) -> Rejected:
+    error = f"it came back to its quorum queue {count} times"
+    return Rejected(RejectReason.INTERNAL_ERROR, error)
 
 
 def _too_large(size: int, max_size: int) -> Rejected:

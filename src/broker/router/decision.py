@@ -8,7 +8,7 @@ from broker.core.messages import Answer, RegistryEvent, Rejected
 from broker.telemetry.tally import UNACCEPTED, MessageOutcome
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What becomes of one delivery, and what that changes. Nothing of it has happened yet."""
 
     message_type: str  # or what stands for it in the metrics

@@ -48,7 +48,7 @@ publishings = st.builds(
 def test_a_publishing_is_what_pamqp_reads(publishing: Publishing, channel: int) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     frames = unmarshalled(
-        marshal_publishing(publishing, "message-1", channel=channel, frame_max=FRAME_MAX)
+        b"".join(marshal_publishing(publishing, "message-1", channel=channel, frame_max=FRAME_MAX))
     )
 
     assert {number for number, _ in frames} == {channel}
@@ -85,7 +85,7 @@ def test_a_publishing_is_what_pamqp_reads(publishing: Publishing, channel: int) 
 def test_what_is_moved_stays_as_it_is_and_must_find_a_queue_behind_the_exchange() -> None:
     kept = raw_content.header_table(b"\xff", b"V")
     moved = Publishing("", b"body", "me", exchange="fanout", kept=kept, is_moved=True)
-    data = marshal_publishing(moved, "message-1", channel=1, frame_max=FRAME_MAX)
+    data = b"".join(marshal_publishing(moved, "message-1", channel=1, frame_max=FRAME_MAX))
     size, _, method = pamqp.frame.unmarshal(data)
     assert isinstance(method, Basic.Publish)
     assert (method.exchange, method.mandatory) == ("fanout", True)
@@ -97,7 +97,9 @@ def test_a_body_is_split_where_a_frame_ends(size: int) -> None:
     body = bytes(range(256)) * 200
     body = body[:size]
     _, (_, header), *bodies = unmarshalled(
-        marshal_publishing(Publishing("q", body, "me"), "m", channel=1, frame_max=FRAME_MAX)
+        b"".join(
+            marshal_publishing(Publishing("q", body, "me"), "m", channel=1, frame_max=FRAME_MAX)
+        )
     )
     pieces = [frame.value for _, frame in bodies if isinstance(frame, ContentBody)]
     assert isinstance(header, ContentHeader)

@@ -106,8 +106,13 @@ class FrameReader(asyncio.StreamReader):
                     self._give_up(None)
                     return
                 payload = unparsed[position + _HEADER_SIZE : end - 1]
+                taker = self._takers.get(channel)
                 try:
-                    taken = self._take(frame_type, channel, payload)
+                    if taker is not None:
+                        taken = taker.take(frame_type, payload)
+                    else:
+                        taken = False
+                        self._note_close(frame_type, channel, payload)
                 except (KeyError, IndexError, struct.error) as error:
                     # A content that nothing announced, or a payload that ends too early. asyncio
                     # would log what is raised here with a traceback, as a bug of this process.
@@ -127,6 +132,10 @@ class FrameReader(asyncio.StreamReader):
         is_content = channel in self._takers and frame_type == FRAME_HEADER
         return _MAX_HEADER_SIZE if is_content else MAX_FRAME_SIZE
 
+    def _note_close(self, frame_type: int, channel: int, payload: bytes) -> None:
+        if channel == 0 and frame_type == FRAME_METHOD and payload.startswith(_CLOSE):
+            self.close_text = payload[7 : 7 + payload[6]].decode(errors="replace")
+
     def _give_up(self, cause: Exception | None) -> None:
         broken = AmqpError("the peer sent a frame that breaks AMQP 0-9-1")
         broken.__cause__ = cause
@@ -143,15 +152,6 @@ class FrameReader(asyncio.StreamReader):
         else:
             return
         self._shown_at = self.heard_at
-
-    def _take(self, frame_type: int, channel: int, payload: bytes) -> bool:
-        """Take a frame, or return False to leave it to aiormq."""
-        taker = self._takers.get(channel)
-        if taker is not None:
-            return taker.take(frame_type, payload)
-        if channel == 0 and frame_type == FRAME_METHOD and payload.startswith(_CLOSE):
-            self.close_text = payload[7 : 7 + payload[6]].decode(errors="replace")
-        return False
 
 
 def _with_frame_limit(frame: bytes) -> bytes:

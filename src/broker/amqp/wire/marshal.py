@@ -6,6 +6,7 @@ publishings is the body, its size, the message id and a few strings; the rest is
 
 import struct
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 
 from pamqp import commands, encode, frame
@@ -21,8 +22,9 @@ from broker.amqp.wire.raw_properties import (
 )
 
 _pack_frame = struct.Struct(">BHI").pack
-_pack_header = struct.Struct(">HHQ").pack
+_pack_header_frame = struct.Struct(">BHIHHQ").pack
 _HEADER_SIZE = 12
+"""Bytes of a content header without flags and properties: class, weight, body size."""
 _FRAME_OVERHEAD = 8
 _pack_flags = struct.Struct(">H").pack
 _pack_ack = struct.Struct(">BHIIQ?B").pack
@@ -42,26 +44,32 @@ _LONGEST_MESSAGE_ID = "x" * 40
 
 def marshal_publishing(
     publishing: Publishing, message_id: str, *, channel: int, frame_max: int
-) -> bytes:
+) -> Sequence[bytes]:
     """Return the frames of a persistent `basic.publish`, mandatory unless through an exchange.
 
     Args:
         message_id: The AMQP message id, unless the publishing keeps one; unique.
+
+    Returns:
+        The frames in pieces, to be joined with those of others, so that bodies are copied once.
     """
     body = publishing.body
+    size = len(body)
     marshalled = _own_properties if publishing.kept is None else _kept_properties
-    header = _pack_header(_BASIC, 0, len(body)) + marshalled(publishing, message_id)
+    properties = marshalled(publishing, message_id)
+    header_size = _HEADER_SIZE + len(properties)
     is_mandatory = publishing.is_moved or not publishing.exchange
-    parts = [
+    pieces = [
         _method(publishing.exchange, publishing.queue, is_mandatory, channel),
-        _frame(FRAME_HEADER, channel, header),
+        _pack_header_frame(FRAME_HEADER, channel, header_size, _BASIC, 0, size),
+        properties,
+        FRAME_END_CHAR,
     ]
     room = frame_max - _FRAME_OVERHEAD
-    parts += [
-        _frame(FRAME_BODY, channel, body[start : start + room])
-        for start in range(0, len(body), room)
-    ]
-    return b"".join(parts)
+    for start in range(0, size, room):
+        part = body[start : start + room]
+        pieces += (_pack_frame(FRAME_BODY, channel, len(part)), part, FRAME_END_CHAR)
+    return pieces
 
 
 def header_frame_size(publishing: Publishing) -> int:
@@ -88,6 +96,7 @@ def _own_properties(publishing: Publishing, message_id: str) -> bytes:
     if publishing.expiration is not None:
         flags |= _EXPIRATION
         expiration = encode.short_string(publishing.expiration)
+    identity = message_id.encode()
     # In the order of the flags, from the highest.
     return b"".join(
         (
@@ -98,7 +107,8 @@ def _own_properties(publishing: Publishing, message_id: str) -> bytes:
             priority,
             correlation_id,
             expiration,
-            encode.short_string(message_id),
+            bytes((len(identity),)),
+            identity,
             _pack_timestamp(int(time.time())),
             _short_string(publishing.app_id),
         )
@@ -131,7 +141,3 @@ def _method(exchange: str, queue: str, is_mandatory: bool, channel: int) -> byte
 @lru_cache(maxsize=64)
 def _short_string(text: str) -> bytes:
     return encode.short_string(text)
-
-
-def _frame(frame_type: int, channel: int, payload: bytes) -> bytes:
-    return b"".join((_pack_frame(frame_type, channel, len(payload)), payload, FRAME_END_CHAR))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Publishing(msgspec.Struct, frozen=True):
+class Publishing(msgspec.Struct, frozen=True, gc=False):
     """One message to publish, persistent, to a queue or through a fanout exchange.
 
     Attributes:

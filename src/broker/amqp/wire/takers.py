@@ -59,7 +59,7 @@ class ContentTaker[T]:
         self._method = index(method)
         self._read = read
         self._complete = complete
-        self._announced: tuple[T] | None = None
+        self._announced: T | None = None
         self._properties = b""
         self._parts: list[bytes] = []
         self._missing = 0
@@ -69,7 +69,7 @@ class ContentTaker[T]:
         if frame_type == FRAME_METHOD:
             if payload[:4] != self._method:
                 return False
-            self._announced = (self._read(payload),)
+            self._announced = self._read(payload)
             return True
         if self._announced is None:
             raise KeyError("a content that nothing announced")
@@ -80,7 +80,7 @@ class ContentTaker[T]:
             self._parts.append(payload)
             self._missing -= len(payload)
         if self._missing <= 0:
-            (announced,), self._announced = self._announced, None
+            announced, self._announced = self._announced, None
             body, self._parts = b"".join(self._parts), []
             self._complete(announced, self._properties, body)
         return True

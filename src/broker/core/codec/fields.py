@@ -44,7 +44,8 @@ def checked_fields(body: bytes, max_bytes: int) -> Fields:
         raise RejectedError(
             RejectReason.INVALID_UTF8, f"the body is not UTF-8: {error.reason} at {error.start}"
         ) from error
-    if _is_too_deep(body):
+    # Almost every body has fewer brackets than levels are allowed, and two counts tell.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_too_deep(body):
         too_deep = f"the body is nested deeper than {MAX_DEPTH} levels"
         raise RejectedError(RejectReason.TOO_DEEP, too_deep)
     return parsed_fields(body)
@@ -68,9 +69,6 @@ def parsed_fields(text: bytes | str) -> Fields:
 
 
 def _is_too_deep(body: bytes) -> bool:
-    # Almost every body has fewer brackets than levels are allowed, and two counts tell.
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
-        return False
     # Without escaped quotes, every other piece between quotes stands outside of a string.
     # What follows a syntax error may be measured wrong, but no decoder gets there.
     unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
