@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.bench import document
+from tests.bench.draw import draw
 from tests.bench.environment import PEER_PYTHON, ROOT
-from tests.bench.output import draw, write
+from tests.bench.kept import PERFORMANCE, ROUTING, SCALING, keep, short, write_all, write_raw
 from tests.bench.plan import DEFAULT, FULL, QUICK
 from tests.bench.policies.report import markdown as policies_markdown
 from tests.bench.policies.session import FULL as POLICIES
@@ -24,10 +24,9 @@ from tests.bench.scale.plan import SCALE, SCALE_QUICK
 from tests.bench.scale.report import markdown as scale_markdown
 from tests.bench.scale.session import measure_scale
 from tests.bench.session import measure_all
+from tests.documents.generated import renew
 
-_ROUTING = ROOT / "docs" / "routing.md"
 _POLICIES_ROOM = Path(__file__).parent / "policies" / "session.py"
-_SCALING = ROOT / "docs" / "scaling.md"
 Section = Literal["throughput", "window", "sizes", "latency", "growth", "blocked"]
 
 app = App(name="bench", help="Measure the broker beside other libraries, in Python, C and Node.js.")
@@ -85,19 +84,33 @@ def bench(
     sections = plan.sections if only is None else (only,)
     with progress:
         results = trio.run(measure_all, plan, sections, progress)
-    write(results, output, into_documents=full and only is None)
-    console.print(Markdown(markdown(results)))
+    version = results.machine["rabbitmq"]
+    tables = markdown({short(version): results})
+    raw = write_all(results, tables, output)
+    draw(Path(__file__), raw, output)
+    if full and only is None:
+        if keep(results, version, PERFORMANCE):
+            draw(Path(__file__), raw, PERFORMANCE)
+        _renew_documents(console)
+    console.print(Markdown(tables))
     console.print(f"Written to {output}.")
     return 1 if any(run.problems for run in checked(results)) else 0
+
+
+def _renew_documents(console: Console) -> None:
+    for path in renew():
+        console.print(f"Renewed {path}.")
 
 
 def _scale(console: Console, progress: Progress, output: Path, *, quick: bool) -> int:
     with progress:
         results = trio.run(measure_scale, SCALE_QUICK if quick else SCALE, progress)
-    tables = scale_markdown(results)
-    document.write(results, tables, output, None if quick else _SCALING)
+    version = results.machine["rabbitmq"]
+    tables = scale_markdown({short(version): results})
+    write_all(results, tables, output)
     if not quick:
-        document.write_raw(results, _SCALING.with_suffix(""))
+        keep(results, version, SCALING)
+        _renew_documents(console)
     console.print(Markdown(tables))
     console.print(f"Written to {output}.")
     return 1 if any(run.problems for run in results.runs) else 0
@@ -107,12 +120,10 @@ def _policies(console: Console, progress: Progress, output: Path, *, quick: bool
     with progress:
         results = measure_policies(POLICIES_QUICK if quick else POLICIES, progress)
     tables = policies_markdown(results)
-    raw = document.write(results, tables, output, None if quick else _ROUTING)
-    draw(_POLICIES_ROOM, raw, output)
+    draw(_POLICIES_ROOM, write_all(results, tables, output), output)
     if not quick:
-        beside = _ROUTING.with_suffix("")
-        beside.mkdir(exist_ok=True)
-        draw(_POLICIES_ROOM, document.write_raw(results, beside), beside)
+        draw(_POLICIES_ROOM, write_raw(results, ROUTING), ROUTING.parent)
+        _renew_documents(console)
     console.print(Markdown(tables))
     console.print(f"Written to {output}.")
     return 0

@@ -10,13 +10,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from tests.documents.figures import arithmetic, performance, policies, reliability, scaling
 from tests.documents.messages import message_tables
 from tests.documents.settings import settings_reference
 
 ROOT = Path(__file__).parents[2]
 
 PARTS: Mapping[str, Callable[[], str]] = {
+    "arithmetic": arithmetic,
     "messages": message_tables,
+    "performance": performance,
+    "policies": policies,
+    "reliability": reliability,
+    "scaling": scaling,
     "settings": settings_reference,
 }
 
@@ -36,6 +42,16 @@ def documents() -> Iterator[Path]:
 def renewed(document: str) -> str:
     """Return a document with its parts as they are now."""
     return _MARKED.sub(lambda part: f"{part['begin']}{_part(part['name'])}{part['end']}", document)
+
+
+def renew() -> Iterator[Path]:
+    """Renew the documents, and return those that have changed."""
+    for path in documents():
+        before = path.read_text(encoding="utf-8")
+        after = renewed(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            yield path
 
 
 def _part(name: str) -> str:

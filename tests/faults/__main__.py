@@ -9,9 +9,14 @@ from typing import Annotated
 
 import trio
 from cyclopts import App, Parameter
+from msgspec.structs import replace
 from rich.console import Console
 
-from tests.faults.report import complaint, line, write
+from tests.bench.draw import draw
+from tests.bench.environment import PEER_PYTHON
+from tests.bench.kept import RELIABILITY, keep, short, write_all
+from tests.documents.generated import renew
+from tests.faults.report import SuiteResults, complaint, line, markdown
 from tests.faults.run_scenario import Result, open_runner
 from tests.faults.scenario import Scenario
 from tests.faults.scenarios import SCENARIOS
@@ -60,15 +65,32 @@ def chaos(
     seed = randrange(_SEEDS) if seed is None else seed
     plan = _at_random(chosen, seed) if minutes is not None else ((one, seed) for one in chosen)
     logs = output / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{seed}"
-    results = trio.run(_run_all, plan, minutes, long, logs, console)
+    suite = trio.run(_run_all, plan, minutes, long, logs, console)
+    results = suite.results
     is_complete = long and not names and minutes is None and not skipped
-    if not write(results, output, into_documents=is_complete):
-        console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
+    _write(suite, output, console, into_documents=is_complete)
     failed = [result for result in results if result.problems]
     for result in failed:
         console.print(complaint(result), style="red", markup=False)
     console.print(f"Written to {output}.")
     return 1 if failed else 0
+
+
+def _write(suite: SuiteResults, directory: Path, console: Console, *, into_documents: bool) -> None:
+    raw = write_all(suite, markdown({short(suite.rabbitmq): suite.results}), directory)
+    plots = directory
+    if into_documents:
+        without_samples = [replace(result, samples=[]) for result in suite.results]
+        is_newest = keep(replace(suite, results=without_samples), suite.rabbitmq, RELIABILITY)
+        plots = RELIABILITY if is_newest else directory
+        for path in renew():
+            console.print(f"Renewed {path}.")
+    if not any(result.samples for result in suite.results):
+        return
+    if PEER_PYTHON.exists():
+        draw(Path(__file__), raw, plots)
+    else:
+        console.print("No plots: scripts/environment .venv-bench requirements/bench.txt")
 
 
 def _possible(scenarios: list[Scenario]) -> tuple[list[Scenario], dict[str, str]]:
@@ -94,7 +116,7 @@ async def _run_all(
     is_long: bool,
     logs: Path,
     console: Console,
-) -> list[Result]:
+) -> SuiteResults:
     results: list[Result] = []
     deadline = None if minutes is None else trio.current_time() + 60 * minutes
     async with open_runner() as runner:
@@ -106,7 +128,7 @@ async def _run_all(
                 result = await runner.run(scenario, directory, seed=seed, is_long=is_long)
             results.append(result)
             console.print(line(result))
-    return results
+        return SuiteResults(await runner.version(), results)
 
 
 if __name__ == "__main__":

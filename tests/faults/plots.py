@@ -44,7 +44,7 @@ def _minutes(samples: list[dict[str, Any]]) -> list[float]:
 
 
 def main(source: Path, directory: Path) -> None:
-    for result in json.loads(source.read_text(encoding="utf-8")):
+    for result in json.loads(source.read_text(encoding="utf-8"))["results"]:
         if result["samples"]:
             figure, (upper, lower) = plt.subplots(
                 2, sharex=True, figsize=(7, 5), layout="constrained"

@@ -1,12 +1,10 @@
 """The results, for people and for programs."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from tests.bench import document
-from tests.bench.environment import PEER_PYTHON, ROOT
-from tests.bench.markdown import table
-from tests.bench.output import draw
+import msgspec
+
+from tests.bench.markdown import side_by_side
 from tests.faults.run_scenario import Result
 
 _HEAD = (
@@ -15,23 +13,21 @@ _HEAD = (
 )
 
 
-_DOCUMENT = ROOT / "docs" / "reliability.md"
+class SuiteResults(msgspec.Struct):
+    """The results of scenarios on one version of RabbitMQ."""
+
+    rabbitmq: str
+    results: list[Result]
 
 
-def write(results: Sequence[Result], directory: Path, *, into_documents: bool) -> bool:
-    """Write figures, tables and plots, and return whether there was what plots take."""
-    tables = f"\n{markdown(results)}"
-    raw = document.write(results, tables, directory, _DOCUMENT if into_documents else None)
-    if not any(result.samples for result in results):
-        return True
-    if not PEER_PYTHON.exists():
-        return False
-    draw(Path(__file__), raw, _DOCUMENT.with_suffix("") if into_documents else directory)
-    return True
+def markdown(measured: Mapping[str, Sequence[Result]]) -> str:
+    """Return one table.
 
-
-def markdown(results: Sequence[Result]) -> str:
-    return "\n".join(table(_HEAD, map(_row, results))) + "\n"
+    Args:
+        measured: By version of RabbitMQ.
+    """
+    rows = {version: list(map(_row, results)) for version, results in measured.items()}
+    return "\n".join(side_by_side(_HEAD, 2, rows)) + "\n"
 
 
 def line(result: Result) -> str:

@@ -116,14 +116,23 @@ class Runner:
     ) -> AsyncIterator[Environment | ClusterEnvironment]:
         opened: AbstractAsyncContextManager[Environment | ClusterEnvironment]
         if scenario.needs == "node":
-            if self._node is None:
-                self._node = await self._stack.enter_async_context(open_rabbitmq_node())
-            opened = open_environment(self._node, directory, random, is_long=is_long)
+            node = await self._single_node()
+            opened = open_environment(node, directory, random, is_long=is_long)
         else:
             cluster = await self._cluster_for(scenario.needs)
             opened = open_cluster_environment(cluster, directory, random, is_long=is_long)
         async with opened as env:
             yield env
+
+    async def version(self) -> str:
+        """Return the version of RabbitMQ that the scenarios run on."""
+        node = await self._single_node()
+        return (await node.ctl("version")).strip()
+
+    async def _single_node(self) -> RabbitmqNode:
+        if self._node is None:
+            self._node = await self._stack.enter_async_context(open_rabbitmq_node())
+        return self._node
 
     async def _cluster_for(self, needs: Literal["cluster", "hosts"]) -> RabbitmqCluster:
         if needs == "cluster":

@@ -1,14 +1,15 @@
 """What was measured, as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from statistics import median
 
-from tests.bench.markdown import section, table
+from tests.bench.markdown import section, side_by_side, table
 from tests.bench.scale.costs import costs_of
 from tests.bench.scale.plan import base
 from tests.bench.scale.results import (
     Layout,
+    QueueType,
     Registry,
     ScaleResults,
     ScaleRun,
@@ -25,19 +26,25 @@ _CHANGES_EVERY = 600
 """Seconds from one change of an agent's status to its next, in the table of traffic."""
 
 
-def markdown(results: ScaleResults) -> str:
-    return "\n".join(_lines(results)) + "\n"
+def markdown(measured: Mapping[str, ScaleResults]) -> str:
+    """Return tables with everything measured.
+
+    Args:
+        measured: By version of RabbitMQ.
+    """
+    return "\n".join(_lines(measured)) + "\n"
 
 
-def _lines(results: ScaleResults) -> Iterator[str]:
-    yield from section("Measured", _measured(results))
+def _lines(measured: Mapping[str, ScaleResults]) -> Iterator[str]:
+    yield from section("Measured", _measured(measured))
     yield ""
     yield (
         "300-byte messages; median of the runs and, in brackets, the slowest and the fastest, then "
         "the CPU time per message of brokers + RabbitMQ. All brokers and nodes share "
-        f"{results.cores} cores: CPU per message carries over to other machines, the rate does not."
+        f"{max(results.cores for results in measured.values())} cores: CPU per message carries "
+        "over to other machines, the rate does not."
     )
-    yield from section("What a message costs", _costs(results))
+    yield from section("What a message costs", _costs(measured))
     yield ""
     yield (
         "Processor time per message. That of the nodes is divided as Erlang counts the work of "
@@ -46,45 +53,51 @@ def _lines(results: ScaleResults) -> Iterator[str]:
         "member writes for both. *network* counts the bytes per message between brokers and nodes, "
         "both ways, and between nodes."
     )
-    if results.registry is not None:
-        yield from section("What agents take", _registry(results.registry))
+    # It does not depend on RabbitMQ, so that of the newest version stands for all.
+    registries = [one.registry for one in measured.values() if one.registry is not None]
+    if registries:
+        yield from section("What agents take", _registry(registries[-1]))
         yield ""
         yield (
-            f"Of each broker. Measured with {results.registry.agents:,} agents; each changes its "
+            f"Of each broker. Measured with {registries[-1].agents:,} agents; each changes its "
             f"status every {_CHANGES_EVERY // 60} minutes."
         )
-    wrong = [run for run in results.runs if run.problems]
-    yield from ("", f"Wrong runs: {len(wrong)} of {len(results.runs)}.")
-    for run in wrong:
-        yield from ("", f"A run with {title(run.layout)} was wrong: {'; '.join(run.problems)}.")
-    yield ""
-    yield f"Machine: {', '.join(f'{name} {value}' for name, value in results.machine.items())}."
+    for version, results in measured.items():
+        wrong = [run for run in results.runs if run.problems]
+        yield from ("", f"RabbitMQ {version}: wrong runs: {len(wrong)} of {len(results.runs)}.")
+        for run in wrong:
+            yield from ("", f"A run with {title(run.layout)} was wrong: {'; '.join(run.problems)}.")
+        machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+        yield from ("", f"Machine: {machine}.")
 
 
-def _measured(results: ScaleResults) -> Iterator[str]:
+def _measured(measured: Mapping[str, ScaleResults]) -> Iterator[str]:
     """Yield a table with a column for each kind of cluster and queue."""
-    runs = sound_runs(results)
-    sites = list(dict.fromkeys((layout.nodes, layout.queue_type) for layout in runs))
-    return table(
+    runs = {version: sound_runs(results) for version, results in measured.items()}
+    sites = list(
+        dict.fromkeys(
+            (layout.nodes, layout.queue_type) for mine in runs.values() for layout in mine
+        )
+    )
+    return side_by_side(
         (
             *("brokers", "in/out queues", "prefetch"),
             *(f"{queue_type}, {nodes} node{'s' * (nodes > 1)}" for nodes, queue_type in sites),
         ),
-        (
-            (
-                str(brokers),
-                f"{shards} / {shards}",
-                f"{prefetch:,}",
-                *(
-                    _measured_cell(runs.get(Layout(*site, brokers, shards, prefetch)))
-                    for site in sites
-                ),
-            )
-            for brokers, shards, prefetch in sorted(
-                {(layout.brokers, layout.shards, layout.prefetch) for layout in runs}
-            )
-        ),
+        3,
+        {version: list(_measured_rows(mine, sites)) for version, mine in runs.items()},
     )
+
+
+def _measured_rows(
+    runs: Mapping[Layout, list[ScaleRun]], sites: Sequence[tuple[int, QueueType]]
+) -> Iterator[Sequence[str]]:
+    for brokers, shards, prefetch in sorted(
+        {(layout.brokers, layout.shards, layout.prefetch) for layout in runs}
+    ):
+        layouts = (Layout(*site, brokers, shards, prefetch) for site in sites)
+        cells = (_measured_cell(runs.get(layout)) for layout in layouts)
+        yield (str(brokers), f"{shards} / {shards}", f"{prefetch:,}", *cells)
 
 
 def _measured_cell(runs: list[ScaleRun] | None) -> str:
@@ -97,23 +110,27 @@ def _measured_cell(runs: list[ScaleRun] | None) -> str:
     return f"{median(rates):,.0f}/s ({spread}), {brokers:.0f} + {nodes:.0f} us"
 
 
-def _costs(results: ScaleResults) -> Iterator[str]:
-    return table(
+def _costs(measured: Mapping[str, ScaleResults]) -> Iterator[str]:
+    return side_by_side(
         (
             *("nodes", "queues", "broker", "its connection", "input queue: take"),
             *("output queue: put", "each replica", "log, each member"),
             *("network: brokers", "network: nodes"),
         ),
-        (
-            (
-                str(layout.nodes),
-                layout.queue_type,
-                *map(_microseconds, astuple(costs_of(runs))),
-                *_traffic(layout, results.traffic),
-            )
-            for layout, runs in sound_runs(results).items()
-            if layout == base(layout.nodes, layout.queue_type)
-        ),
+        2,
+        {
+            version: [
+                (
+                    str(layout.nodes),
+                    layout.queue_type,
+                    *map(_microseconds, astuple(costs_of(runs))),
+                    *_traffic(layout, results.traffic),
+                )
+                for layout, runs in sound_runs(results).items()
+                if layout == base(layout.nodes, layout.queue_type)
+            ]
+            for version, results in measured.items()
+        },
     )
 
 
