@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page
 
-from tests.status.page.chromium import complaints_of, open_chromium
+from tests.status.page.chromium import complaints_of, open_chromium, visit
 from tests.status.page.stand_in import StandIn, open_stand_in
 from tests.status.page.statuses import WORKING
 
@@ -35,6 +35,6 @@ def page(tab: Page, stand_in: StandIn, complaints: list[str]) -> Iterator[Page]:
     del complaints
     tab.set_viewport_size({"width": 1200, "height": 900})
     tab.emulate_media(color_scheme="light", reduced_motion="no-preference")
-    tab.goto(stand_in.url)
+    visit(tab, stand_in.url)
     yield tab
     tab.goto("about:blank")
