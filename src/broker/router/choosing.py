@@ -65,7 +65,7 @@ class Choosing:
         if policy is choose_at_random:
             self.routing = Routing(receiver=options.receiver)
             return
-        guarded = GuardedPolicy(policy, tally)
+        guarded = GuardedPolicy(policy, tally, is_trusted=not self.is_own)
         if guarded.watches_agents:
             self.watchers = (guarded,)
         if guarded.watches_answers:

@@ -25,10 +25,17 @@ class Agents:
         self._registry = registry
         self._random = random
         # The sender is not taken out of the list, but its place there is passed over.
-        among, left_out = _among(message, registry)
-        self._among = among
-        self._left_out = len(among) if left_out is None else left_out
-        self._count = len(among) - (left_out is not None)
+        if message.required_capabilities:
+            self._among, left_out = _capable(message, registry)
+        else:
+            self._among = registry.online
+            sender = registry.get(message.sender_id)
+            left_out = None if sender is None or sender.place < 0 else sender.place
+        count = len(self._among)
+        if left_out is None:
+            self._count = self._left_out = count
+        else:
+            self._count, self._left_out = count - 1, left_out
 
     def __len__(self) -> int:
         return self._count
@@ -40,15 +47,13 @@ class Agents:
 
     def __contains__(self, agent: object) -> bool:
         """Whether it is one of them, as it is now and not as it once was. O(1)."""
-        message = self._message
-        if (
-            not isinstance(agent, Agent)
-            or not self._registry.is_online(agent)
-            or agent.agent_id == message.sender_id
-        ):
+        if not isinstance(agent, Agent) or not self._registry.is_online(agent):
             return False
+        message = self._message
         required = message.required_capabilities
-        return not required or agent.can(required)
+        if not required:
+            return agent.place != self._left_out
+        return agent.agent_id != message.sender_id and agent.can(required)
 
     def get(self, agent_id: str) -> Agent | None:
         """Return the agent with an id; None if there is none that may receive. O(1)."""
@@ -68,7 +73,9 @@ class Agents:
         if count == 2 <= self._count:  # noqa: PLR2004 - the usual number, and thus made fast
             first = int(self._random() * self._count)
             second = int(self._random() * (self._count - 1))
-            return self._at(first), self._at(second + (second >= first))
+            second += second >= first
+            among, left_out = self._among, self._left_out
+            return among[first + (first >= left_out)], among[second + (second >= left_out)]
         # Fisher and Yates' shuffle, as far as it is needed, of places that move when drawn.
         moved: dict[int, int] = {}
         chosen = []
@@ -83,15 +90,13 @@ class Agents:
         return self._among[place + (place >= self._left_out)]
 
 
-def _among(message: ChatMessage, registry: AgentRegistry) -> tuple[Sequence[Agent], int | None]:
+def _capable(message: ChatMessage, registry: AgentRegistry) -> tuple[Sequence[Agent], int | None]:
     """Return agents with all that the message requires, and the place of its sender in the list."""
     required = message.required_capabilities
     sender = registry.get(message.sender_id)
-    if sender is not None and (sender.place < 0 or (required and not sender.can(required))):
-        sender = None
-    if not required:
-        return registry.online, None if sender is None else sender.place
     if len(required) > 1:
         return [agent for agent in registry.having_all(required) if agent is not sender], None
-    place = sender.place_having(required[0]) if isinstance(sender, CapableAgent) else None
-    return registry.having(required[0]), place
+    having = registry.having(required[0])
+    if isinstance(sender, CapableAgent) and sender.is_online and sender.can(required):
+        return having, sender.place_having(required[0])
+    return having, None

@@ -74,7 +74,9 @@ class LeastOutstanding:
             return two[0]
         first, second = two
         now = self._clock()
-        return second if self._cost(second, now) < self._cost(first, now) else first
+        cost = self._cost(first, now)
+        # Nobody costs less than nothing, which is what newcomers do.
+        return second if cost and self._cost(second, now) < cost else first
 
     def _cost(self, agent: Agent, now: float) -> float:
         agent_id = agent.agent_id
