@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker.core.agent import Agent
-from broker.core.routing.unanswered import NOTHING, Ahead, Unanswered
+from broker.core.routing.unanswered import NOTHING, Unanswered
 
 AGENT_IDS = "abc"
 AGENTS = st.sampled_from(AGENT_IDS)
@@ -67,8 +67,9 @@ class UnansweredMachine(RuleBasedStateMachine):
         assert len(self.unanswered) == len(self.model)
         for agent_id in AGENT_IDS:
             times = [at for receiver, _, at in self.model if receiver == agent_id]
-            expected = Ahead(len(times), times[0]) if times else NOTHING
-            assert self.unanswered.ahead_of(agent_id) == expected
+            ahead = self.unanswered.ahead_of(agent_id)
+            assert ahead.messages == len(times)
+            assert ahead.oldest_at == times[0] if times else ahead is NOTHING
 
 
 TestUnanswered = UnansweredMachine.TestCase

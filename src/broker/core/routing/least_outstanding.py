@@ -80,7 +80,8 @@ class LeastOutstanding:
 
     def _cost(self, agent: Agent, now: float) -> float:
         agent_id = agent.agent_id
-        count, oldest_at = self._unanswered.ahead_of(agent_id)
+        ahead = self._unanswered.ahead_of(agent_id)
+        count, oldest_at = ahead.messages, ahead.oldest_at
         known = self._answer_times.get(agent_id)
         if known is None:
             if agent_id not in self._silent:
@@ -94,13 +95,13 @@ class LeastOutstanding:
     def cost_of(self, agent: Agent) -> Cost:
         """Return what a message would cost an agent, for people. Changes nothing."""
         now = self._clock()
-        count, oldest_at = self._unanswered.ahead_of(agent.agent_id)
+        ahead = self._unanswered.ahead_of(agent.agent_id)
         return Cost(
             agent.agent_id,
             self._cost(agent, now),
-            outstanding=count,
+            outstanding=ahead.messages,
             answer_seconds=self.answer_time(agent.agent_id),
-            waiting_seconds=now - oldest_at if count else None,
+            waiting_seconds=now - ahead.oldest_at if ahead.messages else None,
             is_silent=agent.agent_id in self._silent,
         )
 
