@@ -84,3 +84,17 @@ def test_of_an_agent_with_nothing_to_do_nothing_is_kept() -> None:
         unanswered.routed(f"other{number}", "m", float(number))
     assert len(unanswered) == 3
     assert len(unanswered._by_agent) == 3  # noqa: SLF001
+
+
+def test_once_the_oldest_is_answered_the_next_one_is_the_oldest() -> None:
+    unanswered = Unanswered(most=9, max_age=60.0)
+    for at in (1.0, 2.0, 3.0):
+        unanswered.routed("a", f"m{at}", at)
+    ahead = unanswered.ahead_of("a")
+    assert (ahead.messages, ahead.oldest_at) == (3, 1.0)
+    unanswered.answered("a", "m2.0", 4.0)
+    ahead = unanswered.ahead_of("a")
+    assert (ahead.messages, ahead.oldest_at) == (2, 1.0)
+    unanswered.answered("a", "m1.0", 4.0)
+    ahead = unanswered.ahead_of("a")
+    assert (ahead.messages, ahead.oldest_at) == (1, 3.0)
