@@ -1,6 +1,7 @@
 """Looks at the processes that a node consists of."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,11 @@ def listening_addresses(processes: list[int]) -> dict[int, str]:
     """Give port and hexadecimal address of all sockets on which the processes listen."""
     inodes = set()
     for process in processes:
-        for descriptor in Path(f"/proc/{process}/fd").iterdir():
-            try:
-                inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
-            except FileNotFoundError:  # closed meanwhile
-                continue
+        with suppress(OSError):  # the process has ended meanwhile
+            for descriptor in Path(f"/proc/{process}/fd").iterdir():
+                with suppress(FileNotFoundError):  # it was closed meanwhile
+                    link = str(descriptor.readlink())
+                    inodes.add(link.removeprefix("socket:[").removesuffix("]"))
     addresses = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
