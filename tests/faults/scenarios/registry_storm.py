@@ -27,7 +27,7 @@ _BURST = 100
 _PAUSE = 0.1
 _CALM_LOAD = 0.5
 _MARKERS = 2 * len(chat.AGENTS)
-_SETTLING = 20.0
+_SETTLING = 120.0
 
 
 @scenario(
