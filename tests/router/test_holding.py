@@ -137,6 +137,30 @@ async def test_messages_that_another_broker_held_and_nobody_else_knows_are_looke
 
 
 @autojump
+async def test_what_comes_back_to_the_queue_after_a_pass_is_looked_at_soon() -> None:
+    queue = HoldQueue(seconds=600)
+    queue.has_receiver = True
+    async with queue.at_work():
+        queue.waiting.append(Held(600_000, 0, "ours"))
+        await trio.sleep(5)
+        assert queue.passes == 1
+        # A broker had it when it died, and RabbitMQ has only now noticed that.
+        queue.waiting.append(Held(600_000, 0, "a dead broker's"))
+        await trio.sleep(7)
+    assert not queue.waiting
+
+
+@autojump
+async def test_passes_over_many_that_stay_leave_nearly_all_the_time_to_others() -> None:
+    queue = HoldQueue(seconds=600)
+    async with queue.at_work():
+        for _ in range(1_000):
+            queue.receive()
+        await trio.sleep(300)
+    assert queue.passes < 20
+
+
+@autojump
 async def test_agents_that_come_all_the_time_do_not_make_it_spin() -> None:
     queue = HoldQueue()
     async with queue.at_work():

@@ -7,8 +7,10 @@ any more. Passes follow each other with pauses, so an agent that comes and goes 
 queue that is long, leaves most of the time to new messages.
 
 Several brokers share the queue, and each makes passes of its own: all learn by themselves who has
-come. None knows the deadlines of messages that only others have seen. But those were held after its
-latest pass, so it makes another one before any of them can be due.
+come. None knows of messages that came to the queue behind its latest pass: those that others hold,
+and those that a broker had taken out when it died, although somebody has come since who may receive
+them. So as long as there are any in the queue, another pass follows after a while, and before any
+of them can be due.
 """
 
 import math
@@ -28,6 +30,10 @@ _QUIET = 0.2
 _LEAST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
 """Seconds between two passes: as long as the last one took, within these bounds."""
+_AGAIN = 10.0
+_TIMES = 20
+"""Seconds from the beginning of a pass to the next one at the latest, or so many times as long as
+it took, if that is more."""
 _INTERVAL = 1.0
 """Seconds between two looks at whether something is held at all."""
 
@@ -61,7 +67,7 @@ class Holding:
         self._has_come_round = False
         self._somebody_came = True  # as far as those know who were held before the start
         self._deliveries = 0
-        self._passed_at = -math.inf
+        self._again_at = -math.inf
         self._changed = Wakeup()
 
     def hold(self, held: Held | None, expiration: str | None) -> Held | None:
@@ -124,6 +130,7 @@ class Holding:
             began = trio.current_time()
             await self._pass(may_pass, is_consumed)
             took = trio.current_time() - began
+            self._again_at = began + min(max(_AGAIN, _TIMES * took), self.seconds)
             pause = min(max(took, _LEAST_PAUSE), _LONGEST_PAUSE)
 
     def _is_due(self, count: int | None) -> bool:
@@ -131,8 +138,7 @@ class Holding:
             return True
         if count == 0:
             return False
-        is_long_ago = trio.current_time() >= self._passed_at + self.seconds
-        return self._somebody_came or is_long_ago
+        return self._somebody_came or trio.current_time() >= self._again_at
 
     def _until_next_look(self) -> float:
         # Something may be due for long while nothing can be published.
@@ -142,7 +148,6 @@ class Holding:
         self._look = secrets.token_hex(8)
         self._has_come_round = self._somebody_came = False
         self.earliest = math.inf  # whatever is held still says so again
-        self._passed_at = trio.current_time()
         self._deliveries = 0
         self.gate.open()
         try:

@@ -13,6 +13,8 @@ _HOLD = "600"
 _RATE = 500.0
 _LONGEST_ABSENCE = 1.5
 _LONGEST_PRESENCE = 0.3
+_EMPTY = 60.0
+"""Seconds; what a broker that was killed gives back too late is looked at within ten."""
 _LIFE = (0.5, 3.0)
 """Seconds that a broker routes before it is killed."""
 
@@ -36,7 +38,10 @@ async def hold_under_kills(env: Environment) -> Allowed:
         nursery.cancel_scope.cancel()
     _appear(env, is_online=True)
     await eventually(
-        lambda: env.unsettled(env.queues.hold), "nothing is held", until=lambda held: held == 0
+        lambda: env.unsettled(env.queues.hold),
+        "nothing is held",
+        until=lambda held: held == 0,
+        within=_EMPTY,
     )
     # Of what it has not acknowledged, new messages and held ones come again.
     return Allowed(duplicates=kills * 2 * env.prefetch)
