@@ -132,10 +132,11 @@ async def _is_up(machine: Machine) -> bool:
 
 def _systemd_below(pid: int) -> int:
     """Return the process that has become systemd among the children of a process; 0 if none has."""
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
-                return child
-            if found := _systemd_below(child):
-                return found
+    with suppress(FileNotFoundError, ProcessLookupError):  # one of them has just ended
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, children.read_text().split()):
+                if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                    return child
+                if found := _systemd_below(child):
+                    return found
     return 0

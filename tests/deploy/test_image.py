@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from time import perf_counter
@@ -164,8 +164,9 @@ def opened_for_writing(process: int) -> set[Path]:
     """Find the regular files that a process may write by a descriptor."""
     found = set()
     for descriptor in Path(f"/proc/{process}/fd").iterdir():
-        flags = Path(f"/proc/{process}/fdinfo/{descriptor.name}").read_text()
-        is_written = int(flags.split("flags:")[1].split()[0], 8) & os.O_ACCMODE != os.O_RDONLY
-        if is_written and descriptor.is_file():
-            found.add(descriptor.readlink())
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            flags = Path(f"/proc/{process}/fdinfo/{descriptor.name}").read_text()
+            is_written = int(flags.split("flags:")[1].split()[0], 8) & os.O_ACCMODE != os.O_RDONLY
+            if is_written and descriptor.is_file():
+                found.add(descriptor.readlink())
     return found

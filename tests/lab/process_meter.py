@@ -1,6 +1,7 @@
 """What processes use and hold, from Linux's /proc. A process that has ended is an OSError."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -28,17 +29,29 @@ def usage(pid: int) -> Usage:
 
 def cpu_seconds(pid: int) -> float:
     """Return the processor time of a process, its threads and all its children."""
-    return sum(map(_own_cpu_seconds, _tree(pid)))
+    return _total(_own_cpu_seconds, pid)
 
 
 def peak_memory(pid: int) -> int:
     """Return the most resident memory so far of a process and its children, in bytes."""
-    return sum(map(_own_peak_memory, _tree(pid)))
+    return _total(_own_peak_memory, pid)
 
 
 def resident_memory(pid: int) -> int:
     """Return the resident memory of a process and its children now, in bytes."""
-    return sum(usage(one).resident_bytes for one in _tree(pid))
+    return _total(_own_resident_memory, pid)
+
+
+def _total[Figure: (int, float)](own: Callable[[int], Figure], pid: int) -> Figure:
+    total = own(pid)
+    for child in _tree(pid)[1:]:
+        with suppress(FileNotFoundError, ProcessLookupError):  # the child has just ended
+            total += own(child)
+    return total
+
+
+def _own_resident_memory(pid: int) -> int:
+    return usage(pid).resident_bytes
 
 
 def _tree(pid: int) -> list[int]:
